@@ -1,0 +1,212 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// Attach gives the storage its log. Call it once, after the log has been made
+// whole and its series are in the table, and before the first append. Delivery
+// begins when a configuration has been applied too.
+//
+// It is an error if the savepoint is of a later version than this release reads.
+func (s *Storage) Attach(src Source) error {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	switch {
+	case s.closed:
+		return errors.New("remote write is closed")
+	case s.src != nil:
+		return errors.New("a log is attached already")
+	}
+	held, err := s.recall(&src)
+	if err != nil {
+		return err
+	}
+	src.Table.OnRemove(func(refs []chunks.HeadSeriesRef) { s.rules.forget(refs) })
+
+	reader := newLogReader(s.logger, src.WALDir, src.Table, s.damaged)
+	s.saveMtx.Lock()
+	s.src = &src
+	s.saveMtx.Unlock()
+	s.listMtx.Lock()
+	s.feed = newFeed(s.logger, reader, cursor.Point{Position: src.Head()})
+	s.held = held
+	s.listMtx.Unlock()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.wg.Go(func() { s.feed.run(ctx) })
+	s.wg.Go(func() { s.keep(ctx) })
+
+	if s.conf == nil {
+		return nil
+	}
+	// The configuration came before the log; it has been found valid then.
+	ids, _, err := identity.Of(s.conf.RemoteWriteConfigs)
+	if err != nil {
+		return err
+	}
+	var sets []*settings
+	for _, c := range s.conf.RemoteWriteConfigs {
+		set, err := newSettings(c, s.conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
+		if err != nil {
+			return err
+		}
+		sets = append(sets, set)
+	}
+	s.conf = nil
+	return s.apply(ids, sets)
+}
+
+func (s *Storage) damaged(*cursor.Corruption) {
+	s.metrics.corruption.WithLabelValues("skipped").Inc()
+}
+
+// recall loads the savepoint and finds its positions in the log again. What it
+// cannot find is resolved towards sending again, never towards skipping.
+// Callers hold mtx.
+func (s *Storage) recall(src *Source) ([]*stand, error) {
+	f, from, err := s.store.Load()
+	var lost *savepoint.LostError
+	switch {
+	case errors.As(err, &lost):
+		s.lost = true
+	case err != nil:
+		return nil, fmt.Errorf("load the savepoint of remote write: %w", err)
+	}
+	for _, p := range from.Problems {
+		if p.Reason != savepoint.Absent {
+			s.logger.Error("A savepoint cannot be used", "path", p.Path, "reason", p.Reason.String(), "set_aside", p.SetAside, "err", p.Err)
+		}
+	}
+	segments, err := epoch.Scan(src.WALDir)
+	if err != nil {
+		return nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
+	}
+	foreign := lastForeign(src.WALDir, segments, f)
+	s.oldest = cursor.Position{}
+	for _, seg := range segments {
+		if seg.Index > foreign {
+			s.oldest = cursor.Position{Segment: seg.Index}
+			break
+		}
+	}
+	if from.Origin == savepoint.None && !s.lost {
+		// No savepoint is what a new directory and one of stock's have. With
+		// segments of an earlier run of ours, it was removed.
+		for _, seg := range segments {
+			s.lost = s.lost || (seg.Run != ulid.ULID{} && seg.Run != src.Run)
+		}
+	}
+	if s.lost {
+		s.logger.Error("The positions of all endpoints are lost; delivery begins at the oldest segment and may send again what was delivered", "position", s.oldest.String())
+	}
+	out := make([]*stand, 0, len(f.Endpoints))
+	for i := range f.Endpoints {
+		st, err := s.resolve(src, f, &f.Endpoints[i], foreign)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, st)
+	}
+	return out, nil
+}
+
+// lastForeign returns the highest segment with records of another engine, -1
+// for none. Segments of ours begin with a marker. One whose marker was lost is
+// still known by its fingerprint, or by lying within one run of ours.
+func lastForeign(walDir string, segments []epoch.Segment, f savepoint.File) int {
+	for i := len(segments) - 1; i >= 0; i-- {
+		seg := segments[i]
+		if !seg.Foreign() {
+			continue
+		}
+		if i > 0 && i+1 < len(segments) && segments[i-1].Run != (ulid.ULID{}) && segments[i-1].Run == segments[i+1].Run {
+			continue
+		}
+		if fp := f.Segments[seg.Index]; fp != 0 {
+			if now, err := cursor.Fingerprint(walDir, seg.Index); err == nil && now == fp {
+				continue
+			}
+		}
+		return seg.Index
+	}
+	return -1
+}
+
+// resolve finds where a saved endpoint stands in the log that is there now.
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int) (*stand, error) {
+	st := &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: e.Removed}
+	if st.name == "" {
+		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
+	}
+	if from := st.floor(); from.Segment <= foreign && !s.opts.ResumeForeign {
+		at := cursor.Position{Segment: foreign + 1}
+		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
+		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what lies between is taken to be delivered by it",
+			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
+		return &stand{
+			id: st.id, identity: st.identity, name: st.name, removed: st.removed, mark: at,
+			marks: standAt("", st.identity, "", cursor.Point{Position: at}, at).marks,
+		}, nil
+	}
+	found := map[cursor.Point]savepoint.Mark{}
+	worst := cursor.Exact
+	for p, m := range st.marks {
+		at, ok := found[m.Point]
+		if !ok {
+			pos, verdict, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: m.Point, Fingerprint: f.Segments[m.Segment]})
+			if err != nil {
+				return nil, fmt.Errorf("find the saved position of remote write endpoint %q: %w", st.name, err)
+			}
+			s.metrics.resumed.WithLabelValues(verdict.String()).Inc()
+			at = savepoint.Mark{Point: cursor.Point{Position: pos}}
+			if verdict == cursor.Exact {
+				at.Point = m.Point
+			}
+			worst = max(worst, verdict)
+			found[m.Point] = at
+		}
+		if at.Point == m.Point {
+			at.Skip = m.Skip
+		}
+		st.marks[p] = at
+	}
+	switch worst {
+	case cursor.SegmentStart:
+		// Nothing is known of what was sent from here on.
+		st.mark = src.Head()
+	case cursor.Ahead:
+		// The log was wiped: nothing in it can have been sent.
+		st.mark = st.floor().Position
+	}
+	if worst > cursor.Sealed {
+		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
+			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
+	}
+	return st, nil
+}

@@ -1,0 +1,210 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"time"
+
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
+	commonconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/sigv4"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/atomic"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/storage/remote"
+	"github.com/prometheus/prometheus/storage/remote/azuread"
+	"github.com/prometheus/prometheus/storage/remote/googleiam"
+)
+
+// Config says where to send requests and how. The fields mean what they mean in
+// an endpoint's configuration.
+type Config struct {
+	Name             string
+	URL              *commonconfig.URL
+	Timeout          time.Duration // Of one attempt, must be positive.
+	HTTPClientConfig commonconfig.HTTPClientConfig
+	SigV4            *sigv4.SigV4Config
+	AzureAD          *azuread.AzureADConfig
+	GoogleIAM        *googleiam.Config
+	Headers          map[string]string
+	RoundRobinDNS    bool
+	Protocol         remoteapi.WriteMessageType // Empty means remote write 1.0.
+}
+
+// FromRemoteWrite returns the client's part of an endpoint's configuration. The
+// name is given apart because unnamed endpoints get one from elsewhere.
+func FromRemoteWrite(name string, c *config.RemoteWriteConfig) Config {
+	return Config{
+		Name:             name,
+		URL:              c.URL,
+		Timeout:          time.Duration(c.RemoteTimeout),
+		HTTPClientConfig: c.HTTPClientConfig,
+		SigV4:            c.SigV4Config,
+		AzureAD:          c.AzureADConfig,
+		GoogleIAM:        c.GoogleIAMConfig,
+		Headers:          c.Headers,
+		RoundRobinDNS:    c.RoundRobinDNS,
+		Protocol:         c.ProtobufMessage,
+	}
+}
+
+// Client sends requests to one endpoint. It is safe for concurrent use.
+type Client struct {
+	name     string
+	target   string // With user info: net/http makes basic auth of it.
+	endpoint string // Without, for people.
+	timeout  time.Duration
+	header   http.Header // Of every request; cloned, never changed.
+	http     *http.Client
+	closers  []idleCloser
+}
+
+type idleCloser interface{ CloseIdleConnections() }
+
+// New returns a client. Credentials are looked up at once where the
+// authentication method does that, so that errors appear when the configuration
+// is applied and not at the first request.
+func New(cfg Config) (*Client, error) {
+	if cfg.URL == nil || cfg.URL.URL == nil {
+		return nil, fmt.Errorf("remote write endpoint %q has no url", cfg.Name)
+	}
+	c := &Client{
+		name:     cfg.Name,
+		target:   cfg.URL.String(),
+		endpoint: withoutUser(cfg.URL.URL),
+		timeout:  cfg.Timeout,
+	}
+	if cfg.Timeout <= 0 {
+		return nil, fmt.Errorf("remote write endpoint %s: remote_timeout is %s, set it to more than zero", c.endpoint, cfg.Timeout)
+	}
+	var err error
+	if c.header, err = fixedHeader(cfg.Protocol); err != nil {
+		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, err)
+	}
+	if err := c.connect(cfg); err != nil {
+		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, hideUser(err))
+	}
+	return c, nil
+}
+
+// fixedHeader returns what every request of the protocol carries.
+func fixedHeader(message remoteapi.WriteMessageType) (http.Header, error) {
+	protocol, err := encoder.ProtocolOf(message)
+	if err != nil {
+		return nil, err
+	}
+	// Receivers of remote write 1.0 know the content type without parameters.
+	content, version := "application/x-protobuf", remote.RemoteWriteVersion1HeaderValue
+	if protocol == encoder.V2 {
+		content += ";proto=" + protocol.String()
+		version = remote.RemoteWriteVersion20HeaderValue
+	}
+	h := http.Header{}
+	h.Set("Content-Encoding", string(remoteapi.SnappyBlockCompression))
+	h.Set("Content-Type", content)
+	h.Set("User-Agent", remote.UserAgent)
+	h.Set(remote.RemoteWriteVersionHeader, version)
+	return h, nil
+}
+
+// Name returns the name given in the configuration.
+func (c *Client) Name() string { return c.name }
+
+// Endpoint returns the URL without user info.
+func (c *Client) Endpoint() string { return c.endpoint }
+
+// Close drops idle connections. Attempts that are under way are not disturbed;
+// the client stays usable.
+func (c *Client) Close() {
+	for _, closer := range c.closers {
+		closer.CloseIdleConnections()
+	}
+}
+
+// Store sends the compressed request once. attempt counts earlier attempts with
+// the same samples and is told to the receiver if it is above zero. The body
+// may be reused as soon as Store has returned. Store returns promptly when the
+// context is cancelled; the result is then a Retry whose Err is the context's.
+func (c *Client) Store(ctx context.Context, body []byte, attempt int) Result {
+	bounded, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	bounded, span := otel.Tracer("").Start(bounded, "Remote Store", trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
+
+	lent := &loan{data: body}
+	// The hook may run in one of the transport's goroutines.
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+
+	var r Result
+	response, err := c.send(traced, lent, attempt)
+	// Signers read the body before there is a connection, hence both conditions.
+	sent := lent.end() && connected.Load()
+	if err != nil {
+		r = Result{Ambiguous: sent, Err: c.failure(ctx, bounded, err)}
+	} else {
+		r = c.read(response, cancel)
+	}
+	if r.Err != nil {
+		span.SetStatus(codes.Error, r.Err.Error())
+	}
+	return r
+}
+
+func (c *Client) send(ctx context.Context, lent *loan, attempt int) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	request.Header = c.header.Clone()
+	if attempt > 0 {
+		request.Header.Set("Retry-Attempt", strconv.Itoa(attempt))
+	}
+	if len(lent.data) > 0 {
+		request.ContentLength = int64(len(lent.data))
+		request.Body = lent.reader()
+		request.GetBody = lent.again
+	}
+	response, err := c.http.Do(request)
+	// The layer that net/http adds names the URL again.
+	if layer := (*url.Error)(nil); errors.As(err, &layer) {
+		err = layer.Err
+	}
+	return response, err
+}
+
+// failure explains why there was no response. Which limit has ended the attempt
+// is read from the contexts, since the transport's errors do not tell.
+func (c *Client) failure(caller, bounded context.Context, err error) error {
+	switch {
+	case caller.Err() != nil:
+		err = fmt.Errorf("given up: %w", context.Cause(caller))
+	case errors.Is(bounded.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("no response within the remote_timeout of %s: %w", c.timeout, context.DeadlineExceeded)
+	}
+	return fmt.Errorf("sending to %s: %w", c.endpoint, hideUser(err))
+}

@@ -1,0 +1,84 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/storage/remote"
+)
+
+const (
+	// maxMessage is how much of a response's body goes into an error, in bytes.
+	maxMessage = 1024
+	// maxDrain is how much of a body is read so that the connection can be used
+	// again, in bytes. Reading more costs more than a new connection.
+	maxDrain = 64 * 1024
+	// drainTime bounds the same in time: the status is known by then, and a
+	// sender must not be held up by a body that trickles in.
+	drainTime = time.Second
+)
+
+// read turns a response into a result. cancel ends the attempt.
+func (c *Client) read(response *http.Response, cancel context.CancelFunc) Result {
+	defer response.Body.Close()
+	if response.ContentLength != 0 {
+		defer time.AfterFunc(drainTime, cancel).Stop()
+	}
+	r := Result{Status: response.StatusCode, Outcome: outcomeOf(response.StatusCode)}
+	r.Written, r.StatsErr = writtenStats(response)
+
+	body := io.LimitReader(response.Body, maxDrain)
+	if r.Outcome != Delivered {
+		r.Err = c.refusal(response, body)
+		if r.Outcome == Retry {
+			r.RetryAfter = retryAfter(response.Header, time.Now())
+		}
+		// A receiver that has confirmed samples beside a refusal has applied a part.
+		r.Ambiguous = r.Status/100 == 5 || (r.Written.Confirmed && !r.Written.NoDataWritten())
+	}
+	_, _ = io.Copy(io.Discard, body)
+	return r
+}
+
+// refusal describes a response that is not 2xx.
+func (c *Client) refusal(response *http.Response, body io.Reader) error {
+	// A body that breaks off says less, but the status stands.
+	message, _ := io.ReadAll(io.LimitReader(body, maxMessage))
+	text := strings.TrimSpace(strings.ToValidUTF8(string(message), "\uFFFD"))
+	if response.StatusCode/100 == 3 {
+		text = fmt.Sprintf("a redirect to %q that cannot be followed with samples, set url to the final address (%s)", response.Header.Get("Location"), text)
+	}
+	return hideUser(fmt.Errorf("server at %s returned HTTP status %s: %s", c.endpoint, response.Status, text))
+}
+
+// writtenStats reads the statistics of remote write 2.0. Half of them would be
+// worse than none: a sample count of zero that was not understood looks like a
+// receiver that wrote nothing.
+func writtenStats(response *http.Response) (remote.WriteResponseStats, error) {
+	stats, err := remote.ParseWriteResponseStats(response)
+	if err == nil && min(stats.Samples, stats.Histograms, stats.Exemplars) < 0 {
+		err = errors.New("a number is negative")
+	}
+	if err != nil {
+		return remote.WriteResponseStats{}, fmt.Errorf("statistics in the response's headers: %w", err)
+	}
+	return stats, nil
+}

@@ -1,0 +1,109 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/record"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// decoder turns records into items. One goroutine owns it; its buffers are
+// used again for every record.
+type decoder struct {
+	dec   record.Decoder
+	table *series.Table
+
+	samples   []record.RefSample
+	hists     []record.RefHistogramSample
+	floats    []record.RefFloatHistogramSample
+	exemplars []record.RefExemplar
+}
+
+func newDecoder(l *slog.Logger, t *series.Table) *decoder {
+	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: t}
+}
+
+// decode adds the items of rec to bb. Records that carry no items are only
+// counted. On an error nothing of the record is added.
+func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
+	typ := d.dec.Type(rec)
+	bb.records.add(typ)
+	var err error
+	switch typ {
+	case record.Samples, record.SamplesV2:
+		if d.samples, err = d.dec.Samples(rec, d.samples[:0]); err != nil {
+			break
+		}
+		for i := range d.samples {
+			s := &d.samples[i]
+			if sr := d.resolve(s.Ref, kindFloat, bb); sr != nil {
+				bb.add(item{series: sr, st: s.ST, t: s.T, v: s.V, kind: kindFloat})
+			}
+		}
+	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
+		if d.hists, err = d.dec.HistogramSamples(rec, d.hists[:0]); err != nil {
+			break
+		}
+		for i := range d.hists {
+			s := &d.hists[i]
+			if sr := d.resolve(s.Ref, kindHistogram, bb); sr != nil {
+				bb.addExtra(item{series: sr, st: s.ST, t: s.T, kind: kindHistogram}, extra{h: s.H})
+			}
+		}
+		clear(d.hists)
+	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
+		if d.floats, err = d.dec.FloatHistogramSamples(rec, d.floats[:0]); err != nil {
+			break
+		}
+		for i := range d.floats {
+			s := &d.floats[i]
+			if sr := d.resolve(s.Ref, kindFloatHistogram, bb); sr != nil {
+				bb.addExtra(item{series: sr, st: s.ST, t: s.T, kind: kindFloatHistogram}, extra{fh: s.FH})
+			}
+		}
+		clear(d.floats)
+	case record.Exemplars:
+		if d.exemplars, err = d.dec.Exemplars(rec, d.exemplars[:0]); err != nil {
+			break
+		}
+		for i := range d.exemplars {
+			e := &d.exemplars[i]
+			if sr := d.resolve(e.Ref, kindExemplar, bb); sr != nil {
+				bb.addExtra(item{series: sr, t: e.T, v: e.V, kind: kindExemplar}, extra{labels: e.Labels})
+			}
+		}
+		clear(d.exemplars)
+	}
+	if err != nil {
+		bb.records.undecodable++
+		return fmt.Errorf("decode record of type %s: %w", typ, err)
+	}
+	return nil
+}
+
+// resolve finds the series of a ref. An item nobody can name is counted in the
+// batch, and by each endpoint that receives it.
+func (d *decoder) resolve(ref chunks.HeadSeriesRef, k kind, bb *batchBuilder) *series.Series {
+	s := d.table.Resolve(ref)
+	if s == nil {
+		bb.unknown.add(k)
+	}
+	return s
+}

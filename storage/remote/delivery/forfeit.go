@@ -1,0 +1,110 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// Forfeit makes endpoints give up everything before a position, because a limit
+// forces its removal. What an endpoint has read already it delivers all the
+// same. The rest is counted, by reading it once more, and logged (I1). The
+// caller removes segments after it has returned.
+func (s *Storage) Forfeit(before cursor.Position, reason string) error {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	if s.src == nil {
+		return errors.New("no log is attached")
+	}
+	var errs []error
+	for _, e := range s.running {
+		from, moved := e.place.raise(before)
+		if !moved {
+			continue
+		}
+		lost, err := s.countItems(from.Position, before, e.resumption.marks)
+		errs = append(errs, err)
+		bytes := logBytes(s.src.WALDir, from.Position, before)
+		s.forfeited(e.settings.Load().name, from.Position, before, reason, lost, bytes)
+	}
+	held := make([]*stand, len(s.held))
+	for i, st := range s.held {
+		held[i] = st
+		floor := st.floor().Position
+		if !floor.Before(before) {
+			continue
+		}
+		lost, err := s.countItems(floor, before, st.marks)
+		errs = append(errs, err)
+		moved := *st
+		moved.marks = make([]savepoint.Mark, len(st.marks))
+		for p, m := range st.marks {
+			if m.Before(before) {
+				m = savepoint.Mark{Point: cursor.Point{Position: before}}
+			}
+			moved.marks[p] = m
+		}
+		held[i] = &moved
+		s.forfeited(st.name, floor, before, reason, lost, logBytes(s.src.WALDir, floor, before))
+	}
+	s.setLists(s.running, held)
+	return errors.Join(errs...)
+}
+
+func (s *Storage) forfeited(name string, from, to cursor.Position, reason string, lost tally, bytes int64) {
+	s.metrics.forfeitedBytes.WithLabelValues(name, reason).Add(float64(bytes))
+	for c, n := range lost {
+		s.metrics.forfeited.WithLabelValues(name, reason, classNames[c]).Add(float64(n))
+	}
+	s.logger.Error("A limit removes a part of the log before it was delivered", "remote_name", name, "reason", reason,
+		"from", from.String(), "to", to.String(), "bytes", bytes, "samples", lost[classSamples], "histograms", lost[classHistograms], "exemplars", lost[classExemplars])
+}
+
+// countItems counts what lies between two positions and after the partitions'
+// marks.
+func (s *Storage) countItems(from, to cursor.Position, marks []savepoint.Mark) (t tally, err error) {
+	r := newLogReader(s.logger, s.src.WALDir, s.src.Table, func(*cursor.Corruption) {})
+	defer r.close()
+	if err := r.seek(cursor.Point{Position: from}); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return t, nil
+		}
+		return t, fmt.Errorf("count what is removed from the log at %s: %w", from, err)
+	}
+	res := newResumption(marks)
+	for {
+		// One record at a time, as long as the marks may lie within.
+		b, err := r.batch(1, func(p cursor.Position) bool { return !p.Before(to) })
+		if errors.Is(err, cursor.ErrCaughtUp) {
+			return t, nil
+		}
+		if err != nil {
+			return t, fmt.Errorf("count what is removed from the log at %s: %w", from, err)
+		}
+		if to.Before(b.end.Position) {
+			return t, nil
+		}
+		b, _ = res.filter(b)
+		t.plus(b.content())
+		t.plus(b.unknown)
+		if b.end.Position == to {
+			return t, nil
+		}
+	}
+}

@@ -1,0 +1,207 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+const (
+	// saveInterval is how often positions are written without a sync. It
+	// bounds what is sent again after a crash (I8).
+	saveInterval = time.Second
+	// DefaultGrace is how long a removed endpoint keeps its hold on the log.
+	DefaultGrace = 10 * time.Minute
+)
+
+// stands returns where everyone stands, those at work and those held.
+func (s *Storage) stands() []*stand {
+	s.listMtx.Lock()
+	running, held := s.running, s.held
+	s.listMtx.Unlock()
+	out := make([]*stand, 0, len(running)+len(held))
+	for _, e := range running {
+		out = append(out, e.stand(false))
+	}
+	return append(out, held...)
+}
+
+// save writes a savepoint. A durable one is synced to disk before save returns;
+// it moves the gate and the dispatch marks. Others are written only if
+// something changed.
+func (s *Storage) save(durable bool) error {
+	return s.saveStands(s.stands, durable, false)
+}
+
+// saveStands writes what stands returns, asked under the lock that orders
+// savepoints.
+func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error {
+	s.saveMtx.Lock()
+	defer s.saveMtx.Unlock()
+	if s.src == nil {
+		return errors.New("no log is attached")
+	}
+	all := stands()
+	f := savepoint.File{
+		Run:        s.src.Run.String(),
+		Segment:    s.src.Head().Segment,
+		Checkpoint: -1,
+		Partitions: partitions,
+		Clean:      clean,
+	}
+	if _, n, err := wlog.LastCheckpoint(s.src.WALDir); err == nil {
+		f.Checkpoint = n
+	}
+	for _, st := range all {
+		floor := st.floor()
+		f.Endpoints = append(f.Endpoints, savepoint.Endpoint{
+			ID:         st.id,
+			Identity:   st.identity,
+			Floor:      floor,
+			Dispatched: st.mark,
+			Acked:      st.marks,
+			Removed:    st.removed,
+		})
+	}
+	f.Segments = s.fingerprints(f.Referenced())
+	if !durable && s.saved != nil && reflect.DeepEqual(f, *s.saved) {
+		return nil
+	}
+	saved := f
+	f.Written = time.Now()
+	if err := s.store.Write(f, durable); err != nil {
+		s.metrics.savepointFails.Inc()
+		return fmt.Errorf("write savepoint in %s: %w", s.src.DataDir, err)
+	}
+	s.saved = &saved
+	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
+	s.metrics.savepointWritten.v.Store(f.Written.UnixMilli())
+	if durable {
+		s.release(all)
+	}
+	return nil
+}
+
+// release lets the gate and the dispatch marks follow what is on disk now.
+// Callers hold saveMtx.
+func (s *Storage) release(all []*stand) {
+	holders := map[string]bool{}
+	for _, st := range all {
+		// Names can be shared for a moment, by a removed endpoint and one
+		// that took its name over.
+		name := st.name
+		if holders[name] {
+			name += " (" + st.id + ")"
+		}
+		holders[name] = true
+		s.src.Gate.Set(name, st.floor().Position)
+	}
+	for _, h := range s.src.Gate.Holders() {
+		if !holders[h.Name] {
+			s.src.Gate.Remove(h.Name)
+		}
+	}
+	s.listMtx.Lock()
+	running := s.running
+	s.listMtx.Unlock()
+	for _, e := range running {
+		for _, st := range all {
+			if st.id == e.id {
+				e.marks.synced(st.mark)
+			}
+		}
+	}
+}
+
+// fingerprints returns what identifies the segments now. They are looked at
+// once; a segment without a record yet is asked again. Callers hold saveMtx.
+func (s *Storage) fingerprints(segments []int) map[int]uint32 {
+	out := make(map[int]uint32, len(segments))
+	for _, n := range segments {
+		fp := s.prints[n]
+		if fp == 0 {
+			var err error
+			if fp, err = cursor.Fingerprint(s.src.WALDir, n); err != nil {
+				continue // Gone, or not there yet: resolved towards sending again.
+			}
+		}
+		if fp != 0 {
+			out[n] = fp
+		}
+	}
+	s.prints = out
+	return out
+}
+
+// keep writes savepoints and lets go of removed endpoints until ctx ends.
+func (s *Storage) keep(ctx context.Context) {
+	ticker := time.NewTicker(saveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			s.expire(now)
+			if err := s.save(false); err != nil {
+				s.logger.Error("Cannot write the savepoint; what is acknowledged now would be sent again after a crash", "err", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// expire gives up what endpoints hold that were removed from the configuration
+// longer than the grace time ago.
+func (s *Storage) expire(now time.Time) {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	var kept, gone []*stand
+	for _, st := range s.held {
+		if st.removed != nil && now.Sub(*st.removed) >= s.opts.Grace {
+			gone = append(gone, st)
+		} else {
+			kept = append(kept, st)
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	s.setLists(s.running, kept)
+	for _, st := range gone {
+		s.logger.Warn("An endpoint that was removed from the configuration gives up what it had not acknowledged",
+			"remote_name", st.name, "position", st.floor().String(), "removed", st.removed.String())
+	}
+	if err := s.save(true); err != nil {
+		s.logger.Error("Cannot write the savepoint without the endpoints that were given up; they hold their part of the log until it can be written", "err", err)
+	}
+}
+
+func fileSize(path string) int64 {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}

@@ -1,0 +1,307 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+)
+
+const namespace = "prometheus"
+
+// Reasons for which an endpoint deliberately does not send an item. The first
+// four are stock's.
+const (
+	reasonTooOld     = "too_old"
+	reasonDropped    = "dropped_series"
+	reasonUnknownRef = "unintentionally_dropped_series"
+	reasonNHCB       = "nhcb_in_rw1_not_supported"
+	reasonOnReplay   = "refused_on_replay"
+)
+
+// metricSet registers metrics and takes them out again as one.
+type metricSet struct {
+	reg        prometheus.Registerer
+	labels     prometheus.Labels
+	subsystem  string
+	collectors []prometheus.Collector
+}
+
+func (s *metricSet) opts(name, help string) prometheus.Opts {
+	return prometheus.Opts{Namespace: namespace, Subsystem: s.subsystem, Name: name, Help: help, ConstLabels: s.labels}
+}
+
+func add[C prometheus.Collector](s *metricSet, c C) C {
+	s.collectors = append(s.collectors, c)
+	return c
+}
+
+func (s *metricSet) counter(name, help string) prometheus.Counter {
+	return add(s, prometheus.NewCounter(prometheus.CounterOpts(s.opts(name, help))))
+}
+
+func (s *metricSet) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return add(s, prometheus.NewCounterVec(prometheus.CounterOpts(s.opts(name, help)), labels))
+}
+
+func (s *metricSet) gauge(name, help string) prometheus.Gauge {
+	return add(s, prometheus.NewGauge(prometheus.GaugeOpts(s.opts(name, help))))
+}
+
+func (s *metricSet) gaugeFunc(name, help string, f func() float64) {
+	add(s, prometheus.NewGaugeFunc(prometheus.GaugeOpts(s.opts(name, help)), f))
+}
+
+// register registers everything, or nothing if a name is taken.
+func (s *metricSet) register() error {
+	if s.reg == nil {
+		return nil
+	}
+	for i, c := range s.collectors {
+		if err := s.reg.Register(c); err != nil {
+			for _, done := range s.collectors[:i] {
+				s.reg.Unregister(done)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *metricSet) unregister() {
+	if s.reg == nil {
+		return
+	}
+	for _, c := range s.collectors {
+		s.reg.Unregister(c)
+	}
+}
+
+// perClass is one counter or gauge for each of samples, histograms, exemplars.
+type perClass[M any] [classes]M
+
+func each[M any](make func(class string) M) (out perClass[M]) {
+	for c, name := range classNames {
+		out[c] = make(name)
+	}
+	return out
+}
+
+// endpointMetrics are the metrics of one endpoint under one name and URL. Their
+// names are stock's where stock has the metric.
+type endpointMetrics struct {
+	set metricSet
+
+	attempted, failed, retried perClass[prometheus.Counter]
+	dropped                    perClass[*prometheus.CounterVec]
+	pending                    perClass[prometheus.Gauge]
+	metadata, metadataFailed   prometheus.Counter
+	metadataRetried            prometheus.Counter
+	waits                      prometheus.Counter
+	latency                    prometheus.Histogram
+	highest, highestSent       *highWater
+	bytes, metadataBytes       prometheus.Counter
+	capacity, perSend          prometheus.Gauge
+	shards, shardsMin          prometheus.Gauge
+	shardsMax, shardsDesired   prometheus.Gauge
+
+	refused         *prometheus.CounterVec
+	resent          prometheus.Counter
+	forfeited       *prometheus.CounterVec
+	forfeitedBytes  *prometheus.CounterVec
+	resumed         *prometheus.CounterVec
+	segmentsMissing prometheus.Counter
+	ackedSegment    prometheus.Gauge
+	ackedOffset     prometheus.Gauge
+	unackedBytes    prometheus.Gauge
+	unackedSeconds  prometheus.Gauge
+	records         *prometheus.CounterVec
+	undecodable     prometheus.Counter
+	preTailing      prometheus.Counter
+	segment         prometheus.Gauge
+	skippedNotify   prometheus.Counter
+	recordCounters  [maxRecordType + 1]prometheus.Counter
+	unknownRecords  prometheus.Counter
+	forget          func() // Takes the consumer out of the metrics of reading.
+}
+
+// highWater is a gauge that only rises, in seconds.
+type highWater struct {
+	gauge prometheus.Gauge
+	mark  rising
+}
+
+func (h *highWater) raise(ms int64) {
+	if ms > 0 && h.mark.raise(ms) {
+		h.gauge.Set(float64(h.mark.load() / 1000))
+	}
+}
+
+func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url string) *endpointMetrics {
+	m := &endpointMetrics{set: metricSet{reg: reg, subsystem: "remote_storage", labels: prometheus.Labels{"remote_name": name, "url": url}}}
+	s := &m.set
+	m.attempted = each(func(c string) prometheus.Counter {
+		return s.counter(c+"_total", "Number of "+c+" in requests to the endpoint, every attempt counted.")
+	})
+	m.failed = each(func(c string) prometheus.Counter {
+		return s.counter(c+"_failed_total", "Number of "+c+" the endpoint refused for good.")
+	})
+	m.retried = each(func(c string) prometheus.Counter {
+		return s.counter(c+"_retried_total", "Number of "+c+" in attempts that failed and are made again.")
+	})
+	m.dropped = each(func(c string) *prometheus.CounterVec {
+		return s.counters(c+"_dropped_total", "Number of "+c+" that were read from the log and deliberately not sent, by reason.", "reason")
+	})
+	m.pending = each(func(c string) prometheus.Gauge {
+		return s.gauge(c+"_pending", "Number of "+c+" in memory that are not acknowledged yet.")
+	})
+	m.metadata = s.counter("metadata_total", "Number of metadata entries in requests to the endpoint.")
+	m.metadataFailed = s.counter("metadata_failed_total", "Number of metadata entries the endpoint refused for good.")
+	m.metadataRetried = s.counter("metadata_retried_total", "Number of metadata entries in attempts that failed and are made again.")
+	m.waits = s.counter("enqueue_retries_total", "Number of times reading the log waited because the endpoint's queue was full.")
+	m.latency = add(s, prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Subsystem: s.subsystem, ConstLabels: s.labels,
+		Name:                            "sent_batch_duration_seconds",
+		Help:                            "How long requests to the endpoint took, every attempt counted.",
+		Buckets:                         []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 60, 120, 300},
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
+	}))
+	m.highest = &highWater{gauge: s.gauge("queue_highest_timestamp_seconds", "Highest timestamp that was read from the log for the endpoint, in seconds since the epoch.")}
+	m.highestSent = &highWater{gauge: s.gauge("queue_highest_sent_timestamp_seconds", "Highest timestamp the endpoint has acknowledged, in seconds since the epoch.")}
+	m.capacity = s.gauge("shard_capacity", "Number of items each sender of the endpoint may hold in memory.")
+	m.shards = s.gauge("shards", "Number of senders at work for the endpoint.")
+	m.shardsMin = s.gauge("shards_min", "Lowest number of senders for the endpoint.")
+	m.shardsMax = s.gauge("shards_max", "Highest number of senders for the endpoint.")
+	m.shardsDesired = s.gauge("shards_desired", "Number of senders that the load on the endpoint asks for.")
+	m.bytes = s.counter("bytes_total", "Compressed bytes of requests with samples, histograms and exemplars that the endpoint has settled.")
+	m.metadataBytes = s.counter("metadata_bytes_total", "Compressed bytes of requests with metadata that the endpoint has settled.")
+	m.perSend = s.gauge("max_samples_per_send", "Highest number of items in one request.")
+
+	m.refused = s.counters("refused_total", "Number of samples, histograms and exemplars the endpoint refused for good, by status code.", "code")
+	m.resent = s.counter("resent_total", "Number of samples, histograms and exemplars sent again, or perhaps again, after a restart.")
+	m.segmentsMissing = s.counter("segments_missing_total", "Number of segments that vanished before the endpoint had read them.")
+	m.ackedSegment = s.gauge("acked_segment", "Segment of the log up to which the endpoint has acknowledged everything.")
+	m.ackedOffset = s.gauge("acked_offset_bytes", "Offset in that segment up to which the endpoint has acknowledged everything.")
+	m.unackedBytes = s.gauge("unacked_bytes", "Bytes of the log that the endpoint has not acknowledged.")
+	m.unackedSeconds = s.gauge("unacked_seconds", "Age of the oldest sample in memory that the endpoint has not acknowledged, 0 if there is none.")
+
+	m.records = w.records.MustCurryWith(prometheus.Labels{"consumer": name})
+	for t := range m.recordCounters {
+		if typ := record.Type(t); typ.String() != record.Unknown.String() {
+			m.recordCounters[t] = m.records.WithLabelValues(typ.String())
+		}
+	}
+	m.unknownRecords = m.records.WithLabelValues(record.Unknown.String())
+	m.undecodable = w.undecodable.WithLabelValues(name)
+	m.preTailing = w.preTailing.WithLabelValues(name)
+	m.segment = w.segment.WithLabelValues(name)
+	m.skippedNotify = w.skipped.WithLabelValues(name)
+	m.forget = func() { w.forget(name) }
+	return m
+}
+
+func (m *endpointMetrics) unregister() {
+	m.set.unregister()
+	m.forget()
+}
+
+// enqueued counts a batch that joins the queue.
+func (m *endpointMetrics) enqueued(b *batch, content tally, preTailing bool) {
+	for c, n := range content {
+		m.pending[c].Add(float64(n))
+		if b.unknown[c] > 0 {
+			m.dropped[c].WithLabelValues(reasonUnknownRef).Add(float64(b.unknown[c]))
+		}
+	}
+	m.highest.raise(b.highest)
+	m.segment.Set(float64(b.end.Segment))
+	for t, n := range b.records.types {
+		if n > 0 && m.recordCounters[t] != nil {
+			m.recordCounters[t].Add(float64(n))
+		}
+	}
+	m.unknownRecords.Add(float64(b.records.unknown))
+	m.undecodable.Add(float64(b.records.undecodable))
+	if preTailing {
+		m.preTailing.Add(float64(b.records.types[record.Samples] + b.records.types[record.SamplesV2]))
+	}
+}
+
+// watcherMetrics are stock's metrics of reading the log, one consumer an
+// endpoint.
+type watcherMetrics struct {
+	set         metricSet
+	records     *prometheus.CounterVec
+	undecodable *prometheus.CounterVec
+	preTailing  *prometheus.CounterVec
+	segment     *prometheus.GaugeVec
+	skipped     *prometheus.CounterVec
+}
+
+func newWatcherMetrics(reg prometheus.Registerer) *watcherMetrics {
+	w := &watcherMetrics{set: metricSet{reg: reg, subsystem: "wal_watcher"}}
+	s := &w.set
+	w.records = s.counters("records_read_total", "Number of records of the log that an endpoint has received, by type.", "consumer", "type")
+	w.undecodable = s.counters("record_decode_failures_total", "Number of records of the log that could not be decoded.", "consumer")
+	w.preTailing = s.counters("samples_sent_pre_tailing_total", "Number of records with samples that an endpoint received on its way to the head of the log.", "consumer")
+	w.segment = add(s, prometheus.NewGaugeVec(prometheus.GaugeOpts(s.opts("current_segment", "Segment of the log that an endpoint has read to.")), []string{"consumer"}))
+	w.skipped = s.counters("notifications_skipped_total", "Number of notifications of a write that came while the log was being read anyway.", "consumer")
+	return w
+}
+
+func (w *watcherMetrics) forget(name string) {
+	w.records.DeletePartialMatch(prometheus.Labels{"consumer": name})
+	w.undecodable.DeleteLabelValues(name)
+	w.preTailing.DeleteLabelValues(name)
+	w.segment.DeleteLabelValues(name)
+	w.skipped.DeleteLabelValues(name)
+}
+
+// storageMetrics are the metrics of the whole write side.
+type storageMetrics struct {
+	set              metricSet
+	corruption       *prometheus.CounterVec
+	highest          *highWater
+	savepointWrites  *prometheus.CounterVec
+	savepointFails   prometheus.Counter
+	savepointWritten rising // Unix ms of the last write.
+	epochGap         prometheus.Counter
+	forfeited        *prometheus.CounterVec
+	forfeitedBytes   *prometheus.CounterVec
+	resumed          *prometheus.CounterVec
+}
+
+func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
+	m := &storageMetrics{set: metricSet{reg: reg}}
+	s := &m.set
+	s.subsystem = "tsdb_wal"
+	m.corruption = s.counters("reader_corruption_errors_total", "Number of damaged parts of the log that reading passed over.", "error")
+	s.subsystem = "remote_storage"
+	m.highest = &highWater{gauge: s.gauge("highest_timestamp_in_seconds", "Highest timestamp that was appended, in seconds since the epoch.")}
+	m.savepointWrites = s.counters("savepoint_writes_total", "Number of savepoints written; durable ones have been synced to disk.", "durable")
+	m.savepointFails = s.counter("savepoint_write_failures_total", "Number of savepoints that could not be written.")
+	s.gaugeFunc("savepoint_age_seconds", "Time since the last savepoint was written, NaN before the first.", func() float64 {
+		return age(m.savepointWritten.load())
+	})
+	m.epochGap = s.counter("epoch_gap_segments_total", "Number of segments that endpoints passed over because another engine has written to the log.")
+	m.forfeited = s.counters("forfeited_total", "Number of items that were removed before the endpoint acknowledged them, by reason and type.", "remote_name", "reason", "type")
+	m.forfeitedBytes = s.counters("forfeited_bytes_total", "Bytes of the log that were removed before the endpoint acknowledged them, by reason.", "remote_name", "reason")
+	m.resumed = s.counters("resumed_positions_total", "Number of saved positions by how they were found in the log after a restart.", "verdict")
+	return m
+}

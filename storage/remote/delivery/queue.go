@@ -1,0 +1,352 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// queue holds what one endpoint has read and not yet had acknowledged, by
+// partition. Its rules are those of I2 and I4: a partition has at most one
+// request under way, what a partition has acknowledged is a prefix of what it
+// was given, and a mark never passes an item that is not acknowledged.
+//
+// It does no I/O. Everything is guarded by mu; push, take, ack and release cost
+// a walk over the partitions, nothing per item.
+type queue struct {
+	mu   sync.Mutex
+	cond *sync.Cond // Signals senders (work is ready) and the reader (room).
+
+	parts  [partitions]partition
+	next   int          // Partition at which the next take begins to look.
+	read   cursor.Point // End of the last batch pushed.
+	taken  cursor.Position
+	queued int       // Items pushed and not acknowledged.
+	ready  int       // Items that can be taken now.
+	since  time.Time // When ready last rose from zero, or the last take.
+	limit  int       // Items beyond which push waits.
+	max    int       // Items a full request takes.
+	linger time.Duration
+	timer  *time.Timer
+	closed bool
+
+	now func() time.Time
+}
+
+// partition is the state of one virtual partition of a queue.
+type partition struct {
+	fifo    []*entry       // Entries with items of the partition that are not acknowledged.
+	done    int            // Items of fifo[0] that are acknowledged.
+	waiting int            // Items that are neither acknowledged nor under way.
+	busy    bool           // A request is under way.
+	resumed savepoint.Mark // Where an earlier run had left off.
+	skip    int            // Acknowledged items after resumed that were not met yet.
+}
+
+// entry is a batch as one endpoint sees it.
+type entry struct {
+	*batch
+	zone bool // In the replay zone: it may have been sent before a crash.
+	// skipped says how many items of each partition an earlier run had
+	// acknowledged after the partition's mark, and are therefore not in the
+	// batch; they come before those that are.
+	skipped map[int]int
+}
+
+func newQueue(now func() time.Time) *queue {
+	q := &queue{now: now, limit: 1, max: 1}
+	q.cond = sync.NewCond(&q.mu)
+	return q
+}
+
+// resume sets where each partition stands before anything is pushed.
+func (q *queue) resume(at cursor.Point, marks []savepoint.Mark) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.read = at
+	for p := range q.parts {
+		q.parts[p].resumed, q.parts[p].skip = marks[p], marks[p].Skip
+	}
+}
+
+// configure sets the limits: items held, items per request, and how long an
+// item waits for others to fill a request.
+func (q *queue) configure(limit, perRequest int, linger time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limit, q.max, q.linger = max(limit, 1), max(perRequest, 1), linger
+	q.arm()
+	q.cond.Broadcast()
+}
+
+// push adds an entry, waiting for room. It returns false if the queue was
+// closed. A batch larger than the limit is taken when the queue is empty.
+func (q *queue) push(e *entry) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.closed && q.queued > 0 && q.queued+len(e.items) > q.limit {
+		q.cond.Wait()
+	}
+	if q.closed {
+		return false
+	}
+	for p, n := range e.skipped {
+		q.parts[p].skip -= n
+	}
+	was := q.ready
+	for p := range q.parts {
+		n := int(e.first[p+1] - e.first[p])
+		if n == 0 {
+			continue
+		}
+		part := &q.parts[p]
+		part.fifo = append(part.fifo, e)
+		part.waiting += n
+		if !part.busy {
+			q.ready += n
+		}
+	}
+	q.queued += len(e.items)
+	q.read = e.end
+	q.woken(was)
+	return true
+}
+
+// jump moves the reading position without an entry: what lies between has been
+// given up by a limit.
+func (q *queue) jump(to cursor.Point) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.read.Before(to.Position) {
+		q.read = to
+	}
+}
+
+// woken follows every rise of ready from was.
+func (q *queue) woken(was int) {
+	if q.ready == 0 {
+		return
+	}
+	if was == 0 {
+		q.since = q.now()
+	}
+	if q.ready >= q.max || q.linger <= 0 {
+		q.cond.Broadcast()
+		return
+	}
+	q.arm()
+}
+
+// arm makes sure that senders look again when the oldest item has lingered.
+func (q *queue) arm() {
+	if q.ready == 0 {
+		return
+	}
+	d := q.linger - q.now().Sub(q.since)
+	if q.timer == nil {
+		q.timer = time.AfterFunc(d, q.cond.Broadcast)
+		return
+	}
+	q.timer.Reset(d)
+}
+
+// request is what one sender has taken. It belongs to the sender until it is
+// acknowledged or released.
+type request struct {
+	spans []span
+	items int
+	zone  bool
+	end   cursor.Position // No item of the request ends after it.
+}
+
+// span is a run of one partition's items in one entry.
+type span struct {
+	entry    *entry
+	part     int
+	from, to int // Indexes into entry.part(part).
+}
+
+// take waits until a request is worth sending and fills r with it. It returns
+// false when the queue is closed or keep returns false; keep is asked each time
+// before waiting, with the queue locked.
+func (q *queue) take(r *request, keep func() bool) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if q.closed || !keep() {
+			return false
+		}
+		if q.ready >= q.max || (q.ready > 0 && q.now().Sub(q.since) >= q.linger) {
+			break
+		}
+		if q.ready > 0 {
+			q.arm()
+		}
+		q.cond.Wait()
+	}
+	*r = request{spans: r.spans[:0]}
+	for i := 0; i < partitions && r.items < q.max; i++ {
+		q.fill(r, (q.next+i)%partitions)
+	}
+	q.next = (r.spans[len(r.spans)-1].part + 1) % partitions
+	if q.taken.Before(r.end) {
+		q.taken = r.end
+	}
+	q.since = q.now()
+	if q.ready >= q.max {
+		q.cond.Signal()
+	}
+	return true
+}
+
+// fill adds items of partition p to r as far as there is room. The replay zone
+// and what follows it never share a request.
+func (q *queue) fill(r *request, p int) {
+	part := &q.parts[p]
+	if part.busy || part.waiting == 0 || (r.items > 0 && r.zone != part.fifo[0].zone) {
+		return
+	}
+	q.ready -= part.waiting
+	part.busy = true
+	r.zone = part.fifo[0].zone
+	from := part.done
+	for _, e := range part.fifo {
+		room := q.max - r.items
+		if room == 0 || e.zone != r.zone {
+			break
+		}
+		n := min(int(e.first[p+1]-e.first[p])-from, room)
+		r.spans = append(r.spans, span{entry: e, part: p, from: from, to: from + n})
+		r.items += n
+		part.waiting -= n
+		if r.end.Before(e.end.Position) {
+			r.end = e.end.Position
+		}
+		from = 0
+	}
+}
+
+// ack records that everything in r was delivered or deliberately dropped.
+func (q *queue) ack(r *request) { q.finish(r, true) }
+
+// release gives r back undone: its items are the next of their partitions.
+func (q *queue) release(r *request) { q.finish(r, false) }
+
+func (q *queue) finish(r *request, acknowledged bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	was := q.ready
+	for i, s := range r.spans {
+		part := &q.parts[s.part]
+		if acknowledged {
+			q.queued -= s.to - s.from
+			part.advance(s)
+		} else {
+			part.waiting += s.to - s.from
+		}
+		if i+1 == len(r.spans) || r.spans[i+1].part != s.part {
+			part.busy = false
+			q.ready += part.waiting
+		}
+	}
+	q.cond.Broadcast()
+	q.woken(was)
+}
+
+// advance moves the partition past a span of its first entry.
+func (part *partition) advance(s span) {
+	if s.to < len(s.entry.part(s.part)) {
+		part.done = s.to
+		return
+	}
+	part.done = 0
+	part.fifo[0] = nil
+	if part.fifo = part.fifo[1:]; len(part.fifo) == 0 {
+		part.fifo = nil // Lets the array go.
+	}
+}
+
+// close makes push and take return false.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+	q.cond.Broadcast()
+}
+
+// wake makes waiting senders ask keep again.
+func (q *queue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.cond.Broadcast()
+}
+
+// marks writes the acknowledged position of every partition into dst and
+// returns the lowest. A partition with nothing outstanding stands where the
+// endpoint has read to.
+func (q *queue) marks(dst []savepoint.Mark) (floor savepoint.Mark) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for p := range q.parts {
+		part := &q.parts[p]
+		m := savepoint.Mark{Point: q.read, Skip: part.skip}
+		switch {
+		case len(part.fifo) > 0:
+			e := part.fifo[0]
+			m = savepoint.Mark{Point: e.start, Skip: part.done + e.skipped[p]}
+		case q.read.Before(part.resumed.Position):
+			m = part.resumed
+		}
+		dst[p] = m
+		if p == 0 || m.Before(floor.Position) {
+			floor = m
+		}
+	}
+	floor.Skip = 0 // Skips are per partition and mean nothing for the whole.
+	return floor
+}
+
+// stats is a snapshot for metrics and for the number of senders.
+type stats struct {
+	read    cursor.Point
+	taken   cursor.Position
+	queued  int
+	ready   int
+	oldest  int64 // Timestamp in ms of an item that waits longest, 0 if none.
+	waiting int   // Items neither acknowledged nor under way.
+}
+
+func (q *queue) stats() stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready}
+	for p := range q.parts {
+		part := &q.parts[p]
+		s.waiting += part.waiting
+		if len(part.fifo) == 0 {
+			continue
+		}
+		if t := part.fifo[0].part(p)[part.done].t; s.oldest == 0 || t < s.oldest {
+			s.oldest = t
+		}
+	}
+	return s
+}

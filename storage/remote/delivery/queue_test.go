@@ -1,0 +1,287 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"fmt"
+	"math/rand"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// someSeries returns n series of one table.
+func someSeries(t testing.TB, n int) []*series.Series {
+	t.Helper()
+	table := series.New(series.Options{})
+	out := make([]*series.Series, n)
+	for i := range out {
+		lset := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i))
+		s, created := table.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(i + 1) })
+		require.True(t, created)
+		out[i] = s
+	}
+	return out
+}
+
+func at(segment int, offset int64) cursor.Point {
+	return cursor.Point{Position: cursor.Position{Segment: segment, Offset: offset}}
+}
+
+// logged is what a model log holds at one position.
+type logged struct {
+	end   cursor.Point
+	items []item
+}
+
+// modelLog makes records of random size, with the time as the identity of each
+// item.
+func modelLog(rnd *rand.Rand, all []*series.Series, records int) []logged {
+	var (
+		out   []logged
+		ts    int64
+		pos   = at(0, 0)
+		items []item
+	)
+	for range records {
+		items = nil
+		for range rnd.Intn(40) {
+			ts++
+			items = append(items, item{series: all[rnd.Intn(len(all))], t: ts})
+		}
+		pos.Offset += int64(1 + rnd.Intn(100))
+		if rnd.Intn(10) == 0 {
+			pos = at(pos.Segment+1, 0)
+			items = nil
+		}
+		out = append(out, logged{end: pos, items: items})
+	}
+	return out
+}
+
+// TestQueueModel defends I2 and I4: whatever the order of pushes, takes,
+// acknowledgements and releases, each partition is handed out in the order of
+// the log by one request at a time, and no mark passes an item that is not
+// acknowledged. Each run ends like a process does, with requests under way, and
+// is resumed from the marks: nothing may be missing then, and only what was not
+// acknowledged may come again.
+func TestQueueModel(t *testing.T) {
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	for run := range 20 {
+		rnd := rand.New(rand.NewSource(seed + int64(run)))
+		all := someSeries(t, 1+rnd.Intn(200))
+		log := modelLog(rnd, all, 200)
+
+		total := 0
+		for _, l := range log {
+			total += len(l.items)
+		}
+		delivered := map[int64]int{}
+		marks := make([]savepoint.Mark, partitions)
+		for lives := 0; len(delivered) < total || lives == 0; lives++ {
+			require.Less(t, lives, 100, "no progress")
+			marks = oneLife(t, rnd, log, marks, delivered)
+		}
+		for ts, n := range delivered {
+			require.Equal(t, 1, n, "item %d", ts)
+		}
+	}
+}
+
+// oneLife reads the log from the lowest mark on, for a random number of steps.
+func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark, delivered map[int64]int) []savepoint.Mark {
+	q := newQueue(time.Now)
+	res := newResumption(marks)
+	start := (&stand{marks: marks}).floor().Point
+	q.resume(start, marks)
+	q.configure(1<<30, 1+rnd.Intn(50), 0)
+
+	next := 0
+	for next < len(log) && !start.Before(log[next].end.Position) {
+		next++
+	}
+	bb := batchBuilder{}
+	bb.reset(start)
+	var (
+		flying []*request
+		order  = map[int]int64{}
+		zone   = cursor.Position{Segment: rnd.Intn(10)}
+		push   = func() {
+			many := 1
+			if !res.active(bb.start.Position) {
+				many = 1 + rnd.Intn(4)
+			}
+			for ; many > 0 && next < len(log); many-- {
+				for _, it := range log[next].items {
+					bb.add(it)
+				}
+				bb.end = log[next].end
+				next++
+			}
+			if bb.end == bb.start {
+				return
+			}
+			resuming := res.active(bb.start.Position)
+			b := bb.build(time.Now())
+			e := &entry{batch: b, zone: b.start.Before(zone)}
+			if resuming {
+				e.batch, e.skipped = res.filter(b)
+			}
+			require.True(t, q.push(e))
+		}
+		take = func() {
+			if q.stats().ready == 0 {
+				return
+			}
+			r := &request{}
+			require.True(t, q.take(r, func() bool { return true }))
+			require.Positive(t, r.items)
+			require.LessOrEqual(t, r.items, q.max)
+			busy := map[int]bool{}
+			for _, f := range flying {
+				for _, o := range f.spans {
+					busy[o.part] = true
+				}
+			}
+			for _, sp := range r.spans {
+				require.Equal(t, r.zone, sp.entry.zone, "the replay zone and newer samples share a request")
+				require.NotContains(t, busy, sp.part, "two requests of one partition")
+			}
+			flying = append(flying, r)
+		}
+		land = func(ok bool) {
+			if len(flying) == 0 {
+				return
+			}
+			i := rnd.Intn(len(flying))
+			r := flying[i]
+			flying = append(flying[:i], flying[i+1:]...)
+			if !ok {
+				q.release(r)
+				return
+			}
+			for _, sp := range r.spans {
+				for _, it := range sp.entry.part(sp.part)[sp.from:sp.to] {
+					if it.t <= order[sp.part] {
+						require.Greater(t, it.t, order[sp.part], "partition %d goes back", sp.part)
+					}
+					order[sp.part] = it.t
+					delivered[it.t]++
+				}
+			}
+			q.ack(r)
+		}
+	)
+	for range rnd.Intn(600) {
+		switch rnd.Intn(5) {
+		case 0:
+			push()
+		case 1, 2:
+			take()
+		case 3:
+			land(rnd.Intn(5) > 0)
+		case 4:
+			checkMarks(t, q, log, delivered)
+		}
+	}
+	checkMarks(t, q, log, delivered)
+	out := make([]savepoint.Mark, partitions)
+	q.marks(out)
+	return out
+}
+
+// checkMarks compares the marks with what was delivered: everything before a
+// mark, and as many items after it as it skips, and nothing else.
+func checkMarks(t *testing.T, q *queue, log []logged, delivered map[int64]int) {
+	t.Helper()
+	marks := make([]savepoint.Mark, partitions)
+	floor := q.marks(marks)
+	var skip [partitions]int
+	for p, m := range marks {
+		skip[p] = m.Skip
+		require.False(t, m.Before(floor.Position))
+	}
+	for _, l := range log {
+		for _, it := range l.items {
+			p := it.series.Partition()
+			want := 0
+			switch {
+			case l.end.Compare(marks[p].Position) <= 0:
+				want = 1
+			case skip[p] > 0:
+				skip[p]--
+				want = 1
+			}
+			if delivered[it.t] != want {
+				require.Equal(t, want, delivered[it.t], "deliveries of item %d of partition %d, whose mark is %v", it.t, p, marks[p])
+			}
+		}
+	}
+}
+
+// TestQueueWaitsForRoom defends I6: a queue whose endpoint does not deliver
+// stops the reader, and closing it lets everybody go.
+func TestQueueWaitsForRoom(t *testing.T) {
+	all := someSeries(t, 10)
+	q := newQueue(time.Now)
+	q.configure(10, 5, time.Hour)
+	batchOf := func(from int64, n int) *entry {
+		bb := batchBuilder{}
+		bb.reset(at(0, from))
+		for i := range n {
+			bb.add(item{series: all[i%len(all)], t: from + int64(i) + 1})
+		}
+		bb.end = at(0, from+int64(n))
+		return &entry{batch: bb.build(time.Now())}
+	}
+	require.True(t, q.push(batchOf(0, 30)), "a batch beyond the limit fits an empty queue")
+	pushed := make(chan bool)
+	go func() { pushed <- q.push(batchOf(30, 1)) }()
+
+	var r request
+	require.True(t, q.take(&r, func() bool { return true }))
+	require.Equal(t, 5, r.items)
+	select {
+	case <-pushed:
+		require.Fail(t, "pushed into a full queue")
+	default:
+	}
+	q.ack(&r)
+	for q.stats().queued > 9 {
+		require.True(t, q.take(&r, func() bool { return true }))
+		q.ack(&r)
+	}
+	require.True(t, <-pushed)
+
+	took := make(chan bool)
+	go func() {
+		var r request
+		for q.take(&r, func() bool { return true }) {
+			q.ack(&r)
+		}
+		took <- true
+	}()
+	q.close()
+	require.True(t, <-took)
+	require.False(t, q.push(batchOf(31, 1)))
+}

@@ -1,0 +1,91 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// rates decides how many senders an endpoint wants. Work that waits although
+// every sender is busy asks for more, senders that idle for less; errors that
+// pass keep the number where it is, since more requests would make them worse.
+//
+// Since partitions, not senders, carry the order (I4), the number changes
+// without draining anything.
+type rates struct {
+	mu     sync.Mutex
+	worked time.Duration // Time senders spent delivering since the last pace.
+	quiet  time.Time     // The number does not grow before this time.
+	idle   int           // Consecutive paces with less than half of the senders at work.
+	paced  time.Time
+}
+
+func (r *rates) busy(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.worked += d
+}
+
+// recoverable notes an error that may pass until the given time.
+func (r *rates) recoverable(until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.quiet.Before(until) {
+		r.quiet = until
+	}
+}
+
+const (
+	// idlePaces is how often in a row senders must idle before one goes.
+	idlePaces = 10
+	// growth is the factor by which senders are added.
+	growth = 1.5
+)
+
+// pace returns the number of senders to have from now on, between lowest and
+// highest, and the number the load asks for whatever the limits. backlog says
+// that a full request waits while every sender is busy.
+func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (want int, desired float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	elapsed := now.Sub(r.paced)
+	used := 0.0
+	if elapsed > 0 {
+		used = min(float64(r.worked)/float64(elapsed), float64(have))
+	}
+	r.worked, r.paced = 0, now
+
+	highest = min(highest, partitions)
+	lowest = min(lowest, highest)
+	desired = max(used, float64(lowest))
+	want = have
+	switch {
+	case backlog:
+		desired = math.Ceil(float64(have) * growth)
+		r.idle = 0
+		if !now.Before(r.quiet) {
+			want = int(desired)
+		}
+	case used < float64(have)/2 && have > lowest:
+		if r.idle++; r.idle >= idlePaces {
+			r.idle = 0
+			want = have - 1
+		}
+	default:
+		r.idle = 0
+	}
+	return min(max(want, lowest, 1), max(highest, 1)), desired
+}

@@ -1,0 +1,245 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// place is where an endpoint reads on. A limit may move it while the reader is
+// at work; what the reader had claimed before then is delivered all the same.
+type place struct {
+	mu    sync.Mutex
+	pos   cursor.Point
+	moves int
+}
+
+func (p *place) get() (cursor.Point, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pos, p.moves
+}
+
+// claim moves the place from one position to the next, unless a limit has moved
+// it meanwhile.
+func (p *place) claim(moves int, to cursor.Point) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.moves != moves {
+		return false
+	}
+	p.pos = to
+	return true
+}
+
+// raise moves the place forward to a position and returns where it was.
+func (p *place) raise(to cursor.Position) (from cursor.Point, moved bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from = p.pos
+	if !from.Before(to) {
+		return from, false
+	}
+	p.pos = cursor.Point{Position: to}
+	p.moves++
+	return from, true
+}
+
+// resumption filters what an earlier run had acknowledged already, per
+// partition, out of what is read again.
+type resumption struct {
+	marks  []savepoint.Mark
+	skip   [partitions]int
+	beyond cursor.Position // No mark lies after it.
+	over   bool
+}
+
+func newResumption(marks []savepoint.Mark) *resumption {
+	r := &resumption{marks: marks, over: true}
+	for p, m := range marks {
+		r.skip[p] = m.Skip
+		if r.beyond.Before(m.Position) {
+			r.beyond = m.Position
+		}
+	}
+	return r
+}
+
+// active reports whether something may have to be filtered at or after pos. As
+// long as it is, batches must hold one record with items at most: marks lie at
+// the ends of records.
+func (r *resumption) active(pos cursor.Position) bool {
+	if pos.Before(r.beyond) {
+		return true
+	}
+	for _, n := range r.skip {
+		if n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// filter returns b without the items that are acknowledged, and how many of
+// each partition it skipped behind the partition's mark.
+func (r *resumption) filter(b *batch) (*batch, map[int]int) {
+	var (
+		drop    [partitions]int
+		skipped map[int]int
+		any     bool
+	)
+	for p := range drop {
+		n := len(b.part(p))
+		if n == 0 {
+			continue
+		}
+		if b.end.Compare(r.marks[p].Position) <= 0 {
+			drop[p] = n
+		} else {
+			drop[p] = min(r.skip[p], n)
+			r.skip[p] -= drop[p]
+			if drop[p] > 0 {
+				if skipped == nil {
+					skipped = map[int]int{}
+				}
+				skipped[p] = drop[p]
+			}
+		}
+		any = any || drop[p] > 0
+	}
+	if !any {
+		return b, nil
+	}
+	out := *b
+	out.items = nil
+	for p := range drop {
+		out.first[p] = uint32(len(out.items))
+		out.items = append(out.items, b.part(p)[drop[p]:]...)
+	}
+	out.first[partitions] = uint32(len(out.items))
+	return &out, skipped
+}
+
+// readLog feeds the endpoint's queue until ctx ends or the queue closes.
+func (e *endpoint) readLog(ctx context.Context) {
+	own := newLogReader(e.logger, e.src.WALDir, e.src.Table, e.damaged)
+	defer own.close()
+	pos, moves := e.place.get()
+	fl := e.feed.join(pos)
+	defer e.feed.leave(fl)
+	ownAt := cursor.Point{}
+	met := false // The endpoint has been at the head of the log.
+	for ctx.Err() == nil {
+		if p, m := e.place.get(); m != moves {
+			pos, moves = p, m
+			e.queue.jump(pos)
+		}
+		b, err := (*batch)(nil), errBehind
+		resuming := e.resumption.active(pos.Position)
+		if !resuming {
+			if b, err = e.feed.after(ctx, fl, pos); err == nil {
+				met = true
+			}
+		}
+		if errors.Is(err, errBehind) {
+			if own.tail == nil || ownAt != pos {
+				err = own.seek(pos)
+			} else {
+				err = nil
+			}
+			if err == nil {
+				limit, stop := maxBatchItems, e.feed.meets
+				if resuming {
+					limit, stop = 1, nil
+				}
+				b, err = own.batch(limit, stop)
+			}
+			if err == nil {
+				ownAt = b.end
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, os.ErrNotExist):
+			own.close()
+			e.lostSegment(pos, moves)
+			continue
+		case errors.Is(err, cursor.ErrCaughtUp):
+			// Only while resuming, or in the moment before the dispatcher
+			// is met: what is acknowledged ends where the log does.
+			e.resumption.beyond = cursor.Position{}
+			e.resumption.skip = [partitions]int{}
+			sleep(ctx, 10*time.Millisecond)
+			continue
+		case ctx.Err() != nil:
+			return
+		default:
+			own.close()
+			e.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err)
+			sleep(ctx, retryInterval)
+			continue
+		}
+		if !e.place.claim(moves, b.end) {
+			continue
+		}
+		pos = b.end
+		e.countUnknown(b.unknown)
+		ent := &entry{batch: b, zone: b.start.Before(e.zoneEnd)}
+		if resuming {
+			ent.batch, ent.skipped = e.resumption.filter(b)
+		}
+		e.metrics.Load().enqueued(b, ent.content(), !met)
+		if !e.queue.push(ent) {
+			return
+		}
+	}
+}
+
+// lostSegment moves on to the oldest segment there is, after one vanished that
+// was not removed by a limit of ours.
+func (e *endpoint) lostSegment(pos cursor.Point, moves int) {
+	first, _, err := wlog.Segments(e.src.WALDir)
+	to := cursor.Position{Segment: first}
+	if err != nil || first < 0 || !pos.Before(to) {
+		// The directory cannot be listed, or the log has not come to this
+		// segment yet.
+		sleep(e.ctx, retryInterval)
+		return
+	}
+	if _, m := e.place.get(); m != moves {
+		return
+	}
+	if _, moved := e.place.raise(to); moved {
+		e.logger.Error("Segments of the log vanished before they were delivered", "position", pos.String(), "resuming_at", to.String())
+		e.metrics.Load().segmentsMissing.Add(float64(first - pos.Segment))
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

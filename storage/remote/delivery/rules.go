@@ -1,0 +1,234 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"sync"
+
+	"go.yaml.in/yaml/v2"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// verdict is what the rules make of one series.
+type verdict uint64
+
+const (
+	unjudged        verdict = iota
+	keep                    // Sent with its own labels and the external ones.
+	drop                    // Not sent.
+	change                  // Sent with other labels, see rules.changed.
+	verdictBits     = 2
+	verdictsPerWord = 64 / verdictBits
+	wordsPerPage    = 128
+	refsPerPage     = wordsPerPage * verdictsPerWord
+)
+
+// rules applies external labels and write_relabel_configs. Endpoints with equal
+// ones share one, and with it the results: two bits per series, and labels only
+// for series that a rule changes. Without rules nothing at all is stored:
+// external labels are merged while encoding.
+//
+// mu guards the results; configs and external never change.
+type rules struct {
+	external []labels.Label // Sorted by name.
+	configs  []*relabel.Config
+
+	mu      sync.RWMutex
+	pages   map[chunks.HeadSeriesRef]*[wordsPerPage]uint64
+	changed map[chunks.HeadSeriesRef]labels.Labels
+}
+
+func newRules(external labels.Labels, configs []*relabel.Config) *rules {
+	r := &rules{
+		configs: configs,
+		pages:   map[chunks.HeadSeriesRef]*[wordsPerPage]uint64{},
+		changed: map[chunks.HeadSeriesRef]labels.Labels{},
+	}
+	external.Range(func(l labels.Label) { r.external = append(r.external, l) })
+	return r
+}
+
+// rulesKey identifies equal rules.
+func rulesKey(external labels.Labels, configs []*relabel.Config) (string, error) {
+	b, err := yaml.Marshal(configs)
+	return external.String() + "\n" + string(b), err
+}
+
+// judgement is the outcome for one series.
+type judgement struct {
+	labels   labels.Labels
+	external []labels.Label // To be merged while encoding.
+	drop     bool
+}
+
+// judge returns the outcome for every series that each yields. One lock
+// operation serves the whole request, unless series are new.
+func (r *rules) judge(n int, at func(int) *series.Series, out []judgement) []judgement {
+	out = out[:0]
+	if len(r.configs) == 0 {
+		for i := range n {
+			out = append(out, judgement{labels: at(i).Labels(), external: r.external})
+		}
+		return out
+	}
+	fresh := false
+	r.mu.RLock()
+	for i := range n {
+		j, v := r.lookup(at(i))
+		fresh = fresh || v == unjudged
+		out = append(out, j)
+	}
+	r.mu.RUnlock()
+	if !fresh {
+		return out
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := labels.NewBuilder(labels.EmptyLabels())
+	for i := range n {
+		s := at(i)
+		j, v := r.lookup(s)
+		if v == unjudged {
+			r.decide(s, b)
+			j, _ = r.lookup(s)
+		}
+		out[i] = j
+	}
+	return out
+}
+
+// lookup returns the stored outcome. Callers hold mu.
+func (r *rules) lookup(s *series.Series) (judgement, verdict) {
+	ref := s.Ref()
+	v := unjudged
+	if pg := r.pages[ref/refsPerPage]; pg != nil {
+		word, shift := slot(ref)
+		v = verdict(pg[word]>>shift) & (1<<verdictBits - 1)
+	}
+	switch v {
+	case keep:
+		return judgement{labels: s.Labels(), external: r.external}, v
+	case change:
+		return judgement{labels: r.changed[ref]}, v
+	default:
+		return judgement{drop: true}, v
+	}
+}
+
+func slot(ref chunks.HeadSeriesRef) (word, shift uint) {
+	i := uint(ref % refsPerPage)
+	return i / verdictsPerWord, i % verdictsPerWord * verdictBits
+}
+
+// decide applies the rules to a series and stores the outcome. Callers hold mu
+// for writing.
+func (r *rules) decide(s *series.Series, b *labels.Builder) {
+	b.Reset(s.Labels())
+	for _, l := range r.external {
+		if b.Get(l.Name) == "" {
+			b.Set(l.Name, l.Value)
+		}
+	}
+	merged := b.Labels()
+	v := drop
+	if relabel.ProcessBuilder(b, r.configs...) {
+		v = keep
+		if final := b.Labels(); !labels.Equal(final, merged) {
+			v = change
+			r.changed[s.Ref()] = final
+		}
+	}
+	ref := s.Ref()
+	pg := r.pages[ref/refsPerPage]
+	if pg == nil {
+		pg = new([wordsPerPage]uint64)
+		r.pages[ref/refsPerPage] = pg
+	}
+	word, shift := slot(ref)
+	pg[word] |= uint64(v) << shift
+}
+
+// forget drops the outcomes of series that left the table.
+func (r *rules) forget(refs []chunks.HeadSeriesRef) {
+	if len(r.configs) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, ref := range refs {
+		if pg := r.pages[ref/refsPerPage]; pg != nil {
+			word, shift := slot(ref)
+			pg[word] &^= (1<<verdictBits - 1) << shift
+			if *pg == [wordsPerPage]uint64{} {
+				delete(r.pages, ref/refsPerPage)
+			}
+		}
+		delete(r.changed, ref)
+	}
+}
+
+// rulebook hands out shared rules.
+type rulebook struct {
+	mu    sync.Mutex
+	rules map[string]*rules
+}
+
+// get returns the rules for a configuration, shared with all who ask for equal
+// ones since the last retain.
+func (rb *rulebook) get(external labels.Labels, configs []*relabel.Config) (*rules, error) {
+	key, err := rulesKey(external, configs)
+	if err != nil {
+		return nil, err
+	}
+	rb.mu.Lock()
+	defer rb.mu.Unlock()
+	if rb.rules == nil {
+		rb.rules = map[string]*rules{}
+	}
+	r := rb.rules[key]
+	if r == nil {
+		r = newRules(external, configs)
+		rb.rules[key] = r
+	}
+	return r, nil
+}
+
+// retain forgets rules that no endpoint uses any more.
+func (rb *rulebook) retain(used map[*rules]bool) {
+	rb.mu.Lock()
+	defer rb.mu.Unlock()
+	for k, r := range rb.rules {
+		if !used[r] {
+			delete(rb.rules, k)
+		}
+	}
+}
+
+// forget drops what is stored for series that left the table.
+func (rb *rulebook) forget(refs []chunks.HeadSeriesRef) {
+	rb.mu.Lock()
+	all := make([]*rules, 0, len(rb.rules))
+	for _, r := range rb.rules {
+		all = append(all, r)
+	}
+	rb.mu.Unlock()
+	for _, r := range all {
+		r.forget(refs)
+	}
+}

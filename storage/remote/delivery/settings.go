@@ -1,0 +1,124 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"crypto/md5" // As stock names endpoints without a name, not for security.
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"go.yaml.in/yaml/v2"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+)
+
+// storer sends one encoded request. [client.Client] is the one in use.
+type storer interface {
+	Store(ctx context.Context, body []byte, attempt int) client.Result
+	Close()
+}
+
+// settings are what the configuration says of one endpoint. They never change;
+// a reload replaces them as a whole and closes replaced, so that an endpoint
+// neither stops nor drains for it.
+type settings struct {
+	name     string // Of the endpoint in metrics and logs.
+	url      string // Without secrets.
+	hash     string // Of the configuration, secrets left out.
+	queue    config.QueueConfig
+	metadata config.MetadataConfig
+	client   storer
+	protocol encoder.Protocol
+	options  encoder.Options
+	rules    *rules
+
+	exemplars  bool
+	histograms bool
+	logFailed  bool
+	holdDenied bool
+
+	replaced chan struct{}
+}
+
+// displayName is the name of an endpoint in metrics: the configured one, else
+// the start of the configuration's hash, which is how stock does it and
+// dashboards know it.
+func displayName(c *config.RemoteWriteConfig) (name, hash string, err error) {
+	b, err := yaml.Marshal(c)
+	if err != nil {
+		return "", "", fmt.Errorf("remote_write for %s: %w", c.URL.Redacted(), err)
+	}
+	sum := md5.Sum(b)
+	hash = hex.EncodeToString(sum[:])
+	if c.Name != "" {
+		return c.Name, hash, nil
+	}
+	return hash[:6], hash, nil
+}
+
+// newSettings builds the settings for one remote_write section. Nothing of it
+// takes effect before an endpoint adopts them.
+func newSettings(c *config.RemoteWriteConfig, external labels.Labels, rb *rulebook, opts Options, typeAndUnit bool) (*settings, error) {
+	name, hash, err := displayName(c)
+	if err != nil {
+		return nil, err
+	}
+	protocol, err := encoder.ProtocolOf(c.ProtobufMessage)
+	if err != nil {
+		return nil, fmt.Errorf("remote_write %q: %w", name, err)
+	}
+	r, err := rb.get(external, c.WriteRelabelConfigs)
+	if err != nil {
+		return nil, fmt.Errorf("remote_write %q: %w", name, err)
+	}
+	cl, err := opts.newClient(client.FromRemoteWrite(name, c))
+	if err != nil {
+		return nil, fmt.Errorf("remote_write %q: %w", name, err)
+	}
+	return &settings{
+		name:       name,
+		url:        c.URL.Redacted(),
+		hash:       hash,
+		queue:      c.QueueConfig,
+		metadata:   c.MetadataConfig,
+		client:     cl,
+		protocol:   protocol,
+		options:    encoder.Options{TypeAndUnitLabels: typeAndUnit},
+		rules:      r,
+		exemplars:  c.SendExemplars,
+		histograms: c.SendNativeHistograms,
+		logFailed:  c.FailedRequestLogging,
+		holdDenied: opts.HoldDenied,
+		replaced:   make(chan struct{}),
+	}, nil
+}
+
+// capacity is how many items an endpoint with n senders holds in memory.
+func (s *settings) capacity(n int) int {
+	return max(s.queue.Capacity, s.queue.MaxSamplesPerSend) * max(n, 1)
+}
+
+// tooOld returns the timestamp in ms before which samples are not sent.
+func (s *settings) tooOld(now time.Time) (int64, bool) {
+	if s.queue.SampleAgeLimit == 0 {
+		return 0, false
+	}
+	return now.Add(-time.Duration(s.queue.SampleAgeLimit)).UnixMilli(), true
+}

@@ -1,0 +1,58 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package cursor
+
+import (
+	"cmp"
+	"fmt"
+)
+
+// Position is a place between two records of a write-ahead log: the end of one
+// record and the start of the next. Offset counts bytes from the start of the
+// segment's file. The end of a record that leaves no room for a further header
+// in its page is the start of the next page. The zero value is the start of
+// segment 0, which is before everything.
+//
+// A position orders records of one log; it does not identify one. Numbers of
+// segments are used again after a repair or a wiped log, see [Saved].
+type Position struct {
+	Segment int
+	Offset  int64
+}
+
+// Compare returns -1, 0 or +1 as p is before, at or after q.
+func (p Position) Compare(q Position) int {
+	if c := cmp.Compare(p.Segment, q.Segment); c != 0 {
+		return c
+	}
+	return cmp.Compare(p.Offset, q.Offset)
+}
+
+// Before reports whether p is strictly before q.
+func (p Position) Before(q Position) bool { return p.Compare(q) < 0 }
+
+// String renders the position as segment and offset, in the way segment files
+// are named: 00000012:4096.
+func (p Position) String() string {
+	return fmt.Sprintf("%08d:%d", p.Segment, p.Offset)
+}
+
+// Point is a position together with the checksum that identifies the record
+// ending there.
+type Point struct {
+	Position
+	// CRC is the CRC-32C in the header of the last fragment of the record that
+	// ends at the position, and 0 at the start of a segment.
+	CRC uint32
+}

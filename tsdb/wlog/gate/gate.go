@@ -1,0 +1,161 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package gate
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+// State is what the gate allows.
+type State uint8
+
+const (
+	// Closed: nothing may be removed, since it is not known yet who needs what.
+	Closed State = iota
+	// Free: nobody holds anything.
+	Free
+	// Held: everything from the floor's position on is needed.
+	Held
+)
+
+// String returns the state as a word, fit for a label value.
+func (s State) String() string {
+	switch s {
+	case Closed:
+		return "closed"
+	case Free:
+		return "free"
+	case Held:
+		return "held"
+	default:
+		return "unknown"
+	}
+}
+
+// Holder is an endpoint and the position from which on it needs the log.
+type Holder struct {
+	Name     string
+	Position cursor.Position
+}
+
+// Floor is the gate's answer to how much of the log may go.
+type Floor struct {
+	State State
+	// Position is the lowest of all holders', and the zero position, which is
+	// before everything, unless the state is Held.
+	Position cursor.Position
+	// By names the holders whose position that is, sorted. The caller owns it.
+	By []string
+}
+
+// Releases reports whether no holder needs any record of the segment: the
+// floor is in a later one, and so at or past the segment's end.
+func (f Floor) Releases(segment int) bool {
+	switch f.State {
+	case Free:
+		return true
+	case Held:
+		return segment < f.Position.Segment
+	default:
+		return false
+	}
+}
+
+// Gate collects the durable positions of all endpoints. It is safe for
+// concurrent use and never blocks for longer than a look at each holder. Make
+// one with [New].
+type Gate struct {
+	mtx     sync.Mutex // Guards everything below.
+	open    bool
+	holders map[string]cursor.Position
+}
+
+// New returns a gate that is closed.
+func New() *Gate {
+	return &Gate{holders: map[string]cursor.Position{}}
+}
+
+// Set records that the savepoint of the named endpoint is on the disk and that
+// it needs the log from p on. The name only has to be unique. A position lower
+// than the one before is taken as told: an endpoint that resumes knows best,
+// and holding more is never wrong.
+func (g *Gate) Set(name string, p cursor.Position) {
+	g.mtx.Lock()
+	defer g.mtx.Unlock()
+	g.holders[name] = p
+}
+
+// Remove gives up what the named endpoint holds. Unknown names are fine.
+func (g *Gate) Remove(name string) {
+	g.mtx.Lock()
+	defer g.mtx.Unlock()
+	delete(g.holders, name)
+}
+
+// Open says that the first configuration has been applied, so that the holders
+// are all there are. It cannot be taken back.
+func (g *Gate) Open() {
+	g.mtx.Lock()
+	defer g.mtx.Unlock()
+	g.open = true
+}
+
+// Floor returns what may be removed at this instant. It may only rise while
+// the caller looks at it, except where Set lowers a position or adds an
+// endpoint; whoever does that takes care that the log there still exists.
+func (g *Gate) Floor() Floor {
+	g.mtx.Lock()
+	defer g.mtx.Unlock()
+	if !g.open {
+		return Floor{State: Closed}
+	}
+	if len(g.holders) == 0 {
+		return Floor{State: Free}
+	}
+	floor := Floor{State: Held}
+	for name, p := range g.holders {
+		switch c := p.Compare(floor.Position); {
+		case len(floor.By) == 0 || c < 0:
+			floor.Position = p
+			floor.By = append(floor.By[:0], name)
+		case c == 0:
+			floor.By = append(floor.By, name)
+		}
+	}
+	slices.Sort(floor.By)
+	return floor
+}
+
+// Holders returns everyone who holds something, lowest position first and by
+// name among equals, whether the gate is open or not. The caller owns it.
+func (g *Gate) Holders() []Holder {
+	g.mtx.Lock()
+	holders := make([]Holder, 0, len(g.holders))
+	for name, p := range g.holders {
+		holders = append(holders, Holder{Name: name, Position: p})
+	}
+	g.mtx.Unlock()
+
+	slices.SortFunc(holders, func(a, b Holder) int {
+		if c := a.Position.Compare(b.Position); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
+	return holders
+}

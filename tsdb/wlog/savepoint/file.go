@@ -1,0 +1,239 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package savepoint
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+const (
+	// Version is the version of the format this package writes, and the highest
+	// it reads.
+	Version = 1
+
+	// Partitions is the number of virtual partitions the write side cuts the
+	// series into. A file states its own number, see [Endpoint.MarksFor].
+	Partitions = 64
+
+	// Limits of what a file may state. They keep a reader on any platform, and
+	// one that holds numbers as IEEE 754 doubles, exact.
+	maxPartitions = 4096
+	maxSegment    = math.MaxInt32
+	maxOffset     = 1<<53 - 1
+	maxSkip       = math.MaxInt32
+)
+
+// Identity says which configured endpoint a saved position belongs to, across
+// restarts and changes of the configuration. It is comparable. Apart from the
+// configured name it holds hashes only, so that the file holds no secrets. How
+// the hashes are made and compared is the write side's business.
+type Identity struct {
+	// Name is the configured name, empty if there is none. Valid UTF-8.
+	Name string `json:"name,omitempty"`
+	// URLHash is a hash of the URL without user information.
+	URLHash string `json:"url"`
+	// RulesHash is a hash of the relabelling rules, empty without rules.
+	RulesHash string `json:"rules,omitempty"`
+	// TenantHash is a hash of what tells tenants behind one URL apart, empty
+	// if nothing does.
+	TenantHash string `json:"tenant,omitempty"`
+}
+
+// Mark is how far one partition of one endpoint has been acknowledged:
+// everything of the partition before the point, and Skip items after it.
+type Mark struct {
+	cursor.Point
+	// Skip counts the items of the partition that follow the point in the log
+	// and are acknowledged too. Items are float samples, histograms of either
+	// kind and exemplars whose series belongs to the partition, in the order
+	// of the log, whether the endpoint wants them or not. A reader applies it
+	// only if the point was found exactly and no stretch of the log is missing
+	// between the point and the item; otherwise it counts as 0.
+	Skip int
+}
+
+// Endpoint is what is saved about one remote endpoint.
+type Endpoint struct {
+	// ID is the ULID that the endpoint was given when it was first seen.
+	ID string
+	// Identity finds the endpoint in the configuration.
+	Identity Identity
+	// Floor is the lowest point that the endpoint still needs the log from. It
+	// is not after any of Acked. Its Skip has no meaning and is not stored.
+	Floor Mark
+	// Dispatched is the dispatch mark: nothing at or after it can have been
+	// sent. It is raised ahead of the sending and may lie beyond the end of
+	// the log.
+	Dispatched cursor.Position
+	// Acked holds a mark per partition.
+	Acked []Mark
+	// Removed is when the endpoint disappeared from the configuration, nil
+	// while it is configured.
+	Removed *time.Time
+}
+
+// MarksFor returns the marks of the given number of partitions. If the file
+// was written with another number, the items of the old partitions are spread
+// over the new ones, and the floor is all that is known of each. The result
+// does not share memory with e.
+func (e *Endpoint) MarksFor(partitions int) []Mark {
+	if len(e.Acked) == partitions {
+		return slices.Clone(e.Acked)
+	}
+	marks := make([]Mark, partitions)
+	for i := range marks {
+		marks[i].Point = e.Floor.Point
+	}
+	return marks
+}
+
+// File is the content of a savepoint.
+type File struct {
+	// Version of the format that the file was read from. Write takes 0 for the
+	// current one.
+	Version int
+	// Run is the ULID of the engine's run that wrote the file.
+	Run string
+	// Segment is the last segment which that run is known to have opened, -1
+	// for none.
+	Segment int
+	// Checkpoint is the number of the checkpoint the run wrote or found, -1
+	// for none.
+	Checkpoint int
+	// Partitions is the number of partitions, and so of marks per endpoint.
+	Partitions int
+	// Written is when the file was written. Whoever writes sets it; it is
+	// stored in UTC with nanoseconds.
+	Written time.Time
+	// Clean is set by the last write of a graceful stop: nothing was in flight
+	// any more, and nothing was sent after it.
+	Clean bool
+	// Segments holds the fingerprint of each segment that a stored point lies
+	// in, see [cursor.Saved]. Entries for other segments are not stored; a
+	// missing one reads as 0.
+	Segments map[int]uint32
+	// Endpoints are kept in the order given.
+	Endpoints []Endpoint
+}
+
+// Referenced returns, in ascending order, the segments that a stored point
+// lies in: those that Segments should hold a fingerprint of. Dispatch marks do
+// not count, they are compared and never resolved.
+func (f *File) Referenced() []int {
+	seen := map[int]struct{}{}
+	for i := range f.Endpoints {
+		e := &f.Endpoints[i]
+		seen[e.Floor.Segment] = struct{}{}
+		for _, m := range e.Acked {
+			seen[m.Segment] = struct{}{}
+		}
+	}
+	segments := make([]int, 0, len(seen))
+	for s := range seen {
+		segments = append(segments, s)
+	}
+	slices.Sort(segments)
+	return segments
+}
+
+// Validate reports the first thing that makes f unfit to be stored. A file
+// that Load returns passes.
+func (f *File) Validate() error {
+	if f.Version != 0 && f.Version != Version {
+		return fmt.Errorf("version %d is not %d", f.Version, Version)
+	}
+	if _, err := ulid.ParseStrict(f.Run); err != nil {
+		return fmt.Errorf("run %q is not a ULID: %w", f.Run, err)
+	}
+	if f.Segment < -1 || f.Segment > maxSegment {
+		return fmt.Errorf("last segment %d is out of range", f.Segment)
+	}
+	if f.Checkpoint < -1 || f.Checkpoint > maxSegment {
+		return fmt.Errorf("checkpoint %d is out of range", f.Checkpoint)
+	}
+	if f.Partitions < 1 || f.Partitions > maxPartitions {
+		return fmt.Errorf("%d partitions are out of range", f.Partitions)
+	}
+	if f.Written.IsZero() {
+		return errors.New("the time of writing is not set")
+	}
+	ids := make(map[string]struct{}, len(f.Endpoints))
+	for i := range f.Endpoints {
+		e := &f.Endpoints[i]
+		if err := e.validate(f.Partitions); err != nil {
+			return fmt.Errorf("endpoint %d (id %q, name %q): %w", i, e.ID, e.Identity.Name, err)
+		}
+		if _, ok := ids[e.ID]; ok {
+			return fmt.Errorf("endpoint %d: id %q is used twice", i, e.ID)
+		}
+		ids[e.ID] = struct{}{}
+	}
+	return nil
+}
+
+func (e *Endpoint) validate(partitions int) error {
+	if _, err := ulid.ParseStrict(e.ID); err != nil {
+		return fmt.Errorf("id is not a ULID: %w", err)
+	}
+	if e.Identity.Name == "" && e.Identity.URLHash == "" {
+		return errors.New("neither a name nor a hash of the URL identifies it")
+	}
+	for _, s := range []string{e.Identity.Name, e.Identity.URLHash, e.Identity.RulesHash, e.Identity.TenantHash} {
+		if !utf8.ValidString(s) {
+			return fmt.Errorf("identity %q is not UTF-8", s)
+		}
+	}
+	if err := validatePosition(e.Floor.Position); err != nil {
+		return fmt.Errorf("floor: %w", err)
+	}
+	if err := validatePosition(e.Dispatched); err != nil {
+		return fmt.Errorf("dispatch mark: %w", err)
+	}
+	if len(e.Acked) != partitions {
+		return fmt.Errorf("%d marks for %d partitions", len(e.Acked), partitions)
+	}
+	for p, m := range e.Acked {
+		if err := validatePosition(m.Position); err != nil {
+			return fmt.Errorf("mark of partition %d: %w", p, err)
+		}
+		if m.Skip < 0 || m.Skip > maxSkip {
+			return fmt.Errorf("mark of partition %d: skip %d is out of range", p, m.Skip)
+		}
+		// The log is released up to the floor, so a mark below it would be
+		// of a partition whose samples may be gone (I1).
+		if m.Before(e.Floor.Position) {
+			return fmt.Errorf("floor %s is after the mark %s of partition %d", e.Floor.Position, m.Position, p)
+		}
+	}
+	if e.Removed != nil && e.Removed.IsZero() {
+		return errors.New("the time of removal is not set")
+	}
+	return nil
+}
+
+func validatePosition(p cursor.Position) error {
+	if p.Segment < 0 || p.Segment > maxSegment || p.Offset < 0 || p.Offset > maxOffset {
+		return fmt.Errorf("position %d:%d is out of range", p.Segment, p.Offset)
+	}
+	return nil
+}

@@ -1,0 +1,335 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package savepoint
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+// envelope is the outermost object, the same in every version.
+type envelope struct {
+	Version *int            `json:"version"`
+	CRC32C  *string         `json:"crc32c"`
+	Body    json.RawMessage `json:"body"`
+}
+
+// body is what version 1 holds. Pointers and nil slices tell a field that is
+// missing from one that is zero.
+type body struct {
+	Run          *string           `json:"run"`
+	Segment      *int              `json:"segment"`
+	Checkpoint   *int              `json:"checkpoint"`
+	Clean        *bool             `json:"clean"`
+	Written      *time.Time        `json:"written"`
+	Partitions   *int              `json:"partitions"`
+	Fingerprints map[string]uint32 `json:"fingerprints"`
+	Points       [][]int64         `json:"points"`
+	Endpoints    []endpoint        `json:"endpoints"`
+}
+
+type endpoint struct {
+	ID         *string    `json:"id"`
+	Identity   *Identity  `json:"identity"`
+	Removed    *time.Time `json:"removed,omitempty"`
+	Floor      []int64    `json:"floor"`
+	Dispatched []int64    `json:"dispatched"`
+	Acked      [][]int64  `json:"acked"`
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum covers the version as well, so that a flipped bit in it is damage
+// and not a later release.
+func checksum(version int, body []byte) string {
+	sum := crc32.Checksum(strconv.AppendInt(nil, int64(version), 10), castagnoli)
+	sum = crc32.Update(sum, castagnoli, []byte{'\n'})
+	return fmt.Sprintf("%08x", crc32.Update(sum, castagnoli, body))
+}
+
+// Encode returns the bytes of the file that holds f. Equal files have equal
+// bytes.
+func Encode(f File) ([]byte, error) {
+	if err := f.Validate(); err != nil {
+		return nil, fmt.Errorf("invalid content: %w", err)
+	}
+	points, index := pointTable(f.Endpoints)
+	written := f.Written.UTC()
+	b := body{
+		Run:          &f.Run,
+		Segment:      &f.Segment,
+		Checkpoint:   &f.Checkpoint,
+		Clean:        &f.Clean,
+		Written:      &written,
+		Partitions:   &f.Partitions,
+		Fingerprints: map[string]uint32{},
+		Points:       make([][]int64, len(points)),
+		Endpoints:    make([]endpoint, len(f.Endpoints)),
+	}
+	for _, segment := range f.Referenced() {
+		if fingerprint, ok := f.Segments[segment]; ok {
+			b.Fingerprints[strconv.Itoa(segment)] = fingerprint
+		}
+	}
+	for i, p := range points {
+		b.Points[i] = encodePoint(p)
+	}
+	for i := range f.Endpoints {
+		e := &f.Endpoints[i]
+		b.Endpoints[i] = endpoint{
+			ID:         &e.ID,
+			Identity:   &e.Identity,
+			Removed:    inUTC(e.Removed),
+			Floor:      encodePoint(e.Floor.Point),
+			Dispatched: []int64{int64(e.Dispatched.Segment), e.Dispatched.Offset},
+			Acked:      encodeMarks(e.Acked, index),
+		}
+	}
+	content, err := json.Marshal(&b)
+	if err != nil {
+		return nil, err
+	}
+	// Put together by hand: the checksum is of the body's very bytes.
+	data := make([]byte, 0, len(content)+64)
+	data = fmt.Appendf(data, `{"version":%d,"crc32c":%q,"body":`, Version, checksum(Version, content))
+	data = append(data, content...)
+	return append(data, '}', '\n'), nil
+}
+
+// Decode is the reverse of Encode. It returns a *[VersionError], with no path,
+// for a whole file of a later version, and another error for everything that
+// is not a whole file.
+func Decode(data []byte) (File, error) {
+	if len(data) > maxFileSize {
+		return File{}, fmt.Errorf("larger than %d bytes", maxFileSize)
+	}
+	var env envelope
+	if err := json.Unmarshal(data, &env); err != nil {
+		return File{}, fmt.Errorf("not a savepoint: %w", err)
+	}
+	if env.Version == nil || env.CRC32C == nil || env.Body == nil {
+		return File{}, errors.New("not a savepoint: version, crc32c or body is missing")
+	}
+	if sum := checksum(*env.Version, env.Body); sum != *env.CRC32C {
+		return File{}, fmt.Errorf("checksum is %s, the file states %q", sum, *env.CRC32C)
+	}
+	if *env.Version > Version {
+		return File{}, &VersionError{Version: *env.Version, Supported: Version}
+	}
+	if *env.Version < Version {
+		return File{}, fmt.Errorf("format version %d does not exist", *env.Version)
+	}
+	var b body
+	if err := json.Unmarshal(env.Body, &b); err != nil {
+		return File{}, fmt.Errorf("body: %w", err)
+	}
+	f, err := b.file()
+	if err == nil {
+		err = f.Validate()
+	}
+	if err != nil {
+		return File{}, fmt.Errorf("body: %w", err)
+	}
+	return f, nil
+}
+
+func (b *body) file() (File, error) {
+	if b.Run == nil || b.Segment == nil || b.Checkpoint == nil || b.Clean == nil || b.Written == nil ||
+		b.Partitions == nil || b.Fingerprints == nil || b.Points == nil || b.Endpoints == nil {
+		return File{}, errors.New("a required field is missing")
+	}
+	// Runs of marks are expanded below, so this one comes before Validate.
+	if *b.Partitions < 1 || *b.Partitions > maxPartitions {
+		return File{}, fmt.Errorf("%d partitions are out of range", *b.Partitions)
+	}
+	f := File{
+		Version:    Version,
+		Run:        *b.Run,
+		Segment:    *b.Segment,
+		Checkpoint: *b.Checkpoint,
+		Partitions: *b.Partitions,
+		Written:    b.Written.UTC(),
+		Clean:      *b.Clean,
+		Segments:   make(map[int]uint32, len(b.Fingerprints)),
+		Endpoints:  make([]Endpoint, len(b.Endpoints)),
+	}
+	for text, fingerprint := range b.Fingerprints {
+		segment, err := strconv.Atoi(text)
+		if err != nil || segment < 0 || segment > maxSegment || strconv.Itoa(segment) != text {
+			return File{}, fmt.Errorf("fingerprint of segment %q: not a segment", text)
+		}
+		f.Segments[segment] = fingerprint
+	}
+	points := make([]cursor.Point, len(b.Points))
+	for i, tuple := range b.Points {
+		var err error
+		if points[i], err = decodePoint(tuple); err != nil {
+			return File{}, fmt.Errorf("point %d: %w", i, err)
+		}
+	}
+	for i := range b.Endpoints {
+		var err error
+		if f.Endpoints[i], err = b.Endpoints[i].decode(points, f.Partitions); err != nil {
+			return File{}, fmt.Errorf("endpoint %d: %w", i, err)
+		}
+	}
+	return f, nil
+}
+
+func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, error) {
+	if e.ID == nil || e.Identity == nil {
+		return Endpoint{}, errors.New("id or identity is missing")
+	}
+	floor, err := decodePoint(e.Floor)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("floor: %w", err)
+	}
+	if len(e.Dispatched) != 2 {
+		return Endpoint{}, fmt.Errorf("dispatched has %d elements, not 2", len(e.Dispatched))
+	}
+	dispatched, err := decodePosition(e.Dispatched[0], e.Dispatched[1])
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("dispatched: %w", err)
+	}
+	acked, err := decodeMarks(e.Acked, points, partitions)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("acked: %w", err)
+	}
+	return Endpoint{
+		ID:         *e.ID,
+		Identity:   *e.Identity,
+		Floor:      Mark{Point: floor},
+		Dispatched: dispatched,
+		Acked:      acked,
+		Removed:    inUTC(e.Removed),
+	}, nil
+}
+
+// pointTable returns the distinct points of all marks in ascending order, and
+// the place of each. Endpoints that keep up share nearly all of them.
+func pointTable(endpoints []Endpoint) ([]cursor.Point, map[cursor.Point]int) {
+	index := map[cursor.Point]int{}
+	var points []cursor.Point
+	for i := range endpoints {
+		for _, m := range endpoints[i].Acked {
+			if _, ok := index[m.Point]; !ok {
+				index[m.Point] = 0
+				points = append(points, m.Point)
+			}
+		}
+	}
+	slices.SortFunc(points, func(a, b cursor.Point) int {
+		if c := a.Compare(b.Position); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.CRC, b.CRC)
+	})
+	for i, p := range points {
+		index[p] = i
+	}
+	return points, index
+}
+
+// encodeMarks writes runs of equal marks as [point], [point, count] or
+// [point, count, skip], the shortest that says it.
+func encodeMarks(marks []Mark, index map[cursor.Point]int) [][]int64 {
+	runs := [][]int64{}
+	for start := 0; start < len(marks); {
+		end := start + 1
+		for end < len(marks) && marks[end] == marks[start] {
+			end++
+		}
+		run := []int64{int64(index[marks[start].Point]), int64(end - start), int64(marks[start].Skip)}
+		switch {
+		case run[2] != 0:
+		case run[1] != 1:
+			run = run[:2]
+		default:
+			run = run[:1]
+		}
+		runs = append(runs, run)
+		start = end
+	}
+	return runs
+}
+
+func decodeMarks(runs [][]int64, points []cursor.Point, partitions int) ([]Mark, error) {
+	marks := make([]Mark, 0, partitions)
+	for i, run := range runs {
+		if len(run) < 1 || len(run) > 3 {
+			return nil, fmt.Errorf("run %d has %d elements, not 1 to 3", i, len(run))
+		}
+		point, count, skip := run[0], int64(1), int64(0)
+		if len(run) > 1 {
+			count = run[1]
+		}
+		if len(run) > 2 {
+			skip = run[2]
+		}
+		if point < 0 || point >= int64(len(points)) {
+			return nil, fmt.Errorf("run %d: there is no point %d", i, point)
+		}
+		if count < 1 || count > int64(partitions-len(marks)) {
+			return nil, fmt.Errorf("run %d: %d marks are out of range", i, count)
+		}
+		if skip < 0 || skip > maxSkip {
+			return nil, fmt.Errorf("run %d: skip %d is out of range", i, skip)
+		}
+		for range count {
+			marks = append(marks, Mark{Point: points[point], Skip: int(skip)})
+		}
+	}
+	return marks, nil
+}
+
+func encodePoint(p cursor.Point) []int64 {
+	return []int64{int64(p.Segment), p.Offset, int64(p.CRC)}
+}
+
+func decodePoint(tuple []int64) (cursor.Point, error) {
+	if len(tuple) != 3 {
+		return cursor.Point{}, fmt.Errorf("a point has %d elements, not 3", len(tuple))
+	}
+	position, err := decodePosition(tuple[0], tuple[1])
+	if err != nil {
+		return cursor.Point{}, err
+	}
+	if tuple[2] < 0 || tuple[2] > 1<<32-1 {
+		return cursor.Point{}, fmt.Errorf("checksum %d is out of range", tuple[2])
+	}
+	return cursor.Point{Position: position, CRC: uint32(tuple[2])}, nil
+}
+
+func decodePosition(segment, offset int64) (cursor.Position, error) {
+	if segment < 0 || segment > maxSegment || offset < 0 || offset > maxOffset {
+		return cursor.Position{}, fmt.Errorf("position %d:%d is out of range", segment, offset)
+	}
+	return cursor.Position{Segment: int(segment), Offset: offset}, nil
+}
+
+func inUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	utc := t.UTC()
+	return &utc
+}

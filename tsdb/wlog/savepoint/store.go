@@ -1,0 +1,166 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package savepoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/prometheus/prometheus/tsdb/fileutil"
+)
+
+// Names of the files, in the data directory beside wal/.
+const (
+	CurrentName  = "delivery.json"
+	PreviousName = "delivery.prev.json"
+
+	tempSuffix = ".tmp"
+	fileMode   = 0o600
+)
+
+// Store reads and writes the savepoint of one data directory, whose lock the
+// caller holds. It is safe for concurrent use; writes follow one another.
+type Store struct {
+	dir string
+
+	mtx sync.Mutex // Held across a whole Load or Write.
+
+	// before is called ahead of every operation that changes the disk, with
+	// its name; an error is taken for the operation's own. Nil except in tests,
+	// which let operations fail and processes die there.
+	before func(operation string) error
+}
+
+// NewStore returns a store in the data directory dir. It touches nothing.
+func NewStore(dir string) *Store { return &Store{dir: dir} }
+
+// Write stores f as the current savepoint, in place of the one before, which
+// stays if there is an error.
+//
+// With durable it returns only once f is on the disk, twice: as the current
+// file and as the fallback, which thus always is the last durable version.
+// That is what a caller needs before it acts on f in a way that cannot be
+// taken back: removing segments, sending beyond a dispatch mark it raised.
+// Without durable, f outlives the process but perhaps not the machine.
+//
+// After an error f may or may not be what Load returns. The caller holds on to
+// what it knew before, and writes again.
+func (s *Store) Write(f File, durable bool) error {
+	data, err := Encode(f)
+	if err != nil {
+		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
+	}
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+
+	if err := s.replace(CurrentName, data, durable); err != nil {
+		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
+	}
+	if !durable {
+		return nil
+	}
+	// The fallback is written anew, not linked: two names of one file would
+	// share the blocks that go bad. And it follows the current file, so that
+	// at every instant one of the two is whole and on the disk.
+	if err := s.replace(PreviousName, data, true); err != nil {
+		return fmt.Errorf("fallback %s of the savepoint not written: %w", s.path(PreviousName), err)
+	}
+	return nil
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+// do runs one operation that changes the disk.
+func (s *Store) do(operation string, f func() error) error {
+	if s.before != nil {
+		if err := s.before(operation); err != nil {
+			return err
+		}
+	}
+	return f()
+}
+
+// replace puts data in the place of the named file, atomically for readers and
+// for a process that dies, and for a machine that does if durable.
+func (s *Store) replace(name string, data []byte, durable bool) (err error) {
+	temp := s.path(name + tempSuffix)
+	defer func() {
+		if err != nil {
+			// Best effort: the next write removes it too.
+			_ = os.Remove(temp)
+		}
+	}()
+
+	// A file left by a crash may have another mode or be a link to elsewhere.
+	if err := s.do(name+" remove temp", func() error { return removeIfExists(temp) }); err != nil {
+		return err
+	}
+	var f *os.File
+	if err := s.do(name+" create", func() error {
+		f, err = os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := s.fill(name, f, data, durable); err != nil {
+		_ = f.Close() // The first error is the one that matters.
+		return err
+	}
+	if err := s.do(name+" close", f.Close); err != nil {
+		return err
+	}
+	if err := s.do(name+" rename", func() error { return os.Rename(temp, s.path(name)) }); err != nil {
+		return err
+	}
+	if !durable {
+		return nil
+	}
+	return s.do(name+" sync directory", s.syncDir)
+}
+
+func (s *Store) fill(name string, f *os.File, data []byte, durable bool) error {
+	if err := s.do(name+" write", func() error {
+		_, err := f.Write(data)
+		return err
+	}); err != nil {
+		return err
+	}
+	if !durable {
+		return nil
+	}
+	return s.do(name+" sync", f.Sync)
+}
+
+func (s *Store) syncDir() error {
+	d, err := fileutil.OpenDir(s.dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Sync(); err != nil {
+		_ = d.Close() // The first error is the one that matters.
+		return fmt.Errorf("sync directory %s: %w", s.dir, err)
+	}
+	return d.Close()
+}
+
+func removeIfExists(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

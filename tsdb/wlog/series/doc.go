@@ -1,0 +1,56 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package series holds the one table of series of an agent: the labels of
+// every ref that the write-ahead log may still mention. The storage appends
+// through it, the checkpoint is written from it, and every remote endpoint
+// resolves the refs it reads in it, so that a label set is in memory once,
+// however many endpoints there are.
+//
+// # Life of a series
+//
+//	            GetOrCreate                 Retire                 Drop
+//	(unknown) ───────────────▶ active ◀───────────────▶ retired ─────────▶ dead
+//	                             │  GetOrCreate, Pin        ▲
+//	   Insert (second ref of     │                          │
+//	   the same label set) ──────┼─────▶ alias ─────────────┘ (never active)
+//
+// Active series are those that are appended to. A series without an append for
+// some time is retired: it still resolves, because segments that are kept
+// mention it, and it is found again, with its old ref, if it returns. It is
+// dropped once every segment that can mention it is gone. A ref that the log
+// gave to a label set which has another ref already is an alias: it resolves,
+// but it is never handed out.
+//
+// # Invariants
+//
+//  1. A label set has at most one series that appends can find, hence one ref
+//     per label set in everything that is written (I4: the order of a series'
+//     samples does not depend on its refs).
+//  2. A series with uncommitted samples, that is one that is pinned, is never
+//     retired. A retired series is dropped only with all segments up to the one
+//     that was active when it was retired; so every ref in a kept segment
+//     resolves (I3).
+//  3. Labels, ref and partition never change while anyone can see the series.
+//     A reader may keep a *Series for as long as it likes; being dropped only
+//     means that it does not resolve any longer.
+//
+// # Concurrency
+//
+// Resolve is lock-free and may be called from any goroutine, as may Find,
+// GetOrCreate, Pin and OnRemove, which take at most the lock of one of the
+// stripes of the index and never hold it across I/O. Insert is for the replay,
+// before the table is shared. Retire, Drop and Snapshot belong to one
+// goroutine, the storage's maintenance; they may run beside all of the above.
+// The package starts no goroutines.
+package series

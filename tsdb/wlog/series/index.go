@@ -1,0 +1,96 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"sync"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+const (
+	stripeBits = 8
+	stripes    = 1 << stripeBits
+	// firstBuckets is the size of a stripe's table when its first series comes.
+	firstBuckets = 16
+)
+
+// index finds series by their labels. It is a hash table with chains through
+// the series themselves, in stripes with a lock each: a series costs a bucket
+// and its own next field, against two to three words in a map.
+type index [stripes]stripe
+
+type stripe struct {
+	mtx     sync.RWMutex
+	buckets []*Series // Power of two, or nil.
+	count   int
+
+	_ [24]byte // Keeps the locks of neighbours on cache lines of their own.
+}
+
+func (x *index) stripe(hash uint64) *stripe { return &x[hash%stripes] }
+
+// chainHash is the part of a label set's hash that the buckets go by.
+func chainHash(hash uint64) uint32 { return uint32(hash >> stripeBits) }
+
+// find returns the series with the labels that can still be appended to. The
+// caller holds the lock, at least for reading.
+func (st *stripe) find(hash uint32, lset labels.Labels) *Series {
+	if len(st.buckets) == 0 {
+		return nil
+	}
+	for s := st.buckets[int(hash)&(len(st.buckets)-1)]; s != nil; s = s.next {
+		if s.hash == hash && s.state.Load() != stateDead && labels.Equal(s.lset, lset) {
+			return s
+		}
+	}
+	return nil
+}
+
+// link adds s. The caller holds the lock for writing.
+func (st *stripe) link(s *Series) {
+	if st.count >= len(st.buckets) {
+		st.grow()
+	}
+	head := &st.buckets[int(s.hash)&(len(st.buckets)-1)]
+	s.next, *head = *head, s
+	st.count++
+}
+
+func (st *stripe) grow() {
+	old := st.buckets
+	st.buckets = make([]*Series, max(firstBuckets, 2*len(old)))
+	for _, s := range old {
+		for s != nil {
+			rest := s.next
+			head := &st.buckets[int(s.hash)&(len(st.buckets)-1)]
+			s.next, *head = *head, s
+			s = rest
+		}
+	}
+}
+
+// unlink removes s, by identity. The caller holds the lock for writing.
+func (st *stripe) unlink(s *Series) {
+	if len(st.buckets) == 0 {
+		return
+	}
+	for at := &st.buckets[int(s.hash)&(len(st.buckets)-1)]; *at != nil; at = &(*at).next {
+		if *at == s {
+			*at, s.next = s.next, nil
+			st.count--
+			return
+		}
+	}
+}

@@ -1,0 +1,141 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"sync"
+
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+const (
+	pageBits = 10
+	pageSize = 1 << pageBits
+	// farRef bounds the directory: refs from it on live in a map, so that a
+	// single absurd ref in a log cannot make the directory as absurd.
+	farRef = chunks.HeadSeriesRef(1) << 30
+)
+
+// refMap maps refs to series. Refs are handed out in sequence, so it is an
+// array in pages, to which readers need no lock.
+type refMap struct {
+	dir atomic.Pointer[directory]
+	far sync.Map // Of chunks.HeadSeriesRef to *Series.
+
+	mtx sync.Mutex // Serialises writers of dir and of pages.
+}
+
+type directory []atomic.Pointer[page]
+
+type page struct {
+	slots [pageSize]atomic.Pointer[Series]
+	used  int // Guarded by refMap.mtx.
+}
+
+func (m *refMap) get(ref chunks.HeadSeriesRef) *Series {
+	if ref >= farRef {
+		if s, ok := m.far.Load(ref); ok {
+			return s.(*Series)
+		}
+		return nil
+	}
+	dir := m.dir.Load()
+	if dir == nil || int(ref>>pageBits) >= len(*dir) {
+		return nil
+	}
+	p := (*dir)[ref>>pageBits].Load()
+	if p == nil {
+		return nil
+	}
+	return p.slots[ref%pageSize].Load()
+}
+
+// put makes s what its ref resolves to.
+func (m *refMap) put(s *Series) {
+	if s.ref >= farRef {
+		m.far.Store(s.ref, s)
+		return
+	}
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+
+	p := m.pageFor(int(s.ref >> pageBits))
+	if p.slots[s.ref%pageSize].Swap(s) == nil {
+		p.used++
+	}
+}
+
+// pageFor returns the page with the given number, which it makes if need be.
+func (m *refMap) pageFor(number int) *page {
+	dir := m.dir.Load()
+	if dir == nil || number >= len(*dir) {
+		grown := make(directory, max(16, number+1+number/4))
+		if dir != nil {
+			for i := range *dir {
+				grown[i].Store((*dir)[i].Load())
+			}
+		}
+		dir = &grown
+		m.dir.Store(dir)
+	}
+	p := (*dir)[number].Load()
+	if p == nil {
+		p = &page{}
+		(*dir)[number].Store(p)
+	}
+	return p
+}
+
+// remove takes s away, unless its ref belongs to another series by now.
+func (m *refMap) remove(s *Series) {
+	if s.ref >= farRef {
+		m.far.CompareAndDelete(s.ref, s)
+		return
+	}
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+
+	number := int(s.ref >> pageBits)
+	p := m.pageFor(number)
+	if p.slots[s.ref%pageSize].CompareAndSwap(s, nil) {
+		p.used--
+	}
+	// Without this a table whose refs rise with churn would grow for ever. A
+	// put cannot be under way in the page, for it needs the lock.
+	if p.used == 0 {
+		(*m.dir.Load())[number].Store(nil)
+	}
+}
+
+// each calls f for the series there are, in the order of their refs as far as
+// they are below farRef, until f returns false. It sees every series that is
+// there all the while.
+func (m *refMap) each(f func(*Series) bool) {
+	if dir := m.dir.Load(); dir != nil {
+		for i := range *dir {
+			p := (*dir)[i].Load()
+			if p == nil {
+				continue
+			}
+			for j := range p.slots {
+				if s := p.slots[j].Load(); s != nil && !f(s) {
+					return
+				}
+			}
+		}
+	}
+	m.far.Range(func(_, s any) bool { return f(s.(*Series)) })
+}

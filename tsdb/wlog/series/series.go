@@ -1,0 +1,133 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"math"
+	"time"
+
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// Partitions is the number of virtual partitions that label sets are spread
+// over. It is part of the format of saved positions.
+const Partitions = 64
+
+// Values of Series.state below zero; from zero up it is the number of pins.
+const (
+	stateRetired = -1
+	stateDead    = -2
+	stateAlias   = -3
+)
+
+// Values of Series.log.
+const (
+	recordMissing uint32 = iota // The log has no record of the series.
+	recordChosen                // One is part of the write under way.
+	recordWritten               // One was written.
+)
+
+// Series is a label set with its ref. What identifies it never changes; the
+// rest is for the storage that appends to it. It is one heap object of 64
+// bytes, the string of its labels aside.
+type Series struct {
+	lset labels.Labels
+	next *Series // The chain of the index; guarded by the stripe's lock.
+	ref  chunks.HeadSeriesRef
+
+	lastTs     atomic.Int64  // Milliseconds; math.MinInt64 if none is known.
+	state      atomic.Int32  // See the constants.
+	lastAppend atomic.Uint32 // Wall clock of the last commit, Unix seconds.
+	log        atomic.Uint32 // See the constants.
+	retiredAt  int32         // Last segment that can mention the series; maintenance only.
+	hash       uint32        // Bits of the label set's hash above the stripe's.
+	partition  uint8
+}
+
+// Ref is the number that records of the log know the series by.
+func (s *Series) Ref() chunks.HeadSeriesRef { return s.ref }
+
+// Labels are the series' labels; they must not be modified.
+func (s *Series) Labels() labels.Labels { return s.lset }
+
+// Partition is the virtual partition of the label set, in [0, Partitions).
+func (s *Series) Partition() int { return int(s.partition) }
+
+// LastSampleTimestamp is the highest timestamp in milliseconds that was
+// committed, math.MinInt64 if none is known.
+func (s *Series) LastSampleTimestamp() int64 { return s.lastTs.Load() }
+
+// RaiseTimestamp makes t the last timestamp unless a later one is known, which
+// it reports as false.
+func (s *Series) RaiseTimestamp(t int64) bool {
+	for {
+		last := s.lastTs.Load()
+		if t <= last {
+			return t == last
+		}
+		if s.lastTs.CompareAndSwap(last, t) {
+			return true
+		}
+	}
+}
+
+// Committed tells the series at which wall-clock time a sample was committed.
+func (s *Series) Committed(now time.Time) { s.lastAppend.Store(seconds(now)) }
+
+// Unpin ends what a successful Pin or GetOrCreate began.
+func (s *Series) Unpin() { s.state.Dec() }
+
+// Alias reports whether the series is a further ref of a label set.
+func (s *Series) Alias() bool { return s.state.Load() == stateAlias }
+
+// Mentioned notes, during the replay, that segment has a record of an alias.
+func (s *Series) Mentioned(segment int) { s.retiredAt = max(s.retiredAt, int32(segment)) }
+
+// Logged reports whether the log has a record of the series.
+func (s *Series) Logged() bool { return s.log.Load() == recordWritten }
+
+// ChooseForLog reports whether the caller has to write the record of the
+// series, which is the case if there is none and the caller has not chosen it
+// yet. Callers exclude each other, and follow up with SetLogged.
+func (s *Series) ChooseForLog() bool { return s.log.CompareAndSwap(recordMissing, recordChosen) }
+
+// SetLogged says how the write of the series' record ended.
+func (s *Series) SetLogged(ok bool) {
+	if ok {
+		s.log.Store(recordWritten)
+		return
+	}
+	s.log.Store(recordMissing)
+}
+
+// idleSince reports whether nothing was committed at or after the second t.
+func (s *Series) idleSince(t uint32) bool { return s.lastAppend.Load() < t }
+
+func newSeries(ref chunks.HeadSeriesRef, hash uint32, lset labels.Labels, state int32, now time.Time) *Series {
+	s := &Series{
+		ref:       ref,
+		lset:      lset,
+		hash:      hash,
+		partition: uint8(labels.StableHash(lset) % Partitions),
+	}
+	s.lastTs.Store(math.MinInt64)
+	s.state.Store(state)
+	s.lastAppend.Store(seconds(now))
+	return s
+}
+
+func seconds(t time.Time) uint32 { return uint32(max(t.Unix(), 0)) }

@@ -1,0 +1,280 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// Options of a table.
+type Options struct {
+	// Now is the wall clock, time.Now if nil.
+	Now func() time.Time
+}
+
+// Table is the table of series, see the package's documentation.
+type Table struct {
+	refs  refMap
+	index index
+	now   func() time.Time
+
+	active  atomic.Int64
+	retired atomic.Int64 // Aliases included.
+
+	onRemoveMtx sync.Mutex
+	onRemove    []func([]chunks.HeadSeriesRef)
+}
+
+// New returns an empty table.
+func New(opts Options) *Table {
+	t := &Table{now: opts.Now}
+	if t.now == nil {
+		t.now = time.Now
+	}
+	return t
+}
+
+// Len returns how many series are active, and how many are retired or aliases.
+func (t *Table) Len() (active, retired int) {
+	return int(t.active.Load()), int(t.retired.Load())
+}
+
+// Resolve returns the series a ref of the log belongs to, retired ones and
+// aliases too, and nil if there is none. It takes no lock.
+func (t *Table) Resolve(ref chunks.HeadSeriesRef) *Series { return t.refs.get(ref) }
+
+// Find returns the series with the given labels, active or retired, and nil if
+// there is none. hash is lset.Hash().
+func (t *Table) Find(hash uint64, lset labels.Labels) *Series {
+	st := t.index.stripe(hash)
+	st.mtx.RLock()
+	defer st.mtx.RUnlock()
+	return st.find(chainHash(hash), lset)
+}
+
+// Pin keeps s from being retired until Unpin, and makes a retired series active
+// again. It fails for aliases and for what was dropped: those need GetOrCreate.
+func (t *Table) Pin(s *Series) bool {
+	for {
+		state := s.state.Load()
+		switch {
+		case state >= 0:
+			if s.state.CompareAndSwap(state, state+1) {
+				return true
+			}
+		case state == stateRetired:
+			if s.state.CompareAndSwap(stateRetired, 1) {
+				t.retired.Dec()
+				t.active.Inc()
+				return true
+			}
+		default:
+			return false
+		}
+	}
+}
+
+// GetOrCreate returns the series with the given labels, pinned. If there is
+// none, it makes one with a ref from newRef, which it calls only then. hash is
+// lset.Hash(); lset has no empty values and no duplicate names, and belongs to
+// the table from now on.
+func (t *Table) GetOrCreate(hash uint64, lset labels.Labels, newRef func() chunks.HeadSeriesRef) (s *Series, created bool) {
+	if s = t.Find(hash, lset); s != nil && t.Pin(s) {
+		return s, false
+	}
+	st, h := t.index.stripe(hash), chainHash(hash)
+	st.mtx.Lock()
+	defer st.mtx.Unlock()
+	for s = st.find(h, lset); s != nil; s = st.find(h, lset) {
+		if t.Pin(s) {
+			return s, false
+		}
+		// It was dropped in between, and find does not return it again.
+	}
+	s = newSeries(newRef(), h, lset, 1, t.now())
+	t.refs.put(s)
+	st.link(s)
+	t.active.Inc()
+	return s, true
+}
+
+// Insert adds what a series record of the log says, and returns the series that
+// samples of ref belong to: if the label set has a ref already, that is the
+// series with the first ref, and ref becomes an alias, mentioned in segment.
+// displaced reports that ref meant another label set until now; only engines
+// that hand out refs again after a restart cause that, and what they wrote
+// under the old meaning can no longer be told apart.
+func (t *Table) Insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) (s *Series, displaced bool) {
+	hash := lset.Hash()
+	st, h := t.index.stripe(hash), chainHash(hash)
+	canonical := t.Find(hash, lset)
+
+	if old := t.refs.get(ref); old != nil {
+		if labels.Equal(old.lset, lset) {
+			if old.Alias() && canonical != nil {
+				old.Mentioned(segment)
+				return canonical, false
+			}
+			if !old.Alias() {
+				return old, false
+			}
+		}
+		displaced = !labels.Equal(old.lset, lset)
+		t.discard(old)
+	}
+
+	if canonical != nil {
+		alias := newSeries(ref, h, canonical.lset, stateAlias, t.now())
+		alias.retiredAt = int32(segment)
+		alias.SetLogged(true)
+		t.refs.put(alias)
+		t.retired.Inc()
+		return canonical, displaced
+	}
+
+	s = newSeries(ref, h, lset, 0, t.now())
+	s.SetLogged(true)
+	t.refs.put(s)
+	st.mtx.Lock()
+	st.link(s)
+	st.mtx.Unlock()
+	t.active.Inc()
+	return s, displaced
+}
+
+// discard removes s whatever its state is.
+func (t *Table) discard(s *Series) {
+	if s.state.Swap(stateDead) >= 0 {
+		t.active.Dec()
+	} else {
+		t.retired.Dec()
+	}
+	t.forget(s)
+}
+
+// forget removes a dead series from where it can be found.
+func (t *Table) forget(s *Series) {
+	t.refs.remove(s)
+	st := t.index.stripe(s.lset.Hash())
+	st.mtx.Lock()
+	st.unlink(s)
+	st.mtx.Unlock()
+}
+
+// Retire retires the series that are not pinned and to which nothing was
+// committed since idle, to the second, and returns them. segment returns the
+// active segment; it is called after the last series was retired, when
+// no commit to any of them can be under way.
+func (t *Table) Retire(idle time.Time, segment func() int) []*Series {
+	var gone []*Series
+	limit := seconds(idle)
+	t.refs.each(func(s *Series) bool {
+		if s.state.Load() != 0 || !s.idleSince(limit) || !s.state.CompareAndSwap(0, stateRetired) {
+			return true
+		}
+		t.active.Dec()
+		t.retired.Inc()
+		// A commit may have come and gone between the two conditions.
+		if !s.idleSince(limit) && t.Pin(s) {
+			s.Unpin()
+			return true
+		}
+		gone = append(gone, s)
+		return true
+	})
+	if len(gone) > 0 {
+		at := int32(segment())
+		for _, s := range gone {
+			s.retiredAt = at
+		}
+	}
+	return gone
+}
+
+// Drop removes retired series and aliases that no segment from floor on can
+// mention, tells the listeners, and returns the refs.
+func (t *Table) Drop(floor int) []chunks.HeadSeriesRef {
+	var (
+		gone []*Series
+		refs []chunks.HeadSeriesRef
+	)
+	t.refs.each(func(s *Series) bool {
+		state := s.state.Load()
+		if (state == stateRetired || state == stateAlias) && int(s.retiredAt) < floor && s.state.CompareAndSwap(state, stateDead) {
+			gone = append(gone, s)
+			refs = append(refs, s.ref)
+		}
+		return true
+	})
+	if len(gone) == 0 {
+		return nil
+	}
+	for _, s := range gone {
+		t.forget(s)
+	}
+	t.retired.Sub(int64(len(gone)))
+	t.onRemoveMtx.Lock()
+	listeners := slices.Clone(t.onRemove)
+	t.onRemoveMtx.Unlock()
+	for _, f := range listeners {
+		f(refs)
+	}
+	return refs
+}
+
+// OnRemove adds a function that is called with the refs of dropped series after
+// they stopped to resolve, by the goroutine that drops them and without a lock
+// held. The slice must not be modified.
+func (t *Table) OnRemove(f func(refs []chunks.HeadSeriesRef)) {
+	t.onRemoveMtx.Lock()
+	defer t.onRemoveMtx.Unlock()
+	t.onRemove = append(t.onRemove, f)
+}
+
+// Snapshot returns what a checkpoint has to hold: the active series, which it
+// walks without a copy, and those that were retired or aliases when the walk
+// passed them, which are complete once active was walked to its end. A series
+// that returns in between is in one of the two, whatever the moment.
+func (t *Table) Snapshot() (active iter.Seq[*Series], retired iter.Seq[*Series]) {
+	var idle []*Series
+	active = func(yield func(*Series) bool) {
+		idle = idle[:0]
+		t.refs.each(func(s *Series) bool {
+			switch s.state.Load() {
+			case stateDead:
+				return true
+			case stateRetired, stateAlias:
+				idle = append(idle, s)
+				return true
+			}
+			return yield(s)
+		})
+	}
+	retired = func(yield func(*Series) bool) {
+		for _, s := range idle {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+	return active, retired
+}

@@ -1,0 +1,340 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"math"
+	"math/rand"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// clock is a wall clock that tests set.
+type clock struct{ now atomic.Time }
+
+func newClock() *clock {
+	c := &clock{}
+	c.now.Store(time.Unix(1_000_000, 0))
+	return c
+}
+
+func (c *clock) add(d time.Duration) { c.now.Store(c.now.Load().Add(d)) }
+
+func name(i int) labels.Labels {
+	return labels.FromStrings("__name__", "m", "i", strconv.Itoa(i))
+}
+
+// refs hands out refs in sequence.
+func refs(next *atomic.Uint64) func() chunks.HeadSeriesRef {
+	return func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(next.Inc()) }
+}
+
+func TestSeriesIsOneSmallObject(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		require.LessOrEqual(t, unsafe.Sizeof(Series{}), uintptr(80), "64 where labels are two words")
+	}
+}
+
+// A label set has one ref however often and in whatever state it is asked for
+// (invariant 1).
+func TestGetOrCreate(t *testing.T) {
+	tbl, next := New(Options{}), atomic.NewUint64(0)
+	const n = 5000
+	for i := range n {
+		s, created := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		require.True(t, created)
+		require.Equal(t, chunks.HeadSeriesRef(i+1), s.Ref())
+		require.Equal(t, int64(math.MinInt64), s.LastSampleTimestamp())
+		require.Equal(t, int(labels.StableHash(name(i))%Partitions), s.Partition())
+		s.Unpin()
+	}
+	for i := range n {
+		s, created := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		require.False(t, created)
+		require.Equal(t, chunks.HeadSeriesRef(i+1), s.Ref())
+		require.Same(t, s, tbl.Resolve(s.Ref()))
+		require.Same(t, s, tbl.Find(name(i).Hash(), name(i)))
+		s.Unpin()
+	}
+	require.Equal(t, uint64(n), next.Load(), "no ref is used up by a lookup")
+	require.Nil(t, tbl.Resolve(0))
+	require.Nil(t, tbl.Resolve(n+1))
+	require.Nil(t, tbl.Resolve(1<<50))
+	require.Nil(t, tbl.Find(name(n).Hash(), name(n)))
+}
+
+// Label sets whose hashes collide are told apart.
+func TestHashCollision(t *testing.T) {
+	tbl, next := New(Options{}), atomic.NewUint64(0)
+	a, _ := tbl.GetOrCreate(42, name(1), refs(next))
+	b, _ := tbl.GetOrCreate(42, name(2), refs(next))
+	require.NotSame(t, a, b)
+	require.Same(t, a, tbl.Find(42, name(1)))
+	require.Same(t, b, tbl.Find(42, name(2)))
+}
+
+// Refs beyond the directory's bound work like all others.
+func TestFarRefs(t *testing.T) {
+	tbl := New(Options{})
+	for i, ref := range []chunks.HeadSeriesRef{farRef - 1, farRef, math.MaxUint64 - 1} {
+		s, displaced := tbl.Insert(ref, name(i), 0)
+		require.False(t, displaced)
+		require.Same(t, s, tbl.Resolve(ref))
+	}
+	active, _ := tbl.Len()
+	require.Equal(t, 3, active)
+	gone := tbl.Retire(time.Now().Add(time.Hour), func() int { return 4 })
+	require.Len(t, gone, 3)
+	require.Empty(t, tbl.Drop(4))
+	require.Len(t, tbl.Drop(5), 3)
+	require.Nil(t, tbl.Resolve(farRef))
+}
+
+// Retirement goes by the wall clock of the last commit, spares what is pinned
+// (invariant 2), and a series that returns has its old ref.
+func TestRetireDropReturn(t *testing.T) {
+	c := newClock()
+	tbl, next := New(Options{Now: c.now.Load}), atomic.NewUint64(0)
+	get := func(i int) *Series {
+		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		return s
+	}
+	idle, busy, pinned := get(0), get(1), get(2)
+	idle.Unpin()
+	busy.Unpin()
+
+	c.add(time.Hour)
+	busy.Committed(c.now.Load())
+	segment := func() int { return 7 }
+	require.Equal(t, []*Series{idle}, tbl.Retire(c.now.Load().Add(-time.Minute), segment))
+	active, retired := tbl.Len()
+	require.Equal(t, []int{2, 1}, []int{active, retired})
+	require.Same(t, idle, tbl.Resolve(idle.Ref()), "kept segments mention it")
+	require.Empty(t, tbl.Drop(7), "segment 7 may mention it")
+
+	back := get(0)
+	require.Same(t, idle, back)
+	back.Committed(c.now.Load())
+	back.Unpin()
+	active, retired = tbl.Len()
+	require.Equal(t, []int{3, 0}, []int{active, retired})
+	require.Empty(t, tbl.Drop(100), "it is active again")
+
+	pinned.Unpin()
+	c.add(time.Hour)
+	require.Len(t, tbl.Retire(c.now.Load(), segment), 3)
+	var told []chunks.HeadSeriesRef
+	tbl.OnRemove(func(refs []chunks.HeadSeriesRef) { told = append(told, refs...) })
+	require.Equal(t, []chunks.HeadSeriesRef{1, 2, 3}, tbl.Drop(8))
+	require.Equal(t, []chunks.HeadSeriesRef{1, 2, 3}, told)
+	require.Nil(t, tbl.Resolve(1))
+	require.False(t, tbl.Pin(idle), "a dropped series never comes back")
+	require.Equal(t, chunks.HeadSeriesRef(4), get(0).Ref())
+}
+
+// Pages without series are given back, so that refs that rise with churn do not
+// cost memory for ever.
+func TestPagesAreReleased(t *testing.T) {
+	tbl, next := New(Options{}), atomic.NewUint64(0)
+	for i := range 3 * pageSize {
+		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s.Unpin()
+	}
+	tbl.Retire(time.Now().Add(time.Hour), func() int { return 0 })
+	tbl.Drop(1)
+	for i := range *tbl.refs.dir.Load() {
+		require.Nil(t, (*tbl.refs.dir.Load())[i].Load(), "page %d", i)
+	}
+	active, retired := tbl.Len()
+	require.Zero(t, active+retired)
+}
+
+// The replay keeps the first ref of a label set; further ones resolve, share
+// the labels, are never found by labels, and go once no segment mentions them.
+func TestInsert(t *testing.T) {
+	tbl := New(Options{})
+	first, _ := tbl.Insert(10, name(1), 0)
+	again, displaced := tbl.Insert(10, name(1), 1)
+	require.Same(t, first, again)
+	require.False(t, displaced)
+
+	canonical, displaced := tbl.Insert(20, name(1), 2)
+	require.Same(t, first, canonical)
+	require.False(t, displaced)
+	alias := tbl.Resolve(20)
+	require.True(t, alias.Alias())
+	require.Equal(t, first.Labels(), alias.Labels())
+	require.False(t, tbl.Pin(alias))
+	require.Same(t, first, tbl.Find(name(1).Hash(), name(1)))
+
+	canonical, _ = tbl.Insert(20, name(1), 5)
+	require.Same(t, first, canonical)
+	require.Empty(t, tbl.Drop(5))
+	require.Equal(t, []chunks.HeadSeriesRef{20}, tbl.Drop(6))
+
+	// A ref with a new meaning: the later one holds from here on.
+	other, displaced := tbl.Insert(10, name(2), 6)
+	require.True(t, displaced)
+	require.Same(t, other, tbl.Resolve(10))
+	require.Nil(t, tbl.Find(name(1).Hash(), name(1)))
+	active, retired := tbl.Len()
+	require.Equal(t, []int{1, 0}, []int{active, retired})
+}
+
+// An alias whose first ref got another meaning takes its place.
+func TestInsertAliasOfDisplaced(t *testing.T) {
+	tbl := New(Options{})
+	tbl.Insert(1, name(1), 0)
+	tbl.Insert(2, name(1), 0)
+	tbl.Insert(1, name(9), 1)
+	s, displaced := tbl.Insert(2, name(1), 2)
+	require.False(t, displaced)
+	require.False(t, s.Alias())
+	require.Same(t, s, tbl.Find(name(1).Hash(), name(1)))
+	require.Same(t, s, tbl.Resolve(2))
+	active, retired := tbl.Len()
+	require.Equal(t, []int{2, 0}, []int{active, retired})
+}
+
+func TestTimestampAndLogged(t *testing.T) {
+	s, _ := New(Options{}).GetOrCreate(1, name(1), func() chunks.HeadSeriesRef { return 1 })
+	require.True(t, s.RaiseTimestamp(5))
+	require.True(t, s.RaiseTimestamp(5))
+	require.False(t, s.RaiseTimestamp(4))
+	require.Equal(t, int64(5), s.LastSampleTimestamp())
+
+	require.True(t, s.ChooseForLog())
+	require.False(t, s.ChooseForLog(), "one record per write")
+	s.SetLogged(false)
+	require.True(t, s.ChooseForLog())
+	s.SetLogged(true)
+	require.True(t, s.Logged())
+	require.False(t, s.ChooseForLog())
+}
+
+// Each series is in the snapshot's first or second half, even if it returns
+// while the snapshot is read (I3: a checkpoint misses no series).
+func TestSnapshot(t *testing.T) {
+	tbl, next := New(Options{}), atomic.NewUint64(0)
+	for i := range 10 {
+		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		if i%2 == 0 {
+			s.Unpin()
+		}
+	}
+	tbl.Retire(time.Now().Add(time.Hour), func() int { return 1 })
+	tbl.Insert(99, name(1), 3)
+
+	seen := map[chunks.HeadSeriesRef]int{}
+	active, retired := tbl.Snapshot()
+	for s := range active {
+		seen[s.Ref()]++
+		// One that was passed as retired already.
+		tbl.Pin(tbl.Resolve(1))
+	}
+	require.Len(t, seen, 5)
+	for s := range retired {
+		seen[s.Ref()]++
+	}
+	require.Len(t, seen, 11)
+}
+
+// Appenders, readers and maintenance at the same time: whoever holds a pin can
+// resolve the series by its ref, and nobody sees two live series of one label
+// set (invariants 1 and 2). Run it with -race.
+func TestConcurrency(t *testing.T) {
+	c := newClock()
+	tbl, next := New(Options{Now: c.now.Load}), atomic.NewUint64(0)
+	const sets = 64
+	var appenders, others sync.WaitGroup
+	stop := make(chan struct{})
+	for g := range 4 {
+		appenders.Go(func() {
+			rnd := rand.New(rand.NewSource(int64(g)))
+			for range 20_000 {
+				i := rnd.Intn(sets)
+				s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+				if tbl.Resolve(s.Ref()) != s {
+					t.Error("a pinned series does not resolve")
+				}
+				// While this pin is held no other series may take the label set.
+				if cur := tbl.Find(name(i).Hash(), name(i)); cur != s {
+					t.Error("two series of one label set")
+				}
+				s.Committed(c.now.Load())
+				s.Unpin()
+			}
+		})
+	}
+	others.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			c.add(2 * time.Second)
+			tbl.Retire(c.now.Load(), func() int { return n })
+			tbl.Drop(n)
+		}
+	})
+	others.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for ref := range chunks.HeadSeriesRef(next.Load()) {
+				if s := tbl.Resolve(ref); s != nil && s.Ref() != ref {
+					t.Error("wrong series")
+				}
+			}
+		}
+	})
+	appenders.Wait()
+	close(stop)
+	others.Wait()
+
+	active, retired := tbl.Len()
+	var n int
+	tbl.refs.each(func(*Series) bool { n++; return true })
+	require.Equal(t, n, active+retired)
+}
+
+func BenchmarkResolve(b *testing.B) {
+	tbl, next := New(Options{}), atomic.NewUint64(0)
+	const n = 100_000
+	for i := range n {
+		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s.Unpin()
+	}
+	b.ReportAllocs()
+	var ref chunks.HeadSeriesRef
+	for b.Loop() {
+		ref = ref%n + 1
+		if tbl.Resolve(ref) == nil {
+			b.Fatal("missing")
+		}
+	}
+}
