@@ -48,7 +48,7 @@ func (s *Storage) Attach(src Source) error {
 	}
 	src.Table.OnRemove(func(refs []chunks.HeadSeriesRef) { s.rules.forget(refs) })
 
-	reader := newLogReader(s.logger, src.WALDir, src.Table, s.damaged)
+	reader := newLogReader(s.logger, &src, s.damaged)
 	s.saveMtx.Lock()
 	s.src = &src
 	s.saveMtx.Unlock()

@@ -22,8 +22,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/prometheus/tsdb/record"
+
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 const (
@@ -49,12 +50,19 @@ type logReader struct {
 	dec  *decoder
 	bb   batchBuilder
 	l    *slog.Logger
+	// head returns the end of the last commit. What is written beyond it may
+	// be a part of one, and is not read yet.
+	head func() cursor.Position
 	// damaged is told of every damaged part that was passed over.
 	damaged func(*cursor.Corruption)
+	// ahead is a record that was read and belongs to the next batch.
+	ahead    []byte
+	aheadEnd cursor.Point
+	hasAhead bool
 }
 
-func newLogReader(l *slog.Logger, dir string, t *series.Table, damaged func(*cursor.Corruption)) *logReader {
-	return &logReader{dir: dir, dec: newDecoder(l, t), damaged: damaged, l: l}
+func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
+	return &logReader{dir: src.WALDir, head: src.Head, dec: newDecoder(l, src.Table), damaged: damaged, l: l}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
@@ -75,36 +83,77 @@ func (r *logReader) close() {
 		_ = r.tail.Close() // Read-only: there is nothing to lose.
 		r.tail = nil
 	}
+	r.hasAhead = false
 }
 
-// batch reads one batch: up to max items, and not beyond the first record end
-// at which stop returns true. It returns cursor.ErrCaughtUp if there is nothing
-// to read; records without items still make a batch, so that positions move.
+// batch reads one batch: about maxItems, and not beyond the first record end at
+// which stop returns true. Exemplars stay with the samples they come after, as
+// far as the log has them together: a receiver of remote write 2.0 takes none
+// on their own. It returns cursor.ErrCaughtUp if there is nothing to read;
+// records without items still make a batch, so that positions move.
 func (r *logReader) batch(maxItems int, stop func(cursor.Position) bool) (*batch, error) {
-	for len(r.bb.items) < maxItems {
-		it, err := r.tail.Next()
+	if r.hasAhead {
+		r.hasAhead = false
+		r.decode(r.ahead, r.aheadEnd)
+		r.bb.end = r.aheadEnd
+	}
+	for stop == nil || r.bb.end == r.bb.start || !stop(r.bb.end.Position) {
+		full := len(r.bb.items) >= maxItems
+		if full && maxItems == 1 {
+			break
+		}
+		it, err := r.next()
 		if errors.Is(err, cursor.ErrCaughtUp) && r.bb.end != r.bb.start {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		switch it.Kind {
-		case cursor.Record:
-			if err := r.dec.decode(it.Data, &r.bb); err != nil {
-				r.l.Error("Skipped a record of the log that cannot be decoded", "segment", it.End.Segment, "offset", it.Start.Offset, "err", err)
+		if it.Kind == cursor.Record {
+			if full && !isExemplars(it.Data) {
+				r.ahead, r.aheadEnd, r.hasAhead = append(r.ahead[:0], it.Data...), it.End, true
+				break
 			}
-		case cursor.Gap:
-			r.damaged(it.Err)
-			r.l.Error("Skipped a damaged part of the log", "segment", it.Err.Segment, "from", it.Err.From, "to", it.Err.To, "err", it.Err.Err)
-		case cursor.Seal:
+			r.decode(it.Data, it.End)
 		}
 		r.bb.end = it.End
-		if stop != nil && stop(it.End.Position) {
+		if full && it.Kind != cursor.Record {
 			break
 		}
 	}
 	return r.bb.build(time.Now()), nil
+}
+
+// next returns the next item before the head.
+func (r *logReader) next() (cursor.Item, error) {
+	if !r.tail.Point().Before(r.head()) {
+		return cursor.Item{}, cursor.ErrCaughtUp
+	}
+	was := r.tail.Point()
+	it, err := r.tail.Next()
+	if err != nil {
+		return it, err
+	}
+	// Records follow each other without a break, but where damage was.
+	if it.Kind == cursor.Record && it.Start.Position != was.Position {
+		r.bb.gap = true
+	}
+	if it.Kind == cursor.Gap {
+		r.bb.gap = true
+		r.damaged(it.Err)
+		r.l.Error("Skipped a damaged part of the log", "segment", it.Err.Segment, "from", it.Err.From, "to", it.Err.To, "err", it.Err.Err)
+	}
+	return it, nil
+}
+
+func (r *logReader) decode(rec []byte, end cursor.Point) {
+	if err := r.dec.decode(rec, &r.bb); err != nil {
+		r.l.Error("Skipped a record of the log that cannot be decoded", "segment", end.Segment, "end_offset", end.Offset, "err", err)
+	}
+}
+
+func isExemplars(rec []byte) bool {
+	return len(rec) > 0 && record.Type(rec[0]) == record.Exemplars
 }
 
 // feed is the dispatcher: it reads and decodes the head of the log once, for

@@ -79,7 +79,7 @@ func (s *Storage) forfeited(name string, from, to cursor.Position, reason string
 // countItems counts what lies between two positions and after the partitions'
 // marks.
 func (s *Storage) countItems(from, to cursor.Position, marks []savepoint.Mark) (t tally, err error) {
-	r := newLogReader(s.logger, s.src.WALDir, s.src.Table, func(*cursor.Corruption) {})
+	r := newLogReader(s.logger, s.src, func(*cursor.Corruption) {})
 	defer r.close()
 	if err := r.seek(cursor.Point{Position: from}); err != nil {
 		if errors.Is(err, os.ErrNotExist) {

@@ -31,6 +31,7 @@ const (
 	reasonUnknownRef = "unintentionally_dropped_series"
 	reasonNHCB       = "nhcb_in_rw1_not_supported"
 	reasonOnReplay   = "refused_on_replay"
+	reasonAlone      = "exemplar_without_sample_in_rw2"
 )
 
 // metricSet registers metrics and takes them out again as one.

@@ -108,6 +108,11 @@ func (q *queue) push(e *entry) bool {
 	for p, n := range e.skipped {
 		q.parts[p].skip -= n
 	}
+	if e.gap {
+		for p := range q.parts {
+			q.parts[p].skip = 0 // See resumption.filter.
+		}
+	}
 	was := q.ready
 	for p := range q.parts {
 		n := int(e.first[p+1] - e.first[p])
@@ -215,22 +220,23 @@ func (q *queue) take(r *request, keep func() bool) bool {
 }
 
 // fill adds items of partition p to r as far as there is room. The replay zone
-// and what follows it never share a request.
+// and what follows it never share a request. Of an entry it takes all or
+// nothing, unless the entry alone is too much for a request: a sample and its
+// exemplars stay together then.
 func (q *queue) fill(r *request, p int) {
 	part := &q.parts[p]
 	if part.busy || part.waiting == 0 || (r.items > 0 && r.zone != part.fifo[0].zone) {
 		return
 	}
-	q.ready -= part.waiting
-	part.busy = true
-	r.zone = part.fifo[0].zone
+	zone := part.fifo[0].zone
+	before, ready := r.items, part.waiting
 	from := part.done
 	for _, e := range part.fifo {
-		room := q.max - r.items
-		if room == 0 || e.zone != r.zone {
+		n := int(e.first[p+1]-e.first[p]) - from
+		if e.zone != zone || (r.items > 0 && r.items+n > q.max) {
 			break
 		}
-		n := min(int(e.first[p+1]-e.first[p])-from, room)
+		n = min(n, q.max)
 		r.spans = append(r.spans, span{entry: e, part: p, from: from, to: from + n})
 		r.items += n
 		part.waiting -= n
@@ -239,6 +245,12 @@ func (q *queue) fill(r *request, p int) {
 		}
 		from = 0
 	}
+	if r.items == before {
+		return
+	}
+	r.zone = zone
+	part.busy = true
+	q.ready -= ready
 }
 
 // ack records that everything in r was delivered or deliberately dropped.
@@ -289,13 +301,6 @@ func (q *queue) close() {
 	if q.timer != nil {
 		q.timer.Stop()
 	}
-	q.cond.Broadcast()
-}
-
-// wake makes waiting senders ask keep again.
-func (q *queue) wake() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.cond.Broadcast()
 }
 

@@ -108,6 +108,11 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 		skipped map[int]int
 		any     bool
 	)
+	if b.gap {
+		// What was acknowledged may be among what is missing, so that a count
+		// would pass over others.
+		r.skip = [partitions]int{}
+	}
 	for p := range drop {
 		n := len(b.part(p))
 		if n == 0 {
@@ -142,7 +147,7 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 
 // readLog feeds the endpoint's queue until ctx ends or the queue closes.
 func (e *endpoint) readLog(ctx context.Context) {
-	own := newLogReader(e.logger, e.src.WALDir, e.src.Table, e.damaged)
+	own := newLogReader(e.logger, e.src, e.damaged)
 	defer own.close()
 	pos, moves := e.place.get()
 	fl := e.feed.join(pos)

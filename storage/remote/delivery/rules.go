@@ -67,7 +67,11 @@ func newRules(external labels.Labels, configs []*relabel.Config) *rules {
 // rulesKey identifies equal rules.
 func rulesKey(external labels.Labels, configs []*relabel.Config) (string, error) {
 	b, err := yaml.Marshal(configs)
-	return external.String() + "\n" + string(b), err
+	key := external.String() + "\n" + string(b)
+	for _, c := range configs {
+		key += c.NameValidationScheme.String() // Not part of the YAML.
+	}
+	return key, err
 }
 
 // judgement is the outcome for one series.

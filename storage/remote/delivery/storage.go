@@ -15,7 +15,6 @@ package delivery
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -318,7 +317,14 @@ func (s *Storage) newStand(id savepoint.Identity, name string) *stand {
 	if s.lost {
 		at = s.oldest
 	}
-	return standAt(ulid.MustNew(ulid.Now(), rand.Reader).String(), id, name, cursor.Point{Position: at}, head)
+	from, err := cursor.PointAt(s.src.WALDir, at)
+	if err != nil {
+		// After a restart before anything was read, the segment's start is
+		// what is found: more is sent, nothing is skipped.
+		from = cursor.Point{Position: at}
+		s.logger.Warn("The position a new endpoint begins at cannot be identified", "remote_name", name, "err", err)
+	}
+	return standAt(ulid.Make().String(), id, name, from, head)
 }
 
 func standAt(id string, ident savepoint.Identity, name string, at cursor.Point, mark cursor.Position) *stand {

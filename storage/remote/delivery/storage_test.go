@@ -170,6 +170,27 @@ func TestAmbiguousRetry(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
+// TestNewEndpointBeginsNow defends that an endpoint that was never seen gets
+// what is committed from then on, also if nothing came before a restart.
+func TestNewEndpointBeginsNow(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	j.commit(100)
+	rc := newReceiver()
+	for range 2 {
+		r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+		r.attach(remoteWrite("a"))
+		require.NoError(t, r.Close())
+	}
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	r.commit(10)
+	r.complete("a", 10)
+	require.NoError(t, r.Close())
+	_, received := rc.counts()
+	require.Equal(t, 10, received)
+	require.NoError(t, j.wal.Close())
+}
+
 // TestStopsInTime defends I5: an endpoint that keeps requests does not keep the
 // process, nor a reload, and what it had is sent by the next.
 func TestStopsInTime(t *testing.T) {

@@ -76,6 +76,7 @@ func TestDamage(t *testing.T) {
 		{"snappy flag", func(b []byte) []byte { b[0] |= 8; return b }, 0, page, "decompress"},
 		{"zstd flag", func(b []byte) []byte { b[0] |= 16; return b }, 0, page, "decompress"},
 		{"last page", func(b []byte) []byte { b[len(b)-1] ^= 1; return b }, 4*page + 9*size, 4*page + 10*size, "checksum"},
+		{"flag of the last record", func(b []byte) []byte { b[4*page+9*size] |= 8; return b }, 4*page + 9*size, 4*page + 10*size, "decompress"},
 		{"cut", func(b []byte) []byte { return b[:2*page+10] }, 2 * page, 2*page + 10, "EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -172,7 +173,7 @@ func TestDamageInTheLastSegment(t *testing.T) {
 // that were written, in their order, and all that no damaged page holds (I9).
 func TestRandomDamage(t *testing.T) {
 	const pages = 8
-	for seed := range uint64(60) {
+	for seed := range uint64(1500) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		c := compression.Types()[seed%3]
 		l := newTestLog(t, pages, c)

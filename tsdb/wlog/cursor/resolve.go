@@ -140,6 +140,25 @@ func Resolve(walDir string, s Saved) (Position, Verdict, error) {
 	}
 }
 
+// PointAt returns a position between two records together with the checksum of
+// the record that ends there, so that it can be saved. A position that is none
+// resolves to the start of its segment later on.
+func PointAt(walDir string, p Position) (Point, error) {
+	if p.Offset == 0 {
+		return Point{Position: p}, nil
+	}
+	f, err := os.Open(wlog.SegmentName(walDir, p.Segment))
+	if err != nil {
+		return Point{}, fmt.Errorf("look at position %s of the write-ahead log: %w", p, err)
+	}
+	defer f.Close()
+	crc, _, err := boundary(f, p.Offset)
+	if err != nil {
+		return Point{}, fmt.Errorf("look at position %s of the write-ahead log: %w", p, err)
+	}
+	return Point{Position: p, CRC: crc}, nil
+}
+
 // identify compares a saved point with the segment that has its number now. Its
 // verdict is Exact, Sealed or SegmentStart.
 func identify(walDir string, s Saved) (Verdict, error) {

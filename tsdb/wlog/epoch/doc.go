@@ -22,7 +22,7 @@
 // the agent ignores and that its reader, watcher and checkpoints can decode:
 //
 //	byte 0       3, the type
-//	bytes 1-8    2^64-1, a series reference that is never given out
+//	bytes 1-8    0, a series reference that is never given out
 //	then         first and second half of the run's ULID, each read as a
 //	             big-endian signed integer and written as a varint, where the
 //	             interval's bounds are

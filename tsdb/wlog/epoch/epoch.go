@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 
 	"github.com/oklog/ulid/v2"
@@ -31,8 +30,10 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 )
 
-// markerRef is the series reference of the stone in a marker.
-const markerRef = math.MaxUint64
+// markerRef is the series reference of the stone in a marker. It is that of no
+// series, and must not be a high one: the stock server raises its counter of
+// references to what it finds in a stone.
+const markerRef = 0
 
 // markerSize is above the size of any marker: type, reference, two varints.
 const markerSize = 1 + 8 + 2*binary.MaxVarintLen64

@@ -48,7 +48,7 @@ func TestMarker(t *testing.T) {
 		stones, err := dec.Tombstones(rec, nil)
 		require.NoError(t, err)
 		require.Len(t, stones, 1)
-		require.Equal(t, ^uint64(0), uint64(stones[0].Ref))
+		require.Zero(t, stones[0].Ref)
 		require.LessOrEqual(t, len(rec), markerSize)
 
 		for n := range rec {

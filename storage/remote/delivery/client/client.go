@@ -31,11 +31,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/atomic"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/storage/remote/azuread"
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 )
 
 // Config says where to send requests and how. The fields mean what they mean in

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func TestStatus(t *testing.T) {
 		{600, Retry, false},
 		{999, Retry, false},
 	} {
-		t.Run(fmt.Sprint(tc.status), func(t *testing.T) {
+		t.Run(strconv.Itoa(tc.status), func(t *testing.T) {
 			body := "because of \xff reasons\n"
 			if tc.status == 204 || tc.status == 304 {
 				body = ""

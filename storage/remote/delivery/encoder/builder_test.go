@@ -16,6 +16,7 @@ package encoder
 import (
 	"math"
 	"math/rand"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -285,9 +286,50 @@ func TestNestedLengths(t *testing.T) {
 			want.buf = append(want.buf, "before"...)
 			want.element(seriesSamples, string(make([]byte, size)))
 			want.buf = append(want.buf, "after"...)
-			require.True(t, string(want.buf) == string(w.buf), "size %d, room %d", size, room)
+			requireSame(t, want.buf, w.buf)
 		}
 	}
+}
+
+// TestSymbols compares the table with a map, over several growths, with hashes
+// that collide on purpose, and after a reset.
+func TestSymbols(t *testing.T) {
+	var s symbols
+	for range 3 {
+		s.reset()
+		want := map[string]uint32{"": 0}
+		random := rand.New(rand.NewSource(4))
+		for range 20000 {
+			text := strings.Repeat("s", random.Intn(3)) + strconv.Itoa(random.Intn(5000))
+			ref, known := want[text]
+			if !known {
+				ref = uint32(len(want))
+				want[text] = ref
+			}
+			require.Equal(t, ref, s.ref(text))
+			require.Equal(t, ref, s.at(random.Intn(40), text))
+		}
+		require.Equal(t, uint32(0), s.ref(""))
+		require.Len(t, s.texts, len(want))
+		require.LessOrEqual(t, 2*len(s.texts), len(s.slots))
+
+		var r writev2.Request
+		require.NoError(t, r.Unmarshal(s.wire.buf))
+		require.Equal(t, s.texts, r.Symbols)
+	}
+
+	s.reset()
+	for i, text := range []string{"a", "b", "c"} {
+		place := s.probe(7, text)
+		require.Zero(t, s.slots[place].ref)
+		s.slots[place] = slot{hash: 7, ref: uint32(i + 1)}
+		s.texts = append(s.texts, text)
+	}
+	for i, text := range []string{"a", "b", "c"} {
+		require.Equal(t, uint32(i+1), s.slots[s.probe(7, text)].ref)
+	}
+	s.reset()
+	require.Equal(t, []string{"", "", "", ""}, s.texts[:4], "strings of the request before are let go")
 }
 
 // TestSteadyStateDoesNotAllocate defends invariant 3 (I6): memory depends on the

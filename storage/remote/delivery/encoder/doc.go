@@ -36,8 +36,8 @@
 //
 // One goroutine owns a Builder; there is no lock. Labels, metadata and
 // histograms are only read during the call that hands them over, with one
-// exception: V2 remembers label strings until [Builder.Reset]. The slice that
-// [Builder.Finish] returns belongs to the Builder and is valid until Reset.
+// exception: label strings may stay referenced until [Builder.Reset]. The slice
+// that [Builder.Finish] returns belongs to the Builder and is valid until Reset.
 //
 // Sources: prometheus.WriteRequest of remote write 1.0,
 // io.prometheus.write.v2.Request of remote write 2.0, and the encoding rules of

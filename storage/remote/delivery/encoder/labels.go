@@ -98,9 +98,11 @@ func writeSymbols(b *Builder, list []labels.Label) {
 	}
 	w := &b.body
 	packed := w.open(seriesLabels, 1)
+	buf := w.buf
 	for i, l := range list {
-		w.buf = protowire.AppendVarint(w.buf, uint64(b.symbols.at(2*i, l.Name)))
-		w.buf = protowire.AppendVarint(w.buf, uint64(b.symbols.at(2*i+1, l.Value)))
+		buf = protowire.AppendVarint(buf, uint64(b.symbols.at(2*i, l.Name)))
+		buf = protowire.AppendVarint(buf, uint64(b.symbols.at(2*i+1, l.Value)))
 	}
+	w.buf = buf
 	w.close(packed)
 }

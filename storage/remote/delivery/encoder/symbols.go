@@ -13,12 +13,26 @@
 
 package encoder
 
+import "hash/maphash"
+
 // symbols is the string table of a V2 request: each string once, in the order
 // of first use, with the empty string as number 0.
+//
+// Looking up strings is most of the work for V2, and a Go map needs two passes
+// for a string it does not hold yet. Hence a hash table of its own: open
+// addressing, at most half full, never deleting single entries.
 type symbols struct {
-	refs   map[string]uint32
-	wire   wire // The strings as fields of the request.
+	wire   wire     // The strings as fields of the request.
+	texts  []string // By reference.
+	slots  []slot   // A power of two of them.
+	seed   maphash.Seed
 	recent []recent
+}
+
+// slot refers to a string; reference 0 means that the slot is free, since the
+// empty string is not kept in the table.
+type slot struct {
+	hash, ref uint32
 }
 
 // recent is what a place in a list of labels held in the series before. The
@@ -29,24 +43,63 @@ type recent struct {
 	ref  uint32
 }
 
+// minSlots is enough for a request with few series.
+const minSlots = 256
+
 func (s *symbols) reset() {
-	if s.refs == nil {
-		s.refs = make(map[string]uint32)
+	if s.slots == nil {
+		s.slots, s.seed = make([]slot, minSlots), maphash.MakeSeed()
 	}
-	clear(s.refs)
+	clear(s.slots)
+	clear(s.texts) // Lets go of the labels.
 	clear(s.recent)
+	s.texts = append(s.texts[:0], "")
 	s.wire.buf = s.wire.buf[:0]
-	s.ref("")
+	s.wire.element(requestSymbols, "")
 }
 
+// ref returns the reference of a string, which is added if it is new.
 func (s *symbols) ref(text string) uint32 {
-	if ref, ok := s.refs[text]; ok {
-		return ref
+	if text == "" {
+		return 0
 	}
-	ref := uint32(len(s.refs))
-	s.refs[text] = ref
+	hash := uint32(maphash.String(s.seed, text))
+	place := s.probe(hash, text)
+	if found := s.slots[place].ref; found != 0 {
+		return found
+	}
+	ref := uint32(len(s.texts))
+	s.slots[place] = slot{hash: hash, ref: ref}
+	s.texts = append(s.texts, text)
 	s.wire.element(requestSymbols, text)
+	if 2*len(s.texts) > len(s.slots) {
+		s.grow()
+	}
 	return ref
+}
+
+// probe returns the slot that holds the string, or the free one where it
+// belongs.
+func (s *symbols) probe(hash uint32, text string) int {
+	mask := len(s.slots) - 1
+	place := int(hash) & mask
+	for {
+		at := s.slots[place]
+		if at.ref == 0 || (at.hash == hash && s.texts[at.ref] == text) {
+			return place
+		}
+		place = (place + 1) & mask
+	}
+}
+
+func (s *symbols) grow() {
+	old := s.slots
+	s.slots = make([]slot, 2*len(old))
+	for _, at := range old {
+		if at.ref != 0 {
+			s.slots[s.probe(at.hash, s.texts[at.ref])] = at
+		}
+	}
 }
 
 // at returns the reference of a string that stands at the given place.

@@ -1,0 +1,428 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/tsdbutil"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// bodies keeps the bodies it is sent.
+type bodies struct{ c chan []byte }
+
+func (b bodies) Store(_ context.Context, body []byte, _ int) client.Result {
+	raw, err := snappy.Decode(nil, body)
+	if err != nil {
+		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
+	}
+	b.c <- raw
+	return client.Result{Status: 204, Outcome: client.Delivered}
+}
+
+func (bodies) Close() {}
+
+// kindsOfRecords logs one item of every kind and returns the labels.
+func (j *journal) kindsOfRecords() labels.Labels {
+	var enc record.Encoder
+	lset := labels.FromStrings("__name__", "all_kinds")
+	s, _ := j.table.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
+	ref := s.Ref()
+	hists, custom := enc.HistogramSamples([]record.RefHistogramSample{
+		{Ref: ref, T: 2, H: tsdbutil.GenerateTestHistogram(1)},
+		{Ref: ref, T: 3, H: tsdbutil.GenerateTestCustomBucketsHistogram(1)},
+	}, nil)
+	floats, customFloats := enc.FloatHistogramSamples([]record.RefFloatHistogramSample{
+		{Ref: ref, T: 4, FH: tsdbutil.GenerateTestFloatHistogram(1)},
+		{Ref: ref, T: 5, FH: tsdbutil.GenerateTestCustomBucketsFloatHistogram(1)},
+	}, nil)
+	j.log(
+		enc.Series([]record.RefSeries{{Ref: ref, Labels: lset}}, nil),
+		enc.Samples([]record.RefSample{{Ref: ref, T: 1, V: 42}, {Ref: 9999, T: 1, V: 1}}, nil),
+		hists, enc.CustomBucketsHistogramSamples(custom, nil),
+		floats, enc.CustomBucketsFloatHistogramSamples(customFloats, nil),
+		enc.Exemplars([]record.RefExemplar{{Ref: ref, T: 6, V: 7, Labels: labels.FromStrings("trace_id", "x")}}, nil),
+		[]byte{200, 1, 2}, // A type of a later release.
+	)
+	return lset
+}
+
+// TestKinds sends every kind of item through both protocols, with and without
+// what the configuration switches off; I2: what is not sent is counted.
+func TestKinds(t *testing.T) {
+	for _, tc := range []struct {
+		name                  string
+		message               remoteapi.WriteMessageType
+		exemplars, histograms bool
+		samples, hists, exes  int
+		nhcb                  float64
+	}{
+		{name: "v1", message: remoteapi.WriteV1MessageType, exemplars: true, histograms: true, samples: 1, hists: 2, exes: 1, nhcb: 2},
+		{name: "v2", message: remoteapi.WriteV2MessageType, exemplars: true, histograms: true, samples: 1, hists: 4, exes: 1},
+		{name: "v1 floats only", message: remoteapi.WriteV1MessageType, samples: 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			j := openJournal(t, t.TempDir(), nil)
+			got := bodies{make(chan []byte, 10)}
+			r := newRig(t, j, nil, Options{})
+			r.opts.newClient = func(client.Config) (storer, error) { return got, nil }
+			c := remoteWrite("a")
+			c.ProtobufMessage, c.SendExemplars, c.SendNativeHistograms = tc.message, tc.exemplars, tc.histograms
+			conf := r.confWith(c)
+			conf.GlobalConfig.ExternalLabels = labels.FromStrings("replica", "1")
+			require.NoError(t, r.Attach(j.source()))
+			require.NoError(t, r.ApplyConfig(conf))
+			lset := j.kindsOfRecords()
+			r.Notify()
+
+			want := labels.NewBuilder(lset).Set("replica", "1").Labels()
+			samples, hists, exes := 0, 0, 0
+			for samples+hists+exes < tc.samples+tc.hists+tc.exes {
+				raw := <-got.c
+				builder := labels.NewScratchBuilder(0)
+				if tc.message == remoteapi.WriteV1MessageType {
+					var req prompb.WriteRequest
+					require.NoError(t, req.Unmarshal(raw))
+					for _, ts := range req.Timeseries {
+						require.Equal(t, want, ts.ToLabels(&builder, nil))
+						samples, hists, exes = samples+len(ts.Samples), hists+len(ts.Histograms), exes+len(ts.Exemplars)
+					}
+					continue
+				}
+				var req writev2.Request
+				require.NoError(t, req.Unmarshal(raw))
+				for _, ts := range req.Timeseries {
+					have, err := ts.ToLabels(&builder, req.Symbols)
+					require.NoError(t, err)
+					require.Equal(t, want, have)
+					samples, hists, exes = samples+len(ts.Samples), hists+len(ts.Histograms), exes+len(ts.Exemplars)
+				}
+			}
+			require.Equal(t, []int{tc.samples, tc.hists, tc.exes}, []int{samples, hists, exes})
+			require.Equal(t, tc.nhcb, r.value("prometheus_remote_storage_histograms_dropped_total", map[string]string{"reason": reasonNHCB}))
+			require.Equal(t, 1.0, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonUnknownRef}))
+			require.Equal(t, 1.0, r.value("prometheus_wal_watcher_records_read_total", map[string]string{"consumer": "a", "type": "unknown"}))
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// TestRules covers what rules store: nothing without rules, and for equal rules
+// one result each.
+func TestRules(t *testing.T) {
+	table := series.New(series.Options{})
+	var all []*series.Series
+	for i, l := range []labels.Labels{
+		labels.FromStrings("__name__", "kept", "env", "own"),
+		labels.FromStrings("__name__", "dropped"),
+		labels.FromStrings("__name__", "changed"),
+	} {
+		s, _ := table.GetOrCreate(l.Hash(), l, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(i + 1) })
+		all = append(all, s)
+	}
+	at := func(i int) *series.Series { return all[i] }
+	external := labels.FromStrings("env", "test", "replica", "1")
+
+	var rb rulebook
+	none, err := rb.get(external, nil)
+	require.NoError(t, err)
+	for i, j := range none.judge(3, at, nil) {
+		require.Equal(t, judgement{labels: all[i].Labels(), external: none.external}, j)
+	}
+	require.Empty(t, none.pages)
+
+	configs := []*relabel.Config{
+		{SourceLabels: model.LabelNames{"__name__"}, Regex: relabel.MustNewRegexp("dropped"), Action: relabel.Drop, NameValidationScheme: model.UTF8Validation},
+		{SourceLabels: model.LabelNames{"__name__", "replica"}, Separator: "/", Regex: relabel.MustNewRegexp("changed/(.*)"), Action: relabel.Replace, TargetLabel: "new", Replacement: "$1", NameValidationScheme: model.UTF8Validation},
+	}
+	r, err := rb.get(external, configs)
+	require.NoError(t, err)
+	same, err := rb.get(external, append([]*relabel.Config{}, configs...))
+	require.NoError(t, err)
+	require.Same(t, r, same)
+	for range 2 {
+		got := r.judge(3, at, nil)
+		require.Equal(t, judgement{labels: all[0].Labels(), external: r.external}, got[0])
+		require.True(t, got[1].drop)
+		require.Equal(t, judgement{labels: labels.FromStrings("__name__", "changed", "env", "test", "replica", "1", "new", "1")}, got[2])
+	}
+	require.Len(t, r.changed, 1)
+	r.forget([]chunks.HeadSeriesRef{1, 2, 3, 4})
+	require.Empty(t, r.pages)
+	require.Empty(t, r.changed)
+	rb.retain(map[*rules]bool{none: true})
+	require.Len(t, rb.rules, 1)
+}
+
+// TestForeignSegments defends that nothing which another engine has delivered
+// is delivered again, and that a flag overrides it.
+func TestForeignSegments(t *testing.T) {
+	for _, resume := range []bool{false, true} {
+		dir := t.TempDir()
+		j := openJournal(t, dir, nil)
+		rc := newReceiver()
+		rc.set(unavailable)
+		r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+		r.attach(remoteWrite("a"))
+		r.commit(100)
+		require.NoError(t, r.Close())
+		require.NoError(t, j.wal.Close())
+
+		// Stock begins segments without a marker.
+		w, err := wlog.New(nil, nil, dir+"/wal", "none")
+		require.NoError(t, err)
+		var enc record.Encoder
+		require.NoError(t, w.Log(enc.Samples([]record.RefSample{{Ref: 1, T: j.time + 1, V: 1}}, nil)))
+		require.NoError(t, w.Close())
+
+		rc.set(nil)
+		again := openJournal(t, dir, j.table)
+		again.next, again.time = j.next, j.time+1
+		r = newRig(t, again, map[string]*receiver{"a": rc}, Options{ResumeForeign: resume})
+		r.attach(remoteWrite("a"))
+		again.commit(7)
+		r.Notify()
+		if resume {
+			r.complete("a", 100+1+7)
+		} else {
+			r.complete("a", 7)
+			require.Positive(t, r.value("prometheus_remote_storage_epoch_gap_segments_total", nil))
+		}
+		require.NoError(t, r.Close())
+		require.NoError(t, again.wal.Close())
+	}
+}
+
+// TestDamageWhileRunning defends I9: a damaged page costs its records, and
+// delivery goes on behind it.
+func TestDamageWhileRunning(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, nil)
+	rc := newReceiver()
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	require.NoError(t, r.Attach(j.source()))
+	require.NoError(t, r.save(true))
+	start := *j.head.Load()
+	for range 300 {
+		j.commit(100)
+	}
+	j.cut()
+	f, err := os.OpenFile(wlog.SegmentName(dir+"/wal", 0), os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("damage"), 2*cursor.PageSize+100)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	r.lost, r.oldest = true, start
+	r.apply(remoteWrite("a"))
+	j.commit(100)
+	r.Notify()
+	require.Eventually(t, func() bool {
+		rc.mtx.Lock()
+		defer rc.mtx.Unlock()
+		return len(rc.last) == 100 && rc.last[labels.FromStrings("__name__", "m", "i", "0").String()] == j.time
+	}, 10*time.Second, 5*time.Millisecond, "delivery does not get past the damage")
+	stored, _ := rc.counts()
+	require.Less(t, stored, j.count)
+	require.Greater(t, stored, j.count/4)
+	require.Positive(t, r.value("prometheus_tsdb_wal_reader_corruption_errors_total", nil))
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestForfeitOfHeld defends I1 for an endpoint that is not at work.
+func TestForfeitOfHeld(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	rc := newReceiver()
+	rc.set(unavailable)
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	r.apply()
+	for range 4 {
+		r.commit(100)
+		j.cut()
+	}
+	require.NoError(t, r.Forfeit(cursor.Position{Segment: 3}, "max_time"))
+	require.Equal(t, 300.0, r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": "max_time", "type": "samples"}))
+	require.NoError(t, r.Persist(t.Context()))
+	require.Equal(t, 3, j.gate.Floor().Position.Segment)
+	rc.set(nil)
+	r.apply(remoteWrite("a"))
+	r.complete("a", 100)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestNewerSavepoint defends that what a later release saved is not touched.
+func TestNewerSavepoint(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newRig(t, j, nil, Options{})
+	sum := crc32.Checksum([]byte("99\n{}"), crc32.MakeTable(crc32.Castagnoli))
+	later := fmt.Sprintf(`{"version":99,"crc32c":"%08x","body":{}}`, sum)
+	require.NoError(t, os.WriteFile(j.dir+"/"+savepoint.CurrentName, []byte(later), 0o600))
+	var newer *savepoint.VersionError
+	require.ErrorAs(t, r.Attach(j.source()), &newer)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestConfigurationBeforeLog: the binary applies the configuration after the
+// log is open; embedders need not.
+func TestConfigurationBeforeLog(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	rc := newReceiver()
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	require.Error(t, r.Persist(t.Context()))
+	require.Error(t, r.Forfeit(cursor.Position{}, "none"))
+	r.apply(remoteWrite("a"))
+	require.NoError(t, r.Attach(j.source()))
+	require.Error(t, r.Attach(j.source()))
+	r.commit(10)
+	r.complete("a", 10)
+	require.NoError(t, r.Close())
+	require.NoError(t, r.Close())
+	require.Error(t, r.ApplyConfig(&config.DefaultConfig))
+	require.NoError(t, j.wal.Close())
+}
+
+// TestMetadata covers what the watcher of scraped metadata hands over.
+func TestMetadata(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	got := bodies{make(chan []byte, 10)}
+	r := newRig(t, j, nil, Options{})
+	r.opts.newClient = func(client.Config) (storer, error) { return got, nil }
+	c := remoteWrite("a")
+	c.MetadataConfig = config.MetadataConfig{Send: true, SendInterval: model.Duration(time.Hour), MaxSamplesPerSend: 2}
+	r.attach(c)
+	m := r.running[0].metadata
+	require.NotNil(t, m)
+	m.AppendWatcherMetadata(t.Context(), []scrape.MetricMetadata{
+		{MetricFamily: "a", Type: model.MetricTypeCounter, Help: "A.", Unit: "bytes"}, {MetricFamily: "b"}, {MetricFamily: "c"},
+	})
+	var names []string
+	for range 2 {
+		var req prompb.WriteRequest
+		require.NoError(t, req.Unmarshal(<-got.c))
+		for _, md := range req.Metadata {
+			names = append(names, md.MetricFamilyName)
+		}
+	}
+	require.Equal(t, []string{"a", "b", "c"}, names)
+	require.Equal(t, 3.0, r.value("prometheus_remote_storage_metadata_total", nil))
+	c.MetadataConfig.Send = false
+	r.apply(c)
+	require.Nil(t, r.running[0].metadata)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestAppendersCount covers the only thing the storage's appenders do.
+func TestAppendersCount(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newRig(t, j, nil, Options{})
+	lset := labels.FromStrings("__name__", "m")
+	app := r.Appender(t.Context())
+	_, err := app.Append(0, lset, 7000, 1)
+	require.NoError(t, err)
+	_, err = app.AppendExemplar(0, lset, exemplar.Exemplar{})
+	require.NoError(t, err)
+	require.NoError(t, app.Commit())
+	require.Equal(t, 7.0, r.value("prometheus_remote_storage_highest_timestamp_in_seconds", nil))
+	app2 := r.AppenderV2(t.Context())
+	_, err = app2.Append(0, lset, 0, 9000, 1, nil, nil, storage.AOptions{})
+	require.NoError(t, err)
+	require.NoError(t, app2.Commit())
+	require.Equal(t, 9.0, r.value("prometheus_remote_storage_highest_timestamp_in_seconds", nil))
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestPace covers when senders are added and taken away.
+func TestPace(t *testing.T) {
+	now := time.Unix(1000, 0)
+	r := rates{paced: now}
+	step := func(have int, worked time.Duration, backlog bool) int {
+		now = now.Add(time.Second)
+		r.busy(worked)
+		n, _ := r.pace(now, have, 1, 10, backlog)
+		return n
+	}
+	require.Equal(t, 2, step(1, time.Second, true))
+	require.Equal(t, 3, step(2, 2*time.Second, true))
+	require.Equal(t, 10, step(9, 9*time.Second, true))
+	r.recoverable(now.Add(5 * time.Second))
+	require.Equal(t, 4, step(4, 4*time.Second, true), "errors that may pass must not add senders")
+	for range idlePaces - 1 {
+		require.Equal(t, 4, step(4, time.Second, false))
+	}
+	require.Equal(t, 3, step(4, time.Second, false))
+	for range 2 * idlePaces {
+		require.Equal(t, 1, step(1, 0, false))
+	}
+	n, _ := r.pace(now, 200, 100, 500, true)
+	require.Equal(t, partitions, n)
+}
+
+// TestExemplarsStayWithSamples covers how exemplars are put behind the sample
+// they belong to, and that a request is never cut between them.
+func TestExemplarsStayWithSamples(t *testing.T) {
+	all := someSeries(t, 3)
+	it := func(s int, k kind, ts int64) flat { return flat{item: &item{series: all[s], kind: k, t: ts}} }
+	items := []flat{
+		it(2, kindExemplar, 0), // Nothing comes before it.
+		it(0, kindFloat, 1), it(1, kindFloat, 2), it(0, kindFloat, 3),
+		it(1, kindExemplar, 4), it(0, kindExemplar, 5), it(0, kindExemplar, 6),
+	}
+	var tg together
+	for range 2 {
+		in := append([]flat{}, items...)
+		var order []int64
+		for _, f := range tg.arrange(in) {
+			order = append(order, f.t)
+		}
+		require.Equal(t, []int64{0, 1, 2, 4, 3, 5, 6}, order)
+	}
+	arranged := tg.arrange(append([]flat{}, items...))
+	require.Equal(t, 4, middle(arranged))
+	require.Equal(t, 0, middle(arranged[4:]), "a sample and its exemplars are one")
+	require.Equal(t, 0, middle(arranged[:1]))
+	require.Equal(t, 1, middle(arranged[1:4]))
+}
