@@ -25,12 +25,20 @@ import (
 )
 
 // readPages is how many pages a Tail reads at once when it is behind.
-const readPages = 2
+const readPages = 4
+
+// segmentFile is an open segment.
+type segmentFile interface {
+	io.ReaderAt
+	io.Closer
+	Stat() (os.FileInfo, error)
+}
 
 // Tail reads a log from a position on. It belongs to one goroutine.
 type Tail struct {
 	dir   string
-	file  *os.File // Of the segment in point; nil before it was opened.
+	file  segmentFile // Of the segment in point; nil before it was opened.
+	stat  func(path string) (os.FileInfo, error)
 	scan  *frame.Scanner
 	point Point // End of what was handed out.
 
@@ -51,6 +59,7 @@ func Open(walDir string, at Position) (*Tail, error) {
 	}
 	t := &Tail{
 		dir:   walDir,
+		stat:  os.Stat,
 		scan:  frame.NewScanner(readPages),
 		point: Point{Position: at},
 	}
@@ -223,7 +232,7 @@ func (t *Tail) mayEnd() error {
 	if t.sealed {
 		return nil
 	}
-	_, err := os.Stat(wlog.SegmentName(t.dir, t.point.Segment+1))
+	_, err := t.stat(wlog.SegmentName(t.dir, t.point.Segment+1))
 	if err == nil {
 		t.sealed = true
 		return nil
@@ -231,7 +240,7 @@ func (t *Tail) mayEnd() error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("look for segment %08d of the write-ahead log: %w", t.point.Segment+1, err)
 	}
-	if _, err = os.Stat(wlog.SegmentName(t.dir, t.point.Segment)); err != nil {
+	if _, err = t.stat(wlog.SegmentName(t.dir, t.point.Segment)); err != nil {
 		return fmt.Errorf("segment %08d of the write-ahead log was removed while it was read: %w", t.point.Segment, err)
 	}
 	return ErrCaughtUp

@@ -14,6 +14,7 @@
 package cursor
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -212,6 +213,87 @@ func TestSeal(t *testing.T) {
 	require.Len(t, items, 1)
 	require.Equal(t, Seal, items[0].Kind)
 	require.Equal(t, Position{Segment: 2}, items[0].End.Position)
+}
+
+// What is written between the read that met the end of the data and the moment
+// the next segment is seen is not skipped (I2).
+func TestWrittenBeforeSeal(t *testing.T) {
+	for name, batch := range map[string][][]byte{
+		"records":          {[]byte("two"), []byte("three")},
+		"rest of a record": {make([]byte, 2*PageSize)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newTestLog(t, 4, compression.None)
+			l.log(t, []byte("one"))
+			tail := open(t, l.dir, Position{})
+			require.Len(t, drain(t, tail), 1)
+
+			if len(batch) == 1 {
+				l.log(t, batch...)
+				whole := readSegment(t, l.dir, 0)
+				require.NoError(t, os.Truncate(wlog.SegmentName(l.dir, 0), PageSize))
+				tail.stat = func(path string) (os.FileInfo, error) {
+					writeSegment(t, l.dir, 0, whole)
+					writeSegment(t, l.dir, 1, nil)
+					return os.Stat(path)
+				}
+			} else {
+				tail.stat = func(path string) (os.FileInfo, error) {
+					l.log(t, batch...)
+					_, err := l.wl.NextSegmentSync()
+					require.NoError(t, err)
+					tail.stat = os.Stat
+					return os.Stat(path)
+				}
+			}
+			for _, want := range batch {
+				item, err := tail.Next()
+				require.NoError(t, err)
+				require.Equal(t, Record, item.Kind)
+				require.True(t, bytes.Equal(want, item.Data))
+			}
+			item, err := tail.Next()
+			require.NoError(t, err)
+			require.Equal(t, Seal, item.Kind)
+		})
+	}
+}
+
+// tornReads shows what is written after the offset as zero or as garbage in the
+// first reads, as a file system may that is busy with those bytes.
+type tornReads struct {
+	segmentFile
+	from, to int64
+	fill     byte
+	reads    int
+}
+
+func (r *tornReads) ReadAt(b []byte, off int64) (int, error) {
+	n, err := r.segmentFile.ReadAt(b, off)
+	if r.reads > 0 && off+int64(n) > r.from {
+		r.reads--
+		for at := max(off, r.from); at < min(off+int64(n), r.to); at++ {
+			b[at-off] = r.fill
+		}
+	}
+	return n, err
+}
+
+// Bytes that a writer is busy with are not damage, although the pages after
+// them can be read already (I2).
+func TestTornReads(t *testing.T) {
+	for _, fill := range []byte{0, 1, 0xff} {
+		l := newTestLog(t, 8, compression.None)
+		rec := make([]byte, PageSize-HeaderSize)
+		for i := range rec {
+			rec[i] = byte(i)
+		}
+		l.log(t, rec, rec, rec)
+		tail := open(t, l.dir, Position{})
+		tail.file = &tornReads{segmentFile: tail.file, from: PageSize + 100, to: 2 * PageSize, fill: fill, reads: 1}
+		tail.rewind()
+		requireRecords(t, l.recs, records(drain(t, tail)))
+	}
 }
 
 // A segment that is cut back to its last committed record after a failed write

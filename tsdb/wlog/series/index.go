@@ -41,8 +41,11 @@ type stripe struct {
 
 func (x *index) stripe(hash uint64) *stripe { return &x[hash%stripes] }
 
-// chainHash is the part of a label set's hash that the buckets go by.
-func chainHash(hash uint64) uint32 { return uint32(hash >> stripeBits) }
+// chainHash is the part of a label set's hash that the buckets go by, and that
+// the series keep.
+func chainHash(hash uint64) uint32 { return uint32(hash>>stripeBits) & (1<<(32-partitionBits) - 1) }
+
+func (s *Series) chainHash() uint32 { return s.key >> partitionBits }
 
 // find returns the series with the labels that can still be appended to. The
 // caller holds the lock, at least for reading.
@@ -51,7 +54,7 @@ func (st *stripe) find(hash uint32, lset labels.Labels) *Series {
 		return nil
 	}
 	for s := st.buckets[int(hash)&(len(st.buckets)-1)]; s != nil; s = s.next {
-		if s.hash == hash && s.state.Load() != stateDead && labels.Equal(s.lset, lset) {
+		if s.chainHash() == hash && s.state.Load() != stateDead && labels.Equal(s.lset, lset) {
 			return s
 		}
 	}
@@ -63,7 +66,7 @@ func (st *stripe) link(s *Series) {
 	if st.count >= len(st.buckets) {
 		st.grow()
 	}
-	head := &st.buckets[int(s.hash)&(len(st.buckets)-1)]
+	head := &st.buckets[int(s.chainHash())&(len(st.buckets)-1)]
 	s.next, *head = *head, s
 	st.count++
 }
@@ -74,7 +77,7 @@ func (st *stripe) grow() {
 	for _, s := range old {
 		for s != nil {
 			rest := s.next
-			head := &st.buckets[int(s.hash)&(len(st.buckets)-1)]
+			head := &st.buckets[int(s.chainHash())&(len(st.buckets)-1)]
 			s.next, *head = *head, s
 			s = rest
 		}
@@ -86,7 +89,7 @@ func (st *stripe) unlink(s *Series) {
 	if len(st.buckets) == 0 {
 		return
 	}
-	for at := &st.buckets[int(s.hash)&(len(st.buckets)-1)]; *at != nil; at = &(*at).next {
+	for at := &st.buckets[int(s.chainHash())&(len(st.buckets)-1)]; *at != nil; at = &(*at).next {
 		if *at == s {
 			*at, s.next = s.next, nil
 			st.count--

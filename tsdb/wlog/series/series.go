@@ -34,28 +34,34 @@ const (
 	stateAlias   = -3
 )
 
-// Values of Series.log.
+// Values of the lower bits of Series.appends.
 const (
-	recordMissing uint32 = iota // The log has no record of the series.
+	recordMissing uint64 = iota // The log has no record of the series.
 	recordChosen                // One is part of the write under way.
 	recordWritten               // One was written.
+
+	recordBits = 2
+	recordMask = 1<<recordBits - 1
 )
+
+// partitionBits is how many bits a partition takes up in Series.key.
+const partitionBits = 6
 
 // Series is a label set with its ref. What identifies it never changes; the
 // rest is for the storage that appends to it. It is one heap object of 64
-// bytes, the string of its labels aside.
+// bytes, the string of its labels aside; atomics of less than 8 bytes would
+// take up as much.
 type Series struct {
 	lset labels.Labels
 	next *Series // The chain of the index; guarded by the stripe's lock.
 	ref  chunks.HeadSeriesRef
 
-	lastTs     atomic.Int64  // Milliseconds; math.MinInt64 if none is known.
-	state      atomic.Int32  // See the constants.
-	lastAppend atomic.Uint32 // Wall clock of the last commit, Unix seconds.
-	log        atomic.Uint32 // See the constants.
-	retiredAt  int32         // Last segment that can mention the series; maintenance only.
-	hash       uint32        // Bits of the label set's hash above the stripe's.
-	partition  uint8
+	lastTs  atomic.Int64  // Milliseconds; math.MinInt64 if none is known.
+	state   atomic.Int32  // See the constants.
+	appends atomic.Uint64 // Wall clock of the last commit in Unix seconds, and what the log has.
+
+	retiredAt int32  // Last segment that can mention the series; maintenance only.
+	key       uint32 // Bits of the label set's hash, and its partition. Immutable.
 }
 
 // Ref is the number that records of the log know the series by.
@@ -65,7 +71,7 @@ func (s *Series) Ref() chunks.HeadSeriesRef { return s.ref }
 func (s *Series) Labels() labels.Labels { return s.lset }
 
 // Partition is the virtual partition of the label set, in [0, Partitions).
-func (s *Series) Partition() int { return int(s.partition) }
+func (s *Series) Partition() int { return int(s.key % Partitions) }
 
 // LastSampleTimestamp is the highest timestamp in milliseconds that was
 // committed, math.MinInt64 if none is known.
@@ -86,7 +92,15 @@ func (s *Series) RaiseTimestamp(t int64) bool {
 }
 
 // Committed tells the series at which wall-clock time a sample was committed.
-func (s *Series) Committed(now time.Time) { s.lastAppend.Store(seconds(now)) }
+func (s *Series) Committed(now time.Time) {
+	for {
+		old := s.appends.Load()
+		was := seconds(now)<<recordBits | old&recordMask
+		if was == old || s.appends.CompareAndSwap(old, was) {
+			return
+		}
+	}
+}
 
 // Unpin ends what a successful Pin or GetOrCreate began.
 func (s *Series) Unpin() { s.state.Dec() }
@@ -98,36 +112,50 @@ func (s *Series) Alias() bool { return s.state.Load() == stateAlias }
 func (s *Series) Mentioned(segment int) { s.retiredAt = max(s.retiredAt, int32(segment)) }
 
 // Logged reports whether the log has a record of the series.
-func (s *Series) Logged() bool { return s.log.Load() == recordWritten }
+func (s *Series) Logged() bool { return s.appends.Load()&recordMask == recordWritten }
 
 // ChooseForLog reports whether the caller has to write the record of the
 // series, which is the case if there is none and the caller has not chosen it
 // yet. Callers exclude each other, and follow up with SetLogged.
-func (s *Series) ChooseForLog() bool { return s.log.CompareAndSwap(recordMissing, recordChosen) }
+func (s *Series) ChooseForLog() bool {
+	if s.appends.Load()&recordMask != recordMissing {
+		return false
+	}
+	s.setRecord(recordChosen)
+	return true
+}
 
 // SetLogged says how the write of the series' record ended.
 func (s *Series) SetLogged(ok bool) {
 	if ok {
-		s.log.Store(recordWritten)
+		s.setRecord(recordWritten)
 		return
 	}
-	s.log.Store(recordMissing)
+	s.setRecord(recordMissing)
+}
+
+func (s *Series) setRecord(to uint64) {
+	for {
+		old := s.appends.Load()
+		if s.appends.CompareAndSwap(old, old&^recordMask|to) {
+			return
+		}
+	}
 }
 
 // idleSince reports whether nothing was committed at or after the second t.
-func (s *Series) idleSince(t uint32) bool { return s.lastAppend.Load() < t }
+func (s *Series) idleSince(t uint64) bool { return s.appends.Load()>>recordBits < t }
 
 func newSeries(ref chunks.HeadSeriesRef, hash uint32, lset labels.Labels, state int32, now time.Time) *Series {
 	s := &Series{
-		ref:       ref,
-		lset:      lset,
-		hash:      hash,
-		partition: uint8(labels.StableHash(lset) % Partitions),
+		ref:  ref,
+		lset: lset,
+		key:  hash<<partitionBits | uint32(labels.StableHash(lset)%Partitions),
 	}
 	s.lastTs.Store(math.MinInt64)
 	s.state.Store(state)
-	s.lastAppend.Store(seconds(now))
+	s.appends.Store(seconds(now)<<recordBits | recordMissing)
 	return s
 }
 
-func seconds(t time.Time) uint32 { return uint32(max(t.Unix(), 0)) }
+func seconds(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) }

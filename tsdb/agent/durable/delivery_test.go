@@ -1,0 +1,165 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/prompb"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+)
+
+// receiver is a remote endpoint that can be out of order.
+type receiver struct {
+	*httptest.Server
+	mtx     sync.Mutex
+	down    bool
+	refused int
+	got     map[string]map[int64]int // Series, timestamp, how often.
+}
+
+func newReceiver(t *testing.T) *receiver {
+	r := &receiver{got: map[string]map[int64]int{}}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.mtx.Lock()
+		defer r.mtx.Unlock()
+		if r.down {
+			r.refused++
+			http.Error(w, "down", http.StatusServiceUnavailable)
+			return
+		}
+		body, err := io.ReadAll(req.Body)
+		if err == nil {
+			body, err = snappy.Decode(nil, body)
+		}
+		var msg prompb.WriteRequest
+		if err == nil {
+			err = msg.Unmarshal(body)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		for _, ts := range msg.Timeseries {
+			name := ""
+			for _, l := range ts.Labels {
+				name += l.Name + "=" + l.Value + ","
+			}
+			if r.got[name] == nil {
+				r.got[name] = map[int64]int{}
+			}
+			for _, s := range ts.Samples {
+				r.got[name][s.Timestamp]++
+			}
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *receiver) set(down bool) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.down = down
+}
+
+// count returns how many samples have arrived, without repetitions.
+func (r *receiver) count() (n int) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for _, s := range r.got {
+		n += len(s)
+	}
+	return n
+}
+
+func (r *receiver) wasRefused() bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return r.refused > 0
+}
+
+// Together with the delivery: what an endpoint has not acknowledged survives
+// truncations and a restart, what it has acknowledged goes, and the directory
+// is free when both are closed (I1, I8).
+func TestWithDelivery(t *testing.T) {
+	const series = 500
+	dir := t.TempDir()
+	ctx := context.Background()
+	remote := newReceiver(t)
+	conf, err := config.Load("remote_write: [{url: \""+remote.URL+"\", queue_config: {min_backoff: 10ms, max_backoff: 50ms, batch_send_deadline: 50ms}}]", promslog.NewNopLogger())
+	require.NoError(t, err)
+
+	start := func() (*DB, *delivery.Storage) {
+		rs, err := delivery.NewStorage(nil, prometheus.NewRegistry(), func() (int64, error) { return 0, nil }, dir, time.Second, nil, false, delivery.Options{})
+		require.NoError(t, err)
+		db, err := open(nil, prometheus.NewRegistry(), rs, dir, small(), still())
+		require.NoError(t, err)
+		require.Equal(t, gate.Closed, db.gate.Floor().State)
+		require.NoError(t, rs.ApplyConfig(conf))
+		require.Equal(t, gate.Held, db.gate.Floor().State)
+		return db, rs
+	}
+	db, rs := start()
+	base := time.Now().UnixMilli()
+	for i := range 2 {
+		appendFloats(t, db, 0, series, base+int64(i))
+		require.Eventually(t, func() bool { return remote.count() == series*(i+1) }, time.Minute, 10*time.Millisecond)
+		_, err := db.journal.cutIfOlder(0)
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		require.NoError(t, db.truncate(ctx))
+		return len(segmentNumbers(t, dir)) == 1
+	}, time.Minute, 10*time.Millisecond)
+
+	remote.set(true)
+	before := db.journal.Head()
+	for i := range int64(50) {
+		appendFloats(t, db, 0, series, base+10+i)
+	}
+	require.Eventually(t, remote.wasRefused, time.Minute, 10*time.Millisecond)
+	require.NoError(t, db.truncate(ctx))
+	require.Equal(t, before.Segment, segmentNumbers(t, dir)[0])
+	require.NoError(t, db.Close())
+	require.FileExists(t, filepath.Join(dir, "lock"))
+	require.NoError(t, rs.Close())
+	require.NoFileExists(t, filepath.Join(dir, "lock"))
+
+	db, rs = start()
+	remote.set(false)
+	appendFloats(t, db, 0, series, base+100)
+	require.Eventually(t, func() bool { return remote.count() == series*53 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		require.NoError(t, db.truncate(ctx))
+		return len(segmentNumbers(t, dir)) == 1
+	}, time.Minute, 10*time.Millisecond)
+	require.NoError(t, db.Close())
+	require.NoError(t, rs.Close())
+}

@@ -1,0 +1,310 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// segmentLog is the part of wlog.WL that the storage writes through. Tests put
+// failures in between.
+type segmentLog interface {
+	Log(recs ...[]byte) error
+	NextSegment() (int, error)
+	Truncate(before int) error
+	Close() error
+	// Underlying is the WL itself, for stock's checkpoint.
+	Underlying() *wlog.WL
+}
+
+// stockLog is a WL as a segmentLog.
+type stockLog struct{ *wlog.WL }
+
+func (l stockLog) Underlying() *wlog.WL { return l.WL }
+
+var (
+	errClosed      = errors.New("the storage is closed")
+	errNotWritable = errors.New("the write-ahead log is not open")
+)
+
+// WriteError is why commits fail: a write to the log failed, and the log has
+// not been put in order again yet.
+type WriteError struct {
+	Segment string // Path of the segment.
+	Err     error
+}
+
+// Error implements error.
+func (e *WriteError) Error() string {
+	return fmt.Sprintf("cannot write to segment %s of the write-ahead log: %v; samples are refused until writing works again, which is tried without a restart: make room on its disk and make it writable", e.Segment, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// journal is the write side of wal/: one commit at a time, segments that start
+// with a marker, and a head that only moves when a commit has succeeded.
+type journal struct {
+	// Immutable.
+	dir         string
+	segmentSize int64  // Bytes.
+	recordLimit int    // Bytes.
+	marker      []byte // First record of every segment.
+	open        func() (segmentLog, error)
+	now         func() time.Time
+	failed      chan struct{} // Has an element after a failure.
+	sealed      chan struct{} // Has an element after a cut.
+
+	mtx     sync.Mutex // Guards what follows; held through a write.
+	failure error      // Why nothing can be written; nil if it can.
+	log     segmentLog // May be nil, and is not to be written to, after a failure.
+	active  *os.File   // The active segment, opened for its size.
+	start   int64      // End of the active segment's marker.
+	began   time.Time  // When the active segment was opened.
+	records recordBuffer
+	chosen  []*series.Series
+	all     [][]byte
+	encoder record.Encoder
+
+	headMtx sync.Mutex // Guards head.
+	head    cursor.Position
+}
+
+// Head returns the end of the last commit.
+func (j *journal) Head() cursor.Position {
+	j.headMtx.Lock()
+	defer j.headMtx.Unlock()
+	return j.head
+}
+
+// begin opens the log, which starts a segment, and writes its marker. Nothing
+// else uses j meanwhile, apart from Head.
+func (j *journal) begin() error {
+	l, err := j.open()
+	if err != nil {
+		return fmt.Errorf("open write-ahead log in %s: %w", j.dir, err)
+	}
+	j.log = l
+	_, last, err := wlog.Segments(j.dir)
+	if err != nil {
+		return fmt.Errorf("list segments in %s: %w", j.dir, err)
+	}
+	return j.mark(last)
+}
+
+// mark makes segment, which was just created, the active one.
+func (j *journal) mark(segment int) error {
+	path := wlog.SegmentName(j.dir, segment)
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open new segment for its size: %w", err)
+	}
+	if j.active != nil {
+		j.active.Close()
+	}
+	j.active, j.began = f, j.now()
+	if err := j.log.Log(j.marker); err != nil {
+		return fmt.Errorf("write marker of segment %s: %w", path, err)
+	}
+	if err := j.advance(segment); err != nil {
+		return err
+	}
+	j.start = j.head.Offset
+	return nil
+}
+
+// advance moves the head to the end of the segment: a Log that returned has
+// written everything it was given.
+func (j *journal) advance(segment int) error {
+	info, err := j.active.Stat()
+	if err != nil {
+		return fmt.Errorf("read size of segment %s: %w", wlog.SegmentName(j.dir, segment), err)
+	}
+	j.headMtx.Lock()
+	j.head = cursor.Position{Segment: segment, Offset: cursor.RecordEnd(info.Size())}
+	j.headMtx.Unlock()
+	return nil
+}
+
+// commit writes the records of those fresh series that have none, then recs. If
+// it returns nil, all of it is in the log and before the head. If it does not,
+// none of it is in the end, unless it was too much for one segment.
+func (j *journal) commit(fresh []*series.Series, recs [][]byte) error {
+	j.mtx.Lock()
+	defer j.mtx.Unlock()
+	if j.failure != nil {
+		return j.failure
+	}
+	if len(fresh) > 0 {
+		j.chooseSeries(fresh)
+		j.all = append(append(j.all[:0], j.records.recs...), recs...)
+		recs = j.all
+	}
+	err := j.write(recs)
+	if err != nil {
+		err = j.fail(err)
+	}
+	for _, s := range j.chosen {
+		s.SetLogged(err == nil)
+	}
+	j.chosen = emptied(j.chosen)
+	j.all = emptied(j.all)
+	j.records.reset()
+	return err
+}
+
+// chooseSeries encodes the records of those series that the log lacks.
+func (j *journal) chooseSeries(fresh []*series.Series) {
+	for _, s := range fresh {
+		if s.ChooseForLog() {
+			j.chosen = append(j.chosen, s)
+		}
+	}
+	bound := func(s **series.Series) int { return labelsBound((*s).Labels()) }
+	var refs []record.RefSeries
+	inRuns(j.chosen, j.recordLimit, bound, func(run []*series.Series) {
+		refs = refs[:0]
+		for _, s := range run {
+			refs = append(refs, record.RefSeries{Ref: s.Ref(), Labels: s.Labels()})
+		}
+		j.records.add(func(dst []byte) []byte { return j.encoder.Series(refs, dst) })
+	})
+}
+
+// onDisk bounds what a record of n bytes takes up: it may begin at the end of a
+// page, each of its fragments has a header, and what is left of a page that has
+// no room for a header is filled up. Compression never makes it longer.
+func onDisk(n int) int64 {
+	pages := int64(n)/(cursor.PageSize-cursor.HeaderSize) + 2
+	return int64(n) + pages*(2*cursor.HeaderSize)
+}
+
+// write logs recs in one piece, in a new segment if the active one has no room.
+// If there are too many for a segment, they are spread over several.
+func (j *journal) write(recs [][]byte) error {
+	var total int64
+	for _, rec := range recs {
+		total += onDisk(len(rec))
+	}
+	if j.head.Offset+total > j.segmentSize && j.head.Offset > j.start {
+		if err := j.cut(); err != nil {
+			return err
+		}
+	}
+	for len(recs) > 0 {
+		n, end := 0, j.head.Offset
+		for n < len(recs) && end+onDisk(len(recs[n])) <= j.segmentSize {
+			end += onDisk(len(recs[n]))
+			n++
+		}
+		if n == 0 && j.head.Offset > j.start {
+			if err := j.cut(); err != nil {
+				return err
+			}
+			continue
+		}
+		// Items are limited to half a segment, so a new one has room.
+		n = max(n, 1)
+		if err := j.log.Log(recs[:n]...); err != nil {
+			return err
+		}
+		if err := j.advance(j.head.Segment); err != nil {
+			return err
+		}
+		recs = recs[n:]
+	}
+	return nil
+}
+
+// cut finishes the active segment and starts the next one.
+func (j *journal) cut() error {
+	next, err := j.log.NextSegment()
+	if err != nil {
+		return fmt.Errorf("start segment after %s: %w", wlog.SegmentName(j.dir, j.head.Segment), err)
+	}
+	if err := j.mark(next); err != nil {
+		return err
+	}
+	signal(j.sealed)
+	return nil
+}
+
+// cutIfOlder finishes the active segment if something was committed to it and
+// it was started at least age ago. It reports whether it did.
+func (j *journal) cutIfOlder(age time.Duration) (bool, error) {
+	j.mtx.Lock()
+	defer j.mtx.Unlock()
+	if j.failure != nil {
+		return false, j.failure
+	}
+	if j.head.Offset <= j.start || j.now().Sub(j.began) < age {
+		return false, nil
+	}
+	if err := j.cut(); err != nil {
+		return false, j.fail(err)
+	}
+	return true, nil
+}
+
+// fail makes all commits fail with the cause until the log was recovered.
+func (j *journal) fail(cause error) error {
+	j.failure = &WriteError{Segment: wlog.SegmentName(j.dir, j.head.Segment), Err: cause}
+	signal(j.failed)
+	return j.failure
+}
+
+// broken returns why nothing can be written, and nil if it can.
+func (j *journal) broken() error {
+	j.mtx.Lock()
+	defer j.mtx.Unlock()
+	return j.failure
+}
+
+// close closes the log for good.
+func (j *journal) close() error {
+	j.mtx.Lock()
+	defer j.mtx.Unlock()
+	if j.active != nil {
+		j.active.Close()
+		j.active = nil
+	}
+	var err error
+	if j.log != nil {
+		err = j.log.Close()
+		j.log = nil
+	}
+	j.failure = errClosed
+	if err != nil {
+		return fmt.Errorf("close write-ahead log in %s: %w", j.dir, err)
+	}
+	return nil
+}
+
+// signal puts an element into a channel with room for one, unless it has one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

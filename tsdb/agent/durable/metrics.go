@@ -1,0 +1,118 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of a DB. The names without wal in them are those of the best-effort
+// agent, with its meanings.
+type metrics struct {
+	floats, histograms prometheus.Counter // Children of samples appended.
+	exemplars          prometheus.Counter
+	outOfOrder         prometheus.Counter
+
+	truncateDuration prometheus.Observer
+	replayDuration   prometheus.Gauge
+	corruptions      prometheus.Counter
+	damages          *prometheus.CounterVec
+	unknownRefs      prometheus.Counter
+
+	checkpoints, checkpointsFailed           prometheus.Counter
+	checkpointsDeleted, checkpointsUndeleted prometheus.Counter
+
+	writeFailures   prometheus.Counter
+	refusedCommits  prometheus.Counter
+	segmentsRemoved *prometheus.CounterVec
+	segmentsHeld    *prometheus.GaugeVec
+	forfeits        *prometheus.CounterVec
+}
+
+// gauges are read from the storage whenever metrics are collected.
+type gauges struct {
+	active, retired, retainedBytes, maxBytes, broken func() float64
+}
+
+// makeMetrics makes the metrics, registers them, and wires up the gauges.
+func makeMetrics(reg *registry, read gauges) *metrics {
+	enlist := func(c prometheus.Collector) {
+		if reg != nil {
+			reg.MustRegister(c)
+		}
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "prometheus_agent_" + name, Help: help})
+		enlist(c)
+		return c
+	}
+	counters := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "prometheus_agent_" + name, Help: help}, []string{label})
+		enlist(c)
+		return c
+	}
+	computed := func(name, help string, f func() float64) {
+		enlist(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "prometheus_agent_" + name, Help: help}, f))
+	}
+
+	samples := counters("samples_appended_total", "Samples that were accepted by appenders.", "type")
+	m := &metrics{
+		floats:     samples.WithLabelValues("float"),
+		histograms: samples.WithLabelValues("histogram"),
+		exemplars:  counter("exemplars_appended_total", "Exemplars that were accepted by appenders."),
+		outOfOrder: counter("out_of_order_samples_total", "Samples older than the out-of-order window allows, when appended or when committed."),
+
+		corruptions: counter("corruptions_total", "Damages found in the write-ahead log and contained."),
+		damages:     counters("wal_healed_total", "What healing the write-ahead log at start-up dealt with, by kind; a torn tail is what a crash leaves and no corruption.", "kind"),
+		unknownRefs: counter("wal_unknown_refs_total", "Samples and exemplars found at start-up whose series is not in the log."),
+
+		checkpoints:          counter("checkpoint_creations_total", "Checkpoints that were begun."),
+		checkpointsFailed:    counter("checkpoint_creations_failed_total", "Checkpoints that could not be written."),
+		checkpointsDeleted:   counter("checkpoint_deletions_total", "Rounds of deleting superseded checkpoints."),
+		checkpointsUndeleted: counter("checkpoint_deletions_failed_total", "Rounds of deleting superseded checkpoints that failed."),
+
+		writeFailures:   counter("wal_write_failures_total", "Times the write-ahead log became unusable by a failed write."),
+		refusedCommits:  counter("wal_refused_commits_total", "Commits that failed because the write-ahead log could not be written to."),
+		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (given up because of a limit).", "reason"),
+		forfeits:        counters("wal_forfeits_total", "Times a limit demanded samples that an endpoint still needed.", "reason"),
+	}
+	m.segmentsHeld = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "prometheus_agent_wal_segments_held",
+		Help: "Finished segments that each holder keeps from being removed, whatever the others keep.",
+	}, []string{"holder"})
+	m.replayDuration = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "prometheus_agent_data_replay_duration_seconds",
+		Help: "How long reading the log at start-up took.",
+	})
+	duration := prometheus.NewSummary(prometheus.SummaryOpts{
+		Name: "prometheus_agent_truncate_duration_seconds",
+		Help: "How long truncations of the write-ahead log take.",
+	})
+	m.truncateDuration = duration
+	for _, c := range []prometheus.Collector{m.segmentsHeld, m.replayDuration, duration} {
+		enlist(c)
+	}
+
+	computed("active_series", "Series that are appended to.", read.active)
+	computed("deleted_series", "Series without recent appends that the write-ahead log still mentions.", read.retired)
+	computed("wal_retained_bytes", "Size of the segments of the write-ahead log.", read.retainedBytes)
+	computed("wal_max_bytes", "Size of the write-ahead log at which the oldest samples are given up; 0 if there is no limit.", read.maxBytes)
+	computed("wal_broken", "1 while the write-ahead log cannot be written to, else 0.", read.broken)
+	return m
+}
+
+// since returns the seconds from start to now.
+func since(start, now time.Time) float64 { return now.Sub(start).Seconds() }

@@ -1,0 +1,179 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+)
+
+// Reasons for removing segments, as in the metrics.
+const (
+	reasonSent       = "sent"
+	reasonNoEndpoint = "no_endpoint"
+	reasonMaxTime    = "max_time"
+	reasonMaxSize    = "max_size"
+)
+
+// segmentFile is a segment as far as its removal is concerned.
+type segmentFile struct {
+	number  int
+	size    int64
+	written time.Time // Last write.
+}
+
+// limits on what may be kept although it is needed.
+type limits struct {
+	maxTime time.Duration // 0 is none.
+	maxSize int64         // 0 is none.
+}
+
+// removal is what may go: segments before first, the lower part of it by rule,
+// the rest by force.
+type removal struct {
+	// free is the first segment that has to stay by rule, and freeReason why
+	// those before it may go.
+	free       int
+	freeReason string
+	// first is the first segment that stays. It is beyond free only if a limit
+	// demands it; forced says which one.
+	first  int
+	forced string
+}
+
+// decide works out which segments to remove. sealed are all but the active one,
+// in order, active is the number of that; other is the size of what else counts
+// against the limit. It is the whole policy, and does no I/O.
+func decide(sealed []segmentFile, active int, activeSize, other int64, floor gate.Floor, minAge time.Duration, lim limits, now time.Time) removal {
+	oldest := active
+	if len(sealed) > 0 {
+		oldest = sealed[0].number
+	}
+	out := removal{free: oldest, first: oldest}
+	switch floor.State {
+	case gate.Closed:
+		// It is not known yet who needs what, so not even a limit counts.
+		return out
+	case gate.Held:
+		out.free = max(oldest, min(floor.Position.Segment, active))
+		out.freeReason = reasonSent
+	case gate.Free:
+		// Nobody needs anything, but somebody may come, so the newest third
+		// stays, and whatever is young.
+		out.freeReason = reasonNoEndpoint
+		for _, s := range sealed[:len(sealed)*2/3] {
+			if now.Sub(s.written) < minAge {
+				break
+			}
+			out.free = s.number + 1
+		}
+	}
+	out.first = out.free
+
+	size := other + activeSize
+	for _, s := range sealed {
+		size += s.size
+	}
+	for _, s := range sealed {
+		tooOld := lim.maxTime > 0 && now.Sub(s.written) > lim.maxTime
+		tooMuch := lim.maxSize > 0 && size > lim.maxSize
+		size -= s.size
+		if s.number < out.free {
+			continue
+		}
+		if !tooOld && !tooMuch {
+			break
+		}
+		out.first = s.number + 1
+		out.forced = reasonMaxTime
+		if !tooOld {
+			out.forced = reasonMaxSize
+		}
+	}
+	if out.first == 1 {
+		// Stock takes the absence of checkpoints for checkpoint.00000000, and
+		// does not write that one. So segment 0 goes together with the next.
+		return removal{free: oldest, first: oldest}
+	}
+	return out
+}
+
+// defaultMaxSize is the limit if none was set: the log may take what it has and
+// what is free, apart from a reserve of a tenth of that, or 1 GiB if that is
+// more; on file systems so small that this would be most of it, half.
+func defaultMaxSize(own, free int64) int64 {
+	all := own + free
+	reserve := max(all/10, min(1<<30, all/2))
+	return all - reserve
+}
+
+// usage is the size of what a log directory has.
+type usage struct {
+	sealed     []segmentFile
+	active     int
+	activeSize int64
+	other      int64 // Checkpoints.
+}
+
+func (u usage) segments() int64 {
+	n := u.activeSize
+	for _, s := range u.sealed {
+		n += s.size
+	}
+	return n
+}
+
+// measure lists the segments in dir, of which the last one is the active one,
+// and everything else. Files that go in the meantime do not count.
+func measure(dir string) (usage, error) {
+	var u usage
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		number, err := strconv.Atoi(e.Name())
+		if err != nil || filepath.Dir(path) != filepath.Clean(dir) {
+			u.other += info.Size()
+			return nil
+		}
+		// Names sort like numbers, for they have eight digits or more, which
+		// no log has ever used up.
+		u.sealed = append(u.sealed, segmentFile{number: number, size: info.Size(), written: info.ModTime()})
+		return nil
+	})
+	if err != nil {
+		return usage{}, fmt.Errorf("measure write-ahead log in %s: %w", dir, err)
+	}
+	if n := len(u.sealed); n > 0 {
+		last := u.sealed[n-1]
+		u.sealed, u.active, u.activeSize = u.sealed[:n-1], last.number, last.size
+	}
+	return u, nil
+}

@@ -1,0 +1,37 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"context"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+// Sender is what the storage needs of the delivery; *delivery.Storage is one.
+type Sender interface {
+	// Attach hands the log over, once, before the first append. If it succeeds
+	// the sender calls the source's Release when it needs the directory no
+	// longer.
+	Attach(delivery.Source) error
+	// Persist makes the positions of all endpoints durable and moves the gate.
+	Persist(context.Context) error
+	// Forfeit makes all endpoints give up what is before a position.
+	Forfeit(before cursor.Position, reason string) error
+	// Notify says that something was committed. It does not block.
+	Notify()
+}
+
+var _ Sender = (*delivery.Storage)(nil)

@@ -1,0 +1,114 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package engine
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/alecthomas/units"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/agent/durable"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/storage/remote"
+	"github.com/prometheus/prometheus/tsdb/agent"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+)
+
+// The values of the flag --storage.agent.delivery.
+const (
+	Durable    = "durable"
+	BestEffort = "best-effort"
+)
+
+// Flags are what the command line says about delivery.
+type Flags struct {
+	// Delivery is Durable or BestEffort; empty means BestEffort.
+	Delivery string
+	// MaxSize limits the bytes of the WAL in durable mode. 0 leaves it to the
+	// engine, which goes by the free disk space.
+	MaxSize units.Base2Bytes
+	// MaxTimeSet tells whether agent.Options.MaxWALTime comes from the user.
+	// Its default must not make durable mode give up samples.
+	MaxTimeSet bool
+}
+
+// Durable tells whether the durable engine is asked for.
+func (f Flags) Durable() bool { return f.Delivery == Durable }
+
+// Remote is the remote half of an engine.
+type Remote interface {
+	storage.Storage
+	wlog.WriteNotified
+	// ApplyConfig takes over a configuration, as at start and on reload.
+	ApplyConfig(conf *config.Config) error
+}
+
+// DB is the database half of an engine.
+type DB interface {
+	storage.Storage
+	// SetWriteNotified names who is told of every commit.
+	SetWriteNotified(wn wlog.WriteNotified)
+}
+
+// NewRemote builds the remote half. The parameters after durably are those of
+// remote.NewStorage, and as that it panics if reg has its metrics already.
+func NewRemote(durably bool, l *slog.Logger, reg prometheus.Registerer, stCallback func() (int64, error), walDir string, flushDeadline time.Duration, sm remote.ReadyScrapeManager, typeAndUnitLabels bool) Remote {
+	if durably {
+		rs, err := delivery.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels, delivery.Options{})
+		if err != nil {
+			panic(err)
+		}
+		return rs
+	}
+	return remote.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels)
+}
+
+// Open opens the database that belongs to the remote half rs in dir. opts
+// serves both engines; of f only the limits are read here.
+func Open(l *slog.Logger, reg prometheus.Registerer, rs Remote, dir string, opts *agent.Options, f Flags) (DB, error) {
+	switch rs := rs.(type) {
+	case *delivery.Storage:
+		limits := durableOptions(opts, f)
+		l.Info("Agent delivers durably: the WAL keeps what an endpoint has not acknowledged", "delivery", Durable, "max_time", limits.MaxTime, "max_size", f.MaxSize)
+		db, err := durable.Open(l, reg, rs, dir, limits)
+		if err != nil {
+			return nil, err // Not a DB that is a nil pointer.
+		}
+		return db, nil
+	case *remote.Storage:
+		l.Info("Agent delivers with best effort: the WAL is truncated by age", "delivery", BestEffort)
+		db, err := agent.Open(l, reg, rs, dir, opts)
+		if err != nil {
+			return nil, err
+		}
+		return db, nil
+	}
+	return nil, fmt.Errorf("no agent database belongs to a remote storage of type %T", rs)
+}
+
+// durableOptions adds the limits to the options that both engines have. The
+// age limit counts only if the user has set it, because stock's default of a
+// few hours would break the promise to keep what is not acknowledged.
+func durableOptions(opts *agent.Options, f Flags) *durable.Options {
+	o := &durable.Options{Options: *opts, MaxSize: int64(f.MaxSize)}
+	if f.MaxTimeSet {
+		o.MaxTime = time.Duration(opts.MaxWALTime) * time.Millisecond
+	}
+	return o
+}

@@ -1,0 +1,97 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package heal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/common/promslog"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/record"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+)
+
+var (
+	errFlag    = errors.New("record is compressed although its header says that it is not")
+	errContent = errors.New("record cannot be decoded")
+)
+
+// checker tells whether a record is one that upstream's replay can decode. A
+// record that came out of decompression is: its parts are what was compressed.
+// A bare one may have lost its flag, or be one fragment of a longer record.
+type checker struct {
+	dec record.Decoder
+
+	series     []record.RefSeries
+	samples    []record.RefSample
+	histograms []record.RefHistogramSample
+	floats     []record.RefFloatHistogramSample
+	exemplars  []record.RefExemplar
+	metadata   []record.RefMetadata
+}
+
+func newChecker() *checker {
+	return &checker{dec: record.NewDecoder(labels.NewSymbolTable(), promslog.NewNopLogger())}
+}
+
+func (c *checker) plausible(rec frame.Record) error {
+	if rec.Compressed || len(rec.Data) == 0 {
+		return nil
+	}
+	var err error
+	switch b := rec.Data; c.dec.Type(b) {
+	case record.Series:
+		c.series, err = c.dec.Series(b, c.series[:0])
+	case record.Samples, record.SamplesV2:
+		c.samples, err = c.dec.Samples(b, c.samples[:0])
+	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
+		c.histograms, err = c.dec.HistogramSamples(b, c.histograms[:0])
+	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
+		c.floats, err = c.dec.FloatHistogramSamples(b, c.floats[:0])
+	case record.Exemplars:
+		c.exemplars, err = c.dec.Exemplars(b, c.exemplars[:0])
+	case record.Metadata:
+		c.metadata, err = c.dec.Metadata(b, c.metadata[:0])
+	case record.Tombstones:
+		_, err = c.dec.Tombstones(b, nil)
+	case record.Unknown:
+		if packed(b) {
+			return errFlag
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errContent, err)
+	}
+	return nil
+}
+
+// zstdMagic is what a zstd frame starts with.
+const zstdMagic = "\x28\xb5\x2f\xfd"
+
+// packed reports whether b is the compressed form of something longer, which is
+// the only reason for writers to compress.
+func packed(b []byte) bool {
+	if len(b) >= len(zstdMagic) && string(b[:len(zstdMagic)]) == zstdMagic {
+		return true
+	}
+	if n, err := snappy.DecodedLen(b); err != nil || n <= len(b) || n/frame.MaxSnappyRatio > len(b) {
+		return false
+	}
+	_, err := snappy.Decode(nil, b)
+	return err == nil
+}

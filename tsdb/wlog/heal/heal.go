@@ -1,0 +1,231 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package heal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/prometheus/common/promslog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+)
+
+// The kinds of damage, in the form used for label values.
+const (
+	// TornTail is a record that was not written to its end, as every crash may
+	// leave. It is not corruption.
+	TornTail = "torn_tail"
+	// CorruptSegment is bytes of a segment that cannot be read.
+	CorruptSegment = "corrupt_segment"
+	// CorruptCheckpoint is bytes of a checkpoint that cannot be read, or a
+	// file missing in it.
+	CorruptCheckpoint = "corrupt_checkpoint"
+	// MissingCheckpoint says that the log does not start with segment 0 and has
+	// no checkpoint for what was before, without which upstream cannot open it.
+	MissingCheckpoint = "missing_checkpoint"
+	// MissingSegments is a hole in the numbering of the segments, or between
+	// the checkpoint and the first of them.
+	MissingSegments = "missing_segments"
+	// InterruptedRepair is a copy of a segment that upstream left when it
+	// crashed while repairing it.
+	InterruptedRepair = "interrupted_repair"
+	// StrayFile is something else under a name that upstream would take for a
+	// segment's or a checkpoint's, and fail.
+	StrayFile = "stray_file"
+)
+
+// Options are the options of Directory.
+type Options struct {
+	// Logger gets a line per damage. None is needed.
+	Logger *slog.Logger
+	// From is the first segment whose content is looked at. Those before it
+	// are taken to be whole, because they were checked, and written to disk,
+	// by an earlier run.
+	From int
+}
+
+// Damage is something that was wrong, and what was done about it.
+type Damage struct {
+	Kind    string
+	Path    string // The file or directory.
+	Segment int    // Its number, -1 where there is none.
+	Offset  int64  // Of the first byte lost.
+	Bytes   int64  // Lost.
+	Records int    // At least so many were lost.
+	Action  string // What was done.
+	Err     error  // What was found wrong; nil where the kind says it all.
+}
+
+// Report is what Directory found.
+type Report struct {
+	Damages     []Damage // Those of checkpoints first, then by segment.
+	Segments    int      // Read.
+	Checkpoints int      // Read.
+	Records     int      // Whole records in what was read.
+	Bytes       int64    // Read.
+}
+
+// parallel is how many segments are read at the same time.
+const parallel = 4
+
+// Directory makes the directory whole. Nothing may have it open. One that does
+// not exist is whole.
+//
+// An error means that a file could not be read or written, or that there are
+// more than 10000 numbers missing; what was done until then is in the report.
+func Directory(walDir string, opts Options) (Report, error) {
+	h := &healer{dir: walDir, log: opts.Logger, from: opts.From}
+	if h.log == nil {
+		h.log = promslog.NewNopLogger()
+	}
+	if _, err := os.Stat(walDir); errors.Is(err, os.ErrNotExist) {
+		return Report{}, nil
+	}
+	for _, step := range []func() error{h.tidy, h.checkpoints, h.segments, h.numbering} {
+		if err := step(); err != nil {
+			return h.report, fmt.Errorf("heal the write-ahead log in %s: %w", walDir, err)
+		}
+	}
+	return h.report, nil
+}
+
+// healer is one run of Directory. Its fields belong to the calling goroutine.
+type healer struct {
+	dir    string
+	log    *slog.Logger
+	from   int
+	report Report
+}
+
+// add reports a damage.
+func (h *healer) add(d Damage) {
+	h.report.Damages = append(h.report.Damages, d)
+	level := slog.LevelWarn
+	if d.Kind == TornTail {
+		level = slog.LevelInfo
+	}
+	h.log.Log(context.Background(), level, "Damage in the write-ahead log was dealt with",
+		"kind", d.Kind, "path", d.Path, "offset", d.Offset, "bytes", d.Bytes,
+		"records", d.Records, "action", d.Action, "err", d.Err)
+}
+
+// segments mends the segments.
+func (h *healer) segments() error {
+	l, err := list(h.dir)
+	if err != nil {
+		return err
+	}
+	var (
+		numbers []int
+		newest  = -1 // That is not empty: where a crash leaves a torn record.
+	)
+	for _, k := range l.segments {
+		info, err := os.Stat(wlog.SegmentName(h.dir, k))
+		if err != nil {
+			return err
+		}
+		if info.Size() > 0 {
+			newest = k
+		}
+		if k >= h.from {
+			numbers = append(numbers, k)
+		}
+	}
+
+	found := make([]finding, len(numbers))
+	var group errgroup.Group
+	group.SetLimit(min(parallel, runtime.GOMAXPROCS(0)))
+	for i, k := range numbers {
+		group.Go(func() (err error) {
+			found[i], err = mend(wlog.SegmentName(h.dir, k), false)
+			return err
+		})
+	}
+	err = group.Wait()
+	for i, k := range numbers {
+		h.report.Segments++
+		h.take(found[i], k, func(l loss) string {
+			if l.torn || l.cut && k == newest && l.records <= 1 {
+				return TornTail
+			}
+			return CorruptSegment
+		})
+	}
+	return err
+}
+
+// take adds what was found in a file to the report.
+func (h *healer) take(f finding, segment int, kind func(loss) string) {
+	h.report.Records += f.records
+	h.report.Bytes += f.size
+	for _, l := range f.losses {
+		d := Damage{
+			Kind:    kind(l),
+			Path:    f.path,
+			Segment: segment,
+			Offset:  l.from,
+			Bytes:   l.to - l.from,
+			Records: l.records,
+			Action:  "overwritten with padding",
+			Err:     l.cause,
+		}
+		if l.cut {
+			d.Action = "cut off"
+		}
+		h.add(d)
+	}
+}
+
+// Tail cuts the segment file at path back to end, the known end in bytes of
+// the last record in it that was written without an error, and writes it to
+// disk. It is for a segment to which nothing more is appended.
+func Tail(path string, end int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("cut segment back to its last record: %w", err)
+	}
+	err = cut(f, end)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("cut segment %s back to its last record at %d: %w", filepath.Base(path), end, err)
+	}
+	return nil
+}
+
+func cut(f *os.File, end int64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	switch size := info.Size(); {
+	case size > end:
+		if err := f.Truncate(end); err != nil {
+			return err
+		}
+	case frame.RoundUp(size) < end:
+		return fmt.Errorf("file has only %d bytes, records written before are missing", size)
+	}
+	return f.Sync()
+}

@@ -1,0 +1,482 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package heal
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/golang/snappy"
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+	"github.com/prometheus/prometheus/util/compression"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+)
+
+// recordSize is what a record of plainLog takes in the file.
+const recordSize = 24 + frame.HeaderSize
+
+// plainLog returns a log without compression, of the given segments. Each has
+// three pages, of which each begins with a record, the second within one that
+// ends in the third: the offsets of the records are easy to tell.
+func plainLog(t testing.TB, numbers ...int) files {
+	t.Helper()
+	small := make([]byte, recordSize-frame.HeaderSize)
+	small[0] = 200 // A type that is not known.
+	f := files{}
+	for _, k := range numbers {
+		dir := t.TempDir()
+		wl, err := wlog.NewSize(nil, nil, dir, 8*frame.PageSize, compression.None)
+		require.NoError(t, err)
+		log := func(n int) {
+			rec := bytes.Repeat([]byte{byte(k)}, n)
+			rec[0] = 200
+			require.NoError(t, wl.Log(rec))
+		}
+		for range 10 {
+			require.NoError(t, wl.Log(small))
+		}
+		log(frame.PageSize - 10*recordSize - frame.HeaderSize)
+		require.NoError(t, wl.Log(small))
+		log(frame.PageSize - recordSize - frame.HeaderSize + 100)
+		log(frame.PageSize - 100 - 2*frame.HeaderSize)
+		for range 10 {
+			require.NoError(t, wl.Log(small))
+		}
+		f[segment(k)], err = os.ReadFile(wlog.SegmentName(dir, 0))
+		require.NoError(t, err)
+		require.NoError(t, wl.Close())
+	}
+	return f
+}
+
+// Each kind of damage is dealt with as the documentation says, reported as
+// such, and changes nothing else (I7, I9).
+func TestDirectory(t *testing.T) {
+	const page = frame.PageSize
+	size := int64(3*page + 10*recordSize)
+	cp := func(k int, name string) string { return filepath.Base(wlog.CheckpointDir("", k)) + "/" + name }
+	for _, tc := range []struct {
+		name string
+		log  func(t *testing.T) files
+		// Harm changes the files of the log.
+		harm func(f files)
+		// Want changes the files of the log, as it was before, to what is there
+		// afterwards.
+		want    func(f files)
+		damages []Damage // Without error; paths relative to the directory.
+	}{
+		{
+			name: "nothing",
+		},
+		{
+			name: "torn in the last segment",
+			harm: func(f files) { f[segment(1)] = f[segment(1)][:size-5] },
+			want: func(f files) { f[segment(1)] = f[segment(1)][:size-recordSize] },
+			damages: []Damage{
+				{Kind: TornTail, Path: segment(1), Segment: 1, Offset: size - recordSize, Bytes: recordSize - 5, Records: 1, Action: "cut off"},
+			},
+		},
+		{
+			name: "torn in several segments, the last being empty",
+			harm: func(f files) {
+				f[segment(0)] = f[segment(0)][:2*page]
+				f[segment(1)] = f[segment(1)][:3]
+				f[segment(2)] = nil
+			},
+			want: func(f files) {
+				f[segment(0)] = f[segment(0)][:page+recordSize]
+				f[segment(1)] = nil
+				f[segment(2)] = nil
+			},
+			damages: []Damage{
+				{Kind: TornTail, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: page - recordSize, Records: 1, Action: "cut off"},
+				{Kind: TornTail, Path: segment(1), Segment: 1, Bytes: 3, Records: 1, Action: "cut off"},
+			},
+		},
+		{
+			name: "last record written in part by a power cut",
+			harm: func(f files) { clear(f[segment(1)][size-5:]); f[segment(1)][size-6] ^= 1 },
+			want: func(f files) { f[segment(1)] = f[segment(1)][:size-recordSize] },
+			damages: []Damage{
+				{Kind: TornTail, Path: segment(1), Segment: 1, Offset: size - recordSize, Bytes: recordSize, Records: 1, Action: "cut off"},
+			},
+		},
+		{
+			name: "a bit in the middle",
+			harm: func(f files) { f[segment(0)][4*recordSize+10] ^= 1 },
+			want: func(f files) { clear(f[segment(0)][4*recordSize : page]) },
+			damages: []Damage{
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: 4 * recordSize, Bytes: page - 4*recordSize, Records: 7, Action: "overwritten with padding"},
+			},
+		},
+		{
+			name: "a page within a record",
+			harm: func(f files) { clear(f[segment(0)][2*page : 3*page]) },
+			want: func(f files) { clear(f[segment(0)][page+recordSize : 3*page]) },
+			damages: []Damage{
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: 2*page - recordSize, Records: 1, Action: "overwritten with padding"},
+			},
+		},
+		{
+			name: "two pages on end",
+			harm: func(f files) { f[segment(0)][10] ^= 1; f[segment(0)][page] ^= 1 },
+			want: func(f files) { clear(f[segment(0)][:3*page]) },
+			damages: []Damage{
+				// The records of the second page cannot be told any more.
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Bytes: 3 * page, Records: 12, Action: "overwritten with padding"},
+			},
+		},
+		{
+			name: "two places in one segment",
+			harm: func(f files) { f[segment(0)][10*recordSize+100] ^= 1; f[segment(0)][size-10] ^= 1 },
+			want: func(f files) {
+				clear(f[segment(0)][10*recordSize : page])
+				f[segment(0)] = f[segment(0)][:size-recordSize]
+			},
+			damages: []Damage{
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: 10 * recordSize, Bytes: page - 10*recordSize, Records: 1, Action: "overwritten with padding"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: size - recordSize, Bytes: recordSize, Records: 1, Action: "cut off"},
+			},
+		},
+		{
+			name: "the end of the last segment, which no crash does",
+			harm: func(f files) { f[segment(1)][size-5*recordSize+10] ^= 1 },
+			want: func(f files) { f[segment(1)] = f[segment(1)][:size-5*recordSize] },
+			damages: []Damage{
+				{Kind: CorruptSegment, Path: segment(1), Segment: 1, Offset: size - 5*recordSize, Bytes: 5 * recordSize, Records: 5, Action: "cut off"},
+			},
+		},
+		{
+			name: "bytes after the last record of a page",
+			log: func(t *testing.T) files {
+				dir := t.TempDir()
+				wl, err := wlog.NewSize(nil, nil, dir, 8*frame.PageSize, compression.None)
+				require.NoError(t, err)
+				require.NoError(t, wl.Log(make([]byte, page-frame.HeaderSize-3), []byte{200}))
+				require.NoError(t, wl.Close())
+				return read(t, dir)
+			},
+			harm: func(f files) { f[segment(0)][page-1] = 1 },
+			damages: []Damage{
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page - 3, Bytes: 3, Action: "overwritten with padding"},
+			},
+		},
+		{
+			name: "segments missing",
+			log:  func(t *testing.T) files { return plainLog(t, 0, 1, 2, 3, 4, 5) },
+			harm: func(f files) { delete(f, segment(1)); delete(f, segment(3)); delete(f, segment(4)) },
+			want: func(f files) { f[segment(1)], f[segment(3)], f[segment(4)] = nil, nil, nil },
+			damages: []Damage{
+				{Kind: MissingSegments, Path: segment(1), Segment: 1, Action: "made 1 empty segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(3), Segment: 3, Action: "made 2 empty segments in place of what is missing"},
+			},
+		},
+		{
+			name: "segments missing after the checkpoint",
+			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 6, 7), 3) },
+			want: func(f files) { f[segment(4)], f[segment(5)] = nil, nil },
+			damages: []Damage{
+				{Kind: MissingSegments, Path: segment(4), Segment: 4, Action: "made 2 empty segments in place of what is missing"},
+			},
+		},
+		{
+			name: "segments missing before the checkpoint's number",
+			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 6, 7), 9) },
+			want: func(f files) { f[segment(8)], f[segment(9)] = nil, nil },
+			damages: []Damage{
+				{Kind: MissingSegments, Path: segment(8), Segment: 8, Action: "made 2 empty segments in place of what is missing"},
+			},
+		},
+		{
+			name: "no segments",
+			log:  func(t *testing.T) files { return withCheckpoint(t, files{}, 9) },
+			want: func(f files) { f[segment(9)] = nil },
+			damages: []Damage{
+				{Kind: MissingSegments, Path: segment(9), Segment: 9, Action: "made 1 empty segments in place of what is missing"},
+			},
+		},
+		{
+			name:    "no checkpoint",
+			log:     func(t *testing.T) files { return plainLog(t, 6, 7) },
+			damages: []Damage{{Kind: MissingCheckpoint, Path: "checkpoint.00000005", Segment: -1, Action: "made an empty checkpoint in place of what is missing"}},
+		},
+		{
+			name: "a bit in the checkpoint",
+			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
+			harm: func(f files) { f[cp(3, segment(1))][100] ^= 1 },
+			want: func(f files) { clear(f[cp(3, segment(1))][3*recordSize : page]) },
+			damages: []Damage{
+				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Offset: 3 * recordSize, Bytes: page - 3*recordSize, Records: 8, Action: "overwritten with padding"},
+			},
+		},
+		{
+			name: "a file of the checkpoint missing",
+			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
+			harm: func(f files) { delete(f, cp(3, segment(1))) },
+			want: func(f files) { f[cp(3, segment(1))] = nil },
+			damages: []Damage{
+				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Action: "made 1 empty segments in place of what is missing"},
+			},
+		},
+		{
+			name: "nothing left of the only checkpoint",
+			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
+			harm: func(f files) {
+				for i := range 3 {
+					f[cp(3, segment(i))] = []byte{9, 9, 9}
+				}
+			},
+			want: func(f files) {
+				for i := range 3 {
+					f[cp(3, segment(i))] = nil
+				}
+			},
+			damages: []Damage{
+				{Kind: CorruptCheckpoint, Path: cp(3, segment(0)), Segment: -1, Bytes: 3, Records: 1, Action: "cut off"},
+				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Bytes: 3, Records: 1, Action: "cut off"},
+				{Kind: CorruptCheckpoint, Path: cp(3, segment(2)), Segment: -1, Bytes: 3, Records: 1, Action: "cut off"},
+			},
+		},
+		{
+			name: "nothing left of the newer checkpoint",
+			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 5), 3) },
+			harm: func(f files) { f[cp(4, segment(0))] = []byte{1} },
+			want: func(f files) { f[segment(4)] = nil },
+			damages: []Damage{
+				{Kind: CorruptCheckpoint, Path: cp(4, segment(0)), Segment: -1, Bytes: 1, Records: 1, Action: "cut off"},
+				{Kind: CorruptCheckpoint, Path: "checkpoint.00000004", Segment: -1, Action: "removed, the checkpoint before it is used"},
+				{Kind: MissingSegments, Path: segment(4), Segment: 4, Action: "made 1 empty segments in place of what is missing"},
+			},
+		},
+		{
+			name: "names that upstream cannot cope with",
+			harm: func(f files) {
+				f["checkpoint.old"], f["7"], f["stray.7"], f["00000009/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
+				f["checkpoint.-1"] = []byte("e")
+			},
+			want: func(f files) {
+				f["stray.checkpoint.old"], f["stray.7.1"], f["stray.7"], f["stray.00000009/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
+				f["stray.checkpoint.-1"] = []byte("e")
+			},
+			damages: []Damage{
+				{Kind: StrayFile, Path: "00000009", Segment: -1, Action: "renamed to stray.00000009"},
+				{Kind: StrayFile, Path: "7", Segment: -1, Action: "renamed to stray.7.1"},
+				{Kind: StrayFile, Path: "checkpoint.-1", Segment: -1, Action: "renamed to stray.checkpoint.-1"},
+				{Kind: StrayFile, Path: "checkpoint.old", Segment: -1, Action: "renamed to stray.checkpoint.old"},
+			},
+		},
+		{
+			name: "files that belong to others, and what was left unfinished",
+			harm: func(f files) {
+				f["notes.txt"], f["dir/00000007"], f["7x.repair"], f["checkpoint.abc/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
+				f["00000001.heal"], f["checkpoint.00000001.tmp/00000000"] = []byte("x"), []byte("y")
+			},
+			want: func(f files) {
+				f["notes.txt"], f["dir/00000007"], f["7x.repair"], f["checkpoint.abc/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
+			},
+		},
+		{
+			name: "repair interrupted before the segment was made",
+			harm: func(f files) { f[segment(1)+".repair"] = f[segment(1)]; delete(f, segment(1)) },
+			damages: []Damage{
+				{Kind: InterruptedRepair, Path: segment(1) + ".repair", Segment: 1, Action: "made the segment again"},
+			},
+		},
+		{
+			name: "repair interrupted while the segment was made",
+			harm: func(f files) {
+				f[segment(1)+".repair"] = bytes.Clone(f[segment(1)])
+				f[segment(1)+".repair"][page+100] ^= 1
+				f[segment(1)] = f[segment(1)][:5*recordSize+3]
+			},
+			want: func(f files) { clear(f[segment(1)][page+recordSize : 3*page]) },
+			damages: []Damage{
+				{Kind: InterruptedRepair, Path: segment(1) + ".repair", Segment: 1, Action: "made the segment again"},
+				{Kind: CorruptSegment, Path: segment(1), Segment: 1, Offset: page + recordSize, Bytes: 2*page - recordSize, Records: 2, Action: "overwritten with padding"},
+			},
+		},
+		{
+			name: "old copy of another segment of that number",
+			harm: func(f files) { f[segment(0)+".repair"] = f[segment(1)][10*recordSize:] },
+			damages: []Damage{
+				{Kind: InterruptedRepair, Path: segment(0) + ".repair", Segment: 0, Bytes: size - 10*recordSize, Action: "removed, the segment holds other records"},
+			},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			log := plainLog(t, 0, 1)
+			if tc.log != nil {
+				log = tc.log(t)
+			}
+			harmed, want := log.clone(), log.clone()
+			if tc.harm != nil {
+				tc.harm(harmed)
+			}
+			if tc.want != nil {
+				tc.want(want)
+			}
+			dir := harmed.write(t)
+			report, healed := requireHealed(t, dir)
+			for i, d := range report.Damages {
+				rel, err := filepath.Rel(dir, d.Path)
+				require.NoError(t, err)
+				report.Damages[i].Path, report.Damages[i].Err = filepath.ToSlash(rel), nil
+				require.Equal(t, d.Bytes > 0 && d.Kind != InterruptedRepair, d.Err != nil)
+			}
+			require.Equal(t, tc.damages, report.Damages)
+			requireSame(t, want, healed)
+		})
+	}
+}
+
+// withCheckpoint adds a checkpoint of three files.
+func withCheckpoint(t *testing.T, f files, index int) files {
+	for name, b := range plainLog(t, 0, 1, 2) {
+		f[filepath.Base(wlog.CheckpointDir("", index))+"/"+name] = b
+	}
+	return f
+}
+
+// Files of a checkpoint may be the same as files elsewhere, which stay as they
+// are.
+func TestHardLinks(t *testing.T) {
+	f := withCheckpoint(t, plainLog(t, 4), 3)
+	name := filepath.Base(wlog.CheckpointDir("", 3)) + "/" + segment(0)
+	f[name][100] ^= 1
+	dir := f.write(t)
+	other := filepath.Join(t.TempDir(), "chunk")
+	if err := os.Link(filepath.Join(dir, name), other); err != nil {
+		t.Skipf("no hard links: %v", err)
+	}
+	_, healed := requireHealed(t, dir)
+	b, err := os.ReadFile(other)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(f[name], b))
+	require.False(t, bytes.Equal(f[name], healed[name]))
+}
+
+// A file with a strange number does not fill the disk with empty segments.
+func TestTooManyMissing(t *testing.T) {
+	f := plainLog(t, 0, 1)
+	f["99999999"] = nil
+	f["00005000"] = nil
+	dir := f.write(t)
+	_, err := Directory(dir, Options{})
+	require.ErrorContains(t, err, "00005001")
+	require.ErrorContains(t, err, "99999998")
+	requireSame(t, f, read(t, dir))
+}
+
+// What was checked by an earlier run is not read again.
+func TestFrom(t *testing.T) {
+	f := plainLog(t, 0, 1, 2)
+	f[segment(0)][10] ^= 1
+	f[segment(2)][10] ^= 1
+	dir := f.write(t)
+	report, err := Directory(dir, Options{From: 1})
+	require.NoError(t, err)
+	require.Equal(t, 2, report.Segments)
+	require.Len(t, report.Damages, 1)
+	require.Equal(t, 2, report.Damages[0].Segment)
+	require.True(t, bytes.Equal(f[segment(0)], read(t, dir)[segment(0)]))
+	require.Equal(t, int64(len(f[segment(1)])+len(f[segment(2)])), report.Bytes)
+	require.Equal(t, 24+13, report.Records)
+}
+
+func TestLogAndAbsentDirectory(t *testing.T) {
+	report, err := Directory(filepath.Join(t.TempDir(), "none"), Options{})
+	require.NoError(t, err)
+	require.Zero(t, report)
+
+	f := plainLog(t, 0, 1)
+	f[segment(0)][10] ^= 1
+	f[segment(1)] = f[segment(1)][:10]
+	var log bytes.Buffer
+	_, err = Directory(f.write(t), Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "level=WARN")
+	require.Contains(t, log.String(), "kind=corrupt_segment")
+	require.Contains(t, log.String(), "level=INFO")
+	require.Contains(t, log.String(), "kind=torn_tail")
+}
+
+// After a failed write the segment ends with the last record that was written
+// without an error.
+func TestTail(t *testing.T) {
+	f := plainLog(t, 0)
+	dir := f.write(t)
+	path := wlog.SegmentName(dir, 0)
+	size := int64(len(f[segment(0)]))
+	for _, end := range []int64{size, size - recordSize, size - recordSize, 2 * frame.PageSize} {
+		require.NoError(t, Tail(path, end))
+		require.Len(t, read(t, dir)[segment(0)], int(end))
+	}
+	require.ErrorContains(t, Tail(path, size), "missing")
+	require.Len(t, read(t, dir)[segment(0)], 2*frame.PageSize)
+
+	// The rest of a page that has no room for a header may be missing.
+	require.NoError(t, os.Truncate(path, 2*frame.PageSize-3))
+	require.NoError(t, Tail(path, 2*frame.PageSize))
+	require.ErrorIs(t, Tail(wlog.SegmentName(dir, 1), 0), os.ErrNotExist)
+}
+
+// A record whose header lost its compression flag, or which is but the first
+// fragment of one, is not taken for a record: upstream would decode it.
+func TestPlausible(t *testing.T) {
+	var enc record.Encoder
+	series := enc.Series([]record.RefSeries{
+		{Ref: 1, Labels: labels.FromStrings("a", "b")},
+		{Ref: 2, Labels: labels.FromStrings("a", "c")},
+	}, nil)
+	check := newChecker()
+	good := map[string][]byte{
+		"series":       series,
+		"empty":        {},
+		"unknown type": {200, 1, 2, 3},
+	}
+	for name, rec := range good {
+		require.NoError(t, check.plausible(frame.Record{Data: rec}), name)
+	}
+	long := bytes.Repeat(series, 20)
+	zstd, err := compression.Encode(compression.Zstd, long, compression.NewSyncEncodeBuffer())
+	require.NoError(t, err)
+	bad := map[string][]byte{
+		"part of series": series[:len(series)-1],
+		"snappy":         snappy.Encode(nil, long),
+		"zstd":           zstd,
+	}
+	for name, rec := range bad {
+		require.Error(t, check.plausible(frame.Record{Data: rec}), name)
+		require.NoError(t, check.plausible(frame.Record{Data: rec, Compressed: true}), name)
+	}
+	require.ErrorIs(t, check.plausible(frame.Record{Data: zstd}), errFlag)
+
+	// A log of upstream's own is plausible in all its records.
+	for seed := range uint64(3) {
+		f := newLog(t, seed, compression.None)
+		report, err := Directory(f.write(t), Options{})
+		require.NoError(t, err)
+		require.Empty(t, report.Damages)
+		require.Len(t, f.records(), report.Records)
+		require.Equal(t, []int{6, 1}, []int{report.Segments, report.Checkpoints})
+	}
+}

@@ -1,0 +1,232 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package heal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/prometheus/tsdb/fileutil"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+)
+
+const (
+	// checkpointPrefix is what upstream takes for a checkpoint by its name.
+	checkpointPrefix = "checkpoint."
+	// repairSuffix is that of upstream's copy of a segment while it repairs it.
+	repairSuffix = ".repair"
+	// strayPrefix makes a name one that upstream ignores.
+	strayPrefix = "stray."
+)
+
+type checkpoint struct {
+	name  string
+	index int
+}
+
+// layout is what is in a directory, by what upstream takes it for.
+type layout struct {
+	segments    []int        // Ascending.
+	checkpoints []checkpoint // Ascending.
+	repairs     []int        // Segments of which there is upstream's copy.
+	unfinished  []string     // To be removed: nothing refers to it.
+	strays      []string     // Upstream would fail because of the name.
+}
+
+func list(dir string) (layout, error) {
+	var l layout
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return l, err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		number, isNumber := parseNumber(name)
+		switch {
+		case strings.HasSuffix(name, tempSuffix):
+			l.unfinished = append(l.unfinished, name)
+		case isNumber:
+			info, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				return l, err
+			}
+			if info.Mode().IsRegular() && number >= 0 && name == segmentName(number) {
+				l.segments = append(l.segments, number)
+			} else {
+				l.strays = append(l.strays, name)
+			}
+		case strings.HasPrefix(name, checkpointPrefix):
+			index, isNumber := parseNumber(name[len(checkpointPrefix):])
+			switch {
+			case !e.IsDir(), isNumber && index < 0:
+				l.strays = append(l.strays, name)
+			case isNumber:
+				l.checkpoints = append(l.checkpoints, checkpoint{name: name, index: index})
+			case strings.HasSuffix(name, wlog.CheckpointTempFileSuffix):
+				l.unfinished = append(l.unfinished, name)
+			}
+		case strings.HasSuffix(name, repairSuffix):
+			number, isNumber = parseNumber(strings.TrimSuffix(name, repairSuffix))
+			if isNumber && number >= 0 && e.Type().IsRegular() && name == segmentName(number)+repairSuffix {
+				l.repairs = append(l.repairs, number)
+			}
+		}
+	}
+	slices.Sort(l.segments)
+	slices.SortFunc(l.checkpoints, func(a, b checkpoint) int { return a.index - b.index })
+	return l, nil
+}
+
+// parseNumber reads a number as upstream does, so that the same names count.
+func parseNumber(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil
+}
+
+func segmentName(k int) string { return wlog.SegmentName("", k) }
+
+// syncDir writes the directory's entries to disk.
+func syncDir(dir string) error {
+	d, err := fileutil.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if e := d.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// tidy deals with names: what was left unfinished goes, what upstream would
+// stumble over gets out of its way, what an interrupted repair left is taken
+// back.
+func (h *healer) tidy() error {
+	l, err := list(h.dir)
+	if err != nil {
+		return err
+	}
+	if err := h.clear(h.dir, l); err != nil {
+		return err
+	}
+	for _, k := range l.repairs {
+		if err := h.restore(k, slices.Contains(l.segments, k)); err != nil {
+			return fmt.Errorf("take back %s: %w", segmentName(k)+repairSuffix, err)
+		}
+	}
+	return nil
+}
+
+func (h *healer) clear(dir string, l layout) error {
+	for _, name := range l.unfinished {
+		h.log.Info("Removing what was left of an unfinished change of the write-ahead log", "path", filepath.Join(dir, name))
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range l.strays {
+		to := strayPrefix + name
+		for n := 1; ; n++ {
+			if _, err := os.Lstat(filepath.Join(dir, to)); errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			to = strayPrefix + name + "." + strconv.Itoa(n)
+		}
+		if err := fileutil.Rename(filepath.Join(dir, name), filepath.Join(dir, to)); err != nil {
+			return err
+		}
+		h.add(Damage{Kind: StrayFile, Path: filepath.Join(dir, name), Segment: -1, Action: "renamed to " + to})
+	}
+	return nil
+}
+
+// restore decides about upstream's copy of segment k, which it makes by
+// renaming the segment. It writes the good records to a new one then and
+// removes the copy in the end. So the copy is all there is, unless the segment
+// goes on with something else.
+func (h *healer) restore(k int, exists bool) error {
+	path := wlog.SegmentName(h.dir, k)
+	from := path + repairSuffix
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	d := Damage{Kind: InterruptedRepair, Path: from, Segment: k, Action: "made the segment again"}
+	if exists {
+		prefix, err := isPrefix(path, from)
+		if err != nil {
+			return err
+		}
+		if !prefix {
+			d.Action, d.Bytes = "removed, the segment holds other records", info.Size()
+			if err := os.Remove(from); err != nil {
+				return err
+			}
+			h.add(d)
+			return syncDir(h.dir)
+		}
+	}
+	if err := fileutil.Rename(from, path); err != nil {
+		return err
+	}
+	h.from = min(h.from, k)
+	h.add(d)
+	return nil
+}
+
+// isPrefix reports whether the records of the file at part, up to the first
+// damage, are the first ones of the file at whole.
+func isPrefix(part, whole string) (bool, error) {
+	var scans [2]*frame.Scanner
+	for i, path := range []string{part, whole} {
+		f, err := os.Open(path)
+		if err != nil {
+			return false, err
+		}
+		defer f.Close()
+		scans[i] = frame.NewScanner(readPages)
+		scans[i].Reset(f, 0)
+	}
+	for {
+		a, err := scans[0].Next()
+		if err != nil {
+			return true, unlessEnd(err)
+		}
+		b, err := scans[1].Next()
+		if err != nil {
+			return false, unlessEnd(err)
+		}
+		if !bytes.Equal(a.Data, b.Data) {
+			return false, nil
+		}
+	}
+}
+
+// unlessEnd returns the error if it is none that says that no good record
+// follows.
+func unlessEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(*frame.Damage)) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,231 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package heal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/prometheus/tsdb/fileutil"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+)
+
+// tempSuffix is that of copies that were not finished.
+const tempSuffix = ".heal"
+
+// readPages is how many pages are read at once.
+const readPages = 8
+
+// loss is a range of a file that holds nothing readable.
+type loss struct {
+	from, to int64
+	records  int  // At least.
+	cut      bool // It reaches the end of the file.
+	torn     bool // Its last record ends with the file.
+	cause    error
+}
+
+// finding is what was found in a file.
+type finding struct {
+	path    string
+	size    int64
+	records int
+	losses  []loss
+}
+
+// mend looks at a file of a log and takes out of it what cannot be read. If it
+// may be shared with other names, it is replaced and not changed.
+func mend(path string, shared bool) (finding, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return finding{path: path}, err
+	}
+	found, err := inspect(f, path)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil || len(found.losses) == 0 {
+		return found, err
+	}
+	if shared {
+		err = replace(path, found)
+	} else {
+		err = change(path, found)
+	}
+	if err != nil {
+		return finding{path: path}, fmt.Errorf("take damaged bytes out of %s: %w", filepath.Base(path), err)
+	}
+	return found, nil
+}
+
+// inspect reads a file and returns what has to be taken out of it. Losses do
+// not touch each other.
+func inspect(f *os.File, path string) (finding, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return finding{path: path}, err
+	}
+	var (
+		found = finding{path: path, size: info.Size()}
+		scan  = frame.NewScanner(readPages)
+		check = newChecker()
+		good  int64 // End of the last good record.
+	)
+	scan.Strict = true
+	scan.Reset(f, 0)
+	for {
+		rec, err := scan.Next()
+		if err == nil {
+			if err = check.plausible(rec); err == nil {
+				good = rec.End
+				found.records++
+				continue
+			}
+			err = &frame.Damage{Offset: rec.Start, Retry: frame.PageOf(rec.Start) + frame.PageSize, Err: err}
+		}
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		l := loss{from: good, to: found.size, cut: true, cause: err}
+		if damage := (*frame.Damage)(nil); errors.As(err, &damage) {
+			// Between the last record of a page and the page's end, nothing of
+			// a record is lost.
+			l.from = min(good, damage.Offset)
+			l.cause = damage.Err
+			page, more, err := scan.Resync(damage.Retry)
+			if err != nil {
+				return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
+			}
+			if more {
+				l.to, l.cut = page, false
+			}
+		} else if l.torn = errors.Is(err, io.ErrUnexpectedEOF); !l.torn {
+			return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
+		}
+		if l.records, err = count(f, l.from, l.to); err != nil {
+			return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
+		}
+		found.add(l)
+		if l.cut {
+			return found, nil
+		}
+	}
+}
+
+// add adds a loss. What looked like the start of a record after one loss may
+// belong to the next.
+func (f *finding) add(l loss) {
+	if n := len(f.losses); n > 0 && f.losses[n-1].to >= l.from {
+		last := &f.losses[n-1]
+		last.to, last.cut, last.torn, last.records = l.to, l.cut, l.torn, l.records
+		return
+	}
+	f.losses = append(f.losses, l)
+}
+
+// count returns how many records begin in a range that was found damaged, as
+// far as the headers of the frames in it can be followed.
+func count(src io.ReaderAt, from, to int64) (int, error) {
+	if to-from < frame.HeaderSize && frame.RoundUp(from) != from {
+		return 0, nil
+	}
+	n := 0
+	buf := make([]byte, frame.PageSize)
+	for from < to {
+		end := min(frame.PageOf(from)+frame.PageSize, to)
+		page := buf[:end-from]
+		if _, err := src.ReadAt(page, from); err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		for len(page) >= frame.HeaderSize {
+			h, err := frame.Decode(page, frame.PageSize)
+			if err != nil {
+				break
+			}
+			if h.Type.Begins() {
+				n++
+			}
+			page = page[min(h.Size(), len(page)):]
+		}
+		from = end
+	}
+	return max(1, n), nil
+}
+
+// change takes the losses out of a file in place.
+func change(path string, found finding) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	err = wipe(f, found.losses)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// replace takes the losses out of a copy and puts that in the place of a file.
+func replace(path string, found finding) error {
+	src, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	temp := path + tempSuffix
+	dst, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(dst, src); err == nil {
+		err = wipe(dst, found.losses)
+	}
+	if e := dst.Close(); err == nil {
+		err = e
+	}
+	// Both files must be closed before, or the renaming fails on Windows.
+	if e := src.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = fileutil.Rename(temp, path)
+	}
+	if err != nil {
+		_ = os.Remove(temp)
+	}
+	return err
+}
+
+// wipe makes the losses padding, cuts off the one at the end, and syncs.
+func wipe(f *os.File, losses []loss) error {
+	zeros := make([]byte, frame.PageSize)
+	for _, l := range losses {
+		if l.cut {
+			if err := f.Truncate(l.from); err != nil {
+				return err
+			}
+			break
+		}
+		for at := l.from; at < l.to; at += frame.PageSize {
+			if _, err := f.WriteAt(zeros[:min(frame.PageSize, l.to-at)], at); err != nil {
+				return err
+			}
+		}
+	}
+	return f.Sync()
+}

@@ -1,0 +1,180 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package heal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/prometheus/tsdb/fileutil"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+)
+
+// maxMissing is how many segments are made up for at most. More say that a file
+// with a strange number is there by mistake.
+const maxMissing = 10000
+
+// gap is a range of numbers for which there is no segment.
+type gap struct{ first, last int }
+
+// missing returns the numbers that are missing in an ascending list.
+func missing(numbers []int) []gap {
+	var gaps []gap
+	for i := 1; i < len(numbers); i++ {
+		if numbers[i]-numbers[i-1] > 1 {
+			gaps = append(gaps, gap{numbers[i-1] + 1, numbers[i] - 1})
+		}
+	}
+	return gaps
+}
+
+// fill makes empty segments for the gaps in a directory, and reports each gap
+// as damage of the given kind.
+func (h *healer) fill(dir, kind string, gaps []gap) error {
+	n := 0
+	for _, g := range gaps {
+		// One by one, so that the sum cannot overflow.
+		if n += min(g.last-g.first, maxMissing) + 1; n > maxMissing {
+			return fmt.Errorf(
+				"segments %s to %s are missing in %s, which is too many to be the result of damage; move away the files that do not belong there",
+				segmentName(g.first), segmentName(g.last), dir)
+		}
+	}
+	for _, g := range gaps {
+		for k := g.first; k <= g.last; k++ {
+			s, err := wlog.CreateSegment(dir, k)
+			if err != nil {
+				return err
+			}
+			if err := s.Close(); err != nil {
+				return err
+			}
+		}
+		d := Damage{
+			Kind:    kind,
+			Path:    wlog.SegmentName(dir, g.first),
+			Segment: -1,
+			Action:  fmt.Sprintf("made %d empty segments in place of what is missing", g.last-g.first+1),
+		}
+		if kind == MissingSegments {
+			d.Segment = g.first
+		}
+		h.add(d)
+	}
+	if n == 0 {
+		return nil
+	}
+	return syncDir(dir)
+}
+
+// checkpoints mends the checkpoints. One of which nothing is left gives way to
+// an older one. If there is none, it stays, empty: what segments it stands for
+// must be known.
+func (h *healer) checkpoints() error {
+	l, err := list(h.dir)
+	if err != nil {
+		return err
+	}
+	older := false
+	for _, c := range l.checkpoints {
+		records, whole, err := h.checkpoint(filepath.Join(h.dir, c.name))
+		if err != nil {
+			return fmt.Errorf("mend %s: %w", c.name, err)
+		}
+		if !whole && records == 0 && older {
+			if err := h.drop(c); err != nil {
+				return fmt.Errorf("remove %s, of which nothing is left: %w", c.name, err)
+			}
+			continue
+		}
+		older = true
+	}
+	return nil
+}
+
+// checkpoint mends one checkpoint and returns how many records it has, and
+// whether it was whole.
+func (h *healer) checkpoint(dir string) (records int, whole bool, err error) {
+	l, err := list(dir)
+	if err != nil {
+		return 0, false, err
+	}
+	if err := h.clear(dir, l); err != nil {
+		return 0, false, err
+	}
+	h.report.Checkpoints++
+	gaps := missing(l.segments)
+	whole = len(gaps) == 0
+	for _, k := range l.segments {
+		found, err := mend(wlog.SegmentName(dir, k), true)
+		if err != nil {
+			return records, whole, err
+		}
+		h.take(found, -1, func(loss) string { return CorruptCheckpoint })
+		records += found.records
+		whole = whole && len(found.losses) == 0
+	}
+	return records, whole, h.fill(dir, CorruptCheckpoint, gaps)
+}
+
+// drop removes a checkpoint. It is renamed before, so that it is never there in
+// part.
+func (h *healer) drop(c checkpoint) error {
+	path := filepath.Join(h.dir, c.name)
+	temp := path + wlog.CheckpointTempFileSuffix
+	if err := fileutil.Rename(path, temp); err != nil {
+		return err
+	}
+	h.add(Damage{Kind: CorruptCheckpoint, Path: path, Segment: -1, Action: "removed, the checkpoint before it is used"})
+	if err := os.RemoveAll(temp); err != nil {
+		return err
+	}
+	return syncDir(h.dir)
+}
+
+// numbering sees to it that upstream finds a segment, or a checkpoint, for
+// every number it looks for: from the one after the last checkpoint on, or else
+// from 0. And that the next segment comes after that checkpoint, because
+// segments before it are never read again.
+func (h *healer) numbering() error {
+	l, err := list(h.dir)
+	if err != nil {
+		return err
+	}
+	gaps := missing(l.segments)
+	switch known, n := len(l.checkpoints) > 0, len(l.segments); {
+	case n == 0 && known:
+		last := l.checkpoints[len(l.checkpoints)-1].index
+		gaps = []gap{{last, last}}
+	case n > 0 && known:
+		last := l.checkpoints[len(l.checkpoints)-1].index
+		if l.segments[0] > last+1 {
+			gaps = append([]gap{{last + 1, l.segments[0] - 1}}, gaps...)
+		}
+		if l.segments[n-1] < last {
+			gaps = append(gaps, gap{l.segments[n-1] + 1, last})
+		}
+	case n > 0 && l.segments[0] > 0:
+		path := wlog.CheckpointDir(h.dir, l.segments[0]-1)
+		if err := os.Mkdir(path, 0o777); err != nil {
+			return err
+		}
+		if err := syncDir(h.dir); err != nil {
+			return err
+		}
+		h.add(Damage{Kind: MissingCheckpoint, Path: path, Segment: -1, Action: "made an empty checkpoint in place of what is missing"})
+	}
+	return h.fill(h.dir, MissingSegments, gaps)
+}
