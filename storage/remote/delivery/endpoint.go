@@ -306,43 +306,54 @@ func (e *endpoint) stopping() bool {
 // sent. If it cannot be written, delivery goes on all the same: a full disk is
 // emptied by delivering. What that can cost is said in the package's
 // documentation.
-func (e *endpoint) reserve(end cursor.Position) bool {
+func (e *endpoint) reserve(end cursor.Position) {
 	for !e.marks.covers(end) {
-		if e.stopping() {
-			return false
-		}
 		e.marks.mtx.Lock()
 		recent := time.Since(e.marks.failed) < retryInterval
 		e.marks.mtx.Unlock()
 		if recent {
-			return true
+			return
 		}
 		if err := e.persist(); err != nil {
 			e.marks.mtx.Lock()
 			e.marks.failed = time.Now()
 			e.marks.mtx.Unlock()
-			return true
+			return
 		}
 	}
-	return true
 }
 
-// beginStop lets nothing new begin. Requests under way may finish, unless the
-// endpoint fails anyway.
+// beginStop makes the endpoint make no second attempt at anything. One that
+// fails already is stopped at once.
 func (e *endpoint) beginStop() {
 	e.sendersMtx.Lock()
 	close(e.stop)
 	e.sendersMtx.Unlock()
+	if e.failing.Load() {
+		e.halt()
+		e.cancel()
+	}
+}
+
+// halt lets nothing new begin. Requests under way may finish.
+func (e *endpoint) halt() {
 	e.queue.close()
 	e.reader()
-	if e.failing.Load() {
-		e.cancel()
+}
+
+// drain lets an endpoint that has kept up deliver what was committed last,
+// until ctx ends or an attempt fails. A backlog is not for draining.
+func (e *endpoint) drain(ctx context.Context) {
+	pos, _ := e.place.get()
+	if e.feed.shares(pos.Position) {
+		e.queue.drain(ctx, e.src.Head())
 	}
 }
 
 // finishStop waits for what is under way, until ctx ends at most, and returns
 // where the endpoint stands.
 func (e *endpoint) finishStop(ctx context.Context) *stand {
+	e.halt()
 	done := make(chan struct{})
 	go func() {
 		e.wg.Wait()

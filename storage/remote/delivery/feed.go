@@ -289,6 +289,17 @@ func (f *feed) meets(p cursor.Position) bool {
 	return f.index(p) >= 0
 }
 
+// shares reports whether p is no further back than the shared batches.
+func (f *feed) shares(p cursor.Position) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	oldest := f.head.Position
+	if len(f.shared) > 0 {
+		oldest = f.shared[0].start.Position
+	}
+	return !p.Before(oldest)
+}
+
 // wanted waits until somebody follows the shared batches, and returns where to
 // read. It returns false when ctx ends.
 func (f *feed) wanted(ctx context.Context) (head cursor.Point, moved, ok bool) {

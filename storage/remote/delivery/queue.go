@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -128,6 +129,9 @@ func (q *queue) push(e *entry) bool {
 	}
 	q.queued += len(e.items)
 	q.read = e.end
+	if q.ready == was {
+		q.cond.Broadcast() // For drain: nothing else tells that read has moved.
+	}
 	q.woken(was)
 	return true
 }
@@ -290,6 +294,19 @@ func (part *partition) advance(s span) {
 	part.fifo[0] = nil
 	if part.fifo = part.fifo[1:]; len(part.fifo) == 0 {
 		part.fifo = nil // Lets the array go.
+	}
+}
+
+// drain waits until everything before head has been pushed and acknowledged, or
+// the queue is closed, or ctx ends. Meanwhile nothing lingers.
+func (q *queue) drain(ctx context.Context, head cursor.Position) {
+	defer context.AfterFunc(ctx, q.cond.Broadcast)()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.linger = 0
+	q.cond.Broadcast()
+	for !q.closed && ctx.Err() == nil && (q.queued > 0 || q.read.Before(head)) {
+		q.cond.Wait()
 	}
 }
 

@@ -53,11 +53,13 @@ func (s *sender) run() {
 	for e.queue.take(&s.req, e.wanted) {
 		s.collect()
 		began := time.Now()
-		settled := e.reserve(s.req.end) && s.deliver(s.items, s.req.zone)
+		e.reserve(s.req.end)
+		settled := s.deliver(s.items, s.req.zone)
 		e.rates.busy(time.Since(began))
 		content := s.content()
 		if !settled {
 			e.queue.release(&s.req)
+			e.queue.close() // The first failure of a stop ends it.
 			return
 		}
 		e.queue.ack(&s.req)

@@ -341,6 +341,7 @@ func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*s
 		if !kept[i] {
 			e.stopMetadata()
 			e.beginStop()
+			e.halt()
 			e.cancel()
 		}
 	}
@@ -374,9 +375,10 @@ func (s *Storage) Persist(context.Context) error {
 	return s.save(true)
 }
 
-// Close stops delivery: what is under way may finish within a few seconds,
-// nothing new begins, and positions are written. What is not delivered is in
-// the log and will be after the next start.
+// Close stops delivery: endpoints that have kept up are sent what was committed
+// last, what is under way may finish, all within a few seconds, and positions
+// are written. What is not delivered is in the log and will be after the next
+// start. Close the log's writer first.
 func (s *Storage) Close() error {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
@@ -400,16 +402,23 @@ func (s *Storage) Close() error {
 
 // stop ends everything that works on the log. Callers hold mtx.
 func (s *Storage) stop() error {
-	budget := min(stopBudget, s.flush)
-	if s.flush <= 0 {
-		budget = stopBudget
+	budget := stopBudget
+	if s.flush > 0 {
+		budget = min(budget, s.flush)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), budget)
 	defer cancel()
+	// What was committed last may still be sent, in two thirds of the time;
+	// the rest is for what is under way then.
+	drain, cancelDrain := context.WithTimeout(ctx, budget*2/3)
+	defer cancelDrain()
+	var drained sync.WaitGroup
 	for _, e := range s.running {
 		e.stopMetadata()
 		e.beginStop()
+		drained.Go(func() { e.drain(drain) })
 	}
+	drained.Wait()
 	stands := make([]*stand, 0, len(s.running)+len(s.held))
 	for _, e := range s.running {
 		stands = append(stands, e.finishStop(ctx))
