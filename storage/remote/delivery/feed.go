@@ -86,20 +86,20 @@ func (r *logReader) close() {
 	r.hasAhead = false
 }
 
-// batch reads one batch: about maxItems, and not beyond the first record end at
-// which stop returns true. Exemplars stay with the samples they come after, as
-// far as the log has them together: a receiver of remote write 2.0 takes none
-// on their own. It returns cursor.ErrCaughtUp if there is nothing to read;
-// records without items still make a batch, so that positions move.
-func (r *logReader) batch(maxItems int, stop func(cursor.Position) bool) (*batch, error) {
+// batch reads one batch: about maxBatchItems, and not beyond the first record
+// end at which stop returns true. What one commit wrote stays together as far as
+// possible, since a receiver of remote write 2.0 takes exemplars only with a
+// sample. It returns cursor.ErrCaughtUp if there is nothing to read; records
+// without items still make a batch, so that positions move.
+func (r *logReader) batch(stop func(cursor.Position) bool) (*batch, error) {
 	if r.hasAhead {
 		r.hasAhead = false
 		r.decode(r.ahead, r.aheadEnd)
 		r.bb.end = r.aheadEnd
 	}
-	for stop == nil || r.bb.end == r.bb.start || !stop(r.bb.end.Position) {
-		full := len(r.bb.items) >= maxItems
-		if full && maxItems == 1 {
+	for r.bb.end == r.bb.start || !stop(r.bb.end.Position) {
+		n := len(r.bb.items)
+		if n >= 2*maxBatchItems {
 			break
 		}
 		it, err := r.next()
@@ -110,16 +110,13 @@ func (r *logReader) batch(maxItems int, stop func(cursor.Position) bool) (*batch
 			return nil, err
 		}
 		if it.Kind == cursor.Record {
-			if full && !isExemplars(it.Data) {
+			if n >= maxBatchItems && !continues(it.Data) {
 				r.ahead, r.aheadEnd, r.hasAhead = append(r.ahead[:0], it.Data...), it.End, true
 				break
 			}
 			r.decode(it.Data, it.End)
 		}
 		r.bb.end = it.End
-		if full && it.Kind != cursor.Record {
-			break
-		}
 	}
 	return r.bb.build(time.Now()), nil
 }
@@ -152,9 +149,21 @@ func (r *logReader) decode(rec []byte, end cursor.Point) {
 	}
 }
 
-func isExemplars(rec []byte) bool {
-	return len(rec) > 0 && record.Type(rec[0]) == record.Exemplars
+// continues reports whether a record may belong to the same commit as the one
+// before it: commits begin with series or float samples if they have any.
+func continues(rec []byte) bool {
+	if len(rec) == 0 {
+		return false
+	}
+	switch record.Type(rec[0]) {
+	case record.Series, record.Samples, record.SamplesV2, record.Tombstones, record.Metadata:
+		return false
+	}
+	return true
 }
+
+// anywhere is for batches that may end wherever they are full.
+func anywhere(cursor.Position) bool { return false }
 
 // feed is the dispatcher: it reads and decodes the head of the log once, for
 // all endpoints that keep up. They share its latest batches; one that falls
@@ -362,7 +371,7 @@ func (f *feed) run(ctx context.Context) {
 				continue
 			}
 		}
-		b, err := f.reader.batch(maxBatchItems, nil)
+		b, err := f.reader.batch(anywhere)
 		switch {
 		case err == nil:
 			f.publish(b)

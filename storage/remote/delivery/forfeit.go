@@ -89,8 +89,7 @@ func (s *Storage) countItems(from, to cursor.Position, marks []savepoint.Mark) (
 	}
 	res := newResumption(marks)
 	for {
-		// One record at a time, as long as the marks may lie within.
-		b, err := r.batch(1, func(p cursor.Position) bool { return !p.Before(to) })
+		b, err := r.batch(func(p cursor.Position) bool { return !p.Before(to) || res.at(p) })
 		if errors.Is(err, cursor.ErrCaughtUp) {
 			return t, nil
 		}

@@ -127,16 +127,15 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 		order  = map[int]int64{}
 		zone   = cursor.Position{Segment: rnd.Intn(10)}
 		push   = func() {
-			many := 1
-			if !res.active(bb.start.Position) {
-				many = 1 + rnd.Intn(4)
-			}
-			for ; many > 0 && next < len(log); many-- {
+			for many := 1 + rnd.Intn(4); many > 0 && next < len(log); many-- {
 				for _, it := range log[next].items {
 					bb.add(it)
 				}
 				bb.end = log[next].end
 				next++
+				if res.active(bb.start.Position) && res.at(bb.end.Position) {
+					break
+				}
 			}
 			if bb.end == bb.start {
 				return

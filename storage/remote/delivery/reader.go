@@ -69,15 +69,16 @@ func (p *place) raise(to cursor.Position) (from cursor.Point, moved bool) {
 // partition, out of what is read again.
 type resumption struct {
 	marks  []savepoint.Mark
+	places map[cursor.Position]bool // Of all marks.
 	skip   [partitions]int
 	beyond cursor.Position // No mark lies after it.
-	over   bool
 }
 
 func newResumption(marks []savepoint.Mark) *resumption {
-	r := &resumption{marks: marks, over: true}
+	r := &resumption{marks: marks, places: map[cursor.Position]bool{}}
 	for p, m := range marks {
 		r.skip[p] = m.Skip
+		r.places[m.Position] = true
 		if r.beyond.Before(m.Position) {
 			r.beyond = m.Position
 		}
@@ -85,9 +86,12 @@ func newResumption(marks []savepoint.Mark) *resumption {
 	return r
 }
 
-// active reports whether something may have to be filtered at or after pos. As
-// long as it is, batches must hold one record with items at most: marks lie at
-// the ends of records.
+// at reports whether a mark lies at pos. A batch that is filtered must end
+// there, so that each partition's mark is at or before its start, or at or after
+// its end.
+func (r *resumption) at(pos cursor.Position) bool { return r.places[pos] }
+
+// active reports whether something may have to be filtered at or after pos.
 func (r *resumption) active(pos cursor.Position) bool {
 	if pos.Before(r.beyond) {
 		return true
@@ -173,11 +177,11 @@ func (e *endpoint) readLog(ctx context.Context) {
 				err = nil
 			}
 			if err == nil {
-				limit, stop := maxBatchItems, e.feed.meets
+				stop := e.feed.meets
 				if resuming {
-					limit, stop = 1, nil
+					stop = e.resumption.at
 				}
-				b, err = own.batch(limit, stop)
+				b, err = own.batch(stop)
 			}
 			if err == nil {
 				ownAt = b.end

@@ -16,6 +16,7 @@ package durable
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -99,7 +100,7 @@ func BenchmarkCommitParallel(b *testing.B) {
 				refs, ts := make([]storage.SeriesRef, n), int64(0)
 				lsets := make([]labels.Labels, n)
 				for i := range lsets {
-					lsets[i] = labels.FromStrings("scraper", fmt.Sprintf("%p", refs), "i", fmt.Sprint(i))
+					lsets[i] = labels.FromStrings("scraper", fmt.Sprintf("%p", refs), "i", strconv.Itoa(i))
 				}
 				for pb.Next() {
 					ts += 15_000

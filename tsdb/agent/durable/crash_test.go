@@ -16,6 +16,7 @@ package durable
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand"
@@ -95,7 +96,7 @@ func TestKill(t *testing.T) {
 		kill := rnd.Intn(400)
 		for n := 0; ; n++ {
 			line, err := lines.ReadString('\n')
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -229,20 +230,34 @@ func TestConcurrency(t *testing.T) {
 			}
 		})
 	}
-	wg.Go(func() {
-		for range 5 {
-			time.Sleep(10 * time.Millisecond)
-			f.set(failLog(1))
-			time.Sleep(10 * time.Millisecond)
-			f.set(heals)
-			for db.journal.broken() != nil {
-				if err := db.recoverNow(); err != nil {
-					t.Log(err)
+	// Every now and then a write fails, half done.
+	writes := 0
+	f.set(func(f *faults) {
+		f.log = func(recs [][]byte) (int, error) {
+			if writes++; writes%97 == 0 {
+				return len(recs) / 2, errDisk
+			}
+			return 0, nil
+		}
+	})
+	stop := make(chan struct{})
+	var recovery sync.WaitGroup
+	recovery.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if db.journal.broken() != nil {
+					db.recoverNow()
 				}
+				runtime.Gosched()
 			}
 		}
 	})
 	wg.Wait()
+	close(stop)
+	recovery.Wait()
 	require.NoError(t, db.Close())
 
 	got := readLogged(t, dir)

@@ -20,6 +20,7 @@ import (
 	"maps"
 	"math"
 	"math/rand"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -278,7 +279,7 @@ func randomPlay(seed int64, n int) func(p *player) {
 			case call < 4:
 				p.float(p.refs[l.String()], l, t, rnd.Float64())
 			case call < 7:
-				p.any(l, st, t, rnd.Float64(), h, fh, exemplarOf(fmt.Sprint(rnd.Intn(3)), t))
+				p.any(l, st, t, rnd.Float64(), h, fh, exemplarOf(strconv.Itoa(rnd.Intn(3)), t))
 			case call < 10 && (h != nil || fh != nil):
 				p.histogram(l, t, h, fh)
 			case call < 13:
@@ -286,7 +287,7 @@ func randomPlay(seed int64, n int) func(p *player) {
 			case call < 15 && (h != nil || fh != nil):
 				p.zeroHistogram(l, t, st, h, fh)
 			case call < 17:
-				p.exemplar(l, exemplarOf(fmt.Sprint(rnd.Intn(3)), t))
+				p.exemplar(l, exemplarOf(strconv.Itoa(rnd.Intn(3)), t))
 			case call < 19:
 				p.end(true)
 			default:

@@ -271,6 +271,15 @@ func segmentNumbers(t testing.TB, dataDir string) (numbers []int) {
 	return numbers
 }
 
+// firstSegment returns the number of the first segment, -1 if there is none.
+func firstSegment(dataDir string) int {
+	first, _, err := wlog.Segments(filepath.Join(dataDir, "wal"))
+	if err != nil {
+		return -1
+	}
+	return first
+}
+
 // Histograms of both layouts.
 func exponential(n int64) *histogram.Histogram {
 	return &histogram.Histogram{
