@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -65,6 +67,23 @@ func (s *Storage) Forfeit(before cursor.Position, reason string) error {
 	}
 	s.setLists(s.running, held)
 	return errors.Join(errs...)
+}
+
+// reasonStopped is for what a limit had removed from the log while it was still
+// in memory, and that a stop then ended the delivery of.
+const reasonStopped = "stopped_after_limit"
+
+// forfeitMemory counts what a stopped endpoint had in memory only.
+func (s *Storage) forfeitMemory(e *endpoint) {
+	first, _, err := wlog.Segments(s.src.WALDir)
+	if err != nil || first <= 0 {
+		return
+	}
+	if lost := e.queue.before(first); lost.total() > 0 {
+		to := cursor.Position{Segment: first}
+		marks := make([]savepoint.Mark, partitions)
+		s.forfeited(e.settings.Load().name, e.queue.marks(marks).Position, to, reasonStopped, lost, 0)
+	}
 }
 
 func (s *Storage) forfeited(name string, from, to cursor.Position, reason string, lost tally, bytes int64) {

@@ -346,6 +346,25 @@ func (q *queue) marks(dst []savepoint.Mark) (floor savepoint.Mark) {
 	return floor
 }
 
+// before counts what is not acknowledged and begins before a segment.
+func (q *queue) before(segment int) (t tally) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for p := range q.parts {
+		from := q.parts[p].done
+		for _, e := range q.parts[p].fifo {
+			if e.start.Segment >= segment {
+				break
+			}
+			for _, it := range e.part(p)[from:] {
+				t.add(it.kind)
+			}
+			from = 0
+		}
+	}
+	return t
+}
+
 // stats is a snapshot for metrics and for the number of senders.
 type stats struct {
 	read    cursor.Point

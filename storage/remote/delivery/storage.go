@@ -422,6 +422,7 @@ func (s *Storage) stop() error {
 	stands := make([]*stand, 0, len(s.running)+len(s.held))
 	for _, e := range s.running {
 		stands = append(stands, e.finishStop(ctx))
+		s.forfeitMemory(e)
 	}
 	stands = append(stands, s.held...)
 	s.cancel()

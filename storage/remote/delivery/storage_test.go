@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -387,6 +388,33 @@ func TestForfeit(t *testing.T) {
 	require.Positive(t, r.value("prometheus_remote_storage_forfeited_bytes_total", map[string]string{"reason": "max_size"}))
 	rc.set(nil)
 	r.complete("a", j.count-lost)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestForfeitThenStop defends I1 for what was in memory only when a stop came.
+func TestForfeitThenStop(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	rc := newReceiver()
+	rc.entered = make(chan struct{}, 100)
+	rc.set(func(int) *client.Result { return &client.Result{Status: hang} })
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.flush = 30 * time.Millisecond
+	r.attach(remoteWrite("a"))
+	r.commit(100)
+	<-rc.entered
+	j.cut()
+	r.commit(50)
+	require.NoError(t, r.Forfeit(cursor.Position{Segment: 1}, "max_size"))
+	require.NoError(t, j.wal.Truncate(1))
+	lost := r.metrics.forfeited.WithLabelValues("a", reasonStopped, "samples")
+	require.NoError(t, r.Close())
+	require.Equal(t, 100.0, testutil.ToFloat64(lost))
+
+	rc.set(nil)
+	r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	r.complete("a", 50)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
