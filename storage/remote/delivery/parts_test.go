@@ -400,29 +400,3 @@ func TestPace(t *testing.T) {
 	n, _ := r.pace(now, 200, 100, 500, true)
 	require.Equal(t, partitions, n)
 }
-
-// TestExemplarsStayWithSamples covers how exemplars are put behind the sample
-// they belong to, and that a request is never cut between them.
-func TestExemplarsStayWithSamples(t *testing.T) {
-	all := someSeries(t, 3)
-	it := func(s int, k kind, ts int64) flat { return flat{item: &item{series: all[s], kind: k, t: ts}} }
-	items := []flat{
-		it(2, kindExemplar, 0), // Nothing comes before it.
-		it(0, kindFloat, 1), it(1, kindFloat, 2), it(0, kindFloat, 3),
-		it(1, kindExemplar, 4), it(0, kindExemplar, 5), it(0, kindExemplar, 6),
-	}
-	var tg together
-	for range 2 {
-		in := append([]flat{}, items...)
-		var order []int64
-		for _, f := range tg.arrange(in) {
-			order = append(order, f.t)
-		}
-		require.Equal(t, []int64{0, 1, 2, 4, 3, 5, 6}, order)
-	}
-	arranged := tg.arrange(append([]flat{}, items...))
-	require.Equal(t, 4, middle(arranged))
-	require.Equal(t, 0, middle(arranged[4:]), "a sample and its exemplars are one")
-	require.Equal(t, 0, middle(arranged[:1]))
-	require.Equal(t, 1, middle(arranged[1:4]))
-}

@@ -122,7 +122,7 @@ func (r *rules) lookup(s *series.Series) (judgement, verdict) {
 	ref := s.Ref()
 	v := unjudged
 	if pg := r.pages[ref/refsPerPage]; pg != nil {
-		word, shift := slot(ref)
+		word, shift := wordOf(ref)
 		v = verdict(pg[word]>>shift) & (1<<verdictBits - 1)
 	}
 	switch v {
@@ -135,7 +135,7 @@ func (r *rules) lookup(s *series.Series) (judgement, verdict) {
 	}
 }
 
-func slot(ref chunks.HeadSeriesRef) (word, shift uint) {
+func wordOf(ref chunks.HeadSeriesRef) (word, shift uint) {
 	i := uint(ref % refsPerPage)
 	return i / verdictsPerWord, i % verdictsPerWord * verdictBits
 }
@@ -164,7 +164,7 @@ func (r *rules) decide(s *series.Series, b *labels.Builder) {
 		pg = new([wordsPerPage]uint64)
 		r.pages[ref/refsPerPage] = pg
 	}
-	word, shift := slot(ref)
+	word, shift := wordOf(ref)
 	pg[word] |= uint64(v) << shift
 }
 
@@ -177,7 +177,7 @@ func (r *rules) forget(refs []chunks.HeadSeriesRef) {
 	defer r.mu.Unlock()
 	for _, ref := range refs {
 		if pg := r.pages[ref/refsPerPage]; pg != nil {
-			word, shift := slot(ref)
+			word, shift := wordOf(ref)
 			pg[word] &^= (1<<verdictBits - 1) << shift
 			if *pg == [wordsPerPage]uint64{} {
 				delete(r.pages, ref/refsPerPage)

@@ -38,7 +38,7 @@ type sender struct {
 	req      request
 	items    []flat
 	verdicts []judgement
-	together together
+	grouping grouping
 
 	enc      *encoder.Builder
 	encFor   encoder.Protocol
@@ -78,7 +78,7 @@ func (s *sender) collect() {
 			s.items = append(s.items, flat{item: &part[i], batch: sp.entry.batch})
 		}
 	}
-	s.items = s.together.arrange(s.items)
+	s.items = s.grouping.arrange(s.items, !s.req.zone)
 }
 
 // content counts what the request took from the queue.
@@ -155,78 +155,6 @@ func refusesData(status int) bool {
 	return status == 400 || status == 409 || status == 422
 }
 
-// middle returns where to cut items in two, 0 if they cannot be: exemplars are
-// not cut off from their sample.
-func middle(items []flat) int {
-	for i := len(items) / 2; i < len(items); i++ {
-		if i > 0 && !follows(items, i) {
-			return i
-		}
-	}
-	for i := len(items)/2 - 1; i > 0; i-- {
-		if !follows(items, i) {
-			return i
-		}
-	}
-	return 0
-}
-
-// follows reports whether items[i] is an exemplar that goes into the time
-// series of the item before it.
-func follows(items []flat, i int) bool {
-	return items[i].kind == kindExemplar && i > 0 && items[i-1].series == items[i].series
-}
-
-// together puts exemplars behind the last item of the same series that comes
-// before them in a request. One goroutine owns it; its buffers are used again.
-type together struct {
-	last map[*series.Series]int // Index of the last sample or histogram.
-	next []int                  // Exemplars behind each item, a list by index; 0 ends it.
-	has  []bool                 // The exemplar is in such a list.
-	out  []flat
-}
-
-func (tg *together) arrange(items []flat) []flat {
-	any := false
-	for i := range items {
-		any = any || items[i].kind == kindExemplar
-	}
-	if !any {
-		return items
-	}
-	if tg.last == nil {
-		tg.last = map[*series.Series]int{}
-	}
-	clear(tg.last)
-	tg.next = append(tg.next[:0], make([]int, len(items))...)
-	tg.has = append(tg.has[:0], make([]bool, len(items))...)
-	for i := range items {
-		if items[i].kind != kindExemplar {
-			tg.last[items[i].series] = i
-			continue
-		}
-		if at, ok := tg.last[items[i].series]; ok {
-			end := at
-			for tg.next[end] != 0 {
-				end = tg.next[end]
-			}
-			tg.next[end] = i
-			tg.has[i] = true
-		}
-	}
-	tg.out = tg.out[:0]
-	for i := range items {
-		if tg.has[i] {
-			continue
-		}
-		tg.out = append(tg.out, items[i])
-		for x := tg.next[i]; x != 0; x = tg.next[x] {
-			tg.out = append(tg.out, items[x])
-		}
-	}
-	return append(items[:0], tg.out...)
-}
-
 // filter drops what is not to be sent under the present settings and counts it.
 // It fills s.verdicts for the rest.
 func (s *sender) filter(set *settings, items []flat) []flat {
@@ -293,7 +221,7 @@ func (s *sender) encode(set *settings, items []flat) {
 	}
 	s.enc.Reset()
 	for i, it := range items {
-		if !follows(items, i) {
+		if !joins(items, i, !s.req.zone) {
 			v := &s.verdicts[i]
 			s.enc.Series(v.labels, v.external, nil)
 		}

@@ -1,0 +1,145 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"math/bits"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// grouping brings items of a request that belong into one time series next to
+// each other: exemplars behind the sample or histogram they come after, which a
+// receiver of remote write 2.0 demands, and samples of one series, which saves
+// the labels of all but the first. Items of a series keep their order.
+//
+// One goroutine owns it; its buffers are used again.
+type grouping struct {
+	slots []slot
+	round uint32
+	next  []int32 // Next item of the same time series, by index; 0 ends it.
+	later []bool  // The item is not the first of its time series.
+	out   []flat
+}
+
+// slot is a place of an open-addressed table of the series in a request. It is
+// in use if its round is the present one.
+type slot struct {
+	series *series.Series
+	round  uint32
+	class  class
+	last   int32 // Last item of the open time series.
+}
+
+// arrange reorders items in place. Unless samples is set, only exemplars move.
+func (g *grouping) arrange(items []flat, samples bool) []flat {
+	if !samples && !anyExemplar(items) {
+		return items
+	}
+	g.reset(len(items))
+	moved := false
+	for i := range items {
+		it := items[i].item
+		sl := g.find(it.series)
+		fresh := sl.round != g.round
+		if it.kind == kindExemplar && fresh {
+			continue // Nothing of its series comes before it.
+		}
+		c := classOf[it.kind]
+		if it.kind != kindExemplar && (fresh || !samples || sl.class != c) {
+			*sl = slot{series: it.series, round: g.round, class: c, last: int32(i)}
+			continue
+		}
+		g.next[sl.last], g.later[i] = int32(i), true
+		moved = moved || int(sl.last)+1 != i
+		sl.last = int32(i)
+	}
+	if !moved {
+		return items
+	}
+	g.out = g.out[:0]
+	for i := range items {
+		if g.later[i] {
+			continue
+		}
+		g.out = append(g.out, items[i])
+		for n := g.next[i]; n != 0; n = g.next[n] {
+			g.out = append(g.out, items[n])
+		}
+	}
+	return append(items[:0], g.out...)
+}
+
+func anyExemplar(items []flat) bool {
+	for i := range items {
+		if items[i].kind == kindExemplar {
+			return true
+		}
+	}
+	return false
+}
+
+// reset makes room for n items and empties the table.
+func (g *grouping) reset(n int) {
+	if g.round++; len(g.slots) < 2*n || g.round == 0 {
+		g.slots = make([]slot, 1<<bits.Len(uint(2*n)))
+		g.round = 1
+	}
+	g.next = append(g.next[:0], make([]int32, n)...)
+	g.later = append(g.later[:0], make([]bool, n)...)
+}
+
+// find returns the slot of s, or the free one where it goes.
+func (g *grouping) find(s *series.Series) *slot {
+	mask := uint64(len(g.slots) - 1)
+	for i := uint64(s.Ref()) * 0x9e3779b97f4a7c15 >> 20; ; i++ {
+		sl := &g.slots[i&mask]
+		if sl.round != g.round || sl.series == s {
+			return sl
+		}
+	}
+}
+
+// joins reports whether items[i] goes into the time series of the item before
+// it. Unless samples is set, only exemplars do.
+func joins(items []flat, i int, samples bool) bool {
+	if i == 0 || items[i-1].series != items[i].series {
+		return false
+	}
+	return items[i].kind == kindExemplar || (samples && timeSeriesClass(items, i-1) == classOf[items[i].kind])
+}
+
+// timeSeriesClass is what the time series of items[i] carries besides exemplars.
+func timeSeriesClass(items []flat, i int) class {
+	for ; i > 0 && items[i].kind == kindExemplar && items[i-1].series == items[i].series; i-- {
+	}
+	return classOf[items[i].kind]
+}
+
+// middle returns where to cut items in two, 0 if they cannot be: exemplars are
+// not cut off from their sample.
+func middle(items []flat) int {
+	half := len(items) / 2
+	for i := half; i < len(items); i++ {
+		if i > 0 && !joins(items, i, false) {
+			return i
+		}
+	}
+	for i := half - 1; i > 0; i-- {
+		if !joins(items, i, false) {
+			return i
+		}
+	}
+	return 0
+}
