@@ -117,6 +117,9 @@ func (r *logReader) batch(stop func(cursor.Position) bool) (*batch, error) {
 			r.decode(it.Data, it.End)
 		}
 		r.bb.end = it.End
+		if it.Kind == cursor.Seal {
+			break // A batch lies in one segment, which goes as a whole.
+		}
 	}
 	return r.bb.build(time.Now()), nil
 }
