@@ -250,7 +250,7 @@ func (e *endpoint) pace(ctx context.Context) {
 			set := e.settings.Load()
 			st := e.queue.stats()
 			have := e.senders()
-			n, desired := e.rates.pace(now, have, set.queue.MinShards, set.queue.MaxShards, st.ready >= set.queue.MaxSamplesPerSend)
+			n, desired := e.rates.pace(now, have, set.queue.MinShards, set.queue.MaxShards, st.ready >= set.queue.MaxSamplesPerSend || st.zoned > 0)
 			m := e.metrics.Load()
 			m.shardsDesired.Set(desired)
 			if n != have {

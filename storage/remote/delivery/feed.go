@@ -86,12 +86,12 @@ func (r *logReader) close() {
 	r.hasAhead = false
 }
 
-// batch reads one batch: about maxBatchItems, and not beyond the first record
+// batch reads one batch: about limit items, and not beyond the first record
 // end at which stop returns true. What one commit wrote stays together as far as
 // possible, since a receiver of remote write 2.0 takes exemplars only with a
 // sample. It returns cursor.ErrCaughtUp if there is nothing to read; records
 // without items still make a batch, so that positions move.
-func (r *logReader) batch(stop func(cursor.Position) bool) (*batch, error) {
+func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, error) {
 	if r.hasAhead {
 		r.hasAhead = false
 		r.decode(r.ahead, r.aheadEnd)
@@ -110,7 +110,7 @@ func (r *logReader) batch(stop func(cursor.Position) bool) (*batch, error) {
 			return nil, err
 		}
 		if it.Kind == cursor.Record {
-			if n >= maxBatchItems && !continues(it.Data) {
+			if n >= limit && !continues(it.Data) {
 				r.ahead, r.aheadEnd, r.hasAhead = append(r.ahead[:0], it.Data...), it.End, true
 				break
 			}
@@ -374,7 +374,7 @@ func (f *feed) run(ctx context.Context) {
 				continue
 			}
 		}
-		b, err := f.reader.batch(anywhere)
+		b, err := f.reader.batch(maxBatchItems, anywhere)
 		switch {
 		case err == nil:
 			f.publish(b)

@@ -108,7 +108,7 @@ func (s *Storage) countItems(from, to cursor.Position, marks []savepoint.Mark) (
 	}
 	res := newResumption(marks)
 	for {
-		b, err := r.batch(func(p cursor.Position) bool { return !p.Before(to) || res.at(p) })
+		b, err := r.batch(maxBatchItems, func(p cursor.Position) bool { return !p.Before(to) || res.at(p) })
 		if errors.Is(err, cursor.ErrCaughtUp) {
 			return t, nil
 		}

@@ -30,8 +30,9 @@ import (
 
 const (
 	// saveInterval is how often positions are written without a sync. It
-	// bounds what is sent again after a crash (I8).
-	saveInterval = time.Second
+	// bounds what is sent again after a crash (I8). Each costs a small file,
+	// and only if something changed.
+	saveInterval = 250 * time.Millisecond
 	// DefaultGrace is how long a removed endpoint keeps its hold on the log.
 	DefaultGrace = 10 * time.Minute
 )
@@ -174,8 +175,12 @@ func (s *Storage) keep(ctx context.Context) {
 
 // expire gives up what endpoints hold that were removed from the configuration
 // longer than the grace time ago.
+//
+// Whoever holds mtx may be waiting for the keeper to end; there is a next time.
 func (s *Storage) expire(now time.Time) {
-	s.mtx.Lock()
+	if !s.mtx.TryLock() {
+		return
+	}
 	defer s.mtx.Unlock()
 	var kept, gone []*stand
 	for _, st := range s.held {

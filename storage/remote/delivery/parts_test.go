@@ -400,3 +400,63 @@ func TestPace(t *testing.T) {
 	n, _ := r.pace(now, 200, 100, 500, true)
 	require.Equal(t, partitions, n)
 }
+
+// TestExemplarsBehindTheCut covers that exemplars go with their samples where a
+// request ends within an entry, once each.
+func TestExemplarsBehindTheCut(t *testing.T) {
+	all := someSeries(t, 1)
+	bb := batchBuilder{}
+	bb.reset(at(0, 0))
+	for i := range 10 {
+		bb.add(item{series: all[0], kind: kindFloat, t: int64(i + 1)})
+	}
+	bb.addExtra(item{series: all[0], kind: kindExemplar, t: 11}, extra{labels: labels.FromStrings("a", "b")})
+	bb.end = at(0, 10)
+	q := newQueue(time.Now)
+	q.configure(100, 4, 0)
+	require.True(t, q.push(&entry{batch: bb.build(time.Now())}))
+	s := &sender{}
+	var got [][]int64
+	for range 3 {
+		require.True(t, q.take(&s.req, func() bool { return true }))
+		s.collect()
+		var ts []int64
+		for _, it := range s.items {
+			ts = append(ts, it.t)
+		}
+		got = append(got, ts)
+		q.ack(&s.req)
+	}
+	// The exemplar belongs to the last sample, which the third request has.
+	require.Equal(t, [][]int64{{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11}}, got)
+
+	two := someSeries(t, 200)
+	var same []*series.Series // Two series of one partition.
+	for _, a := range two {
+		if len(same) == 0 || a.Partition() == same[0].Partition() {
+			same = append(same, a)
+		}
+	}
+	bb.reset(at(0, 10))
+	for i, sr := range same[:2] {
+		bb.add(item{series: sr, kind: kindFloat, t: int64(i + 1)})
+	}
+	for i, sr := range same[:2] {
+		bb.addExtra(item{series: sr, kind: kindExemplar, t: int64(i + 11)}, extra{})
+	}
+	bb.end = at(0, 20)
+	q.configure(100, 1, 0)
+	require.True(t, q.push(&entry{batch: bb.build(time.Now())}))
+	got = nil
+	for range 4 {
+		require.True(t, q.take(&s.req, func() bool { return true }))
+		s.collect()
+		var ts []int64
+		for _, it := range s.items {
+			ts = append(ts, it.t)
+		}
+		got = append(got, ts)
+		q.ack(&s.req)
+	}
+	require.Equal(t, [][]int64{{1, 11}, {2, 12}, nil, nil}, got)
+}

@@ -38,6 +38,7 @@ type queue struct {
 	read   cursor.Point // End of the last batch pushed.
 	taken  cursor.Position
 	queued int       // Items pushed and not acknowledged.
+	zoned  int       // Items of the replay zone that are not under way.
 	ready  int       // Items that can be taken now.
 	since  time.Time // When ready last rose from zero, or the last take.
 	limit  int       // Items beyond which push waits.
@@ -57,12 +58,14 @@ type partition struct {
 	busy    bool           // A request is under way.
 	resumed savepoint.Mark // Where an earlier run had left off.
 	skip    int            // Acknowledged items after resumed that were not met yet.
+	probe   int            // Items of a request of the replay zone, see fill.
 }
 
 // entry is a batch as one endpoint sees it.
 type entry struct {
 	*batch
-	zone bool // In the replay zone: it may have been sent before a crash.
+	ahead aheadOf
+	zone  bool // In the replay zone: it may have been sent before a crash.
 	// skipped says how many items of each partition an earlier run had
 	// acknowledged after the partition's mark, and are therefore not in the
 	// batch; they come before those that are.
@@ -81,7 +84,7 @@ func (q *queue) resume(at cursor.Point, marks []savepoint.Mark) {
 	defer q.mu.Unlock()
 	q.read = at
 	for p := range q.parts {
-		q.parts[p].resumed, q.parts[p].skip = marks[p], marks[p].Skip
+		q.parts[p].resumed, q.parts[p].skip, q.parts[p].probe = marks[p], marks[p].Skip, minProbe
 	}
 }
 
@@ -123,6 +126,9 @@ func (q *queue) push(e *entry) bool {
 		part := &q.parts[p]
 		part.fifo = append(part.fifo, e)
 		part.waiting += n
+		if e.zone {
+			q.zoned += n
+		}
 		if !part.busy {
 			q.ready += n
 		}
@@ -154,11 +160,17 @@ func (q *queue) woken(was int) {
 	if was == 0 {
 		q.since = q.now()
 	}
-	if q.ready >= q.max || q.linger <= 0 {
+	if q.ripe() {
 		q.cond.Broadcast()
 		return
 	}
 	q.arm()
+}
+
+// ripe reports whether what is ready is worth a request now. The replay zone is
+// sent in small requests anyway.
+func (q *queue) ripe() bool {
+	return q.ready >= q.max || (q.ready > 0 && (q.zoned > 0 || q.now().Sub(q.since) >= q.linger))
 }
 
 // arm makes sure that senders look again when the oldest item has lingered.
@@ -177,11 +189,15 @@ func (q *queue) arm() {
 // request is what one sender has taken. It belongs to the sender until it is
 // acknowledged or released.
 type request struct {
-	spans []span
-	items int
-	zone  bool
-	end   cursor.Position // No item of the request ends after it.
+	spans   []span
+	items   int
+	zone    bool            // Of the replay zone, and then of one partition.
+	refused bool            // Set by the sender: something had been stored before.
+	end     cursor.Position // No item of the request ends after it.
 }
+
+// minProbe is the size of the first requests of a partition in the replay zone.
+const minProbe = 16
 
 // span is a run of one partition's items in one entry.
 type span struct {
@@ -200,7 +216,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 		if q.closed || !keep() {
 			return false
 		}
-		if q.ready >= q.max || (q.ready > 0 && q.now().Sub(q.since) >= q.linger) {
+		if q.ripe() {
 			break
 		}
 		if q.ready > 0 {
@@ -209,7 +225,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 		q.cond.Wait()
 	}
 	*r = request{spans: r.spans[:0]}
-	for i := 0; i < partitions && r.items < q.max; i++ {
+	for i := 0; i < partitions && r.items < q.max && !r.zone; i++ {
 		q.fill(r, (q.next+i)%partitions)
 	}
 	q.next = (r.spans[len(r.spans)-1].part + 1) % partitions
@@ -217,27 +233,36 @@ func (q *queue) take(r *request, keep func() bool) bool {
 		q.taken = r.end
 	}
 	q.since = q.now()
-	if q.ready >= q.max {
+	if q.ripe() {
 		q.cond.Signal()
 	}
 	return true
 }
 
-// fill adds items of partition p to r as far as there is room. The replay zone
-// and what follows it never share a request. Of an entry it takes all or
-// nothing, unless the entry alone is too much for a request: a sample and its
-// exemplars stay together then.
+// fill adds items of partition p to r as far as there is room. Of an entry it
+// takes all or nothing, unless the entry alone is too much for a request.
+//
+// The replay zone and what follows it never share a request, nor do partitions
+// within the zone. A request there that was stored before is refused, and taken
+// apart down to its items; so requests begin small and double as long as
+// nothing is refused, and little is done again if it comes to a crash meanwhile.
 func (q *queue) fill(r *request, p int) {
 	part := &q.parts[p]
-	if part.busy || part.waiting == 0 || (r.items > 0 && r.zone != part.fifo[0].zone) {
+	if part.busy || part.waiting == 0 {
 		return
 	}
-	zone := part.fifo[0].zone
+	zone, room := part.fifo[0].zone, q.max
+	if zone {
+		if r.items > 0 {
+			return
+		}
+		room = min(max(part.probe, minProbe), q.max)
+	}
 	before, ready := r.items, part.waiting
 	from := part.done
 	for _, e := range part.fifo {
 		n := int(e.first[p+1]-e.first[p]) - from
-		if e.zone != zone || (r.items > 0 && r.items+n > q.max) {
+		if e.zone != zone || (r.items > 0 && r.items+n > room) {
 			break
 		}
 		n = min(n, q.max)
@@ -255,6 +280,9 @@ func (q *queue) fill(r *request, p int) {
 	r.zone = zone
 	part.busy = true
 	q.ready -= ready
+	if zone {
+		q.zoned -= r.items
+	}
 }
 
 // ack records that everything in r was delivered or deliberately dropped.
@@ -274,6 +302,15 @@ func (q *queue) finish(r *request, acknowledged bool) {
 			part.advance(s)
 		} else {
 			part.waiting += s.to - s.from
+			if r.zone {
+				q.zoned += s.to - s.from
+			}
+		}
+		if r.zone {
+			part.probe *= 2
+			if r.refused {
+				part.probe = minProbe
+			}
 		}
 		if i+1 == len(r.spans) || r.spans[i+1].part != s.part {
 			part.busy = false
@@ -371,6 +408,7 @@ type stats struct {
 	taken   cursor.Position
 	queued  int
 	ready   int
+	zoned   int
 	oldest  int64 // Timestamp in ms of an item that waits longest, 0 if none.
 	waiting int   // Items neither acknowledged nor under way.
 }
@@ -378,7 +416,7 @@ type stats struct {
 func (q *queue) stats() stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready}
+	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, zoned: q.zoned}
 	for p := range q.parts {
 		part := &q.parts[p]
 		s.waiting += part.waiting

@@ -156,6 +156,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 			require.True(t, q.take(r, func() bool { return true }))
 			require.Positive(t, r.items)
 			require.LessOrEqual(t, r.items, q.max)
+			r.refused = r.zone && rnd.Intn(2) == 0
 			busy := map[int]bool{}
 			for _, f := range flying {
 				for _, o := range f.spans {
@@ -165,6 +166,9 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 			for _, sp := range r.spans {
 				require.Equal(t, r.zone, sp.entry.zone, "the replay zone and newer samples share a request")
 				require.NotContains(t, busy, sp.part, "two requests of one partition")
+				if r.zone {
+					require.Equal(t, r.spans[0].part, sp.part, "partitions of the replay zone share a request")
+				}
 			}
 			flying = append(flying, r)
 		}

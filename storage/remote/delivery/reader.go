@@ -164,7 +164,8 @@ func (e *endpoint) readLog(ctx context.Context) {
 			e.queue.jump(pos)
 		}
 		b, err := (*batch)(nil), errBehind
-		resuming := e.resumption.active(pos.Position)
+		zone := pos.Before(e.zoneEnd)
+		resuming := zone || e.resumption.active(pos.Position)
 		if !resuming {
 			if b, err = e.feed.after(ctx, fl, pos); err == nil {
 				met = true
@@ -177,11 +178,14 @@ func (e *endpoint) readLog(ctx context.Context) {
 				err = nil
 			}
 			if err == nil {
-				stop := e.feed.meets
+				limit, stop := maxBatchItems, e.feed.meets
 				if resuming {
 					stop = e.resumption.at
 				}
-				b, err = own.batch(stop)
+				if zone {
+					limit = 1 // One commit, so that requests can be small.
+				}
+				b, err = own.batch(limit, stop)
 			}
 			if err == nil {
 				ownAt = b.end
@@ -213,7 +217,7 @@ func (e *endpoint) readLog(ctx context.Context) {
 		}
 		pos = b.end
 		e.countUnknown(b.unknown)
-		ent := &entry{batch: b, zone: b.start.Before(e.zoneEnd)}
+		ent := &entry{batch: b, zone: zone}
 		if resuming {
 			ent.batch, ent.skipped = e.resumption.filter(b)
 		}

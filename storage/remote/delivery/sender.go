@@ -68,14 +68,19 @@ func (s *sender) run() {
 }
 
 // collect lists the items of the request, partition by partition, in the order
-// of the log within each.
+// of the log within each, exemplars behind their samples.
 func (s *sender) collect() {
 	clear(s.items)
 	s.items = s.items[:0]
 	for _, sp := range s.req.spans {
-		part := sp.entry.part(sp.part)[sp.from:sp.to]
-		for i := range part {
-			s.items = append(s.items, flat{item: &part[i], batch: sp.entry.batch})
+		part := sp.entry.part(sp.part)
+		for i := sp.from; i < sp.to; i++ {
+			if sp.from == 0 || !sp.entry.ahead.has(&part[i]) {
+				s.items = append(s.items, flat{item: &part[i], batch: sp.entry.batch})
+			}
+		}
+		if sp.to < len(part) {
+			s.items = sp.entry.ahead.add(s.items, sp, part)
 		}
 	}
 	s.items = s.grouping.arrange(s.items, !s.req.zone)
@@ -129,6 +134,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				break
 			}
 			if replayed && refusesData(res.Status) {
+				s.req.refused = true
 				if half := middle(items); half > 0 {
 					return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed)
 				}
