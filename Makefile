@@ -1,0 +1,96 @@
+# ackwal: build, run and test. Needs Go, git and make; `make help` lists the targets.
+
+GO    ?= go
+# Build tags of bin/prometheus. With builtinassets the web UI is compiled in;
+# its files are made by upstream's own `make assets-compress` in build/fork.
+TAGS  ?=
+# Leaves out service discovery other than static and file: much less to compile.
+LEAN  := remove_all_sd
+LEAN_BIN := build/lean
+
+# As in upstream's releases; the race detector sets its own. Everything is
+# compiled with one setting, so that builds and tests share Go's cache.
+export CGO_ENABLED ?= 0
+export GOWORK := off
+
+SYNC := ./upstream-sync.sh
+# The end-to-end tests have a target of their own.
+UNIT  = $$($(GO) list ./... | grep -v '/test/e2e$$')
+RACE  = ./tsdb/... ./storage/...
+
+.PHONY: help
+help:
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+## Building
+
+.PHONY: build
+build: ## bin/prometheus and bin/promtool, complete; TAGS= adds build tags
+	$(SYNC) build --tags "$(TAGS)"
+
+.PHONY: build-lean
+build-lean: ## the same without service discovery, in build/lean: for tests and trials
+	$(SYNC) build --tags "$(LEAN)" --bin $(LEAN_BIN)
+
+.PHONY: assemble
+assemble: ## only the fork tree, in build/fork
+	$(SYNC) assemble
+
+## Running
+
+.PHONY: run
+run: build-lean ## receiver, durable agent and example target on loopback; ONCE=1 stops when samples arrive
+	@$(GO) build -o build/tools/run ./scripts/run
+	@build/tools/run --prometheus $(LEAN_BIN)/prometheus --data build/run $(if $(ONCE),--once)
+
+.PHONY: run-clean
+run-clean: ## remove the data of `make run`
+	rm -rf build/run
+
+## Testing
+
+.PHONY: test
+test: fmt vet lint unit test-race e2e run-once fork-test ## everything; .ci/run runs this
+
+.PHONY: fmt
+fmt: ## fail if a file is not gofmt'ed
+	@files=$$(find . -name '*.go' -not -path './build/*' | xargs gofmt -l); \
+	if [ -n "$$files" ]; then echo "not gofmt'ed:"; echo "$$files"; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet, and for a 32-bit and another operating system what runs there
+	$(GO) vet ./...
+	GOOS=linux GOARCH=386 $(GO) vet $(RACE)
+	GOOS=windows GOARCH=amd64 $(GO) vet $(RACE)
+
+.PHONY: lint
+lint: ## golangci-lint, if it is installed
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: left out"; fi
+
+.PHONY: unit
+unit: ## the tests of all packages
+	$(GO) test $(UNIT)
+
+.PHONY: test-race
+test-race: ## the tests of what goes into the binary, with the race detector
+	@if [ "$$(CGO_ENABLED=1 $(GO) env CC)" ] && command -v $$(CGO_ENABLED=1 $(GO) env CC) >/dev/null; then \
+		echo "$(GO) test -race $(RACE)"; CGO_ENABLED=1 $(GO) test -race $(RACE); \
+	else echo "no C compiler: the race detector is left out"; fi
+
+.PHONY: e2e
+e2e: build-lean ## end-to-end tests with real processes, against that binary; RUN= chooses some
+	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./test/e2e
+
+.PHONY: run-once
+run-once: ## `make run`, until samples have arrived
+	$(MAKE) run ONCE=1
+
+.PHONY: fork-test
+fork-test: ## stock's and our tests in the fork tree, the binary's in both delivery modes
+	$(SYNC) test --tags "$(LEAN)"
+
+## Cleaning
+
+.PHONY: clean
+clean: ## remove bin and build
+	rm -rf bin build
