@@ -98,7 +98,6 @@ type batch struct {
 	unknown    tally // Items dropped because nothing defines their ref.
 	records    recordTally
 	gap        bool      // A part of the log between start and end is damaged.
-	highest    int64     // Highest timestamp in ms, 0 if there are no items.
 	read       time.Time // When the batch was read.
 }
 
@@ -141,7 +140,6 @@ type batchBuilder struct {
 	unknown tally
 	records recordTally
 	gap     bool
-	highest int64
 }
 
 func (bb *batchBuilder) reset(start cursor.Point) {
@@ -151,7 +149,6 @@ func (bb *batchBuilder) reset(start cursor.Point) {
 
 func (bb *batchBuilder) add(it item) {
 	bb.items = append(bb.items, it)
-	bb.highest = max(bb.highest, it.t)
 }
 
 func (bb *batchBuilder) addExtra(it item, x extra) {
@@ -163,7 +160,7 @@ func (bb *batchBuilder) addExtra(it item, x extra) {
 // build groups what was collected by partition and resets the builder to the
 // end of the batch.
 func (bb *batchBuilder) build(now time.Time) *batch {
-	b := &batch{start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records, gap: bb.gap, highest: bb.highest, read: now}
+	b := &batch{start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records, gap: bb.gap, read: now}
 	if len(bb.items) > 0 {
 		var next [partitions]uint32
 		for i := range bb.items {

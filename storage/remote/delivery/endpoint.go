@@ -195,9 +195,12 @@ func (e *endpoint) adopt(set *settings) error {
 		m = fresh
 	}
 	m.shardsMin.Set(float64(set.queue.MinShards))
-	m.shardsMax.Set(float64(set.queue.MaxShards))
+	m.shardsMax.Set(float64(min(set.queue.MaxShards, partitions)))
 	m.capacity.Set(float64(set.queue.Capacity))
 	m.perSend.Set(float64(set.queue.MaxSamplesPerSend))
+	if set.queue.MaxShards > partitions {
+		e.logger.Warn("max_shards is more than can be used", "max_shards", set.queue.MaxShards, "used", partitions)
+	}
 	e.settings.Store(set)
 	e.setSenders(min(max(e.senders(), set.queue.MinShards, 1), max(set.queue.MaxShards, 1)))
 	if old != nil {

@@ -41,7 +41,7 @@ func (e *endpoint) watchMetadata(deadline time.Duration) {
 	set := e.settings.Load()
 	send := set.metadata.Send
 	if send && set.protocol != encoder.V1 {
-		e.logger.Warn("metadata_config.send has no effect with " + string(remoteapi.WriteV2MessageType) + ": its requests carry the metadata of each series")
+		e.logger.Warn("metadata_config.send has no effect with " + string(remoteapi.WriteV2MessageType))
 		send = false
 	}
 	if e.metadata != nil && (!send || e.metadata.interval != time.Duration(set.metadata.SendInterval)) {

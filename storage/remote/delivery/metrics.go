@@ -183,7 +183,7 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 		NativeHistogramMaxBucketNumber:  100,
 		NativeHistogramMinResetDuration: time.Hour,
 	}))
-	m.highest = &highWater{gauge: s.gauge("queue_highest_timestamp_seconds", "Highest timestamp that was read from the log for the endpoint, in seconds since the epoch.")}
+	m.highest = &highWater{gauge: s.gauge("queue_highest_timestamp_seconds", "Highest timestamp that was taken up for sending to the endpoint, in seconds since the epoch.")}
 	m.highestSent = &highWater{gauge: s.gauge("queue_highest_sent_timestamp_seconds", "Highest timestamp the endpoint has acknowledged, in seconds since the epoch.")}
 	m.capacity = s.gauge("shard_capacity", "Number of items each sender of the endpoint may hold in memory.")
 	m.shards = s.gauge("shards", "Number of senders at work for the endpoint.")
@@ -230,7 +230,6 @@ func (m *endpointMetrics) enqueued(b *batch, content tally, preTailing bool) {
 			m.dropped[c].WithLabelValues(reasonUnknownRef).Add(float64(b.unknown[c]))
 		}
 	}
-	m.highest.raise(b.highest)
 	m.segment.Set(float64(b.end.Segment))
 	for t, n := range b.records.types {
 		if n > 0 && m.recordCounters[t] != nil {

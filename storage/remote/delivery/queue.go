@@ -64,8 +64,9 @@ type partition struct {
 // entry is a batch as one endpoint sees it.
 type entry struct {
 	*batch
-	ahead aheadOf
-	zone  bool // In the replay zone: it may have been sent before a crash.
+	ahead  aheadOf
+	behind bool // Read on its own by an endpoint that has to catch up.
+	zone   bool // In the replay zone: it may have been sent before a crash.
 	// skipped says how many items of each partition an earlier run had
 	// acknowledged after the partition's mark, and are therefore not in the
 	// batch; they come before those that are.
@@ -192,6 +193,7 @@ type request struct {
 	spans   []span
 	items   int
 	zone    bool            // Of the replay zone, and then of one partition.
+	behind  bool            // Everything in it was read to catch up.
 	refused bool            // Set by the sender: something had been stored before.
 	end     cursor.Position // No item of the request ends after it.
 }
@@ -224,7 +226,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 		}
 		q.cond.Wait()
 	}
-	*r = request{spans: r.spans[:0]}
+	*r = request{spans: r.spans[:0], behind: true}
 	for i := 0; i < partitions && r.items < q.max && !r.zone; i++ {
 		q.fill(r, (q.next+i)%partitions)
 	}
@@ -268,6 +270,7 @@ func (q *queue) fill(r *request, p int) {
 		n = min(n, q.max)
 		r.spans = append(r.spans, span{entry: e, part: p, from: from, to: from + n})
 		r.items += n
+		r.behind = r.behind && e.behind
 		part.waiting -= n
 		if r.end.Before(e.end.Position) {
 			r.end = e.end.Position

@@ -164,6 +164,7 @@ func (e *endpoint) readLog(ctx context.Context) {
 			e.queue.jump(pos)
 		}
 		b, err := (*batch)(nil), errBehind
+		behind := false
 		zone := pos.Before(e.zoneEnd)
 		resuming := zone || e.resumption.active(pos.Position)
 		if !resuming {
@@ -188,7 +189,7 @@ func (e *endpoint) readLog(ctx context.Context) {
 				b, err = own.batch(limit, stop)
 			}
 			if err == nil {
-				ownAt = b.end
+				ownAt, behind = b.end, true
 			}
 		}
 		switch {
@@ -217,7 +218,7 @@ func (e *endpoint) readLog(ctx context.Context) {
 		}
 		pos = b.end
 		e.countUnknown(b.unknown)
-		ent := &entry{batch: b, zone: zone}
+		ent := &entry{batch: b, zone: zone, behind: behind}
 		if resuming {
 			ent.batch, ent.skipped = e.resumption.filter(b)
 		}

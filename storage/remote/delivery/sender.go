@@ -14,10 +14,15 @@
 package delivery
 
 import (
+	"log/slog"
 	"strconv"
 	"time"
 
+	"github.com/golang/snappy"
+
 	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
@@ -83,8 +88,13 @@ func (s *sender) collect() {
 			s.items = sp.entry.ahead.add(s.items, sp, part)
 		}
 	}
-	s.items = s.grouping.arrange(s.items, !s.req.zone)
+	s.items = s.grouping.arrange(s.items, s.groups())
 }
+
+// groups reports whether samples of one series share a time series: while
+// catching up, where there are several, and not in the replay zone, where each
+// has to stand alone. In live operation receivers see what stock sends them.
+func (s *sender) groups() bool { return s.req.behind && !s.req.zone }
 
 // content counts what the request took from the queue.
 func (s *sender) content() (t tally) {
@@ -202,6 +212,11 @@ func (s *sender) filter(set *settings, items []flat) []flat {
 		kept, verdicts = append(kept, it), append(verdicts, s.verdicts[i])
 	}
 	s.verdicts = verdicts
+	highest := int64(0)
+	for _, it := range kept {
+		highest = max(highest, it.t)
+	}
+	s.e.metrics.Load().highest.raise(highest)
 	for reason, t := range dropped {
 		s.e.drop(reason, *t)
 	}
@@ -227,7 +242,7 @@ func (s *sender) encode(set *settings, items []flat) {
 	}
 	s.enc.Reset()
 	for i, it := range items {
-		if !joins(items, i, !s.req.zone) {
+		if !joins(items, i, s.groups()) {
 			v := &s.verdicts[i]
 			s.enc.Series(v.labels, v.external, nil)
 		}
@@ -295,10 +310,30 @@ func (e *endpoint) attempt(set *settings, payload []byte, attempt int, sent tall
 	res := set.client.Store(e.ctx, payload, attempt)
 	m.latency.Observe(time.Since(began).Seconds())
 	e.failing.Store(res.Outcome == client.Retry)
-	if res.Err != nil && set.logFailed {
-		e.logger.Debug("Request failed", "attempt", attempt, "bytes", len(payload), "status", res.Status, "err", res.Err)
+	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.NoDataWritten())) {
+		e.logFailed(set, payload, res)
 	}
 	return res
+}
+
+// logFailed logs a failed request with its content, as failed_request_logging
+// asks for.
+func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
+	if !e.logger.Enabled(e.ctx, slog.LevelDebug) {
+		return
+	}
+	raw, err := snappy.Decode(nil, payload)
+	var req any = &prompb.WriteRequest{}
+	if set.protocol == encoder.V2 {
+		req = &writev2.Request{}
+	}
+	if err == nil {
+		err = req.(interface{ Unmarshal([]byte) error }).Unmarshal(raw)
+	}
+	if err != nil {
+		req = err // Ours to mend: the encoder's output cannot be read.
+	}
+	e.logger.Debug("Failed to send remote write request", "protocol", set.protocol.String(), "req", req, "status", res.Status, "err", res.Err)
 }
 
 // pause waits before the next attempt, as long as the receiver asks for or the
