@@ -14,8 +14,8 @@ export CGO_ENABLED ?= 0
 export GOWORK := off
 
 SYNC := ./upstream-sync.sh
-# The end-to-end tests have a target of their own.
-UNIT  = $$($(GO) list ./... | grep -v '/test/e2e$$')
+# Tests of the binary are under test/ and have targets of their own.
+UNIT  = $$($(GO) list ./... | grep -v '/test/')
 RACE  = ./tsdb/... ./storage/...
 
 .PHONY: help
@@ -80,6 +80,14 @@ test-race: ## the tests of what goes into the binary, with the race detector
 .PHONY: e2e
 e2e: build-lean ## end-to-end tests with real processes, against that binary; RUN= chooses some
 	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./test/e2e
+
+.PHONY: parity
+parity: build-lean ## flags, metrics and requests compared with stock's; RUN= chooses some
+	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') ./test/parity
+
+.PHONY: compliance
+compliance: build-lean ## the public compliance suite for senders of remote write
+	cd test/compliance && ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 10m .
 
 .PHONY: run-once
 run-once: ## `make run`, until samples have arrived

@@ -217,8 +217,33 @@ func (b *batch) clear() {
 	b.out.reset()
 }
 
-// emptied returns s without elements, none of which it keeps alive.
-func emptied[T any](s []T) []T {
-	clear(s)
-	return s[:0]
+// encodeSamples adds the records of everything in the batch but series, in the
+// order that readers of stock's log are used to.
+func (b *batch) encodeSamples(enc *record.Encoder, limit int) {
+	inRuns(b.floatSamples, limit, func(*record.RefSample) int { return sampleBound }, func(run []record.RefSample) {
+		b.out.add(func(dst []byte) []byte { return enc.Samples(run, dst) })
+	})
+	inRuns(b.histogramSamples, limit, func(h *record.RefHistogramSample) int { return sampleBound + histogramBound(h.H) }, func(run []record.RefHistogramSample) {
+		var custom []record.RefHistogramSample
+		b.out.add(func(dst []byte) (rec []byte) {
+			rec, custom = enc.HistogramSamples(run, dst)
+			return rec
+		})
+		if len(custom) > 0 {
+			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsHistogramSamples(custom, dst) })
+		}
+	})
+	inRuns(b.floatHistogramSamples, limit, func(h *record.RefFloatHistogramSample) int { return sampleBound + floatHistogramBound(h.FH) }, func(run []record.RefFloatHistogramSample) {
+		var custom []record.RefFloatHistogramSample
+		b.out.add(func(dst []byte) (rec []byte) {
+			rec, custom = enc.FloatHistogramSamples(run, dst)
+			return rec
+		})
+		if len(custom) > 0 {
+			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsFloatHistogramSamples(custom, dst) })
+		}
+	})
+	inRuns(b.exemplars, limit, func(e *record.RefExemplar) int { return sampleBound + labelsBound(e.Labels) }, func(run []record.RefExemplar) {
+		b.out.add(func(dst []byte) []byte { return enc.Exemplars(run, dst) })
+	})
 }

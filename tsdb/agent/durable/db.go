@@ -15,18 +15,11 @@ package durable
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/common/promslog"
 	"go.uber.org/atomic"
 
 	"github.com/prometheus/prometheus/storage"
@@ -35,10 +28,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery"
-	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -89,163 +79,6 @@ var realEnvironment = environment{
 	wrap:      func(l segmentLog) segmentLog { return l },
 }
 
-// Open opens the storage in the data directory dir, whose log is in dir/wal, and
-// attaches rs to it. Damage in the log is contained, counted and logged; an
-// error means that the directory is in use, that it cannot be read or written,
-// or that rs refused it. rs must stay open until the storage is closed. It may
-// be nil: then nothing is sent, and segments go by age.
-func Open(l *slog.Logger, reg prometheus.Registerer, rs *delivery.Storage, dir string, opts *Options) (*DB, error) {
-	var sender Sender
-	if rs != nil {
-		sender = rs
-	}
-	return open(l, reg, sender, dir, opts, realEnvironment)
-}
-
-func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, opts *Options, env environment) (_ *DB, err error) {
-	if l == nil {
-		l = promslog.NewNopLogger()
-	}
-	if opts == nil {
-		opts = DefaultOptions()
-	}
-	db := &DB{
-		environment: env,
-		logger:      l,
-		opts:        opts.effective(),
-		sender:      sender,
-		gate:        gate.New(),
-		nextRef:     atomic.NewUint64(0),
-		registry:    newRegistry(reg),
-		walRegistry: newRegistry(reg),
-		table:       series.New(series.Options{Now: env.now}),
-	}
-	undo := []func(){db.registry.clear, db.walRegistry.clear}
-	defer func() {
-		for i := len(undo) - 1; err != nil && i >= 0; i-- {
-			undo[i]()
-		}
-	}()
-
-	lock, err := lockDirectory(dir, db.opts.NoLockfile, l, db.registry)
-	if err != nil {
-		return nil, err
-	}
-	db.lock, db.release = lock, lock.hold()
-	undo = append(undo, func() { err = errors.Join(err, db.release()) })
-
-	run := ulid.Make()
-	db.prepare(filepath.Join(dir, "wal"), run)
-	if err := db.load(); err != nil {
-		return nil, err
-	}
-	undo = append(undo, func() { err = errors.Join(err, db.journal.close()) })
-	if err := db.journal.begin(); err != nil {
-		return nil, err
-	}
-	if sender == nil {
-		db.gate.Open()
-	} else {
-		source := delivery.Source{
-			WALDir: db.journal.dir, DataDir: dir,
-			Table: db.table, Gate: db.gate, Head: db.journal.Head,
-			Run: run, Release: lock.hold(),
-		}
-		if err := sender.Attach(source); err != nil {
-			source.Release()
-			return nil, fmt.Errorf("attach remote write to %s: %w", db.journal.dir, err)
-		}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	db.stop = cancel
-	if !env.idle {
-		db.stopped.Go(func() { db.maintain(ctx) })
-	}
-	signal(db.journal.sealed)
-	return db, nil
-}
-
-// prepare sets up everything that needs no I/O.
-func (db *DB) prepare(walDir string, run ulid.ULID) {
-	db.encoder = record.Encoder{EnableSTStorage: db.opts.EnableSTStorage}
-	db.recordLimit = min(maxRecord, db.opts.WALSegmentSize/4)
-	db.itemLimit = db.opts.WALSegmentSize / 2
-	db.journal = journal{
-		dir:         walDir,
-		segmentSize: int64(db.opts.WALSegmentSize),
-		recordLimit: db.recordLimit,
-		marker:      epoch.Marker(run),
-		encoder:     db.encoder,
-		now:         db.now,
-		failed:      make(chan struct{}, 1),
-		sealed:      make(chan struct{}, 1),
-		open: func() (segmentLog, error) {
-			w, err := wlog.NewSize(db.logger, db.walRegistry.registerer(), walDir, db.opts.WALSegmentSize, db.opts.WALCompression)
-			if err != nil {
-				return nil, err
-			}
-			return db.wrap(stockLog{w}), nil
-		},
-	}
-	db.appenders.New = func() any { return &appender{batch{db: db}} }
-	db.appendersV2.New = func() any { return &appenderV2{batch{db: db}} }
-	db.metrics = makeMetrics(db.registry, gauges{
-		active:  func() float64 { n, _ := db.table.Len(); return float64(n) },
-		retired: func() float64 { _, n := db.table.Len(); return float64(n) },
-		retainedBytes: func() float64 {
-			u, err := measure(walDir)
-			if err != nil {
-				db.logger.Error("The size of the write-ahead log is not known", "err", err)
-			}
-			return float64(u.segments())
-		},
-		maxBytes: func() float64 { return float64(db.maxBytes.Load()) },
-		broken: func() float64 {
-			if db.journal.broken() != nil {
-				return 1
-			}
-			return 0
-		},
-	})
-}
-
-// load makes the log whole and reads it into the table.
-func (db *DB) load() error {
-	dir := db.journal.dir
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("create directory of the write-ahead log: %w", err)
-	}
-	report, err := heal.Directory(dir, heal.Options{Logger: db.logger})
-	if err != nil {
-		return fmt.Errorf("heal write-ahead log in %s: %w", dir, err)
-	}
-	for _, d := range report.Damages {
-		db.metrics.damages.WithLabelValues(d.Kind).Inc()
-		if d.Kind != heal.TornTail {
-			db.metrics.corruptions.Inc()
-		}
-	}
-	db.logger.Info("Reading the write-ahead log", "dir", dir)
-	begin := time.Now()
-	found, err := replayLog(db.logger, db.table, dir)
-	if err != nil {
-		return err
-	}
-	db.metrics.replayDuration.Set(since(begin, time.Now()))
-	db.metrics.unknownRefs.Add(float64(found.unknown))
-	db.metrics.corruptions.Add(float64(found.undecodable))
-	db.nextRef.Store(uint64(found.maxRef))
-	if found.unknown > 0 {
-		db.logger.Warn("The write-ahead log has samples of series that it does not know", "samples", found.unknown, "refs", found.unknownRefs)
-	}
-	if found.displaced > 0 {
-		db.logger.Warn("The write-ahead log gave refs of some series to others later on", "refs", found.displaced)
-	}
-	active, retired := db.table.Len()
-	db.logger.Info("Write-ahead log read", "segments", found.segments, "series", active, "further_refs", retired, "duration", time.Since(begin))
-	return nil
-}
-
 // newRef returns the next unused ref.
 func (db *DB) newRef() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(db.nextRef.Inc()) }
 
@@ -286,17 +119,4 @@ func (*DB) ChunkQuerier(int64, int64) (storage.ChunkQuerier, error) {
 // ExemplarQuerier always returns agent.ErrUnsupported.
 func (*DB) ExemplarQuerier(context.Context) (storage.ExemplarQuerier, error) {
 	return nil, agent.ErrUnsupported
-}
-
-// Close ends the maintenance and closes the log; commits fail from now on. The
-// lock of the directory is released, unless the delivery still needs it.
-func (db *DB) Close() (err error) {
-	db.closing.Do(func() {
-		db.stop()
-		db.stopped.Wait()
-		err = errors.Join(db.journal.close(), db.release())
-		db.walRegistry.clear()
-		db.registry.clear()
-	})
-	return err
 }

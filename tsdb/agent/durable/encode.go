@@ -16,7 +16,6 @@ package durable
 import (
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // maxRecord bounds a record, so that readers never need a large buffer.
@@ -81,37 +80,6 @@ func inRuns[T any](items []T, limit int, bound func(*T) int, f func(run []T)) {
 	}
 }
 
-// encodeSamples adds the records of everything in the batch but series, in the
-// order that readers of stock's log are used to.
-func (b *batch) encodeSamples(enc *record.Encoder, limit int) {
-	inRuns(b.floatSamples, limit, func(*record.RefSample) int { return sampleBound }, func(run []record.RefSample) {
-		b.out.add(func(dst []byte) []byte { return enc.Samples(run, dst) })
-	})
-	inRuns(b.histogramSamples, limit, func(h *record.RefHistogramSample) int { return sampleBound + histogramBound(h.H) }, func(run []record.RefHistogramSample) {
-		var custom []record.RefHistogramSample
-		b.out.add(func(dst []byte) (rec []byte) {
-			rec, custom = enc.HistogramSamples(run, dst)
-			return rec
-		})
-		if len(custom) > 0 {
-			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsHistogramSamples(custom, dst) })
-		}
-	})
-	inRuns(b.floatHistogramSamples, limit, func(h *record.RefFloatHistogramSample) int { return sampleBound + floatHistogramBound(h.FH) }, func(run []record.RefFloatHistogramSample) {
-		var custom []record.RefFloatHistogramSample
-		b.out.add(func(dst []byte) (rec []byte) {
-			rec, custom = enc.FloatHistogramSamples(run, dst)
-			return rec
-		})
-		if len(custom) > 0 {
-			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsFloatHistogramSamples(custom, dst) })
-		}
-	})
-	inRuns(b.exemplars, limit, func(e *record.RefExemplar) int { return sampleBound + labelsBound(e.Labels) }, func(run []record.RefExemplar) {
-		b.out.add(func(dst []byte) []byte { return enc.Exemplars(run, dst) })
-	})
-}
-
 func labelsBound(l labels.Labels) int {
 	n := varintBound
 	l.Range(func(l labels.Label) { n += 2*varintBound + len(l.Name) + len(l.Value) })
@@ -132,4 +100,10 @@ func histogramBound(h *histogram.Histogram) int {
 func floatHistogramBound(h *histogram.FloatHistogram) int {
 	return histogramShape(len(h.PositiveSpans)+len(h.NegativeSpans), len(h.CustomValues)) +
 		8*(len(h.PositiveBuckets)+len(h.NegativeBuckets))
+}
+
+// emptied returns s without elements, none of which it keeps alive.
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
 }

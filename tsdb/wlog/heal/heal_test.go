@@ -20,11 +20,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
 
@@ -439,38 +436,8 @@ func TestTail(t *testing.T) {
 	require.ErrorIs(t, Tail(wlog.SegmentName(dir, 1), 0), os.ErrNotExist)
 }
 
-// A record whose header lost its compression flag, or which is but the first
-// fragment of one, is not taken for a record: upstream would decode it.
-func TestPlausible(t *testing.T) {
-	var enc record.Encoder
-	series := enc.Series([]record.RefSeries{
-		{Ref: 1, Labels: labels.FromStrings("a", "b")},
-		{Ref: 2, Labels: labels.FromStrings("a", "c")},
-	}, nil)
-	check := newChecker()
-	good := map[string][]byte{
-		"series":       series,
-		"empty":        {},
-		"unknown type": {200, 1, 2, 3},
-	}
-	for name, rec := range good {
-		require.NoError(t, check.plausible(frame.Record{Data: rec}), name)
-	}
-	long := bytes.Repeat(series, 20)
-	zstd, err := compression.Encode(compression.Zstd, long, compression.NewSyncEncodeBuffer())
-	require.NoError(t, err)
-	bad := map[string][]byte{
-		"part of series": series[:len(series)-1],
-		"snappy":         snappy.Encode(nil, long),
-		"zstd":           zstd,
-	}
-	for name, rec := range bad {
-		require.Error(t, check.plausible(frame.Record{Data: rec}), name)
-		require.NoError(t, check.plausible(frame.Record{Data: rec, Compressed: true}), name)
-	}
-	require.ErrorIs(t, check.plausible(frame.Record{Data: zstd}), errFlag)
-
-	// A log of upstream's own is plausible in all its records.
+// A log of upstream's own is plausible in all its records.
+func TestStockIsWhole(t *testing.T) {
 	for seed := range uint64(3) {
 		f := newLog(t, seed, compression.None)
 		report, err := Directory(f.write(t), Options{})

@@ -333,3 +333,22 @@ func inUTC(t *time.Time) *time.Time {
 	utc := t.UTC()
 	return &utc
 }
+
+// maxFileSize bounds what Load reads. A thousand endpoints of which no two
+// marks are equal stay far below it.
+const maxFileSize = 64 << 20
+
+// VersionError is a savepoint in the format of a later release. It is an error
+// to start on: what that release saved is intact and must neither be
+// overwritten nor sent from somewhere else.
+type VersionError struct {
+	Path string
+	// Version is what the file states, Supported the highest that is read.
+	Version, Supported int
+}
+
+// Error says what happened and what to do about it.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("savepoint %s has format version %d, this release reads up to %d: start the release that wrote it or a later one; "+
+		"to go on without the saved positions, move %s and %s out of the directory", e.Path, e.Version, e.Supported, CurrentName, PreviousName)
+}

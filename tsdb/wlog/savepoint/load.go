@@ -29,10 +29,6 @@ const (
 	corruptSuffix = ".json"
 	// corruptKept is how many files set aside are kept for inspection.
 	corruptKept = 3
-
-	// maxFileSize bounds what Load reads. A thousand endpoints of which no two
-	// marks are equal stay far below it.
-	maxFileSize = 64 << 20
 )
 
 // Origin says which of the two files Load took.
@@ -122,21 +118,6 @@ type Source struct {
 	// Problems lists the files that were looked at and not used, in the order
 	// in which they were. With None and no error both were absent.
 	Problems []Problem
-}
-
-// VersionError is a savepoint in the format of a later release. It is an error
-// to start on: what that release saved is intact and must neither be
-// overwritten nor sent from somewhere else.
-type VersionError struct {
-	Path string
-	// Version is what the file states, Supported the highest that is read.
-	Version, Supported int
-}
-
-// Error says what happened and what to do about it.
-func (e *VersionError) Error() string {
-	return fmt.Sprintf("savepoint %s has format version %d, this release reads up to %d: start the release that wrote it or a later one; "+
-		"to go on without the saved positions, move %s and %s out of the directory", e.Path, e.Version, e.Supported, CurrentName, PreviousName)
 }
 
 // LostError says that positions were saved and none can be read. The caller

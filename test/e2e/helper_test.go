@@ -1,0 +1,36 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ackwal/ackwal/test/e2e/harness"
+)
+
+// forProtocols runs a test once per version of remote write, in parallel as
+// far as the harness permits.
+func forProtocols(t *testing.T, test func(*testing.T, harness.Protocol)) {
+	t.Parallel()
+	for _, protocol := range harness.Protocols() {
+		t.Run(protocol.Short(), func(t *testing.T) {
+			t.Parallel()
+			test(t, protocol)
+		})
+	}
+}
+
+// note renders a figure for the summary line.
+func note(name string, value any) string { return fmt.Sprintf("%s=%v", name, value) }
