@@ -75,7 +75,7 @@
 // # What receivers have to do
 //
 // A receiver sees duplicates after a crash, at most what was acknowledged since
-// the last savepoint (about a second) and what was under way, and none after a
-// graceful stop. It sees no sample of a series before an older one of the same
+// the last savepoint (a quarter of a second) and what was under way, and none
+// after a graceful stop. It sees no sample of a series before an older one of the same
 // series was settled.
 package delivery
