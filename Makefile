@@ -50,7 +50,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint unit test-race e2e run-once fork-test ## everything; .ci/run runs this
+test: fmt vet lint unit test-race e2e parity compliance run-once fork-test ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -60,6 +60,7 @@ fmt: ## fail if a file is not gofmt'ed
 .PHONY: vet
 vet: ## go vet, and for a 32-bit and another operating system what runs there
 	$(GO) vet ./...
+	$(GO) vet -C test/compliance ./...
 	GOOS=linux GOARCH=386 $(GO) vet $(RACE)
 	GOOS=windows GOARCH=amd64 $(GO) vet $(RACE)
 

@@ -40,6 +40,7 @@ type variant struct {
 	global   string // YAML, indented for the global section.
 	storage  string // YAML, the storage section.
 	flag     string
+	outage   time.Duration // Of all receivers.
 	// synthetic says that the agent makes samples of start times. Those lie
 	// before the start of the agent; stock's endpoints never send such.
 	synthetic bool
@@ -64,6 +65,14 @@ var variants = []variant{
 		storage:  "storage: {tsdb: {out_of_order_time_window: 3s}}",
 		flag:     "--no-storage.agent.wal-compression",
 		global:   "external_labels: {cluster: eu}",
+	},
+	{
+		// Long enough for queues to be full, so that there is catching up, and
+		// short enough for stock to lose nothing.
+		name:     "outage",
+		features: "exemplar-storage,st-storage",
+		flag:     "--storage.agent.wal-segment-size=10MB",
+		outage:   8 * time.Second,
 	},
 }
 
@@ -142,6 +151,7 @@ func (v variant) compare(t *testing.T, seed int64) {
 		mux.Handle("/"+e.name+"/", target)
 		for name := range endpoints {
 			received[name] = newRecording(true)
+			received[name].outage = v.outage
 			mux.Handle("/"+name, received[name])
 		}
 		server := httptest.NewServer(mux)

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/golang/snappy"
 
@@ -45,8 +46,10 @@ type event struct {
 // recording is a receiver that remembers what it has acknowledged, in order.
 type recording struct {
 	mtx       sync.Mutex
-	faulty    bool // Refuse some requests.
-	seen      int  // Requests so far.
+	faulty    bool          // Refuse some requests.
+	seen      int           // Requests so far.
+	outage    time.Duration // How long it refuses everything after a few requests.
+	back      time.Time     // When that ends.
 	samples   map[string][]event
 	exemplars map[string][]event
 	lsets     map[string]labels.Labels
@@ -71,7 +74,12 @@ func newRecording(faulty bool) *recording {
 // fault decides what a request gets that could be served.
 func (r *recording) fault() int {
 	r.seen++
+	if r.outage > 0 && r.seen == 4 {
+		r.back = time.Now().Add(r.outage)
+	}
 	switch {
+	case time.Now().Before(r.back):
+		return http.StatusServiceUnavailable
 	case r.faulty && r.seen%7 == 3:
 		return http.StatusServiceUnavailable
 	case r.faulty && r.seen%8 == 5:

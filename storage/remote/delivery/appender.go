@@ -23,6 +23,8 @@ import (
 	"github.com/prometheus/prometheus/storage"
 )
 
+var _ storage.Storage = (*Storage)(nil)
+
 // The storage stores nothing: samples come to it through the log. Its appenders
 // only let stock's count what comes in, and note the highest timestamp.
 

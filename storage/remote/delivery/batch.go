@@ -180,3 +180,9 @@ func (bb *batchBuilder) build(now time.Time) *batch {
 	bb.reset(b.end)
 	return b
 }
+
+// flat is one item of a request with the batch that holds its extra.
+type flat struct {
+	*item
+	batch *batch
+}

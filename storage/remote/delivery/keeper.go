@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strconv"
 	"time"
@@ -33,8 +32,6 @@ const (
 	// bounds what is sent again after a crash (I8). Each costs a small file,
 	// and only if something changed.
 	saveInterval = 250 * time.Millisecond
-	// DefaultGrace is how long a removed endpoint keeps its hold on the log.
-	DefaultGrace = 10 * time.Minute
 )
 
 // stands returns where everyone stands, those at work and those held.
@@ -201,12 +198,4 @@ func (s *Storage) expire(now time.Time) {
 	if err := s.save(true); err != nil {
 		s.logger.Error("Cannot write the savepoint without the endpoints that were given up; they hold their part of the log until it can be written", "err", err)
 	}
-}
-
-func fileSize(path string) int64 {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return fi.Size()
 }

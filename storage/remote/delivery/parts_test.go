@@ -29,7 +29,6 @@ import (
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/prometheus/prometheus/scrape"
@@ -143,53 +142,6 @@ func TestKinds(t *testing.T) {
 			require.NoError(t, j.wal.Close())
 		})
 	}
-}
-
-// TestRules covers what rules store: nothing without rules, and for equal rules
-// one result each.
-func TestRules(t *testing.T) {
-	table := series.New(series.Options{})
-	var all []*series.Series
-	for i, l := range []labels.Labels{
-		labels.FromStrings("__name__", "kept", "env", "own"),
-		labels.FromStrings("__name__", "dropped"),
-		labels.FromStrings("__name__", "changed"),
-	} {
-		s, _ := table.GetOrCreate(l.Hash(), l, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(i + 1) })
-		all = append(all, s)
-	}
-	at := func(i int) *series.Series { return all[i] }
-	external := labels.FromStrings("env", "test", "replica", "1")
-
-	var rb rulebook
-	none, err := rb.get(external, nil)
-	require.NoError(t, err)
-	for i, j := range none.judge(3, at, nil) {
-		require.Equal(t, judgement{labels: all[i].Labels(), external: none.external}, j)
-	}
-	require.Empty(t, none.pages)
-
-	configs := []*relabel.Config{
-		{SourceLabels: model.LabelNames{"__name__"}, Regex: relabel.MustNewRegexp("dropped"), Action: relabel.Drop, NameValidationScheme: model.UTF8Validation},
-		{SourceLabels: model.LabelNames{"__name__", "replica"}, Separator: "/", Regex: relabel.MustNewRegexp("changed/(.*)"), Action: relabel.Replace, TargetLabel: "new", Replacement: "$1", NameValidationScheme: model.UTF8Validation},
-	}
-	r, err := rb.get(external, configs)
-	require.NoError(t, err)
-	same, err := rb.get(external, append([]*relabel.Config{}, configs...))
-	require.NoError(t, err)
-	require.Same(t, r, same)
-	for range 2 {
-		got := r.judge(3, at, nil)
-		require.Equal(t, judgement{labels: all[0].Labels(), external: r.external}, got[0])
-		require.True(t, got[1].drop)
-		require.Equal(t, judgement{labels: labels.FromStrings("__name__", "changed", "env", "test", "replica", "1", "new", "1")}, got[2])
-	}
-	require.Len(t, r.changed, 1)
-	r.forget([]chunks.HeadSeriesRef{1, 2, 3, 4})
-	require.Empty(t, r.pages)
-	require.Empty(t, r.changed)
-	rb.retain(map[*rules]bool{none: true})
-	require.Len(t, rb.rules, 1)
 }
 
 // TestForeignSegments defends that nothing which another engine has delivered
@@ -373,32 +325,6 @@ func TestAppendersCount(t *testing.T) {
 	require.Equal(t, 9.0, r.value("prometheus_remote_storage_highest_timestamp_in_seconds", nil))
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
-}
-
-// TestPace covers when senders are added and taken away.
-func TestPace(t *testing.T) {
-	now := time.Unix(1000, 0)
-	r := rates{paced: now}
-	step := func(have int, worked time.Duration, backlog bool) int {
-		now = now.Add(time.Second)
-		r.busy(worked)
-		n, _ := r.pace(now, have, 1, 10, backlog)
-		return n
-	}
-	require.Equal(t, 2, step(1, time.Second, true))
-	require.Equal(t, 3, step(2, 2*time.Second, true))
-	require.Equal(t, 10, step(9, 9*time.Second, true))
-	r.recoverable(now.Add(5 * time.Second))
-	require.Equal(t, 4, step(4, 4*time.Second, true), "errors that may pass must not add senders")
-	for range idlePaces - 1 {
-		require.Equal(t, 4, step(4, time.Second, false))
-	}
-	require.Equal(t, 3, step(4, time.Second, false))
-	for range 2 * idlePaces {
-		require.Equal(t, 1, step(1, 0, false))
-	}
-	n, _ := r.pace(now, 200, 100, 500, true)
-	require.Equal(t, partitions, n)
 }
 
 // TestExemplarsBehindTheCut covers that exemplars go with their samples where a

@@ -17,137 +17,13 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
-
-// place is where an endpoint reads on. A limit may move it while the reader is
-// at work; what the reader had claimed before then is delivered all the same.
-type place struct {
-	mu    sync.Mutex
-	pos   cursor.Point
-	moves int
-}
-
-func (p *place) get() (cursor.Point, int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pos, p.moves
-}
-
-// claim moves the place from one position to the next, unless a limit has moved
-// it meanwhile.
-func (p *place) claim(moves int, to cursor.Point) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.moves != moves {
-		return false
-	}
-	p.pos = to
-	return true
-}
-
-// raise moves the place forward to a position and returns where it was.
-func (p *place) raise(to cursor.Position) (from cursor.Point, moved bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	from = p.pos
-	if !from.Before(to) {
-		return from, false
-	}
-	p.pos = cursor.Point{Position: to}
-	p.moves++
-	return from, true
-}
-
-// resumption filters what an earlier run had acknowledged already, per
-// partition, out of what is read again.
-type resumption struct {
-	marks  []savepoint.Mark
-	places map[cursor.Position]bool // Of all marks.
-	skip   [partitions]int
-	beyond cursor.Position // No mark lies after it.
-}
-
-func newResumption(marks []savepoint.Mark) *resumption {
-	r := &resumption{marks: marks, places: map[cursor.Position]bool{}}
-	for p, m := range marks {
-		r.skip[p] = m.Skip
-		r.places[m.Position] = true
-		if r.beyond.Before(m.Position) {
-			r.beyond = m.Position
-		}
-	}
-	return r
-}
-
-// at reports whether a mark lies at pos. A batch that is filtered must end
-// there, so that each partition's mark is at or before its start, or at or after
-// its end.
-func (r *resumption) at(pos cursor.Position) bool { return r.places[pos] }
-
-// active reports whether something may have to be filtered at or after pos.
-func (r *resumption) active(pos cursor.Position) bool {
-	if pos.Before(r.beyond) {
-		return true
-	}
-	for _, n := range r.skip {
-		if n > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// filter returns b without the items that are acknowledged, and how many of
-// each partition it skipped behind the partition's mark.
-func (r *resumption) filter(b *batch) (*batch, map[int]int) {
-	var (
-		drop    [partitions]int
-		skipped map[int]int
-		any     bool
-	)
-	if b.gap {
-		// What was acknowledged may be among what is missing, so that a count
-		// would pass over others.
-		r.skip = [partitions]int{}
-	}
-	for p := range drop {
-		n := len(b.part(p))
-		if n == 0 {
-			continue
-		}
-		if b.end.Compare(r.marks[p].Position) <= 0 {
-			drop[p] = n
-		} else {
-			drop[p] = min(r.skip[p], n)
-			r.skip[p] -= drop[p]
-			if drop[p] > 0 {
-				if skipped == nil {
-					skipped = map[int]int{}
-				}
-				skipped[p] = drop[p]
-			}
-		}
-		any = any || drop[p] > 0
-	}
-	if !any {
-		return b, nil
-	}
-	out := *b
-	out.items = nil
-	for p := range drop {
-		out.first[p] = uint32(len(out.items))
-		out.items = append(out.items, b.part(p)[drop[p]:]...)
-	}
-	out.first[partitions] = uint32(len(out.items))
-	return &out, skipped
-}
 
 // readLog feeds the endpoint's queue until ctx ends or the queue closes.
 func (e *endpoint) readLog(ctx context.Context) {
@@ -222,11 +98,30 @@ func (e *endpoint) readLog(ctx context.Context) {
 		if resuming {
 			ent.batch, ent.skipped = e.resumption.filter(b)
 		}
-		e.metrics.Load().enqueued(b, ent.content(), !met)
+		m := e.metrics.Load()
+		m.enqueued(b, ent.content(), !met)
+		m.highest.raise(e.highest(ent.batch))
 		if !e.queue.push(ent) {
 			return
 		}
 	}
+}
+
+// highest returns the highest timestamp in ms of what the endpoint will send of
+// a batch, as far as that can be told cheaply: where rules apply, only if the
+// endpoint fails, since else a sender tells soon enough.
+func (e *endpoint) highest(b *batch) (highest int64) {
+	set := e.settings.Load()
+	if set.queue.SampleAgeLimit != 0 || (len(set.rules.configs) > 0 && !e.failing.Load()) {
+		return 0
+	}
+	verdicts := set.rules.judge(len(b.items), func(i int) *series.Series { return b.items[i].series }, nil)
+	for i, it := range b.items {
+		if set.wants(it.kind) && !verdicts[i].drop {
+			highest = max(highest, it.t)
+		}
+	}
+	return highest
 }
 
 // lostSegment moves on to the oldest segment there is, after one vanished that

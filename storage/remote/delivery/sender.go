@@ -30,12 +30,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// flat is one item of a request with the batch that holds its extra.
-type flat struct {
-	*item
-	batch *batch
-}
-
 // sender turns what it takes from its endpoint's queue into requests. One
 // goroutine owns it; its buffers live as long as it does.
 type sender struct {
@@ -187,8 +181,7 @@ func (s *sender) filter(set *settings, items []flat) []flat {
 	)
 	for _, it := range items {
 		switch {
-		case it.kind == kindExemplar && !set.exemplars:
-		case classOf[it.kind] == classHistograms && !set.histograms:
+		case !set.wants(it.kind):
 		case limited && it.t < oldest:
 			count(reasonTooOld, it)
 		case set.protocol == encoder.V1 && it.customBuckets():

@@ -115,6 +115,17 @@ func (s *settings) capacity(n int) int {
 	return max(s.queue.Capacity, s.queue.MaxSamplesPerSend) * max(n, 1)
 }
 
+// wants reports whether items of a kind are sent at all.
+func (s *settings) wants(k kind) bool {
+	switch classOf[k] {
+	case classExemplars:
+		return s.exemplars
+	case classHistograms:
+		return s.histograms
+	}
+	return true
+}
+
 // tooOld returns the timestamp in ms before which samples are not sent.
 func (s *settings) tooOld(now time.Time) (int64, bool) {
 	if s.queue.SampleAgeLimit == 0 {

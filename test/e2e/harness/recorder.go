@@ -16,6 +16,7 @@ package harness
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -287,8 +288,9 @@ func (r *Recorder) Resends() []Resend {
 
 // Leftover is what one run left behind with an endpoint.
 type Leftover struct {
-	// Settled has when each point last got an answer of its own during the
-	// run: it was acknowledged, or refused without company.
+	// Settled has when each point was done with during the run: when it was
+	// acknowledged or refused without company, and if it had been part of a
+	// refused request, when the last point of that one was.
 	Settled map[Point]time.Time
 	// Unfinished has the points of requests without an answer, and of those
 	// that were refused and of which not every sample was settled afterwards.
@@ -318,13 +320,26 @@ func (r *Recorder) Leftover(run int) Leftover {
 			refused = append(refused, req)
 		}
 	}
+	// A request that was sent again in parts counts as a whole.
+	whole := map[Point]time.Time{}
 	for _, req := range refused {
-		open := false
-		req.Points(func(p Point, _ Value) { open = open || left.Settled[p].IsZero() })
-		if open {
-			req.Points(func(p Point, v Value) { left.Unfinished[p] = v })
-		}
+		open, last := false, time.Time{}
+		req.Points(func(p Point, _ Value) {
+			at := left.Settled[p]
+			open = open || at.IsZero()
+			if last.Before(at) {
+				last = at
+			}
+		})
+		req.Points(func(p Point, v Value) {
+			if open {
+				left.Unfinished[p] = v
+			} else if whole[p].Before(last) {
+				whole[p] = last
+			}
+		})
 	}
+	maps.Copy(left.Settled, whole)
 	return left
 }
 

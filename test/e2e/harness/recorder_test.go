@@ -115,3 +115,35 @@ func TestRecorderFindings(t *testing.T) {
 		})
 	}
 }
+
+// TestRecorderLeftover defends the bound on what may be sent again: a request
+// that is split after a refusal is in flight until its last part is answered.
+func TestRecorderLeftover(t *testing.T) {
+	r := newRecorder()
+	send := func(status int, series ...SeriesID) *Request {
+		req := request(10, series...)
+		r.arrive(req)
+		if status != 0 {
+			r.answer(req, status)
+		}
+		return req
+	}
+	send(http.StatusBadRequest, 1, 2, 3)
+	send(http.StatusNoContent, 1)
+	left := r.Leftover(0)
+	require.Len(t, left.Unfinished, 3, "two parts have no answer yet")
+
+	send(http.StatusBadRequest, 2)
+	send(http.StatusServiceUnavailable, 3)
+	require.Len(t, r.Leftover(0).Unfinished, 3, "a part is to be tried again")
+	last := send(http.StatusNoContent, 3)
+	left = r.Leftover(0)
+	require.Empty(t, left.Unfinished)
+	for id := SeriesID(1); id <= 3; id++ {
+		require.Equal(t, last.answered, left.Settled[Point{id, SampleKind, 10}], "the parts are settled when the whole is")
+	}
+
+	send(0, 4)
+	require.Len(t, r.Leftover(0).Unfinished, 1, "no answer at all")
+	require.Empty(t, r.Leftover(1).Unfinished)
+}

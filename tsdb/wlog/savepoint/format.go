@@ -352,3 +352,7 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("savepoint %s has format version %d, this release reads up to %d: start the release that wrote it or a later one; "+
 		"to go on without the saved positions, move %s and %s out of the directory", e.Path, e.Version, e.Supported, CurrentName, PreviousName)
 }
+
+const CurrentName = "delivery.json"
+
+const PreviousName = "delivery.prev.json"

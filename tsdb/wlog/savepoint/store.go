@@ -26,9 +26,6 @@ import (
 
 // Names of the files, in the data directory beside wal/.
 const (
-	CurrentName  = "delivery.json"
-	PreviousName = "delivery.prev.json"
-
 	tempSuffix = ".tmp"
 	fileMode   = 0o600
 )

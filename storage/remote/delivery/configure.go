@@ -1,0 +1,247 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/prometheus/prometheus/config"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// ApplyConfig makes conf the configuration. Endpoints that are in it, by what
+// identifies them, take new settings over without stopping; new ones begin at
+// the present end of the log; removed ones stop and keep their hold for a
+// while. On an error nothing has changed.
+//
+// Scraping does not wait for it, and it does not wait for endpoints.
+func (s *Storage) ApplyConfig(conf *config.Config) error {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	if s.closed {
+		return errors.New("remote write is closed")
+	}
+	ids, warnings, err := identity.Of(conf.RemoteWriteConfigs)
+	if err != nil {
+		return err
+	}
+	sets := make([]*settings, 0, len(ids))
+	for _, c := range conf.RemoteWriteConfigs {
+		set, err := newSettings(c, conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
+		if err != nil {
+			for _, done := range sets {
+				done.client.Close()
+			}
+			return err
+		}
+		sets = append(sets, set)
+	}
+	reading := *conf
+	reading.RemoteWriteConfigs = nil
+	if err := s.read.ApplyConfig(&reading); err != nil {
+		for _, done := range sets {
+			done.client.Close()
+		}
+		return err
+	}
+	for _, w := range warnings {
+		s.logger.Warn("Endpoints without a name are hard to tell apart", "warning", w.String())
+	}
+	if s.src == nil {
+		for _, done := range sets {
+			done.client.Close()
+		}
+		s.conf = conf
+		return nil
+	}
+	return s.apply(ids, sets)
+}
+
+// apply puts settings to work. Callers hold mtx.
+func (s *Storage) apply(ids []savepoint.Identity, sets []*settings) error {
+	known := make([]savepoint.Identity, 0, len(s.running)+len(s.held))
+	for _, e := range s.running {
+		known = append(known, e.identity)
+	}
+	for _, st := range s.held {
+		known = append(known, st.identity)
+	}
+	match := identity.Match(known, ids)
+
+	var (
+		errs     []error
+		used     = make([]bool, len(known))
+		running  []*endpoint
+		begin    []int // Settings of endpoints that are to be started.
+		rules    = map[*rules]bool{}
+		now      = time.Now()
+		previous = s.running
+	)
+	for i, k := range match {
+		rules[sets[i].rules] = true
+		if k < 0 || k >= len(previous) {
+			if k >= 0 {
+				used[k] = true
+			}
+			begin = append(begin, i)
+			continue
+		}
+		used[k] = true
+	}
+	// Endpoints that go stop first: they give back names that others may want.
+	var held []*stand
+	held = append(held, s.halt(previous, used[:len(previous)], now)...)
+	for i, st := range s.held {
+		if !used[len(previous)+i] {
+			if st.removed == nil {
+				removed := *st
+				removed.removed = &now
+				st = &removed
+			}
+			held = append(held, st)
+		}
+	}
+	for i, k := range match {
+		if k < 0 || k >= len(previous) {
+			continue
+		}
+		e := previous[k]
+		e.identity = ids[i]
+		if err := e.adopt(sets[i]); err != nil {
+			errs = append(errs, fmt.Errorf("remote_write %q: %w", sets[i].name, err))
+		}
+		e.watchMetadata(s.flush)
+		running = append(running, e)
+	}
+	fresh := make([]*stand, len(begin))
+	for n, i := range begin {
+		fresh[n] = s.newStand(ids[i], sets[i].name)
+		if k := match[i]; k >= 0 {
+			resumed := *s.held[k-len(previous)]
+			resumed.identity, resumed.name, resumed.removed = ids[i], sets[i].name, nil
+			fresh[n] = &resumed
+		}
+	}
+	// Where endpoints begin must be on disk before anything may be removed
+	// from there on, and before anything is sent.
+	s.setLists(running, append(slices.Clone(held), fresh...))
+	if err := s.save(true); err != nil {
+		errs = append(errs, err)
+	} else {
+		s.src.Gate.Open()
+	}
+	for n, i := range begin {
+		e, err := startEndpoint(s, fresh[n], sets[i])
+		if err != nil {
+			// It keeps its place, so that a corrected configuration finds it.
+			sets[i].client.Close()
+			held = append(held, fresh[n])
+			errs = append(errs, fmt.Errorf("remote_write %q: %w", sets[i].name, err))
+			continue
+		}
+		e.watchMetadata(s.flush)
+		running = append(running, e)
+		s.logger.Info("Delivering to endpoint", "remote_name", sets[i].name, "url", sets[i].url,
+			"position", fresh[n].floor().String(), "resumed", match[i] >= 0 || s.lost)
+	}
+	s.setLists(running, held)
+	s.rules.retain(rules)
+	s.lost = false
+	return errors.Join(errs...)
+}
+
+// newStand is where an endpoint begins that has no position: at the end of the
+// log, or at the oldest record if positions were lost. Callers hold mtx.
+func (s *Storage) newStand(id savepoint.Identity, name string) *stand {
+	head := s.src.Head()
+	at := head
+	if s.lost {
+		at = s.oldest
+	}
+	from, err := cursor.PointAt(s.src.WALDir, at)
+	if err != nil {
+		// After a restart before anything was read, the segment's start is
+		// what is found: more is sent, nothing is skipped.
+		from = cursor.Point{Position: at}
+		s.logger.Warn("The position a new endpoint begins at cannot be identified", "remote_name", name, "err", err)
+	}
+	return standAt(ulid.Make().String(), id, name, from, head)
+}
+
+// halt stops those of all that are not kept and returns where they stand.
+func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*stand) {
+	for i, e := range all {
+		if !kept[i] {
+			e.stopMetadata()
+			e.beginStop()
+			e.halt()
+			e.cancel()
+		}
+	}
+	for i, e := range all {
+		if kept[i] {
+			continue
+		}
+		st := e.finishStop(context.Background())
+		st.removed = &now
+		stands = append(stands, st)
+		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "grace", s.opts.Grace)
+	}
+	return stands
+}
+
+// startEndpoint puts an endpoint to work where st says.
+func startEndpoint(s *Storage, st *stand, set *settings) (*endpoint, error) {
+	e := &endpoint{
+		id:       st.id,
+		identity: st.identity,
+		logger:   s.logger.With("remote_name", set.name, "url", set.url),
+		src:      s.src,
+		feed:     s.feed,
+		persist:  func() error { return s.save(true) },
+		damaged:  s.damaged,
+		sm:       s.scrape,
+		reg:      registry{s.reg, s.watcher},
+		queue:    newQueue(time.Now),
+		zoneEnd:  st.mark,
+		stop:     make(chan struct{}),
+	}
+	if head := s.src.Head(); head.Before(e.zoneEnd) {
+		e.zoneEnd = head // Beyond it, nothing was there to be sent.
+	}
+	e.resumption = newResumption(st.marks)
+	e.place.pos = st.floor().Point
+	e.marks.wanted, e.marks.durable = st.mark, st.mark
+	e.queue.resume(e.place.pos, st.marks)
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.rates.paced = time.Now()
+	if err := e.adopt(set); err != nil {
+		e.cancel()
+		return nil, err
+	}
+	readCtx, cancel := context.WithCancel(e.ctx)
+	e.reader = cancel
+	e.wg.Go(func() { e.readLog(readCtx) })
+	e.wg.Go(func() { e.pace(readCtx) })
+	return e, nil
+}

@@ -1,0 +1,144 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"sync"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// place is where an endpoint reads on. A limit may move it while the reader is
+// at work; what the reader had claimed before then is delivered all the same.
+type place struct {
+	mu    sync.Mutex
+	pos   cursor.Point
+	moves int
+}
+
+func (p *place) get() (cursor.Point, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pos, p.moves
+}
+
+// claim moves the place from one position to the next, unless a limit has moved
+// it meanwhile.
+func (p *place) claim(moves int, to cursor.Point) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.moves != moves {
+		return false
+	}
+	p.pos = to
+	return true
+}
+
+// raise moves the place forward to a position and returns where it was.
+func (p *place) raise(to cursor.Position) (from cursor.Point, moved bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from = p.pos
+	if !from.Before(to) {
+		return from, false
+	}
+	p.pos = cursor.Point{Position: to}
+	p.moves++
+	return from, true
+}
+
+// resumption filters what an earlier run had acknowledged already, per
+// partition, out of what is read again.
+type resumption struct {
+	marks  []savepoint.Mark
+	places map[cursor.Position]bool // Of all marks.
+	skip   [partitions]int
+	beyond cursor.Position // No mark lies after it.
+}
+
+func newResumption(marks []savepoint.Mark) *resumption {
+	r := &resumption{marks: marks, places: map[cursor.Position]bool{}}
+	for p, m := range marks {
+		r.skip[p] = m.Skip
+		r.places[m.Position] = true
+		if r.beyond.Before(m.Position) {
+			r.beyond = m.Position
+		}
+	}
+	return r
+}
+
+// at reports whether a mark lies at pos. A batch that is filtered must end
+// there, so that each partition's mark is at or before its start, or at or after
+// its end.
+func (r *resumption) at(pos cursor.Position) bool { return r.places[pos] }
+
+// active reports whether something may have to be filtered at or after pos.
+func (r *resumption) active(pos cursor.Position) bool {
+	if pos.Before(r.beyond) {
+		return true
+	}
+	for _, n := range r.skip {
+		if n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// filter returns b without the items that are acknowledged, and how many of
+// each partition it skipped behind the partition's mark.
+func (r *resumption) filter(b *batch) (*batch, map[int]int) {
+	var (
+		drop    [partitions]int
+		skipped map[int]int
+		any     bool
+	)
+	if b.gap {
+		// What was acknowledged may be among what is missing, so that a count
+		// would pass over others.
+		r.skip = [partitions]int{}
+	}
+	for p := range drop {
+		n := len(b.part(p))
+		if n == 0 {
+			continue
+		}
+		if b.end.Compare(r.marks[p].Position) <= 0 {
+			drop[p] = n
+		} else {
+			drop[p] = min(r.skip[p], n)
+			r.skip[p] -= drop[p]
+			if drop[p] > 0 {
+				if skipped == nil {
+					skipped = map[int]int{}
+				}
+				skipped[p] = drop[p]
+			}
+		}
+		any = any || drop[p] > 0
+	}
+	if !any {
+		return b, nil
+	}
+	out := *b
+	out.items = nil
+	for p := range drop {
+		out.first[p] = uint32(len(out.items))
+		out.items = append(out.items, b.part(p)[drop[p]:]...)
+	}
+	out.first[partitions] = uint32(len(out.items))
+	return &out, skipped
+}

@@ -1,0 +1,69 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// Source is the log that is delivered, as whoever writes it describes it.
+type Source struct {
+	// WALDir holds the segments, DataDir the savepoints beside it.
+	WALDir, DataDir string
+	// Table resolves every ref that a retained segment mentions.
+	Table *series.Table
+	// Gate learns what is durably acknowledged.
+	Gate *gate.Gate
+	// Head returns the end of the last committed record. It must not block.
+	Head func() cursor.Position
+	// Run identifies the run of the engine; its marker begins every segment
+	// the engine opens.
+	Run ulid.ULID
+	// Release is called once when the storage is closed, may be nil.
+	Release func() error
+}
+
+// Options of a Storage. The zero value is what the binary uses.
+type Options struct {
+	// Grace is how long an endpoint that was removed from the configuration
+	// keeps its hold on the log, DefaultGrace if 0.
+	Grace time.Duration
+	// HoldDenied retries requests that were answered 401 or 403 instead of
+	// dropping them, so that rotating credentials loses nothing.
+	HoldDenied bool
+	// ResumeForeign resumes from savepoints although another engine wrote to
+	// the log since. What that engine delivered is then sent again.
+	ResumeForeign bool
+
+	newClient func(client.Config) (storer, error)
+}
+
+func (o *Options) setDefaults() {
+	if o.Grace == 0 {
+		o.Grace = DefaultGrace
+	}
+	if o.newClient == nil {
+		o.newClient = func(c client.Config) (storer, error) { return client.New(c) }
+	}
+}
+
+// DefaultGrace is how long a removed endpoint keeps its hold on the log.
+const DefaultGrace = 10 * time.Minute
