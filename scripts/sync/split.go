@@ -1,0 +1,251 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ackwal/ackwal/scripts/sync/git"
+	"github.com/ackwal/ackwal/scripts/sync/series"
+	"github.com/ackwal/ackwal/scripts/sync/tree"
+)
+
+const (
+	// repository and descriptions are where split puts things below --out.
+	repository   = "prometheus"
+	descriptions = "descriptions"
+	// baseBranch is upstream's state in a repository made by split.
+	baseBranch = "upstream"
+)
+
+// composed is a base with the steps of the series on it.
+type composed struct {
+	base
+	loaded
+
+	steps []series.Step
+}
+
+func (c composed) tip() tree.Tree { return c.steps[len(c.steps)-1].Tree }
+
+// composeAll puts the series on its base. Unlike what assembling allows, every
+// file of ours has to be in an entry.
+func composeAll(o options) (composed, error) {
+	b, err := stock(o)
+	if err != nil {
+		return composed{}, err
+	}
+	l, err := load(o)
+	if err != nil {
+		return composed{}, err
+	}
+	if err := l.covered(); err != nil {
+		return composed{}, err
+	}
+	steps, err := series.Compose(b.tree, l.entries, l.ours)
+	if err != nil {
+		return composed{}, err
+	}
+	for _, s := range steps {
+		if len(s.Changed()) == 0 {
+			return composed{}, fmt.Errorf("%s changes nothing", s.Entry.Name)
+		}
+	}
+	return composed{b, l, steps}, nil
+}
+
+// commits are the steps as commits of one person, each on a branch of its own.
+func (c composed) commits(prefix string, who git.Person) []git.Commit {
+	var commits []git.Commit
+	for _, s := range c.steps {
+		commits = append(commits, git.Commit{
+			Ref: "refs/heads/" + prefix + s.Entry.Name, Message: s.Entry.Message(who.String()),
+			Author: who, When: c.when, Changes: changes(s.Changed()),
+		})
+	}
+	return commits
+}
+
+func changes(t tree.Tree) []git.Change {
+	var list []git.Change
+	for _, name := range t.Paths() {
+		list = append(list, git.Change{Path: name, Data: t[name].Data, Exec: t[name].Exec})
+	}
+	return list
+}
+
+// split makes the branches and the texts of the pull requests.
+func split(ctx context.Context, o options) error {
+	if o.onto != "" {
+		o.upstream = o.onto
+	}
+	if err := outside(o); err != nil {
+		return err
+	}
+	who, err := git.Identity(ctx, identityDir(o))
+	if err != nil {
+		return err
+	}
+	texts := filepath.Join(o.out, descriptions)
+	if _, err := tree.LoadManifest(texts); err != nil {
+		return err
+	}
+	c, err := composeAll(o)
+	if err != nil {
+		return err
+	}
+	where, parent := o.onto, ""
+	if where == "" {
+		where = filepath.Join(o.out, repository)
+		parent, err = c.found(ctx, where, o.prefix, who)
+	} else {
+		parent, err = git.CleanHead(ctx, where)
+	}
+	if err != nil {
+		return err
+	}
+	names, err := git.Stack(ctx, where, parent, c.commits(o.prefix, who))
+	if err != nil {
+		return err
+	}
+	if o.onto == "" {
+		if err := show(ctx, where, o.prefix+c.steps[len(c.steps)-1].Entry.Name); err != nil {
+			return failure{err}
+		}
+	}
+	pages := tree.Tree{}
+	for _, s := range c.steps {
+		pages[s.Entry.Name+".md"] = tree.File{Data: []byte(s.Entry.Description(c.entries))}
+	}
+	if _, err := pages.Write(texts, c.origin); err != nil {
+		return failure{err}
+	}
+	for i, s := range c.steps {
+		fmt.Fprintf(o.stdout, "%.12s %s%s\n", names[i], o.prefix, s.Entry.Name)
+	}
+	fmt.Fprintf(o.stdout, "%s: %d branches on %s, signed off by %s; descriptions in %s. Nothing was pushed.\n", where, len(names), c.origin, who, texts)
+	return nil
+}
+
+// identityDir is the repository whose settings name the user.
+func identityDir(o options) string {
+	if o.onto != "" {
+		return o.onto
+	}
+	return o.root
+}
+
+// found makes a repository of its own with upstream's tree as first commit, or
+// finds the one that an earlier run made.
+func (c composed) found(ctx context.Context, dir, prefix string, who git.Person) (string, error) {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0:
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return "", err
+		}
+		if _, err := git.Isolated(ctx, dir, "init", "--quiet", "--initial-branch="+prefix+c.entries[0].Name); err != nil {
+			return "", err
+		}
+	case err != nil:
+		return "", err
+	default:
+		if _, err := git.CleanHead(ctx, dir); err != nil {
+			return "", fmt.Errorf("%w; choose another --out, or remove what is there", err)
+		}
+	}
+	first := git.Commit{
+		Ref: "refs/heads/" + baseBranch, Author: who, When: c.when, Changes: changes(c.tree),
+		Message: fmt.Sprintf("upstream: %s\n\nThe files of upstream that the changes on top of it start from.\n", c.origin),
+	}
+	names, err := git.Stack(ctx, dir, "", []git.Commit{first})
+	if err != nil {
+		return "", err
+	}
+	return names[0], nil
+}
+
+// show checks out a branch in a repository of our own.
+func show(ctx context.Context, dir, branch string) error {
+	if _, err := git.Isolated(ctx, dir, "symbolic-ref", "HEAD", "refs/heads/"+branch); err != nil {
+		return err
+	}
+	_, err := git.Isolated(ctx, dir, "reset", "--hard", "--quiet")
+	return err
+}
+
+// assembleOnto commits the fork tree on a branch of the user's own checkout,
+// where a tag makes it a version for a replace directive.
+func assembleOnto(ctx context.Context, o options) error {
+	if o.branch == "" {
+		return errors.New("--onto needs --branch, the name of the branch to make")
+	}
+	o.upstream = o.onto
+	who, err := git.Identity(ctx, o.onto)
+	if err != nil {
+		return err
+	}
+	b, err := stock(o)
+	if err != nil {
+		return err
+	}
+	t, origin, err := fork(o)
+	if err != nil {
+		return err
+	}
+	parent, err := git.CleanHead(ctx, o.onto)
+	if err != nil {
+		return err
+	}
+	message := "ackwal: durable delivery for agent mode\n\nAll changes of the series in one commit; upstream-sync.sh split makes one of each.\n\nSigned-off-by: " + who.String() + "\n"
+	changed := tree.Tree{}
+	for name, f := range t {
+		if was, ok := b.tree[name]; !ok || was.Exec != f.Exec || !bytes.Equal(was.Data, f.Data) {
+			changed[name] = f
+		}
+	}
+	commit := git.Commit{Ref: "refs/heads/" + o.branch, Message: message, Author: who, When: b.when, Changes: changes(changed)}
+	if o.tag != "" {
+		// The tag comes second, so it must be known to be free first, or to be
+		// the one of an earlier run with the same outcome.
+		there, err := git.Resolve(ctx, o.onto, "refs/tags/"+o.tag)
+		if err != nil {
+			return err
+		}
+		branch, err := git.Resolve(ctx, o.onto, commit.Ref)
+		if err != nil {
+			return err
+		}
+		if there != "" && there != branch {
+			return fmt.Errorf("%s has a tag %s already: delete it or choose another --tag", o.onto, o.tag)
+		}
+	}
+	names, err := git.Stack(ctx, o.onto, parent, []git.Commit{commit})
+	if err != nil {
+		return err
+	}
+	if o.tag != "" {
+		if err := git.Create(ctx, o.onto, "refs/tags/"+o.tag, names[0]); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(o.stdout, "%s: branch %s is %s with our directories and hooks (%.12s). Nothing was pushed.\n", o.onto, o.branch, origin, names[0])
+	return nil
+}
