@@ -80,7 +80,9 @@ test-race: ## the tests of what goes into the binary, with the race detector
 
 .PHONY: e2e
 e2e: build-lean ## end-to-end tests with real processes, against that binary; RUN= chooses some
-	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./test/e2e
+	@rm -f build/e2e-summary.txt
+	ACKWAL_E2E_SUMMARY=$(CURDIR)/build/e2e-summary.txt ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./test/e2e ./test/e2e/harness
+	@cat build/e2e-summary.txt
 
 .PHONY: parity
 parity: build-lean ## flags, metrics and requests compared with stock's; RUN= chooses some
