@@ -71,8 +71,8 @@ func (s *Storage) Attach(src Source) error {
 		return err
 	}
 	var sets []*settings
-	for _, c := range s.conf.RemoteWriteConfigs {
-		set, err := newSettings(c, s.conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
+	for i, c := range s.conf.RemoteWriteConfigs {
+		set, err := newSettings(ids[i], c, s.conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
 		if err != nil {
 			return err
 		}

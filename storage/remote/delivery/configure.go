@@ -46,8 +46,8 @@ func (s *Storage) ApplyConfig(conf *config.Config) error {
 		return err
 	}
 	sets := make([]*settings, 0, len(ids))
-	for _, c := range conf.RemoteWriteConfigs {
-		set, err := newSettings(c, conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
+	for i, c := range conf.RemoteWriteConfigs {
+		set, err := newSettings(ids[i], c, conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
 		if err != nil {
 			for _, done := range sets {
 				done.client.Close()
@@ -81,7 +81,7 @@ func (s *Storage) ApplyConfig(conf *config.Config) error {
 func (s *Storage) apply(ids []savepoint.Identity, sets []*settings) error {
 	known := make([]savepoint.Identity, 0, len(s.running)+len(s.held))
 	for _, e := range s.running {
-		known = append(known, e.identity)
+		known = append(known, e.settings.Load().identity)
 	}
 	for _, st := range s.held {
 		known = append(known, st.identity)
@@ -126,7 +126,6 @@ func (s *Storage) apply(ids []savepoint.Identity, sets []*settings) error {
 			continue
 		}
 		e := previous[k]
-		e.identity = ids[i]
 		if err := e.adopt(sets[i]); err != nil {
 			errs = append(errs, fmt.Errorf("remote_write %q: %w", sets[i].name, err))
 		}
@@ -213,18 +212,17 @@ func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*s
 // startEndpoint puts an endpoint to work where st says.
 func startEndpoint(s *Storage, st *stand, set *settings) (*endpoint, error) {
 	e := &endpoint{
-		id:       st.id,
-		identity: st.identity,
-		logger:   s.logger.With("remote_name", set.name, "url", set.url),
-		src:      s.src,
-		feed:     s.feed,
-		persist:  func() error { return s.save(true) },
-		damaged:  s.damaged,
-		sm:       s.scrape,
-		reg:      registry{s.reg, s.watcher},
-		queue:    newQueue(time.Now),
-		zoneEnd:  st.mark,
-		stop:     make(chan struct{}),
+		id:      st.id,
+		logger:  s.logger.With("remote_name", set.name, "url", set.url),
+		src:     s.src,
+		feed:    s.feed,
+		persist: func() error { return s.save(true) },
+		damaged: s.damaged,
+		sm:      s.scrape,
+		reg:     registry{s.reg, s.watcher},
+		queue:   newQueue(time.Now),
+		zoneEnd: st.mark,
+		stop:    make(chan struct{}),
 	}
 	if head := s.src.Head(); head.Before(e.zoneEnd) {
 		e.zoneEnd = head // Beyond it, nothing was there to be sent.

@@ -25,22 +25,20 @@ import (
 	"github.com/prometheus/prometheus/storage/remote"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
 // endpoint is one remote-write endpoint at work: a reader that fills its queue
 // from the log, and senders that empty it. Nothing it does waits for another
 // endpoint (I5).
 type endpoint struct {
-	id       string
-	identity savepoint.Identity // Guarded by Storage.mtx.
-	logger   *slog.Logger
-	src      *Source
-	feed     *feed
-	persist  func() error // Writes a durable savepoint.
-	damaged  func(*cursor.Corruption)
-	sm       remote.ReadyScrapeManager
-	reg      registry
+	id      string
+	logger  *slog.Logger
+	src     *Source
+	feed    *feed
+	persist func() error // Writes a durable savepoint.
+	damaged func(*cursor.Corruption)
+	sm      remote.ReadyScrapeManager
+	reg     registry
 
 	settings atomic.Pointer[settings]
 	metrics  atomic.Pointer[endpointMetrics]

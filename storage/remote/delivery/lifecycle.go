@@ -168,7 +168,8 @@ func (e *endpoint) finishStop(ctx context.Context) *stand {
 // stand returns where the endpoint stands. final says that it has stopped, so
 // that the dispatch mark can be taken back to what really was sent.
 func (e *endpoint) stand(final bool) *stand {
-	st := &stand{id: e.id, identity: e.identity, name: e.settings.Load().name, marks: make([]savepoint.Mark, partitions)}
+	set := e.settings.Load()
+	st := &stand{id: e.id, identity: set.identity, name: set.name, marks: make([]savepoint.Mark, partitions)}
 	// The mark is read first: it must cover whatever is sent while the
 	// positions are read.
 	st.mark = e.marks.get()

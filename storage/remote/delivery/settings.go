@@ -27,6 +27,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
 // storer sends one encoded request. [client.Client] is the one in use.
@@ -39,6 +40,7 @@ type storer interface {
 // a reload replaces them as a whole and closes replaced, so that an endpoint
 // neither stops nor drains for it.
 type settings struct {
+	identity savepoint.Identity
 	name     string // Of the endpoint in metrics and logs.
 	url      string // Without secrets.
 	hash     string // Of the configuration, secrets left out.
@@ -75,7 +77,7 @@ func displayName(c *config.RemoteWriteConfig) (name, hash string, err error) {
 
 // newSettings builds the settings for one remote_write section. Nothing of it
 // takes effect before an endpoint adopts them.
-func newSettings(c *config.RemoteWriteConfig, external labels.Labels, rb *rulebook, opts Options, typeAndUnit bool) (*settings, error) {
+func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external labels.Labels, rb *rulebook, opts Options, typeAndUnit bool) (*settings, error) {
 	name, hash, err := displayName(c)
 	if err != nil {
 		return nil, err
@@ -93,6 +95,7 @@ func newSettings(c *config.RemoteWriteConfig, external labels.Labels, rb *rulebo
 		return nil, fmt.Errorf("remote_write %q: %w", name, err)
 	}
 	return &settings{
+		identity:   id,
 		name:       name,
 		url:        c.URL.Redacted(),
 		hash:       hash,
