@@ -1,9 +1,9 @@
 # ackwal: build, run and test. Needs Go, git and make; `make help` lists the targets.
 
 GO    ?= go
-# Build tags of bin/prometheus. With builtinassets the web UI is compiled in;
-# its files are made by upstream's own `make assets-compress` in build/fork.
-TAGS  ?=
+# Build tags of bin/prometheus. With builtinassets the web pages are compiled
+# in, which is the default once `make ui` has made them.
+TAGS  ?= $(if $(wildcard build/fork/web/ui/embed.go),builtinassets)
 # Leaves out service discovery other than static and file: much less to compile.
 LEAN  := remove_all_sd
 LEAN_BIN := build/lean
@@ -36,6 +36,11 @@ build-lean: ## the same without service discovery, in build/lean: for tests and 
 assemble: ## only the fork tree, in build/fork
 	$(SYNC) assemble
 
+.PHONY: ui
+ui: assemble ## the same with the web pages, see docs/ui.md; needs Node.js and npm
+	scripts/build-ui.sh
+	$(SYNC) build --tags "builtinassets"
+
 ## Running
 
 .PHONY: run
@@ -50,7 +55,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint unit test-race e2e parity compliance run-once fork-test ## everything; .ci/run runs this
+test: fmt vet lint unit test-race e2e parity compliance consumers ui-test run-once fork-test verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -92,9 +97,37 @@ parity: build-lean ## flags, metrics and requests compared with stock's; RUN= ch
 compliance: build-lean ## the public compliance suite for senders of remote write
 	cd test/compliance && ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 10m .
 
+.PHONY: ui-test
+ui-test: build-lean ## the web pages in a headless Chromium; what is not installed is left out
+	@pages=; if command -v npm >/dev/null; then \
+		if scripts/build-ui.sh; then $(SYNC) build --tags "$(LEAN),builtinassets" --bin build/pages || exit 1; pages=$(CURDIR)/build/pages/prometheus; \
+		else echo "the pages cannot be built here, see above: they are left out of this test"; fi; \
+	else echo "npm is not installed: the pages are not built"; fi; \
+	ACKWAL_PROMETHEUS=$$pages ACKWAL_PROMETHEUS_WITHOUT_PAGES=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 10m ./test/ui
+
+# The module files say only what a user would write; the rest is filled in here.
+CONSUMER = cd test/consumer && $(GO) build -mod=mod -modfile=$(CURDIR)/build/consumer
+.PHONY: consumers
+consumers: assemble ## a program that uses our packages, by `replace` and imported
+	@mkdir -p build/consumer
+	@cp test/consumer/go.mod build/consumer/fork.mod && cp go.sum build/consumer/fork.sum
+	@cp test/consumer/direct.mod build/consumer/direct.mod && cp go.sum build/consumer/direct.sum
+	$(CONSUMER)/fork.mod -o $(CURDIR)/build/consumer/fork .
+	build/consumer/fork
+	$(CONSUMER)/direct.mod -tags direct -o $(CURDIR)/build/consumer/direct .
+	build/consumer/direct
+
 .PHONY: run-once
 run-once: ## `make run`, until samples have arrived
 	$(MAKE) run ONCE=1
+
+.PHONY: verify-series
+verify-series: ## every commit of the series for upstream: builds, vets (386, Windows), passes its tests
+	$(SYNC) verify
+
+.PHONY: verify-series-quick
+verify-series-quick: ## the same without tests, on this platform only
+	$(SYNC) verify --quick
 
 .PHONY: fork-test
 fork-test: ## stock's and our tests in the fork tree, the binary's in both delivery modes

@@ -53,7 +53,7 @@ func (s *Storage) Attach(src Source) error {
 	s.src = &src
 	s.saveMtx.Unlock()
 	s.listMtx.Lock()
-	s.feed = newFeed(s.logger, reader, cursor.Point{Position: src.Head()})
+	s.feed = newFeed(s.logger, reader, s.pointAt(src.WALDir, src.Head()))
 	s.held = held
 	s.listMtx.Unlock()
 

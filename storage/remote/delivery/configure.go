@@ -177,14 +177,19 @@ func (s *Storage) newStand(id savepoint.Identity, name string) *stand {
 	if s.lost {
 		at = s.oldest
 	}
-	from, err := cursor.PointAt(s.src.WALDir, at)
+	return standAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), head)
+}
+
+// pointAt returns a position together with what identifies it. If that cannot be
+// had, a restart before anything is read resolves it to its segment's start: more
+// is sent then, nothing is skipped.
+func (s *Storage) pointAt(walDir string, at cursor.Position) cursor.Point {
+	p, err := cursor.PointAt(walDir, at)
 	if err != nil {
-		// After a restart before anything was read, the segment's start is
-		// what is found: more is sent, nothing is skipped.
-		from = cursor.Point{Position: at}
-		s.logger.Warn("The position a new endpoint begins at cannot be identified", "remote_name", name, "err", err)
+		s.logger.Warn("A position in the log cannot be identified", "position", at.String(), "err", err)
+		return cursor.Point{Position: at}
 	}
-	return standAt(ulid.Make().String(), id, name, from, head)
+	return p
 }
 
 // halt stops those of all that are not kept and returns where they stand.

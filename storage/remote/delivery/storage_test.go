@@ -194,6 +194,28 @@ func TestNewEndpointBeginsNow(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
+// TestCleanStopInOutage defends that positions saved before the first delivery
+// are found again: nothing that was not committed after the endpoint began is
+// sent, and nobody is alarmed.
+func TestCleanStopInOutage(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	j.commit(100)
+	rc := newReceiver()
+	rc.set(unavailable)
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	r.commit(10)
+	require.NoError(t, r.Close())
+
+	rc.set(nil)
+	r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	require.Zero(t, r.value("prometheus_remote_storage_resumed_positions_total", map[string]string{"verdict": "segment_start"}))
+	r.complete("a", 10)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
 // TestStopDrains covers that a stop delivers what an endpoint that keeps up has
 // not been sent yet, although the request is not full: the directory may not
 // outlive the process.

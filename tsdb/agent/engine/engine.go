@@ -20,6 +20,7 @@ import (
 
 	"github.com/alecthomas/units"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/agent/durable"
@@ -46,6 +47,13 @@ type Flags struct {
 	// MaxTimeSet tells whether agent.Options.MaxWALTime comes from the user.
 	// Its default must not make durable mode give up samples.
 	MaxTimeSet bool
+	// HoldDenied and ResumeForeign are as in delivery.Options.
+	HoldDenied, ResumeForeign bool
+	// RemovedGrace is how long an endpoint that was removed from the
+	// configuration holds its samples. Without RemovedGraceSet 0 stands for
+	// the default, with it for no time at all.
+	RemovedGrace    model.Duration
+	RemovedGraceSet bool
 }
 
 // Durable tells whether the durable engine is asked for.
@@ -66,11 +74,12 @@ type DB interface {
 	SetWriteNotified(wn wlog.WriteNotified)
 }
 
-// NewRemote builds the remote half. The parameters after durably are those of
-// remote.NewStorage, and as that it panics if reg has its metrics already.
-func NewRemote(durably bool, l *slog.Logger, reg prometheus.Registerer, stCallback func() (int64, error), walDir string, flushDeadline time.Duration, sm remote.ReadyScrapeManager, typeAndUnitLabels bool) Remote {
-	if durably {
-		rs, err := delivery.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels, delivery.Options{})
+// NewRemote builds the remote half, stock's unless an agent is asked to deliver
+// durably. The parameters after f are those of remote.NewStorage, and as that it
+// panics if reg has its metrics already.
+func NewRemote(agentMode bool, f Flags, l *slog.Logger, reg prometheus.Registerer, stCallback func() (int64, error), walDir string, flushDeadline time.Duration, sm remote.ReadyScrapeManager, typeAndUnitLabels bool) Remote {
+	if agentMode && f.Durable() {
+		rs, err := delivery.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels, deliveryOptions(f))
 		if err != nil {
 			panic(err)
 		}
@@ -109,6 +118,15 @@ func durableOptions(opts *agent.Options, f Flags) *durable.Options {
 	o := &durable.Options{Options: *opts, MaxSize: int64(f.MaxSize)}
 	if f.MaxTimeSet {
 		o.MaxTime = time.Duration(opts.MaxWALTime) * time.Millisecond
+	}
+	return o
+}
+
+func deliveryOptions(f Flags) delivery.Options {
+	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), HoldDenied: f.HoldDenied, ResumeForeign: f.ResumeForeign}
+	if f.RemovedGraceSet {
+		// There 0 is the default.
+		o.Grace = max(o.Grace, time.Nanosecond)
 	}
 	return o
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
@@ -42,7 +43,7 @@ func TestHalvesBelongTogether(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, reg, log := t.TempDir(), prometheus.NewRegistry(), promslog.NewNopLogger()
 			f := Flags{Delivery: tc.delivery}
-			rs := NewRemote(f.Durable(), log, reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
+			rs := NewRemote(true, f, log, reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
 			require.IsType(t, tc.remote, rs)
 			db, err := Open(log, reg, rs, dir, agent.DefaultOptions(), f)
 			require.NoError(t, err)
@@ -58,9 +59,9 @@ func TestHalvesBelongTogether(t *testing.T) {
 // A failure is a nil DB, not one that holds a nil pointer.
 func TestOpenFails(t *testing.T) {
 	log := promslog.NewNopLogger()
-	for _, durably := range []bool{true, false} {
+	for _, mode := range []string{Durable, BestEffort} {
 		reg, dir := prometheus.NewRegistry(), t.TempDir()
-		rs := NewRemote(durably, log, reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
+		rs := NewRemote(true, Flags{Delivery: mode}, log, reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
 		db, err := Open(log, nil, rs, "\x00", agent.DefaultOptions(), Flags{})
 		require.Error(t, err)
 		require.True(t, db == nil)
@@ -85,4 +86,30 @@ func TestDurableOptions(t *testing.T) {
 	got = durableOptions(opts, Flags{MaxTimeSet: true, MaxSize: 1 << 20})
 	require.Equal(t, 90*time.Second, got.MaxTime)
 	require.EqualValues(t, 1<<20, got.MaxSize)
+}
+
+// Samples of a server are in its blocks, whatever the agent's flags are.
+func TestServerHasStocksRemote(t *testing.T) {
+	rs := NewRemote(false, Flags{Delivery: Durable}, promslog.NewNopLogger(), prometheus.NewRegistry(), nil, t.TempDir(), time.Second, nil, false)
+	require.IsType(t, &remote.Storage{}, rs)
+	require.NoError(t, rs.Close())
+}
+
+func TestDeliveryOptions(t *testing.T) {
+	tests := map[string]struct {
+		flags Flags
+		want  delivery.Options
+	}{
+		"nothing set": {Flags{}, delivery.Options{}},
+		"all set": {
+			Flags{HoldDenied: true, ResumeForeign: true, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true},
+			delivery.Options{HoldDenied: true, ResumeForeign: true, Grace: time.Hour},
+		},
+		"default of the flag": {Flags{RemovedGrace: model.Duration(delivery.DefaultGrace)}, delivery.Options{Grace: delivery.DefaultGrace}},
+		// Not the default, which 0 stands for in the options.
+		"no grace": {Flags{RemovedGraceSet: true}, delivery.Options{Grace: 1}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, deliveryOptions(tc.flags)) })
+	}
 }

@@ -81,7 +81,8 @@ func kill(t *testing.T, dir, action string, operation int) {
 	cmd := exec.CommandContext(ctx, executable, "-test.run=^TestCrashChild$", "-test.count=1")
 	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashAction+"="+action, crashOperation+"="+strconv.Itoa(operation))
 	out, err := cmd.CombinedOutput()
-	exit, ok := errors.AsType[*exec.ExitError](err)
+	var exit *exec.ExitError
+	ok := errors.As(err, &exit)
 	require.True(t, ok, "the child was to die: %v\n%s", err, out)
 	require.NotContains(t, string(out), "survived")
 	require.NotContains(t, string(out), "FAIL", "the child ended in another way: %s", exit)

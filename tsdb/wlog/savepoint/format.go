@@ -26,6 +26,12 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
+// Names of the files, in the data directory beside wal/.
+const (
+	CurrentName  = "delivery.json"
+	PreviousName = "delivery.prev.json"
+)
+
 // envelope is the outermost object, the same in every version.
 type envelope struct {
 	Version *int            `json:"version"`
@@ -352,7 +358,3 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("savepoint %s has format version %d, this release reads up to %d: start the release that wrote it or a later one; "+
 		"to go on without the saved positions, move %s and %s out of the directory", e.Path, e.Version, e.Supported, CurrentName, PreviousName)
 }
-
-const CurrentName = "delivery.json"
-
-const PreviousName = "delivery.prev.json"

@@ -217,7 +217,7 @@ func (s *Store) read(name string) (File, *Problem) {
 	if err == nil {
 		return f, nil
 	}
-	if newer, ok := errors.AsType[*VersionError](err); ok {
+	if newer := (*VersionError)(nil); errors.As(err, &newer) {
 		newer.Path = path
 		return File{}, &Problem{Path: path, Reason: Newer, Err: newer}
 	}

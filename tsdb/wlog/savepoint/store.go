@@ -24,7 +24,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
-// Names of the files, in the data directory beside wal/.
 const (
 	tempSuffix = ".tmp"
 	fileMode   = 0o600
