@@ -81,8 +81,24 @@ func fromCheckout(dir string) (base, error) {
 // fromModule reads a version of upstream from the module cache, to which it is
 // fetched if need be.
 func fromModule(root, version string) (base, error) {
+	// "go mod download" adds to go.sum, so it works on copies: only rebase may
+	// change ours.
+	dir, err := os.MkdirTemp("", "ackwal-fetch-")
+	if err != nil {
+		return base{}, err
+	}
+	defer os.RemoveAll(dir)
+	for _, name := range []string{"go.mod", "go.sum"} {
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), data, 0o666)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return base{}, err
+		}
+	}
 	var module struct{ Dir, Info, Error string }
-	err := goJSON(root, &module, "mod", "download", "-json", upstreamModule+"@"+version)
+	err = goJSON(dir, &module, "mod", "download", "-json", upstreamModule+"@"+version)
 	if module.Error != "" {
 		err = errors.New(module.Error)
 	}

@@ -20,11 +20,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/grafana/regexp"
 
 	"github.com/ackwal/ackwal/scripts/sync/git"
+	"github.com/ackwal/ackwal/scripts/sync/hook"
 	"github.com/ackwal/ackwal/scripts/sync/port"
 	"github.com/ackwal/ackwal/scripts/sync/tree"
 )
@@ -81,41 +83,119 @@ func rebase(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	report(o, r)
 	if o.dryRun {
+		report(o, r)
 		return conflicts(r)
 	}
 	if _, err := r.Tree.Write(o.out, next.origin); err != nil {
 		return failure{err}
 	}
+	var errs []error
+	if r.Count(port.Conflict) == 0 {
+		if err := compiles(ctx, o, &r, l); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	report(o, r)
 	fmt.Fprintf(o.stdout, "%s: the new tree\n", o.out)
-
-	errs := []error{conflicts(r)}
+	errs = append(errs, conflicts(r))
 	switch {
 	case version == "":
 		fmt.Fprintln(o.stdout, "go.mod is as before: the commit has no tag of a version that it could name")
 	default:
 		if err := movePin(ctx, o, version, next.tree); err != nil {
-			errs = append(errs, fmt.Errorf("go.mod and go.sum are as before: %w", err))
+			errs = append(errs, fmt.Errorf("go.mod and go.sum are as before: %w", brief(err)))
 		} else {
 			fmt.Fprintf(o.stdout, "go.mod: %s %s\n", upstreamModule, version)
-		}
-	}
-	if r.Count(port.Conflict) == 0 && len(r.Dirs) > 0 {
-		args := []string{"vet", "-tags=" + o.tags}
-		for _, dir := range r.Dirs {
-			args = append(args, "./"+dir)
-		}
-		if err := quietly(ctx, o, nil, args); err != nil {
-			errs = append(errs, fmt.Errorf("the entries apply, but what they touch does not compile: %w", err))
-		} else {
-			fmt.Fprintf(o.stdout, "%d packages that the entries touch compile and vet\n", len(r.Dirs))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return failure{err}
 	}
 	return nil
+}
+
+var (
+	// compileError is a line in which the go command says what is wrong where,
+	// unreachable one that says which module cannot be fetched.
+	compileError = regexp.MustCompile(`(?m)^\s*(?:vet: )?(\S+\.go):[0-9]+:[0-9]+: .*$`)
+	unreachable  = regexp.MustCompile(`(\S+@v\S+): (?:reading|verifying|Get|not found)`)
+)
+
+// compiles builds what the entries touch in the new tree. What does not compile
+// makes its entry one in conflict; an error says for which packages that could
+// not be found out, and why.
+func compiles(ctx context.Context, o options, r *port.Result, l loaded) error {
+	var packages []string
+	for _, dir := range r.Dirs {
+		packages = append(packages, "./"+dir)
+	}
+	if len(packages) == 0 {
+		return nil
+	}
+	vet := func(packages ...string) error {
+		return quietly(ctx, o, nil, append([]string{"vet", "-tags=" + o.tags}, packages...))
+	}
+	var unchecked []error
+	good := len(packages)
+	if vet(packages...) != nil {
+		// One at a time tells which, and those that can be built are.
+		good = 0
+		for _, p := range packages {
+			err := vet(p)
+			if err == nil {
+				good++
+			} else if !l.blame(r, err.Error()) {
+				unchecked = append(unchecked, whyUnchecked(p, err))
+			}
+		}
+	}
+	fmt.Fprintf(o.stdout, "%d of %d packages that the entries touch compile and vet\n", good, len(packages))
+	return errors.Join(unchecked...)
+}
+
+// brief names the modules that cannot be fetched, where that is what an error is
+// about; the go command names everything that leads to each of them, too.
+func brief(err error) error {
+	var names []string
+	for _, m := range unreachable.FindAllStringSubmatch(err.Error(), -1) {
+		names = append(names, m[1])
+	}
+	if len(names) == 0 {
+		return err
+	}
+	slices.Sort(names)
+	return fmt.Errorf("cannot be fetched: %s", strings.Join(slices.Compact(names), ", "))
+}
+
+func whyUnchecked(pkg string, err error) error {
+	return fmt.Errorf("%s could not be checked: %w", pkg, brief(err))
+}
+
+// blame puts the entries in conflict that brought or edited the files which do
+// not compile. It tells whether there are any.
+func (l loaded) blame(r *port.Result, output string) (found bool) {
+	for _, m := range compileError.FindAllStringSubmatch(output, -1) {
+		if unreachable.MatchString(m[0]) {
+			continue
+		}
+		if name := l.changes(m[1]); name != "" {
+			found = true
+			r.Blame(name, strings.TrimPrefix(strings.TrimSpace(m[0]), "vet: "))
+		}
+	}
+	return found
+}
+
+// changes returns the last entry that brings or edits a file.
+func (l loaded) changes(file string) (name string) {
+	for i := range l.entries {
+		e := &l.entries[i]
+		if _, ok := l.ours.Of(e)[file]; ok || slices.ContainsFunc(e.Hooks, func(h hook.Hook) bool { return h.File == file }) {
+			name = e.Name
+		}
+	}
+	return name
 }
 
 // target reads the base to move to, and the version of the module it is, if it
@@ -260,7 +340,7 @@ func requiring(root string) (mods []string, err error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || name == filepath.Join(root, "build")):
+		case d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || name == filepath.Join(root, "build")):
 			return fs.SkipDir
 		case d.Name() != "go.mod":
 			return nil

@@ -55,12 +55,13 @@ func verify(ctx context.Context, o options) error {
 	if _, err := series.Find(c.entries, o.from); o.from != "" && err != nil {
 		return err
 	}
-	if err := series.Lint(c.entries, c.ours, project(o)); err != nil {
+	if err := lint(o, c); err != nil {
 		return failure{err}
 	}
 	if err := c.sameAsFork(ctx, o); err != nil {
 		return failure{err}
 	}
+	fmt.Fprintln(o.stdout, "The branches end in the tree that is assembled from the work tree.")
 	began := time.Now()
 	skipping := o.from != ""
 	for _, s := range c.steps {
@@ -82,6 +83,8 @@ func verify(ctx context.Context, o options) error {
 	fmt.Fprintf(o.stdout, "%d entries on %s, %.0fs\n", len(c.steps), c.origin, time.Since(began).Seconds())
 	return nil
 }
+
+func lint(o options, c composed) error { return series.Lint(c.entries, c.ours, project(o)) }
 
 // sameAsFork compares the tree at the end of the branches, read back from a
 // repository, with the one that is assembled from the working tree.

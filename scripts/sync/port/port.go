@@ -68,6 +68,16 @@ func (r Result) Count(s State) (n int) {
 	return n
 }
 
+// Blame makes an entry that applied one in conflict: it does not compile.
+func (r *Result) Blame(entry, note string) {
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Entry == entry && !slices.Contains(f.Notes, note) {
+			f.State = Conflict
+			f.Notes = append(f.Notes, note)
+		}
+	}
+}
+
 // Series puts a series on the tree now. was is the tree it fitted, nil if that
 // is not known; less is recognised then. Both stay as they are.
 func Series(ctx context.Context, was, now tree.Tree, entries []series.Entry, ours series.Ours) (Result, error) {

@@ -1,0 +1,5 @@
+module github.com/ackwal/ackwal
+
+go 1.25
+
+require github.com/prometheus/prometheus v0.909.0
