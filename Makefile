@@ -133,6 +133,12 @@ verify-series-quick: ## the same without tests, on this platform only
 fork-test: ## stock's and our tests in the fork tree, the binary's in both delivery modes
 	$(SYNC) test --tags "$(LEAN)"
 
+## Measuring
+
+.PHONY: bench
+bench: ## stock and durable compared, see docs/performance.md; BENCH= chooses one, ARGS=--small is quicker
+	scripts/bench.sh $(or $(BENCH),all) $(ARGS)
+
 ## Cleaning
 
 .PHONY: clean

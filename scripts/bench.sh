@@ -38,7 +38,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${GO:-go}" test -c -o "$work/bench.test" ./test/bench
 status=0
-"$work/bench.test" -test.run '^$' -test.bench "$pattern" -test.benchtime 1x -test.timeout 3h "$@" >"$work/out" 2>&1 &
+: >"$work/out"
+"$work/bench.test" -test.run '^$' -test.bench "$pattern" -test.benchtime 1x -test.timeout 3h "$@" >>"$work/out" 2>&1 &
 pid=$!
 trap 'kill $pid 2>/dev/null || true; rm -rf "$work"' EXIT
 # Lines appear as they come; a failure shows everything.

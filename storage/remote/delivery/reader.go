@@ -112,12 +112,16 @@ func (e *endpoint) readLog(ctx context.Context) {
 // endpoint fails, since else a sender tells soon enough.
 func (e *endpoint) highest(b *batch) (highest int64) {
 	set := e.settings.Load()
-	if set.queue.SampleAgeLimit != 0 || (len(set.rules.configs) > 0 && !e.failing.Load()) {
+	ruled := len(set.rules.configs) > 0
+	if set.queue.SampleAgeLimit != 0 || (ruled && !e.failing.Load()) {
 		return 0
 	}
-	verdicts := set.rules.judge(len(b.items), func(i int) *series.Series { return b.items[i].series }, nil)
-	for i, it := range b.items {
-		if set.wants(it.kind) && !verdicts[i].drop {
+	var verdicts []judgement
+	if ruled {
+		verdicts = set.rules.judge(len(b.items), func(i int) *series.Series { return b.items[i].series }, nil)
+	}
+	for i := range b.items {
+		if it := &b.items[i]; set.wants(it.kind) && !(ruled && verdicts[i].drop) {
 			highest = max(highest, it.t)
 		}
 	}
