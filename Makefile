@@ -55,7 +55,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint unit test-race e2e parity compliance consumers ui-test run-once fork-test verify-series-quick ## everything; .ci/run runs this
+test: fmt vet lint unit test-386 test-race e2e parity compliance consumers ui-test run-once fork-test verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -82,6 +82,12 @@ test-race: ## the tests of what goes into the binary, with the race detector
 	@if [ "$$(CGO_ENABLED=1 $(GO) env CC)" ] && command -v $$(CGO_ENABLED=1 $(GO) env CC) >/dev/null; then \
 		echo "$(GO) test -race $(RACE)"; CGO_ENABLED=1 $(GO) test -race $(RACE); \
 	else echo "no C compiler: the race detector is left out"; fi
+
+.PHONY: test-386
+test-386: ## the tests of what goes into the binary on a 32-bit platform, where it can run
+	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr -d '\n')" = linuxamd64 ]; then \
+		echo "GOARCH=386 $(GO) test $(RACE)"; GOARCH=386 $(GO) test $(RACE); \
+	else echo "not linux/amd64: tests for 386 are left out"; fi
 
 .PHONY: e2e
 e2e: build-lean ## end-to-end tests with real processes, against that binary; RUN= chooses some

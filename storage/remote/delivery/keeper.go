@@ -95,7 +95,7 @@ func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error 
 	}
 	s.saved = &saved
 	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
-	s.metrics.savepointWritten.v.Store(f.Written.UnixMilli())
+	s.metrics.savepointWritten.set(f.Written.UnixMilli())
 	if durable {
 		s.release(all)
 	}

@@ -15,27 +15,38 @@ package delivery
 
 import (
 	"math"
+	"sync"
 	"time"
-
-	"go.uber.org/atomic"
 )
 
-// rising is a number that only rises. It is safe for concurrent use.
-type rising struct{ v atomic.Int64 }
+// rising is a number that only rises, unless it is set. It is safe for
+// concurrent use. The zero value is 0.
+type rising struct {
+	mtx sync.Mutex
+	v   int64
+}
 
-func (r *rising) load() int64 { return r.v.Load() }
+func (r *rising) load() int64 {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return r.v
+}
 
 // raise sets the number to v if that is more, and reports whether it was.
 func (r *rising) raise(v int64) bool {
-	for {
-		old := r.v.Load()
-		if v <= old {
-			return false
-		}
-		if r.v.CompareAndSwap(old, v) {
-			return true
-		}
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if v <= r.v {
+		return false
 	}
+	r.v = v
+	return true
+}
+
+func (r *rising) set(v int64) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.v = v
 }
 
 // age returns the seconds since a time in ms, NaN for 0.

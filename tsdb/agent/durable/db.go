@@ -49,7 +49,7 @@ type DB struct {
 	registry    *registry // Own metrics.
 	walRegistry *registry // Those of the WL.
 	metrics     *metrics
-	maxBytes    atomic.Int64
+	maxBytes    *atomic.Int64
 	exemplars   latestExemplars
 
 	journal       journal

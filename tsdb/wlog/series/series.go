@@ -52,13 +52,14 @@ const partitionBits = 6
 // bytes, the string of its labels aside; atomics of less than 8 bytes would
 // take up as much.
 type Series struct {
-	lset labels.Labels
-	next *Series // The chain of the index; guarded by the stripe's lock.
-	ref  chunks.HeadSeriesRef
-
+	// First, so that 32-bit platforms can use them as atomics.
 	lastTs  atomic.Int64  // Milliseconds; math.MinInt64 if none is known.
-	state   atomic.Int32  // See the constants.
 	appends atomic.Uint64 // Wall clock of the last commit in Unix seconds, and what the log has.
+
+	lset  labels.Labels
+	next  *Series // The chain of the index; guarded by the stripe's lock.
+	ref   chunks.HeadSeriesRef
+	state atomic.Int32 // See the constants.
 
 	retiredAt int32  // Last segment that can mention the series; maintenance only.
 	key       uint32 // Bits of the label set's hash, and its partition. Immutable.

@@ -33,12 +33,13 @@ type Options struct {
 
 // Table is the table of series, see the package's documentation.
 type Table struct {
+	// First, so that 32-bit platforms can use them as atomics.
+	active  atomic.Int64
+	retired atomic.Int64 // Aliases included.
+
 	refs  refMap
 	index index
 	now   func() time.Time
-
-	active  atomic.Int64
-	retired atomic.Int64 // Aliases included.
 
 	onRemoveMtx sync.Mutex
 	onRemove    []func([]chunks.HeadSeriesRef)

@@ -93,6 +93,10 @@ func TestRequestsEqualStock(t *testing.T) {
 	t.Cleanup(secure.Close)
 	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
 
+	tokens := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token": "granted", "token_type": "bearer", "expires_in": 3600}`)
+	})
 	bearer := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(bearer, []byte("from a file\n"), 0o600))
 
@@ -123,7 +127,17 @@ func TestRequestsEqualStock(t *testing.T) {
 		"http headers": {change: func(c *Config) {
 			c.HTTPClientConfig.HTTPHeaders = &commonconfig.Headers{Headers: map[string]commonconfig.Header{"X-In-Http": {Values: []string{"1", "2"}}}}
 		}},
-		"sigv4":          {change: func(c *Config) { c.SigV4, c.Headers = staticSigV4(), map[string]string{"X-Unsigned": "1"} }, varying: []string{"Authorization", "X-Amz-Date"}},
+		"sigv4": {change: func(c *Config) { c.SigV4, c.Headers = staticSigV4(), map[string]string{"X-Unsigned": "1"} }, varying: []string{"Authorization", "X-Amz-Date"}},
+		"oauth2": {change: func(c *Config) {
+			c.HTTPClientConfig.OAuth2 = &commonconfig.OAuth2{ClientID: "id", ClientSecret: "secret", TokenURL: tokens.URL, Scopes: []string{"write"}}
+		}},
+		"proxy": {change: func(c *Config) {
+			c.URL = reparse(t, "http://receiver.invalid/api/v1/write")
+			c.HTTPClientConfig.ProxyConfig = commonconfig.ProxyConfig{
+				ProxyURL:           commonconfig.URL{URL: reparse(t, server.URL).URL},
+				ProxyConnectHeader: commonconfig.ProxyHeader{"X-Connect": {"1"}},
+			}
+		}},
 		"tls and http/2": {server: secure, change: func(c *Config) { c.HTTPClientConfig.TLSConfig = commonconfig.TLSConfig{CA: authority} }},
 		"tls, no check":  {server: secure, change: func(c *Config) { c.HTTPClientConfig.TLSConfig = commonconfig.TLSConfig{InsecureSkipVerify: true} }},
 		"tls and http/1.1": {server: secure, change: func(c *Config) {
