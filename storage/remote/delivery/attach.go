@@ -22,7 +22,6 @@ import (
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -66,20 +65,12 @@ func (s *Storage) Attach(src Source) error {
 		return nil
 	}
 	// The configuration came before the log; it has been found valid then.
-	ids, _, err := identity.Of(s.conf.RemoteWriteConfigs)
+	sets, _, err := s.prepare(s.conf)
 	if err != nil {
 		return err
 	}
-	var sets []*settings
-	for i, c := range s.conf.RemoteWriteConfigs {
-		set, err := newSettings(ids[i], c, s.conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
-		if err != nil {
-			return err
-		}
-		sets = append(sets, set)
-	}
 	s.conf = nil
-	return s.apply(ids, sets)
+	return s.apply(sets)
 }
 
 func (s *Storage) damaged(*cursor.Corruption) {

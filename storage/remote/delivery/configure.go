@@ -41,44 +41,59 @@ func (s *Storage) ApplyConfig(conf *config.Config) error {
 	if s.closed {
 		return errors.New("remote write is closed")
 	}
-	ids, warnings, err := identity.Of(conf.RemoteWriteConfigs)
+	sets, warnings, err := s.prepare(conf)
 	if err != nil {
 		return err
-	}
-	sets := make([]*settings, 0, len(ids))
-	for i, c := range conf.RemoteWriteConfigs {
-		set, err := newSettings(ids[i], c, conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
-		if err != nil {
-			for _, done := range sets {
-				done.client.Close()
-			}
-			return err
-		}
-		sets = append(sets, set)
 	}
 	reading := *conf
 	reading.RemoteWriteConfigs = nil
 	if err := s.read.ApplyConfig(&reading); err != nil {
-		for _, done := range sets {
-			done.client.Close()
-		}
+		closeClients(sets)
 		return err
 	}
 	for _, w := range warnings {
 		s.logger.Warn("Endpoints without a name are hard to tell apart", "warning", w.String())
 	}
 	if s.src == nil {
-		for _, done := range sets {
-			done.client.Close()
-		}
+		closeClients(sets)
 		s.conf = conf
 		return nil
 	}
-	return s.apply(ids, sets)
+	return s.apply(sets)
+}
+
+// prepare builds the settings of all endpoints in conf. Nothing of them takes
+// effect yet. Callers hold mtx.
+func (s *Storage) prepare(conf *config.Config) ([]*settings, []identity.Warning, error) {
+	ids, warnings, err := identity.Of(conf.RemoteWriteConfigs)
+	if err != nil {
+		return nil, nil, err
+	}
+	sets := make([]*settings, 0, len(ids))
+	for i, c := range conf.RemoteWriteConfigs {
+		set, err := newSettings(ids[i], c, conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
+		if err != nil {
+			closeClients(sets)
+			return nil, nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, warnings, nil
+}
+
+// closeClients lets go of settings that no endpoint adopts.
+func closeClients(sets []*settings) {
+	for _, set := range sets {
+		set.client.Close()
+	}
 }
 
 // apply puts settings to work. Callers hold mtx.
-func (s *Storage) apply(ids []savepoint.Identity, sets []*settings) error {
+func (s *Storage) apply(sets []*settings) error {
+	ids := make([]savepoint.Identity, len(sets))
+	for i, set := range sets {
+		ids[i] = set.identity
+	}
 	known := make([]savepoint.Identity, 0, len(s.running)+len(s.held))
 	for _, e := range s.running {
 		known = append(known, e.settings.Load().identity)
