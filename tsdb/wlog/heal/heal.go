@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // The kinds of damage, in the form used for label values.
@@ -58,10 +60,12 @@ const (
 type Options struct {
 	// Logger gets a line per damage. None is needed.
 	Logger *slog.Logger
-	// From is the first segment whose content is looked at. Those before it
-	// are taken to be whole, because they were checked, and written to disk,
-	// by an earlier run.
-	From int
+	// Whole says whether a segment, or a file of a checkpoint, is taken to be
+	// whole without looking at its content, because an earlier run wrote or
+	// checked it and it has not changed since. Nil looks at everything.
+	Whole func(path string, info fs.FileInfo) bool
+	// FS is the file system, nil for that of the operating system.
+	FS vfs.FS
 }
 
 // Damage is something that was wrong, and what was done about it.
@@ -94,12 +98,12 @@ const parallel = 4
 // An error means that a file could not be read or written, or that there are
 // more than 10000 numbers missing; what was done until then is in the report.
 func Directory(walDir string, opts Options) (Report, error) {
-	h := &healer{dir: walDir, log: opts.Logger, from: opts.From}
-	if h.log == nil {
-		h.log = promslog.NewNopLogger()
-	}
-	if _, err := os.Stat(walDir); errors.Is(err, os.ErrNotExist) {
+	h := newHealer(opts.FS, walDir, opts.Logger)
+	h.whole = opts.Whole
+	if _, err := h.fs.Stat(walDir); errors.Is(err, os.ErrNotExist) {
 		return Report{}, nil
+	} else if err != nil {
+		return Report{}, fmt.Errorf("heal the write-ahead log in %s: %w", walDir, err)
 	}
 	for _, step := range []func() error{h.tidy, h.checkpoints, h.segments, h.numbering} {
 		if err := step(); err != nil {
@@ -112,9 +116,23 @@ func Directory(walDir string, opts Options) (Report, error) {
 // healer is one run of Directory. Its fields belong to the calling goroutine.
 type healer struct {
 	dir    string
+	fs     vfs.FS
 	log    *slog.Logger
-	from   int
+	whole  func(path string, info fs.FileInfo) bool
 	report Report
+	// restored are segments that upstream was about to repair.
+	restored map[string]bool
+}
+
+func newHealer(fsys vfs.FS, dir string, log *slog.Logger) *healer {
+	h := &healer{dir: dir, fs: fsys, log: log, restored: map[string]bool{}}
+	if h.fs == nil {
+		h.fs = vfs.OS
+	}
+	if h.log == nil {
+		h.log = promslog.NewNopLogger()
+	}
+	return h
 }
 
 // add reports a damage.
@@ -131,7 +149,7 @@ func (h *healer) add(d Damage) {
 
 // segments mends the segments.
 func (h *healer) segments() error {
-	l, err := list(h.dir)
+	l, err := list(h.fs, h.dir)
 	if err != nil {
 		return err
 	}
@@ -140,14 +158,15 @@ func (h *healer) segments() error {
 		newest  = -1 // That is not empty: where a crash leaves a torn record.
 	)
 	for _, k := range l.segments {
-		info, err := os.Stat(wlog.SegmentName(h.dir, k))
+		info, err := h.fs.Stat(wlog.SegmentName(h.dir, k))
 		if err != nil {
 			return err
 		}
 		if info.Size() > 0 {
 			newest = k
 		}
-		if k >= h.from {
+		path := wlog.SegmentName(h.dir, k)
+		if h.whole == nil || h.restored[path] || !h.whole(path, info) {
 			numbers = append(numbers, k)
 		}
 	}
@@ -157,7 +176,7 @@ func (h *healer) segments() error {
 	group.SetLimit(min(parallel, runtime.GOMAXPROCS(0)))
 	for i, k := range numbers {
 		group.Go(func() (err error) {
-			found[i], err = mend(wlog.SegmentName(h.dir, k), false)
+			found[i], err = mend(h.fs, wlog.SegmentName(h.dir, k), false)
 			return err
 		})
 	}
@@ -196,11 +215,32 @@ func (h *healer) take(f finding, segment int, kind func(loss) string) {
 	}
 }
 
+// Segment mends one finished segment of a log that may be in use: readers that
+// have it open find padding where the damage was. Nothing may be appended to it.
+func Segment(walDir string, segment int, log *slog.Logger) ([]Damage, error) {
+	return SegmentFS(vfs.OS, walDir, segment, log)
+}
+
+// SegmentFS is Segment on another file system than that of the operating
+// system.
+func SegmentFS(fsys vfs.FS, walDir string, segment int, log *slog.Logger) ([]Damage, error) {
+	h := newHealer(fsys, walDir, log)
+	found, err := mend(h.fs, wlog.SegmentName(walDir, segment), false)
+	if err != nil {
+		return nil, fmt.Errorf("check segment %08d of the write-ahead log: %w", segment, err)
+	}
+	h.take(found, segment, func(loss) string { return CorruptSegment })
+	return h.report.Damages, nil
+}
+
 // Tail cuts the segment file at path back to end, the known end in bytes of
 // the last record in it that was written without an error, and writes it to
 // disk. It is for a segment to which nothing more is appended.
-func Tail(path string, end int64) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+func Tail(path string, end int64) error { return TailFS(vfs.OS, path, end) }
+
+// TailFS is Tail on another file system than that of the operating system.
+func TailFS(fsys vfs.FS, path string, end int64) error {
+	f, err := fsys.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("cut segment back to its last record: %w", err)
 	}
@@ -214,7 +254,7 @@ func Tail(path string, end int64) error {
 	return nil
 }
 
-func cut(f *os.File, end int64) error {
+func cut(f vfs.File, end int64) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err

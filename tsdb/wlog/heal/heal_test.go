@@ -15,6 +15,7 @@ package heal
 
 import (
 	"bytes"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -383,20 +384,58 @@ func TestTooManyMissing(t *testing.T) {
 	requireSame(t, f, read(t, dir))
 }
 
-// What was checked by an earlier run is not read again.
-func TestFrom(t *testing.T) {
+// What is known to be whole is not read again, in checkpoints neither.
+func TestWhole(t *testing.T) {
 	f := plainLog(t, 0, 1, 2)
 	f[segment(0)][10] ^= 1
 	f[segment(2)][10] ^= 1
 	dir := f.write(t)
-	report, err := Directory(dir, Options{From: 1})
+	var asked []string
+	report, err := Directory(dir, Options{Whole: func(path string, info fs.FileInfo) bool {
+		require.Equal(t, filepath.Base(path), info.Name())
+		asked = append(asked, info.Name())
+		return info.Name() == segment(0)
+	}})
 	require.NoError(t, err)
+	require.Equal(t, []string{segment(0), segment(1), segment(2)}, asked)
 	require.Equal(t, 2, report.Segments)
 	require.Len(t, report.Damages, 1)
 	require.Equal(t, 2, report.Damages[0].Segment)
 	require.True(t, bytes.Equal(f[segment(0)], read(t, dir)[segment(0)]))
 	require.Equal(t, int64(len(f[segment(1)])+len(f[segment(2)])), report.Bytes)
 	require.Equal(t, 24+13, report.Records)
+}
+
+func TestWholeCheckpoint(t *testing.T) {
+	f := plainLog(t, 0, 1)
+	f["checkpoint.00000000/00000000"] = bytes.Clone(f[segment(0)])
+	f["checkpoint.00000000/00000000"][10] ^= 1
+	dir := f.write(t)
+	report, err := Directory(dir, Options{Whole: func(string, fs.FileInfo) bool { return true }})
+	require.NoError(t, err)
+	require.Empty(t, report.Damages)
+	report, err = Directory(dir, Options{})
+	require.NoError(t, err)
+	require.Len(t, report.Damages, 1)
+	require.Equal(t, CorruptCheckpoint, report.Damages[0].Kind)
+}
+
+// One segment can be mended on its own, while the log is in use.
+func TestSegment(t *testing.T) {
+	f := plainLog(t, 0, 1, 2)
+	f[segment(0)][10] ^= 1
+	f[segment(1)][10] ^= 1
+	dir := f.write(t)
+	damages, err := Segment(dir, 1, nil)
+	require.NoError(t, err)
+	require.Len(t, damages, 1)
+	require.Equal(t, 1, damages[0].Segment)
+	require.True(t, bytes.Equal(f[segment(0)], read(t, dir)[segment(0)]))
+	damages, err = Segment(dir, 1, nil)
+	require.NoError(t, err)
+	require.Empty(t, damages)
+	_, err = Segment(dir, 7, nil)
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func TestLogAndAbsentDirectory(t *testing.T) {

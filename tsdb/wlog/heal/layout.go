@@ -24,10 +24,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/prometheus/prometheus/tsdb/fileutil"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 const (
@@ -53,9 +53,9 @@ type layout struct {
 	strays      []string     // Upstream would fail because of the name.
 }
 
-func list(dir string) (layout, error) {
+func list(fsys vfs.FS, dir string) (layout, error) {
 	var l layout
-	entries, err := os.ReadDir(dir)
+	entries, err := fsys.ReadDir(dir)
 	if err != nil {
 		return l, err
 	}
@@ -66,7 +66,7 @@ func list(dir string) (layout, error) {
 		case strings.HasSuffix(name, tempSuffix):
 			l.unfinished = append(l.unfinished, name)
 		case isNumber:
-			info, err := os.Stat(filepath.Join(dir, name))
+			info, err := fsys.Stat(filepath.Join(dir, name))
 			if err != nil {
 				return l, err
 			}
@@ -105,24 +105,11 @@ func parseNumber(s string) (int, bool) {
 
 func segmentName(k int) string { return wlog.SegmentName("", k) }
 
-// syncDir writes the directory's entries to disk.
-func syncDir(dir string) error {
-	d, err := fileutil.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if e := d.Close(); err == nil {
-		err = e
-	}
-	return err
-}
-
 // tidy deals with names: what was left unfinished goes, what upstream would
 // stumble over gets out of its way, what an interrupted repair left is taken
 // back.
 func (h *healer) tidy() error {
-	l, err := list(h.dir)
+	l, err := list(h.fs, h.dir)
 	if err != nil {
 		return err
 	}
@@ -140,24 +127,36 @@ func (h *healer) tidy() error {
 func (h *healer) clear(dir string, l layout) error {
 	for _, name := range l.unfinished {
 		h.log.Info("Removing what was left of an unfinished change of the write-ahead log", "path", filepath.Join(dir, name))
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+		if err := h.fs.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
 	for _, name := range l.strays {
 		to := strayPrefix + name
 		for n := 1; ; n++ {
-			if _, err := os.Lstat(filepath.Join(dir, to)); errors.Is(err, os.ErrNotExist) {
+			if _, err := h.fs.Stat(filepath.Join(dir, to)); errors.Is(err, os.ErrNotExist) {
 				break
+			} else if err != nil {
+				return err
 			}
 			to = strayPrefix + name + "." + strconv.Itoa(n)
 		}
-		if err := fileutil.Rename(filepath.Join(dir, name), filepath.Join(dir, to)); err != nil {
+		if err := h.rename(filepath.Join(dir, name), filepath.Join(dir, to)); err != nil {
 			return err
 		}
 		h.add(Damage{Kind: StrayFile, Path: filepath.Join(dir, name), Segment: -1, Action: "renamed to " + to})
 	}
 	return nil
+}
+
+// rename gives a file or directory another name, for good.
+func (h *healer) rename(from, to string) error { return rename(h.fs, from, to) }
+
+func rename(fsys vfs.FS, from, to string) error {
+	if err := fsys.Rename(from, to); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(to))
 }
 
 // restore decides about upstream's copy of segment k, which it makes by
@@ -167,39 +166,39 @@ func (h *healer) clear(dir string, l layout) error {
 func (h *healer) restore(k int, exists bool) error {
 	path := wlog.SegmentName(h.dir, k)
 	from := path + repairSuffix
-	info, err := os.Stat(from)
+	info, err := h.fs.Stat(from)
 	if err != nil {
 		return err
 	}
 	d := Damage{Kind: InterruptedRepair, Path: from, Segment: k, Action: "made the segment again"}
 	if exists {
-		prefix, err := isPrefix(path, from)
+		prefix, err := isPrefix(h.fs, path, from)
 		if err != nil {
 			return err
 		}
 		if !prefix {
 			d.Action, d.Bytes = "removed, the segment holds other records", info.Size()
-			if err := os.Remove(from); err != nil {
+			if err := h.fs.Remove(from); err != nil {
 				return err
 			}
 			h.add(d)
-			return syncDir(h.dir)
+			return h.fs.SyncDir(h.dir)
 		}
 	}
-	if err := fileutil.Rename(from, path); err != nil {
+	if err := h.rename(from, path); err != nil {
 		return err
 	}
-	h.from = min(h.from, k)
+	h.restored[path] = true
 	h.add(d)
 	return nil
 }
 
 // isPrefix reports whether the records of the file at part, up to the first
 // damage, are the first ones of the file at whole.
-func isPrefix(part, whole string) (bool, error) {
+func isPrefix(fsys vfs.FS, part, whole string) (bool, error) {
 	var scans [2]*frame.Scanner
 	for i, path := range []string{part, whole} {
-		f, err := os.Open(path)
+		f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 		if err != nil {
 			return false, err
 		}

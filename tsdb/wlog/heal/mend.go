@@ -20,9 +20,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/prometheus/prometheus/tsdb/fileutil"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // tempSuffix is that of copies that were not finished.
@@ -50,8 +49,8 @@ type finding struct {
 
 // mend looks at a file of a log and takes out of it what cannot be read. If it
 // may be shared with other names, it is replaced and not changed.
-func mend(path string, shared bool) (finding, error) {
-	f, err := os.Open(path)
+func mend(fsys vfs.FS, path string, shared bool) (finding, error) {
+	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return finding{path: path}, err
 	}
@@ -63,9 +62,9 @@ func mend(path string, shared bool) (finding, error) {
 		return found, err
 	}
 	if shared {
-		err = replace(path, found)
+		err = replace(fsys, path, found)
 	} else {
-		err = change(path, found)
+		err = change(fsys, path, found)
 	}
 	if err != nil {
 		return finding{path: path}, fmt.Errorf("take damaged bytes out of %s: %w", filepath.Base(path), err)
@@ -75,7 +74,7 @@ func mend(path string, shared bool) (finding, error) {
 
 // inspect reads a file and returns what has to be taken out of it. Losses do
 // not touch each other.
-func inspect(f *os.File, path string) (finding, error) {
+func inspect(f vfs.File, path string) (finding, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return finding{path: path}, err
@@ -168,8 +167,8 @@ func count(src io.ReaderAt, from, to int64) (int, error) {
 }
 
 // change takes the losses out of a file in place.
-func change(path string, found finding) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+func change(fsys vfs.FS, path string, found finding) error {
+	f, err := fsys.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -181,14 +180,14 @@ func change(path string, found finding) error {
 }
 
 // replace takes the losses out of a copy and puts that in the place of a file.
-func replace(path string, found finding) error {
-	src, err := os.Open(path)
+func replace(fsys vfs.FS, path string, found finding) error {
+	src, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
 	temp := path + tempSuffix
-	dst, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
+	dst, err := fsys.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
 	}
@@ -203,16 +202,16 @@ func replace(path string, found finding) error {
 		err = e
 	}
 	if err == nil {
-		err = fileutil.Rename(temp, path)
+		err = rename(fsys, temp, path)
 	}
 	if err != nil {
-		_ = os.Remove(temp)
+		_ = fsys.Remove(temp)
 	}
 	return err
 }
 
 // wipe makes the losses padding, cuts off the one at the end, and syncs.
-func wipe(f *os.File, losses []loss) error {
+func wipe(f vfs.File, losses []loss) error {
 	zeros := make([]byte, frame.PageSize)
 	for _, l := range losses {
 		if l.cut {

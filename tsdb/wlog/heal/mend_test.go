@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/prometheus/util/compression"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // wholeSegment writes a segment of a few pages, each of which starts with a
@@ -79,7 +80,7 @@ func TestMend(t *testing.T) {
 			data[hit+frame.HeaderSize] ^= 0xff
 			require.NoError(t, os.WriteFile(path, data, 0o666))
 
-			found, err := mend(path, shared)
+			found, err := mend(vfs.OS, path, shared)
 			require.NoError(t, err)
 			require.Len(t, found.losses, 1)
 			lost := found.losses[0]
@@ -103,7 +104,7 @@ func TestMend(t *testing.T) {
 				require.Equal(t, data, left)
 			}
 
-			again, err := mend(path, shared)
+			again, err := mend(vfs.OS, path, shared)
 			require.NoError(t, err)
 			require.Empty(t, again.losses)
 		})
@@ -115,7 +116,7 @@ func TestMendTornTail(t *testing.T) {
 	path, before := wholeSegment(t)
 	last := before[len(before)-1]
 	require.NoError(t, os.Truncate(path, last+frame.HeaderSize+1))
-	found, err := mend(path, false)
+	found, err := mend(vfs.OS, path, false)
 	require.NoError(t, err)
 	require.Len(t, found.losses, 1)
 	require.True(t, found.losses[0].torn)

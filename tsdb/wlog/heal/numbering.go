@@ -18,7 +18,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/prometheus/prometheus/tsdb/fileutil"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
@@ -54,11 +53,11 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 	}
 	for _, g := range gaps {
 		for k := g.first; k <= g.last; k++ {
-			s, err := wlog.CreateSegment(dir, k)
+			f, err := h.fs.OpenFile(wlog.SegmentName(dir, k), os.O_CREATE|os.O_WRONLY, 0o666)
 			if err != nil {
 				return err
 			}
-			if err := s.Close(); err != nil {
+			if err := f.Close(); err != nil {
 				return err
 			}
 		}
@@ -76,57 +75,66 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 	if n == 0 {
 		return nil
 	}
-	return syncDir(dir)
+	return h.fs.SyncDir(dir)
 }
 
 // checkpoints mends the checkpoints. One of which nothing is left gives way to
-// an older one. If there is none, it stays, empty: what segments it stands for
-// must be known.
+// an older one that has something. If there is none, it stays, empty: what
+// segments it stands for must be known.
+//
+// Whether it was whole does not count, for an earlier call may have been
+// interrupted between emptying it and this.
 func (h *healer) checkpoints() error {
-	l, err := list(h.dir)
+	l, err := list(h.fs, h.dir)
 	if err != nil {
 		return err
 	}
 	older := false
 	for _, c := range l.checkpoints {
-		records, whole, err := h.checkpoint(filepath.Join(h.dir, c.name))
+		left, err := h.checkpoint(filepath.Join(h.dir, c.name))
 		if err != nil {
 			return fmt.Errorf("mend %s: %w", c.name, err)
 		}
-		if !whole && records == 0 && older {
+		if !left && older {
 			if err := h.drop(c); err != nil {
 				return fmt.Errorf("remove %s, of which nothing is left: %w", c.name, err)
 			}
-			continue
 		}
-		older = true
+		older = older || left
 	}
 	return nil
 }
 
-// checkpoint mends one checkpoint and returns how many records it has, and
-// whether it was whole.
-func (h *healer) checkpoint(dir string) (records int, whole bool, err error) {
-	l, err := list(dir)
+// checkpoint mends one checkpoint and returns whether it has records.
+func (h *healer) checkpoint(dir string) (left bool, err error) {
+	l, err := list(h.fs, dir)
 	if err != nil {
-		return 0, false, err
+		return false, err
 	}
 	if err := h.clear(dir, l); err != nil {
-		return 0, false, err
+		return false, err
 	}
 	h.report.Checkpoints++
-	gaps := missing(l.segments)
-	whole = len(gaps) == 0
 	for _, k := range l.segments {
-		found, err := mend(wlog.SegmentName(dir, k), true)
+		path := wlog.SegmentName(dir, k)
+		if h.whole != nil {
+			info, err := h.fs.Stat(path)
+			if err != nil {
+				return left, err
+			}
+			if h.whole(path, info) {
+				left = left || info.Size() > 0
+				continue
+			}
+		}
+		found, err := mend(h.fs, path, true)
 		if err != nil {
-			return records, whole, err
+			return left, err
 		}
 		h.take(found, -1, func(loss) string { return CorruptCheckpoint })
-		records += found.records
-		whole = whole && len(found.losses) == 0
+		left = left || found.records > 0
 	}
-	return records, whole, h.fill(dir, CorruptCheckpoint, gaps)
+	return left, h.fill(dir, CorruptCheckpoint, missing(l.segments))
 }
 
 // drop removes a checkpoint. It is renamed before, so that it is never there in
@@ -134,14 +142,14 @@ func (h *healer) checkpoint(dir string) (records int, whole bool, err error) {
 func (h *healer) drop(c checkpoint) error {
 	path := filepath.Join(h.dir, c.name)
 	temp := path + wlog.CheckpointTempFileSuffix
-	if err := fileutil.Rename(path, temp); err != nil {
+	if err := h.rename(path, temp); err != nil {
 		return err
 	}
 	h.add(Damage{Kind: CorruptCheckpoint, Path: path, Segment: -1, Action: "removed, the checkpoint before it is used"})
-	if err := os.RemoveAll(temp); err != nil {
+	if err := h.fs.RemoveAll(temp); err != nil {
 		return err
 	}
-	return syncDir(h.dir)
+	return h.fs.SyncDir(h.dir)
 }
 
 // numbering sees to it that upstream finds a segment, or a checkpoint, for
@@ -149,7 +157,7 @@ func (h *healer) drop(c checkpoint) error {
 // from 0. And that the next segment comes after that checkpoint, because
 // segments before it are never read again.
 func (h *healer) numbering() error {
-	l, err := list(h.dir)
+	l, err := list(h.fs, h.dir)
 	if err != nil {
 		return err
 	}
@@ -168,10 +176,10 @@ func (h *healer) numbering() error {
 		}
 	case n > 0 && l.segments[0] > 0:
 		path := wlog.CheckpointDir(h.dir, l.segments[0]-1)
-		if err := os.Mkdir(path, 0o777); err != nil {
+		if err := h.fs.MkdirAll(path, 0o777); err != nil {
 			return err
 		}
-		if err := syncDir(h.dir); err != nil {
+		if err := h.fs.SyncDir(h.dir); err != nil {
 			return err
 		}
 		h.add(Damage{Kind: MissingCheckpoint, Path: path, Segment: -1, Action: "made an empty checkpoint in place of what is missing"})

@@ -205,7 +205,7 @@ func (s *Store) loadNone(src Source) (File, Source, error) {
 
 func (s *Store) read(name string) (File, *Problem) {
 	path := s.path(name)
-	data, err := readBounded(path)
+	data, err := s.readBounded(path)
 	if err != nil {
 		reason := Unreadable
 		if errors.Is(err, fs.ErrNotExist) {
@@ -224,8 +224,8 @@ func (s *Store) read(name string) (File, *Problem) {
 	return File{}, &Problem{Path: path, Reason: Corrupt, Err: err}
 }
 
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
+func (s *Store) readBounded(path string) ([]byte, error) {
+	f, err := s.fs.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -262,12 +262,12 @@ func (s *Store) moveAside(path string) (string, error) {
 		next = existing[len(existing)-1] + 1
 	}
 	target := s.path(corruptName(next))
-	if err := s.do("set aside", func() error { return os.Rename(path, target) }); err != nil {
+	if err := s.do("set aside", func() error { return s.fs.Rename(path, target) }); err != nil {
 		return "", err
 	}
 	for len(existing) >= corruptKept {
 		oldest := s.path(corruptName(existing[0]))
-		if err := s.do("remove set aside", func() error { return removeIfExists(oldest) }); err != nil {
+		if err := s.do("remove set aside", func() error { return s.removeIfExists(oldest) }); err != nil {
 			// One too many is harmless, and the next time tries again.
 			break
 		}
@@ -280,7 +280,7 @@ func corruptName(n int) string { return corruptPrefix + strconv.Itoa(n) + corrup
 
 // corruptFiles returns the numbers of the files set aside, ascending.
 func (s *Store) corruptFiles() ([]int, error) {
-	entries, err := os.ReadDir(s.dir)
+	entries, err := s.fs.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/prometheus/prometheus/tsdb/fileutil"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 const (
@@ -33,6 +33,7 @@ const (
 // caller holds. It is safe for concurrent use; writes follow one another.
 type Store struct {
 	dir string
+	fs  vfs.FS
 
 	mtx sync.Mutex // Held across a whole Load or Write.
 
@@ -43,7 +44,26 @@ type Store struct {
 }
 
 // NewStore returns a store in the data directory dir. It touches nothing.
-func NewStore(dir string) *Store { return &Store{dir: dir} }
+func NewStore(dir string, opts ...Option) *Store {
+	s := &Store{dir: dir, fs: vfs.OS}
+	for _, o := range opts {
+		o(s)
+	}
+	return s
+}
+
+// Option is an option of NewStore.
+type Option func(*Store)
+
+// WithFS puts the files on another file system than that of the operating
+// system. Nil leaves it at that.
+func WithFS(fsys vfs.FS) Option {
+	return func(s *Store) {
+		if fsys != nil {
+			s.fs = fsys
+		}
+	}
+}
 
 // Write stores f as the current savepoint, in place of the one before, which
 // stays if there is an error.
@@ -98,17 +118,17 @@ func (s *Store) replace(name string, data []byte, durable bool) (err error) {
 	defer func() {
 		if err != nil {
 			// Best effort: the next write removes it too.
-			_ = os.Remove(temp)
+			_ = s.fs.Remove(temp)
 		}
 	}()
 
 	// A file left by a crash may have another mode or be a link to elsewhere.
-	if err := s.do(name+" remove temp", func() error { return removeIfExists(temp) }); err != nil {
+	if err := s.do(name+" remove temp", func() error { return s.removeIfExists(temp) }); err != nil {
 		return err
 	}
-	var f *os.File
+	var f vfs.File
 	if err := s.do(name+" create", func() error {
-		f, err = os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
+		f, err = s.fs.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
 		return err
 	}); err != nil {
 		return err
@@ -120,7 +140,7 @@ func (s *Store) replace(name string, data []byte, durable bool) (err error) {
 	if err := s.do(name+" close", f.Close); err != nil {
 		return err
 	}
-	if err := s.do(name+" rename", func() error { return os.Rename(temp, s.path(name)) }); err != nil {
+	if err := s.do(name+" rename", func() error { return s.fs.Rename(temp, s.path(name)) }); err != nil {
 		return err
 	}
 	if !durable {
@@ -129,7 +149,7 @@ func (s *Store) replace(name string, data []byte, durable bool) (err error) {
 	return s.do(name+" sync directory", s.syncDir)
 }
 
-func (s *Store) fill(name string, f *os.File, data []byte, durable bool) error {
+func (s *Store) fill(name string, f vfs.File, data []byte, durable bool) error {
 	if err := s.do(name+" write", func() error {
 		_, err := f.Write(data)
 		return err
@@ -143,19 +163,14 @@ func (s *Store) fill(name string, f *os.File, data []byte, durable bool) error {
 }
 
 func (s *Store) syncDir() error {
-	d, err := fileutil.OpenDir(s.dir)
-	if err != nil {
-		return err
-	}
-	if err := d.Sync(); err != nil {
-		_ = d.Close() // The first error is the one that matters.
+	if err := s.fs.SyncDir(s.dir); err != nil {
 		return fmt.Errorf("sync directory %s: %w", s.dir, err)
 	}
-	return d.Close()
+	return nil
 }
 
-func removeIfExists(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (s *Store) removeIfExists(path string) error {
+	if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
