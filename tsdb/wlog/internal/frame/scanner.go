@@ -19,8 +19,6 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/golang/snappy"
-
 	"github.com/prometheus/prometheus/util/compression"
 )
 
@@ -228,7 +226,7 @@ func (s *Scanner) Next() (Record, error) {
 			s.at += h.Size()
 			continue
 		}
-		data, err = s.decompress(h.Compression, data)
+		data, err = Decompress(h.Compression, data, s.dec)
 		if err != nil {
 			return Record{}, s.damage(err)
 		}
@@ -242,19 +240,6 @@ func (s *Scanner) Next() (Record, error) {
 			Compressed: h.Compression != compression.None,
 		}, nil
 	}
-}
-
-func (s *Scanner) decompress(t compression.Type, data []byte) ([]byte, error) {
-	if t == compression.Snappy && len(data) > 0 {
-		if n, err := snappy.DecodedLen(data); err != nil || n/MaxSnappyRatio > len(data) {
-			return nil, errExpand
-		}
-	}
-	out, err := compression.Decode(t, data, s.dec)
-	if err != nil {
-		return nil, fmt.Errorf("decompress record (%s): %w", t, err)
-	}
-	return out, nil
 }
 
 // Peek returns the header and all bytes of the next frame without going past

@@ -1,0 +1,57 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package mutation lets tests show that they notice when an invariant breaks.
+// Product code asks On at the few places at which one line decides over an
+// invariant. Built as usual, On is false for the compiler, and nothing of it is
+// left in the binary. Built with the tag "mutation", the one defect that the
+// environment variable WAL_MUTATION names is there; the model test of package
+// durable has to fail then.
+//
+// There is no state but what is read from the environment at the start, and no
+// goroutine; On may be called from anywhere.
+package mutation
+
+// Mutation is a defect that can be switched on.
+type Mutation struct {
+	Name string
+	// Invariant is the one of the design that it breaks.
+	Invariant string
+	// Effect is what goes wrong.
+	Effect string
+}
+
+// Names of the mutations.
+const (
+	IgnoreGate    = "ignore_gate"
+	TrustUnsynced = "trust_unsynced"
+	MarkAhead     = "mark_ahead"
+	RetryReversed = "retry_reversed"
+	NoZone        = "no_zone"
+	SendUnmarked  = "send_unmarked"
+	SkipZone      = "skip_zone"
+)
+
+// All are the mutations there are.
+var All = []Mutation{
+	{IgnoreGate, "I1", "segments are removed whatever endpoints need"},
+	{TrustUnsynced, "I1", "segments are removed on the word of savepoints that are not synced to disk"},
+	{MarkAhead, "I2", "a savepoint says that all that was read was acknowledged"},
+	{RetryReversed, "I4", "a request is sent in the opposite order when it is sent again"},
+	{NoZone, "I8", "after a crash nothing counts as perhaps sent before"},
+	{SendUnmarked, "I8", "samples are sent before the dispatch mark is on the disk"},
+	{SkipZone, "I8", "after a crash delivery resumes at the dispatch mark"},
+}
+
+// Environment is the variable that names the mutation.
+const Environment = "WAL_MUTATION"

@@ -1,0 +1,35 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+//go:build mutation
+
+package mutation
+
+import (
+	"fmt"
+	"os"
+	"slices"
+)
+
+var active = chosen()
+
+func chosen() string {
+	name := os.Getenv(Environment)
+	if name != "" && !slices.ContainsFunc(All, func(m Mutation) bool { return m.Name == name }) {
+		panic(fmt.Sprintf("%s=%q is not a mutation", Environment, name))
+	}
+	return name
+}
+
+// On reports whether the named mutation is switched on.
+func On(name string) bool { return active == name }

@@ -1,0 +1,73 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package snapshot
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+)
+
+var benchSeries = flag.Int("series", 1_000_000, "number of series in the benchmarks")
+
+func benchStore(b *testing.B, o Options) (*Store, int) {
+	n := *benchSeries
+	s := open(b, b.TempDir(), o)
+	require.NoError(b, s.Append(context.Background(), Update{State: stateOf(1), Series: defs(upTo(1, n+1))}))
+	return s, n
+}
+
+func BenchmarkLoad(b *testing.B) {
+	s, n := benchStore(b, Options{})
+	b.ReportAllocs()
+	for b.Loop() {
+		rep, err := s.Load(context.Background(), 0, func(int, []record.RefSeries) error { return nil })
+		require.NoError(b, err)
+		require.Equal(b, n, rep.Series)
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*1e9/float64(n), "ns/series")
+	b.ReportMetric(float64(s.Bytes())/float64(n), "B/series")
+}
+
+func BenchmarkResolve(b *testing.B) {
+	s, n := benchStore(b, Options{})
+	b.Run("hit", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, ok := s.Resolve(ref(1 + i%10_000)); !ok {
+				b.Fatal("not found")
+			}
+		}
+	})
+	b.Run("miss", func(b *testing.B) {
+		rnd := rand.New(rand.NewPCG(1, 1))
+		for b.Loop() {
+			s.cache.clear()
+			if _, ok := s.Resolve(ref(1 + rnd.IntN(n))); !ok {
+				b.Fatal("not found")
+			}
+		}
+	})
+	b.Run("unknown", func(b *testing.B) {
+		for b.Loop() {
+			if _, ok := s.Resolve(ref(n + 7)); ok {
+				b.Fatal("found")
+			}
+		}
+	})
+}

@@ -1,0 +1,289 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/common/promslog"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/util/compression"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+)
+
+// ErrClosed is what a closed store answers.
+var ErrClosed = errors.New("the snapshot of series is closed")
+
+// Store is the snapshot in one directory. Its methods may be called from any
+// goroutine; Append, Replace and Checkpoint run one at a time.
+type Store struct {
+	dir      string
+	sink     sink
+	problems problems
+	cache    *cache
+	written  atomic.Int64
+
+	// The view is read by everybody and exchanged by a writer. ViewMtx is held
+	// for no I/O.
+	viewMtx sync.RWMutex
+	view    *view
+
+	// Mtx is held for the whole of a write.
+	mtx sync.Mutex
+	// Next is the number of the next file. It grows with every attempt.
+	next uint64
+	// Counted is the floor up to which dead definitions were looked for.
+	counted int
+	// Strays are files of an attempt that failed when the manifest may have
+	// been in place already. They go when another manifest is.
+	strays []string
+}
+
+// Open opens the snapshot in dir, which is made if it is absent. Damage is
+// never an error: see Problems. The errors are a *[VersionError] and trouble
+// with the directory itself. Files that the manifest does not name are removed.
+func Open(dir string, o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
+	if o.Logger == nil {
+		o.Logger = promslog.NewNopLogger()
+	}
+	if o.Compression == "" {
+		o.Compression = compression.Snappy
+	}
+	if o.CacheBlocks == 0 {
+		o.CacheBlocks = defaultCacheBlocks
+	}
+	s := &Store{dir: dir, cache: newCache(o.CacheBlocks), counted: alive}
+	s.problems.logger = o.Logger
+	s.sink = sink{fs: o.FS, pace: o.Pace, compression: o.Compression, written: &s.written}
+
+	if err := o.FS.MkdirAll(dir, dirMode); err != nil {
+		return nil, fmt.Errorf("make directory of the series snapshot: %w", err)
+	}
+	m, ok, err := s.readManifest()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.sweep(m); err != nil {
+		return nil, fmt.Errorf("list directory of the series snapshot: %w", err)
+	}
+	v := &view{manifest: m, ok: ok}
+	for _, meta := range m.Chunks {
+		v.chunks = append(v.chunks, openChunk(s.sink, s.path(chunkPrefix, meta.Seq), meta, s.problems.report))
+	}
+	for _, meta := range m.Retired {
+		v.retired = append(v.retired, &listFile{file{path: s.path(retiredPrefix, meta.Seq)}, meta})
+	}
+	if m.Timestamps != nil {
+		v.timestamps = &listFile{file{path: s.path(timestampsPrefix, m.Timestamps.Seq)}, *m.Timestamps}
+	}
+	s.install(v)
+	return s, nil
+}
+
+func (s *Store) path(prefix string, seq uint64) string {
+	return filepath.Join(s.dir, fileName(prefix, seq))
+}
+
+// readManifest returns the manifest and whether there is a usable one. A
+// damaged one is set aside.
+func (s *Store) readManifest() (manifest, bool, error) {
+	empty := manifest{State: State{Covered: -1, Checkpoint: -1}, Floor: alive, Next: 1}
+	path := filepath.Join(s.dir, manifestName)
+	data, err := readFile(s.sink.fs, path, maxManifestSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return empty, false, nil
+	}
+	var m manifest
+	if err == nil {
+		m, err = decodeManifest(data)
+	}
+	if newer := (*VersionError)(nil); errors.As(err, &newer) {
+		newer.Path = path
+		return empty, false, newer
+	}
+	if err == nil {
+		return m, true, nil
+	}
+	s.problems.report(ManifestDamaged, path, err)
+	if err := s.sink.fs.Rename(path, filepath.Join(s.dir, asideName)); err != nil {
+		return empty, false, fmt.Errorf("set damaged manifest of the series snapshot aside: %w", err)
+	}
+	return empty, false, nil
+}
+
+// sweep removes our files that the manifest does not name: a crash left them.
+// It sets the number of the next file above that of all there are.
+func (s *Store) sweep(m manifest) error {
+	named := map[string]struct{}{}
+	for _, c := range m.Chunks {
+		named[fileName(chunkPrefix, c.Seq)] = struct{}{}
+		named[fileName(chunkPrefix, c.Seq)+indexSuffix] = struct{}{}
+	}
+	for _, l := range m.Retired {
+		named[fileName(retiredPrefix, l.Seq)] = struct{}{}
+	}
+	if m.Timestamps != nil {
+		named[fileName(timestampsPrefix, m.Timestamps.Seq)] = struct{}{}
+	}
+	entries, err := s.sink.fs.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	s.next = m.Next
+	for _, e := range entries {
+		seq, ours := parseName(e.Name())
+		if !ours {
+			continue
+		}
+		s.next = max(s.next, seq+1)
+		if _, ok := named[e.Name()]; !ok {
+			s.remove(filepath.Join(s.dir, e.Name()))
+		}
+	}
+	return nil
+}
+
+// remove takes away a file that nothing needs.
+func (s *Store) remove(path string) {
+	if err := removeIfExists(s.sink.fs, path); err != nil {
+		s.problems.report(RemoveFailed, path, err)
+	}
+}
+
+// State returns the snapshot's state. False means that there is no snapshot:
+// the directory is new, the manifest was damaged, or the store is closed. The
+// result belongs to the caller.
+func (s *Store) State() (State, bool) {
+	v := s.acquire()
+	if v == nil {
+		return State{Covered: -1, Checkpoint: -1}, false
+	}
+	defer s.release(v)
+	st := v.manifest.State
+	st.Segments = slices.Clone(st.Segments)
+	return st, v.ok
+}
+
+// Problems returns what was met since Open, in the order of first occurrence.
+func (s *Store) Problems() []Problem { return s.problems.all() }
+
+// Timestamps calls f with the timestamps in ms that the snapshot has, by
+// ascending ref. Blocks that are damaged are left out and reported as problems.
+// The error is one of reading; what f was called with before holds.
+func (s *Store) Timestamps(f func(ref chunks.HeadSeriesRef, t int64)) error {
+	v := s.acquire()
+	if v == nil {
+		return ErrClosed
+	}
+	defer s.release(v)
+	if v.timestamps == nil {
+		return nil
+	}
+	l, left := v.timestamps, v.timestamps.meta.Entries
+	var (
+		runs []timestampRun
+		next chunks.HeadSeriesRef
+	)
+	return s.readList(TimestampsDamaged, l, func(payload []byte, _ int64) (err error) {
+		if runs, err = decodeTimestamps(runs[:0], payload); err != nil {
+			return err
+		}
+		for _, run := range runs {
+			if run.first < next || run.n > uint64(left) {
+				return errOrder
+			}
+			left -= int(run.n)
+			for i := range run.n {
+				f(run.first+chunks.HeadSeriesRef(i), run.t)
+			}
+			next = run.first + chunks.HeadSeriesRef(run.n)
+		}
+		return nil
+	})
+}
+
+// readList scans a list. Damage, and the absence of the file, is a problem and
+// no error.
+func (s *Store) readList(kind ProblemKind, l *listFile, f func(payload []byte, off int64) error) error {
+	report := func(err error) { s.problems.report(kind, l.path, err) }
+	src, err := s.sink.fs.OpenFile(l.path, 0, 0)
+	if err != nil {
+		report(err)
+		return nil
+	}
+	defer src.Close()
+	if err := scan(src, l.meta.Bytes, f, report); err != nil {
+		report(err)
+		return fmt.Errorf("read %s: %w", l.path, err)
+	}
+	return nil
+}
+
+// Files returns the files the snapshot consists of, but for the manifest and
+// the indexes, which are small.
+func (s *Store) Files() []FileInfo {
+	v := s.acquire()
+	if v == nil {
+		return nil
+	}
+	defer s.release(v)
+	var all []FileInfo
+	for _, c := range v.chunks {
+		if c.absent == nil {
+			all = append(all, FileInfo{Path: c.path, Size: c.meta.Bytes, Chunk: true})
+		}
+	}
+	lists := v.retired
+	if v.timestamps != nil {
+		lists = append(slices.Clone(lists), v.timestamps)
+	}
+	for _, l := range lists {
+		all = append(all, FileInfo{Path: l.path, Size: l.meta.Bytes})
+	}
+	return all
+}
+
+// Bytes returns the size of these files.
+func (s *Store) Bytes() int64 {
+	var sum int64
+	for _, f := range s.Files() {
+		sum += f.Size
+	}
+	return sum
+}
+
+// Written returns the bytes written to files since Open.
+func (s *Store) Written() int64 { return s.written.Load() }
+
+// Close waits for the write that is going on and closes the files once they are
+// not read any more. Everything answers that there is nothing from then on.
+func (s *Store) Close() error {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	s.install(nil)
+	s.cache.clear()
+	return nil
+}

@@ -1,0 +1,130 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package snapshot
+
+import (
+	"context"
+	"encoding/binary"
+	"iter"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// The timestamps are a file of frames. Each record begins with the kind and
+// goes on with runs of consecutive refs that have one timestamp, as those of a
+// target's series mostly do: the gap to the end of the run before, the number
+// of refs less 1, and the difference of the timestamps as a signed varint. At
+// the start of a record the run before ends at ref 0 with timestamp 0.
+
+const timestampsKind = 'T'
+
+// timestampsWriter packs timestamps into runs.
+type timestampsWriter struct {
+	listWriter
+	first, next chunks.HeadSeriesRef // The open run; equal if there is none.
+	t           int64
+	before      chunks.HeadSeriesRef // The end of the run before, and its timestamp.
+	last        int64
+}
+
+func (w *timestampsWriter) add(ref chunks.HeadSeriesRef, t int64) error {
+	if w.entries > 0 && ref < w.next {
+		return errOrder
+	}
+	w.entries++
+	if w.first < w.next && ref == w.next && t == w.t {
+		w.next++
+		return nil
+	}
+	if err := w.endRun(); err != nil {
+		return err
+	}
+	w.first, w.next, w.t = ref, ref+1, t
+	return nil
+}
+
+func (w *timestampsWriter) endRun() error {
+	if w.first == w.next {
+		return nil
+	}
+	w.rec = binary.AppendUvarint(w.rec, uint64(w.first-w.before))
+	w.rec = binary.AppendUvarint(w.rec, uint64(w.next-w.first-1))
+	w.rec = binary.AppendVarint(w.rec, w.t-w.last)
+	w.before, w.last, w.first = w.next, w.t, w.next
+	if len(w.rec) < maxListBytes {
+		return nil
+	}
+	w.before, w.last = 0, 0
+	return w.end()
+}
+
+// writeTimestamps writes the file. Without entries there is none.
+func (s sink) writeTimestamps(ctx context.Context, path string, seq iter.Seq2[chunks.HeadSeriesRef, int64]) (listMeta, error) {
+	var w *timestampsWriter
+	for ref, t := range seq {
+		if w == nil {
+			out, err := s.create(ctx, path)
+			if err != nil {
+				return listMeta{}, err
+			}
+			defer out.abort()
+			w = &timestampsWriter{listWriter: listWriter{out: out, kind: timestampsKind, rec: []byte{timestampsKind}}}
+		}
+		if err := w.add(ref, t); err != nil {
+			return listMeta{}, err
+		}
+	}
+	if w == nil {
+		return listMeta{}, nil
+	}
+	if err := w.endRun(); err != nil {
+		return listMeta{}, err
+	}
+	return w.close()
+}
+
+// timestampRun is one timestamp and the refs that have it.
+type timestampRun struct {
+	first chunks.HeadSeriesRef
+	n     uint64
+	t     int64
+}
+
+// decodeTimestamps returns the runs of one record, appended to runs.
+func decodeTimestamps(runs []timestampRun, payload []byte) ([]timestampRun, error) {
+	if len(payload) < 1 || payload[0] != timestampsKind {
+		return runs, errListKind
+	}
+	var (
+		end uint64
+		t   int64
+	)
+	for b := payload[1:]; len(b) > 0; {
+		gap, rest, ok := uvarint(b)
+		if !ok {
+			return runs, errList
+		}
+		more, rest, ok := uvarint(rest)
+		delta, n := binary.Varint(rest)
+		first := end + gap
+		last := first + more
+		if !ok || n <= 0 || first < end || last < first || last+1 == 0 {
+			return runs, errList
+		}
+		t += delta
+		runs = append(runs, timestampRun{chunks.HeadSeriesRef(first), more + 1, t})
+		end, b = last+1, rest[n:]
+	}
+	return runs, nil
+}
