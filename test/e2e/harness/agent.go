@@ -69,15 +69,34 @@ func (a *Agent) Start() error {
 	if a.proc != nil && a.proc.Running() {
 		return errors.New("the agent runs already")
 	}
-	if err := a.Config.Write(a.configPath()); err != nil {
+	name, args, err := a.begin()
+	if err != nil {
 		return err
+	}
+	proc, err := startPrometheus(name, a.Engine.Path, a.logPath(), args...)
+	if err != nil {
+		return err
+	}
+	a.proc = proc
+	a.scenario.t.Cleanup(func() {
+		if a.scenario.t.Failed() {
+			a.scenario.t.Logf("last output of %s:\n%s", proc.Name(), proc.Tail(40))
+		}
+	})
+	return nil
+}
+
+// begin notes a new run and returns how its process is to be started.
+func (a *Agent) begin() (name string, args []string, err error) {
+	if err := a.Config.Write(a.configPath()); err != nil {
+		return "", nil, err
 	}
 	run := Run{Number: len(a.Runs), Engine: a.Engine, From: a.scenario.Shadow.Last() + 1}
 	a.Runs = append(a.Runs, run)
 	for _, p := range a.scenario.proxies {
 		p.SetRun(run.Number)
 	}
-	args := []string{
+	args = []string{
 		"--agent",
 		"--config.file=" + a.configPath(),
 		"--storage.agent.path=" + a.DataDir(),
@@ -92,14 +111,12 @@ func (a *Agent) Start() error {
 	}
 	args = append(args, a.Engine.flags()...)
 	args = append(args, a.Flags...)
-	name := "agent run " + strconv.Itoa(run.Number) + " (" + a.Engine.Delivery + ")"
-	proc, err := startPrometheus(name, a.Engine.Path, filepath.Join(a.dir, fmt.Sprintf("agent-%d.log", run.Number)), args...)
-	if err != nil {
-		return err
-	}
-	a.proc = proc
-	a.scenario.t.Cleanup(func() { proc.dumpOnFailure(a.scenario.t) })
-	return nil
+	return "agent run " + strconv.Itoa(run.Number) + " (" + a.Engine.Delivery + ")", args, nil
+}
+
+// logPath is where the last run writes its log.
+func (a *Agent) logPath() string {
+	return filepath.Join(a.dir, fmt.Sprintf("agent-%d.log", a.Run().Number))
 }
 
 // Run returns the current or last run.
@@ -111,10 +128,15 @@ func (a *Agent) Running() bool { return a.proc != nil && a.proc.Running() }
 // Kill ends the process with SIGKILL.
 func (a *Agent) Kill() error {
 	if !a.proc.Running() {
-		return fmt.Errorf("the agent ended by itself before it was to be killed: %w", a.proc.err)
+		return fmt.Errorf("the agent ended by itself before it was to be killed: %w", a.proc.Ended())
 	}
+	return a.killed(a.proc.Kill())
+}
+
+// killed notes when the last run was killed, and what savepoint it left.
+func (a *Agent) killed(at time.Time) error {
 	run := &a.Runs[len(a.Runs)-1]
-	run.KilledAt = a.proc.Kill()
+	run.KilledAt = at
 	info, err := os.Stat(filepath.Join(a.DataDir(), savepointFile))
 	if err == nil {
 		run.Saved = info.ModTime()

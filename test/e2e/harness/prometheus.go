@@ -25,20 +25,22 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/ackwal/ackwal/conformance/process"
 )
 
 var listeningRE = regexp.MustCompile(`msg="Listening on".* address=(127\.0\.0\.1:\d+)`)
 
 // Prometheus is a running process that serves Prometheus' web interface.
 type Prometheus struct {
-	*Process
+	*process.Process
 	base string
 }
 
 // startPrometheus starts the binary on a port of the kernel's choice and waits
 // until it says that it is ready.
 func startPrometheus(name, path, logPath string, args ...string) (*Prometheus, error) {
-	proc, err := startProcess(name, path, logPath,
+	proc, err := process.Start(name, path, logPath,
 		append([]string{"--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle"}, args...)...)
 	if err != nil {
 		return nil, err
@@ -57,21 +59,21 @@ func startPrometheus(name, path, logPath string, args ...string) (*Prometheus, e
 }
 
 func (p *Prometheus) waitReady() error {
-	deadline := time.Now().Add(hangLimit)
+	deadline := time.Now().Add(process.HangLimit)
 	for {
 		_, err := p.get("/-/ready")
 		if err == nil {
 			return nil
 		}
 		if !p.Running() || time.Now().After(deadline) {
-			return fmt.Errorf("%s is not ready: %w\n%s", p.name, err, p.out.tail(30))
+			return fmt.Errorf("%s is not ready: %w\n%s", p.Name(), err, p.Tail(30))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
 func (p *Prometheus) get(path string) ([]byte, error) {
-	return p.request(http.MethodGet, path, hangLimit)
+	return p.request(http.MethodGet, path, process.HangLimit)
 }
 
 func (p *Prometheus) request(method, path string, limit time.Duration) ([]byte, error) {
@@ -101,7 +103,7 @@ type Metrics map[string]*dto.MetricFamily
 
 // Metrics scrapes the process.
 func (p *Prometheus) Metrics() (Metrics, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), hangLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), process.HangLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/metrics", http.NoBody)
 	if err != nil {
@@ -109,13 +111,13 @@ func (p *Prometheus) Metrics() (Metrics, error) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("metrics of %s: %w", p.name, err)
+		return nil, fmt.Errorf("metrics of %s: %w", p.Name(), err)
 	}
 	defer resp.Body.Close()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(resp.Body)
 	if err != nil {
-		return nil, fmt.Errorf("metrics of %s: %w", p.name, err)
+		return nil, fmt.Errorf("metrics of %s: %w", p.Name(), err)
 	}
 	return families, nil
 }
@@ -144,7 +146,7 @@ func (m Metrics) Sum(name string, pairs ...string) (sum float64) {
 func (p *Prometheus) HeapBytes() (least float64, err error) {
 	for range 3 {
 		if _, err := p.get("/debug/pprof/heap?gc=1"); err != nil {
-			return 0, fmt.Errorf("garbage collection in %s: %w", p.name, err)
+			return 0, fmt.Errorf("garbage collection in %s: %w", p.Name(), err)
 		}
 		metrics, err := p.Metrics()
 		if err != nil {

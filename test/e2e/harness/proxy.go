@@ -24,6 +24,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ackwal/ackwal/conformance/process"
 )
 
 const writePath = "/api/v1/write"
@@ -59,7 +61,7 @@ func newProxy(name string, symbols *Symbols, clock func() int64) (*Proxy, error)
 		address:  "127.0.0.1:0",
 		symbols:  symbols,
 		clock:    clock,
-		client:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: hangLimit},
+		client:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: process.HangLimit},
 		plan:     Pass(),
 		released: make(chan struct{}),
 	}

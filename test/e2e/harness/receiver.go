@@ -27,6 +27,8 @@ import (
 
 	"github.com/golang/snappy"
 
+	"github.com/ackwal/ackwal/conformance/process"
+	"github.com/ackwal/ackwal/conformance/wire"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
@@ -87,7 +89,7 @@ func (r *Receiver) Samples(symbols *Symbols) (Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding a read request: %w", err)
 	}
-	client := http.Client{Timeout: hangLimit}
+	client := http.Client{Timeout: process.HangLimit}
 	resp, err := client.Post(r.proc.base+"/api/v1/read", "application/x-protobuf", bytes.NewReader(snappy.Encode(nil, raw)))
 	if err != nil {
 		return nil, fmt.Errorf("reading back from %s: %w", r.Name, err)
@@ -116,7 +118,7 @@ func (r *Receiver) Samples(symbols *Symbols) (Set, error) {
 				held[Point{id, SampleKind, s.Timestamp}] = FloatValue(s.Value)
 			}
 			for _, h := range ts.Histograms {
-				held[Point{id, SampleKind, h.Timestamp}] = wireHistogramValue(h)
+				held[Point{id, SampleKind, h.Timestamp}] = HistogramValue(wire.FloatHistogram(h))
 			}
 		}
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/conformance/process"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -274,10 +275,10 @@ func (s *Scenario) WAL() WALSize {
 // Until polls for something that happens some time.
 func (s *Scenario) Until(what string, happened func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(hangLimit)
+	deadline := time.Now().Add(process.HangLimit)
 	for !happened() {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("within %s this did not happen: %s", hangLimit, what)
+			s.t.Fatalf("within %s this did not happen: %s", process.HangLimit, what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

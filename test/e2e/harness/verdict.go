@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/conformance/process"
 )
 
 // Verdict compares what was committed with what one endpoint has.
@@ -67,7 +69,7 @@ func (s *Scenario) Settle(p *Proxy, due Set) Set {
 	for point := range due {
 		newest = max(newest, point.T)
 	}
-	deadline := time.Now().Add(hangLimit)
+	deadline := time.Now().Add(process.HangLimit)
 	least, since := len(due)+1, s.Target.Scrapes()
 	for {
 		changed := p.Changed()
@@ -80,7 +82,7 @@ func (s *Scenario) Settle(p *Proxy, due Set) Set {
 			return s.held(p)
 		}
 		if time.Now().After(deadline) {
-			s.t.Logf("%s still lacks %d of %d points after %s", p.Name, missing, len(due), hangLimit)
+			s.t.Logf("%s still lacks %d of %d points after %s", p.Name, missing, len(due), process.HangLimit)
 			return s.held(p)
 		}
 		select {

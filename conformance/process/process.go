@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package harness
+package process
 
 import (
 	"errors"
@@ -21,16 +21,15 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/grafana/regexp"
 )
 
-// hangLimit is how long the harness waits for something a process must do at
-// some time: being ready, answering a request, ending. It is a safety net
-// against tests that never end and says nothing about speed.
-const hangLimit = 60 * time.Second
+// HangLimit is how long is waited for something a process must do at some
+// time: being ready, answering a request. It is a safety net against tests that
+// never end and says nothing about speed.
+const HangLimit = 60 * time.Second
 
 // Process is one started program. Its methods are safe for concurrent use.
 type Process struct {
@@ -57,8 +56,9 @@ var spawner = sync.OnceValue(func() chan<- func() {
 	return jobs
 })
 
-// startProcess runs the program at path; its output goes to the file logPath.
-func startProcess(name, path, logPath string, args ...string) (*Process, error) {
+// Start runs the program at path; its output goes to the file logPath. name is
+// what errors call it.
+func Start(name, path, logPath string, args ...string) (*Process, error) {
 	out, err := newOutput(logPath)
 	if err != nil {
 		return nil, err
@@ -120,16 +120,16 @@ func (p *Process) Terminate() (time.Duration, error) {
 			return p.exited.Sub(at), fmt.Errorf("%s ended with an error after SIGTERM: %w", p.name, p.err)
 		}
 		return p.exited.Sub(at), nil
-	case <-time.After(2 * hangLimit):
+	case <-time.After(2 * HangLimit):
 		p.Kill()
-		return time.Since(at), fmt.Errorf("%s did not end within %s of SIGTERM and was killed", p.name, 2*hangLimit)
+		return time.Since(at), fmt.Errorf("%s did not end within %s of SIGTERM and was killed", p.name, 2*HangLimit)
 	}
 }
 
 // WaitOutput waits for a line of output that matches and returns its
 // submatches.
 func (p *Process) WaitOutput(re *regexp.Regexp) ([]string, error) {
-	deadline := time.After(hangLimit)
+	deadline := time.After(HangLimit)
 	for {
 		changed := p.out.changed()
 		if m := p.out.find(re); m != nil {
@@ -143,7 +143,7 @@ func (p *Process) WaitOutput(re *regexp.Regexp) ([]string, error) {
 			}
 			return nil, fmt.Errorf("%s ended before it wrote %q: %w\n%s", p.name, re, p.err, p.out.tail(20))
 		case <-deadline:
-			return nil, fmt.Errorf("%s did not write %q within %s\n%s", p.name, re, hangLimit, p.out.tail(20))
+			return nil, fmt.Errorf("%s did not write %q within %s\n%s", p.name, re, HangLimit, p.out.tail(20))
 		}
 	}
 }
@@ -151,9 +151,25 @@ func (p *Process) WaitOutput(re *regexp.Regexp) ([]string, error) {
 // Grep returns all lines of output that match.
 func (p *Process) Grep(re *regexp.Regexp) []string { return p.out.grep(re) }
 
-// dumpOnFailure shows the end of the output if the test failed.
-func (p *Process) dumpOnFailure(t testing.TB) {
-	if t.Failed() {
-		t.Logf("last output of %s:\n%s", p.name, p.out.tail(40))
+// Tail returns the last n lines of output.
+func (p *Process) Tail(n int) string { return p.out.tail(n) }
+
+// Name returns what errors call the process.
+func (p *Process) Name() string { return p.name }
+
+// Ended returns how the program ended, nil for a clean end. It waits for it.
+func (p *Process) Ended() error {
+	<-p.done
+	return p.err
+}
+
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Signal sends a signal to the program.
+func (p *Process) Signal(s os.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("sending %v to %s: %w", s, p.name, err)
 	}
+	return nil
 }

@@ -11,12 +11,11 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-//go:build !linux
-
-package harness
-
-import "syscall"
-
-func processAttributes() *syscall.SysProcAttr { return nil }
-
-func killGroup(int) {}
+// Package conformance runs the durability suite of the directory conformance/
+// with the binary of this project, as durable agent, which has to pass, and as
+// stock's agent, which has to fail: a suite that cannot fail shows nothing.
+//
+// It needs ACKWAL_PROMETHEUS, the path of the binary; ACKWAL_STOCK_PROMETHEUS
+// may name a binary of stock's, otherwise the same one runs with best-effort
+// delivery. The tests take about three minutes and are skipped with -short.
+package conformance
