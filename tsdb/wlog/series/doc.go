@@ -28,7 +28,9 @@
 // Active series are those that are appended to. A series without an append for
 // some time is retired: it still resolves, because segments that are kept
 // mention it, and it is found again, with its old ref, if it returns. It is
-// dropped once every segment that can mention it is gone. A ref that the log
+// dropped once every segment that can mention it is gone, or once it can be
+// looked up elsewhere (package snapshot); a reader that is behind makes a
+// detached series of what it finds there. A ref that the log
 // gave to a label set which has another ref already is an alias: it resolves,
 // but it is never handed out.
 //
@@ -48,9 +50,12 @@
 // # Concurrency
 //
 // Resolve is lock-free and may be called from any goroutine, as may Find,
-// GetOrCreate, Pin and OnRemove, which take at most the lock of one of the
+// GetOrCreate, Pin, All and OnRemove, which take at most the lock of one of the
 // stripes of the index and never hold it across I/O. Insert is for the replay,
-// before the table is shared. Retire, Drop and Snapshot belong to one
-// goroutine, the storage's maintenance; they may run beside all of the above.
+// before the table is shared, and may be called by several goroutines. Retire
+// and Drop belong to one goroutine; they may run beside all of the above.
+// Where the log is written by somebody else, nothing is appended through the
+// table: Define and DropUnmentioned keep it in step, on one goroutine, beside
+// any number of readers.
 // The package starts no goroutines.
 package series

@@ -14,6 +14,8 @@
 package series
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 
 	"go.uber.org/atomic"
@@ -120,9 +122,8 @@ func (m *refMap) remove(s *Series) {
 	}
 }
 
-// each calls f for the series there are, in the order of their refs as far as
-// they are below farRef, until f returns false. It sees every series that is
-// there all the while.
+// each calls f for the series there are, in the order of their refs, until f
+// returns false. It sees every series that is there all the while.
 func (m *refMap) each(f func(*Series) bool) {
 	if dir := m.dir.Load(); dir != nil {
 		for i := range *dir {
@@ -137,5 +138,15 @@ func (m *refMap) each(f func(*Series) bool) {
 			}
 		}
 	}
-	m.far.Range(func(_, s any) bool { return f(s.(*Series)) })
+	var far []*Series
+	m.far.Range(func(_, s any) bool {
+		far = append(far, s.(*Series))
+		return true
+	})
+	slices.SortFunc(far, func(a, b *Series) int { return cmp.Compare(a.ref, b.ref) })
+	for _, s := range far {
+		if !f(s) {
+			return
+		}
+	}
 }

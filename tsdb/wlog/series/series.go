@@ -29,9 +29,10 @@ const Partitions = 64
 
 // Values of Series.state below zero; from zero up it is the number of pins.
 const (
-	stateRetired = -1
-	stateDead    = -2
-	stateAlias   = -3
+	stateRetired  = -1
+	stateDead     = -2
+	stateAlias    = -3
+	stateDetached = -4
 )
 
 // Values of the lower bits of Series.appends.
@@ -40,8 +41,15 @@ const (
 	recordChosen                // One is part of the write under way.
 	recordWritten               // One was written.
 
-	recordBits = 2
-	recordMask = 1<<recordBits - 1
+	recordMask uint64 = 3
+	// recordOnce is set for good when the first record was written.
+	recordOnce uint64 = 4
+	recordBits        = 3
+	// Above it are the seconds, which last until the year 2242, and the number
+	// of the metadata.
+	secondsBits        = 33
+	secondsMask uint64 = (1<<secondsBits - 1) << recordBits
+	metaShift          = secondsBits + recordBits
 )
 
 // partitionBits is how many bits a partition takes up in Series.key.
@@ -54,7 +62,7 @@ const partitionBits = 6
 type Series struct {
 	// First, so that 32-bit platforms can use them as atomics.
 	lastTs  atomic.Int64  // Milliseconds; math.MinInt64 if none is known.
-	appends atomic.Uint64 // Wall clock of the last commit in Unix seconds, and what the log has.
+	appends atomic.Uint64 // Wall clock of the last commit in Unix seconds, what the log has, and the metadata.
 
 	lset  labels.Labels
 	next  *Series // The chain of the index; guarded by the stripe's lock.
@@ -78,6 +86,9 @@ func (s *Series) Partition() int { return int(s.key % Partitions) }
 // committed, math.MinInt64 if none is known.
 func (s *Series) LastSampleTimestamp() int64 { return s.lastTs.Load() }
 
+// HasTimestamp reports whether a last timestamp is known.
+func (s *Series) HasTimestamp() bool { return s.lastTs.Load() != math.MinInt64 }
+
 // RaiseTimestamp makes t the last timestamp unless a later one is known, which
 // it reports as false.
 func (s *Series) RaiseTimestamp(t int64) bool {
@@ -96,7 +107,7 @@ func (s *Series) RaiseTimestamp(t int64) bool {
 func (s *Series) Committed(now time.Time) {
 	for {
 		old := s.appends.Load()
-		was := seconds(now)<<recordBits | old&recordMask
+		was := seconds(now)<<recordBits&secondsMask | old&^secondsMask
 		if was == old || s.appends.CompareAndSwap(old, was) {
 			return
 		}
@@ -109,11 +120,40 @@ func (s *Series) Unpin() { s.state.Dec() }
 // Alias reports whether the series is a further ref of a label set.
 func (s *Series) Alias() bool { return s.state.Load() == stateAlias }
 
+// Detached returns a series that is in no table: what a reader makes of a ref
+// whose series left the table while segments that mention it are kept. Several
+// of one ref may be about; nothing is to be stored about them by ref.
+func Detached(ref chunks.HeadSeriesRef, lset labels.Labels) *Series {
+	s := newSeries(ref, 0, lset, stateDetached, time.Time{})
+	s.SetLogged(true)
+	return s
+}
+
+// Detached reports whether the series was made by the function of that name.
+func (s *Series) Detached() bool { return s.state.Load() == stateDetached }
+
+// Gone reports whether the series is in no table, be it detached or dropped.
+func (s *Series) Gone() bool {
+	state := s.state.Load()
+	return state == stateDetached || state == stateDead
+}
+
+// Idle reports whether the series is not active, now.
+func (s *Series) Idle() bool { return s.state.Load() < 0 }
+
+// RetiredAt is the last segment that can mention a series that is retired or an
+// alias. Only the goroutine that retires series may ask.
+func (s *Series) RetiredAt() int { return int(s.retiredAt) }
+
 // Mentioned notes, during the replay, that segment has a record of an alias.
 func (s *Series) Mentioned(segment int) { s.retiredAt = max(s.retiredAt, int32(segment)) }
 
 // Logged reports whether the log has a record of the series.
 func (s *Series) Logged() bool { return s.appends.Load()&recordMask == recordWritten }
+
+// LoggedOnce reports whether the log has or had a record of the series, be it
+// from before the series was retired and came back.
+func (s *Series) LoggedOnce() bool { return s.appends.Load()&recordOnce != 0 }
 
 // ChooseForLog reports whether the caller has to write the record of the
 // series, which is the case if there is none and the caller has not chosen it
@@ -129,7 +169,7 @@ func (s *Series) ChooseForLog() bool {
 // SetLogged says how the write of the series' record ended.
 func (s *Series) SetLogged(ok bool) {
 	if ok {
-		s.setRecord(recordWritten)
+		s.setRecord(recordWritten | recordOnce)
 		return
 	}
 	s.setRecord(recordMissing)
@@ -145,7 +185,19 @@ func (s *Series) setRecord(to uint64) {
 }
 
 // idleSince reports whether nothing was committed at or after the second t.
-func (s *Series) idleSince(t uint64) bool { return s.appends.Load()>>recordBits < t }
+func (s *Series) idleSince(t uint64) bool { return s.appends.Load()&secondsMask>>recordBits < t }
+
+// meta is the number of the series' metadata, 0 for none.
+func (s *Series) meta() uint32 { return uint32(s.appends.Load() >> metaShift) }
+
+func (s *Series) setMeta(id uint32) {
+	for {
+		old := s.appends.Load()
+		if s.appends.CompareAndSwap(old, old&(1<<metaShift-1)|uint64(id)<<metaShift) {
+			return
+		}
+	}
+}
 
 func newSeries(ref chunks.HeadSeriesRef, hash uint32, lset labels.Labels, state int32, now time.Time) *Series {
 	s := &Series{

@@ -37,9 +37,10 @@ type Table struct {
 	active  atomic.Int64
 	retired atomic.Int64 // Aliases included.
 
-	refs  refMap
-	index index
-	now   func() time.Time
+	refs     refMap
+	index    index
+	metadata metadataPool
+	now      func() time.Time
 
 	onRemoveMtx sync.Mutex
 	onRemove    []func([]chunks.HeadSeriesRef)
@@ -74,6 +75,10 @@ func (t *Table) Find(hash uint64, lset labels.Labels) *Series {
 
 // Pin keeps s from being retired until Unpin, and makes a retired series active
 // again. It fails for aliases and for what was dropped: those need GetOrCreate.
+//
+// A series that comes back counts as not logged, so that its record goes with
+// its next sample: what is kept of the earlier one may be forgotten with the
+// segments from before it was retired.
 func (t *Table) Pin(s *Series) bool {
 	for {
 		state := s.state.Load()
@@ -83,6 +88,9 @@ func (t *Table) Pin(s *Series) bool {
 				return true
 			}
 		case state == stateRetired:
+			// Before the change, so that nobody who sees it active takes the
+			// old record for one.
+			s.setRecord(recordMissing)
 			if s.state.CompareAndSwap(stateRetired, 1) {
 				t.retired.Dec()
 				t.active.Inc()
@@ -124,42 +132,45 @@ func (t *Table) GetOrCreate(hash uint64, lset labels.Labels, newRef func() chunk
 // displaced reports that ref meant another label set until now; only engines
 // that hand out refs again after a restart cause that, and what they wrote
 // under the old meaning can no longer be told apart.
+//
+// Several goroutines may insert at the same time as long as each ref stands for
+// one label set. Which of two refs for one label set becomes the first then
+// depends on them.
 func (t *Table) Insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) (s *Series, displaced bool) {
 	hash := lset.Hash()
-	st, h := t.index.stripe(hash), chainHash(hash)
-	canonical := t.Find(hash, lset)
-
 	if old := t.refs.get(ref); old != nil {
-		if labels.Equal(old.lset, lset) {
-			if old.Alias() && canonical != nil {
-				old.Mentioned(segment)
-				return canonical, false
-			}
-			if !old.Alias() {
-				return old, false
-			}
-		}
 		displaced = !labels.Equal(old.lset, lset)
+		if !displaced && !old.Alias() {
+			return old, false
+		}
+		if canonical := t.Find(hash, lset); !displaced && canonical != nil {
+			old.Mentioned(segment)
+			return canonical, false
+		}
 		t.discard(old)
 	}
 
-	if canonical != nil {
-		alias := newSeries(ref, h, canonical.lset, stateAlias, t.now())
-		alias.retiredAt = int32(segment)
-		alias.SetLogged(true)
-		t.refs.put(alias)
-		t.retired.Inc()
-		return canonical, displaced
-	}
-
-	s = newSeries(ref, h, lset, 0, t.now())
-	s.SetLogged(true)
-	t.refs.put(s)
+	st, h := t.index.stripe(hash), chainHash(hash)
 	st.mtx.Lock()
-	st.link(s)
-	st.mtx.Unlock()
-	t.active.Inc()
-	return s, displaced
+	defer st.mtx.Unlock()
+	canonical := st.find(h, lset)
+	if canonical == nil {
+		s = newSeries(ref, h, lset, 0, t.now())
+		s.SetLogged(true)
+		t.refs.put(s)
+		st.link(s)
+		t.active.Inc()
+		return s, displaced
+	}
+	if t.refs.get(ref) != nil {
+		return canonical, displaced // Another goroutine was faster.
+	}
+	alias := newSeries(ref, h, canonical.lset, stateAlias, t.now())
+	alias.retiredAt = int32(segment)
+	alias.SetLogged(true)
+	t.refs.put(alias)
+	t.retired.Inc()
+	return canonical, displaced
 }
 
 // discard removes s whatever its state is.
@@ -179,6 +190,7 @@ func (t *Table) forget(s *Series) {
 	st.mtx.Lock()
 	st.unlink(s)
 	st.mtx.Unlock()
+	t.releaseMetadata(s)
 }
 
 // Retire retires the series that are not pinned and to which nothing was
@@ -214,16 +226,28 @@ func (t *Table) Retire(idle time.Time, segment func() int) []*Series {
 // Drop removes retired series and aliases that no segment from floor on can
 // mention, tells the listeners, and returns the refs.
 func (t *Table) Drop(floor int) []chunks.HeadSeriesRef {
+	return t.drop(func(s *Series, state int32) bool { return state < 0 && int(s.retiredAt) < floor })
+}
+
+// drop removes the series that are dead by the given judgement and not by now
+// in another state than judged. It tells the listeners, and returns the refs.
+func (t *Table) drop(dead func(s *Series, state int32) bool) []chunks.HeadSeriesRef {
 	var (
 		gone []*Series
 		refs []chunks.HeadSeriesRef
 	)
 	t.refs.each(func(s *Series) bool {
 		state := s.state.Load()
-		if (state == stateRetired || state == stateAlias) && int(s.retiredAt) < floor && s.state.CompareAndSwap(state, stateDead) {
-			gone = append(gone, s)
-			refs = append(refs, s.ref)
+		if state == stateDead || !dead(s, state) || !s.state.CompareAndSwap(state, stateDead) {
+			return true
 		}
+		if state >= 0 {
+			t.active.Dec()
+		} else {
+			t.retired.Dec()
+		}
+		gone = append(gone, s)
+		refs = append(refs, s.ref)
 		return true
 	})
 	if len(gone) == 0 {
@@ -232,14 +256,18 @@ func (t *Table) Drop(floor int) []chunks.HeadSeriesRef {
 	for _, s := range gone {
 		t.forget(s)
 	}
-	t.retired.Sub(int64(len(gone)))
+	t.announce(refs)
+	return refs
+}
+
+// announce tells the listeners that refs do not stand for what they did.
+func (t *Table) announce(refs []chunks.HeadSeriesRef) {
 	t.onRemoveMtx.Lock()
 	listeners := slices.Clone(t.onRemove)
 	t.onRemoveMtx.Unlock()
 	for _, f := range listeners {
 		f(refs)
 	}
-	return refs
 }
 
 // OnRemove adds a function that is called with the refs of dropped series after
@@ -251,31 +279,10 @@ func (t *Table) OnRemove(f func(refs []chunks.HeadSeriesRef)) {
 	t.onRemove = append(t.onRemove, f)
 }
 
-// Snapshot returns what a checkpoint has to hold: the active series, which it
-// walks without a copy, and those that were retired or aliases when the walk
-// passed them, which are complete once active was walked to its end. A series
-// that returns in between is in one of the two, whatever the moment.
-func (t *Table) Snapshot() (active iter.Seq[*Series], retired iter.Seq[*Series]) {
-	var idle []*Series
-	active = func(yield func(*Series) bool) {
-		idle = idle[:0]
-		t.refs.each(func(s *Series) bool {
-			switch s.state.Load() {
-			case stateDead:
-				return true
-			case stateRetired, stateAlias:
-				idle = append(idle, s)
-				return true
-			}
-			return yield(s)
-		})
+// All walks the series there are, retired ones and aliases too, in the order of
+// their refs. It sees every series that is there all the while.
+func (t *Table) All() iter.Seq[*Series] {
+	return func(yield func(*Series) bool) {
+		t.refs.each(func(s *Series) bool { return s.state.Load() == stateDead || yield(s) })
 	}
-	retired = func(yield func(*Series) bool) {
-		for _, s := range idle {
-			if !yield(s) {
-				return
-			}
-		}
-	}
-	return active, retired
 }

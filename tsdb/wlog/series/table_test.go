@@ -16,6 +16,7 @@ package series
 import (
 	"math"
 	"math/rand"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -232,31 +233,96 @@ func TestTimestampAndLogged(t *testing.T) {
 	require.False(t, s.ChooseForLog())
 }
 
-// Each series is in the snapshot's first or second half, even if it returns
-// while the snapshot is read (I3: a checkpoint misses no series).
-func TestSnapshot(t *testing.T) {
+// A series that comes back needs a record again, whoever asked for it, and it is
+// known that there was one before (I3: the earlier one may go with its segment).
+func TestReturnIsLoggedAgain(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
-	for i := range 10 {
-		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
-		if i%2 == 0 {
-			s.Unpin()
-		}
-	}
-	tbl.Retire(time.Now().Add(time.Hour), func() int { return 1 })
-	tbl.Insert(99, name(1), 3)
+	s, _ := tbl.GetOrCreate(name(1).Hash(), name(1), refs(next))
+	require.False(t, s.LoggedOnce())
+	require.True(t, s.ChooseForLog())
+	s.SetLogged(true)
+	s.Unpin()
+	gone := tbl.Retire(time.Now().Add(time.Hour), func() int { return 7 })
+	require.Equal(t, []*Series{s}, gone)
+	require.Equal(t, 7, s.RetiredAt())
+	require.True(t, s.Idle())
+	require.True(t, s.Logged())
 
-	seen := map[chunks.HeadSeriesRef]int{}
-	active, retired := tbl.Snapshot()
-	for s := range active {
-		seen[s.Ref()]++
-		// One that was passed as retired already.
-		tbl.Pin(tbl.Resolve(1))
+	require.True(t, tbl.Pin(s))
+	require.False(t, s.Idle())
+	require.False(t, s.Logged())
+	require.True(t, s.LoggedOnce())
+	require.True(t, s.ChooseForLog())
+	s.SetLogged(false)
+	require.True(t, s.LoggedOnce())
+	require.True(t, s.ChooseForLog())
+	s.SetLogged(true)
+	s.Committed(time.Now())
+	require.True(t, s.Logged())
+	require.True(t, s.LoggedOnce())
+}
+
+// All has every series once, in the order of the refs, far ones and aliases too.
+func TestAll(t *testing.T) {
+	tbl := New(Options{})
+	want := []chunks.HeadSeriesRef{3, 70_000, 1 << 40, 1<<40 + 1, 1 << 50}
+	for i, at := range []int{4, 2, 0, 1, 3} {
+		tbl.Insert(want[at], name(i), 0)
 	}
-	require.Len(t, seen, 5)
-	for s := range retired {
-		seen[s.Ref()]++
+	tbl.Insert(5000, name(0), 0)
+	want = slices.Insert(want, 1, 5000)
+	var got []chunks.HeadSeriesRef
+	for s := range tbl.All() {
+		got = append(got, s.Ref())
 	}
-	require.Len(t, seen, 11)
+	require.Equal(t, want, got)
+	for s := range tbl.All() {
+		require.Equal(t, want[0], s.Ref())
+		break
+	}
+}
+
+// Refs that are inserted at the same time all resolve, and each label set has
+// one series that is handed out (invariant 1).
+func TestInsertConcurrently(t *testing.T) {
+	tbl := New(Options{})
+	const sets, refsEach = 500, 4
+	var wg sync.WaitGroup
+	for g := range 2 * refsEach {
+		g %= refsEach // Each ref twice: two chunks of a snapshot may have it.
+		wg.Go(func() {
+			for i := range sets {
+				ref := chunks.HeadSeriesRef(g*sets + i + 1)
+				s, displaced := tbl.Insert(ref, name(i), 1)
+				if displaced || !labels.Equal(s.Labels(), name(i)) {
+					t.Errorf("ref %d: wrong series", ref)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	active, retired := tbl.Len()
+	require.Equal(t, []int{sets, sets * (refsEach - 1)}, []int{active, retired})
+	for ref := range chunks.HeadSeriesRef(sets * refsEach) {
+		require.Equal(t, name(int(ref)%sets), tbl.Resolve(ref+1).Labels())
+	}
+	for i := range sets {
+		require.False(t, tbl.Find(name(i).Hash(), name(i)).Alias())
+	}
+}
+
+// A detached series knows its labels and partition, and is in no table.
+func TestDetached(t *testing.T) {
+	tbl, next := New(Options{}), atomic.NewUint64(0)
+	s, _ := tbl.GetOrCreate(name(1).Hash(), name(1), refs(next))
+	d := Detached(s.Ref(), name(1))
+	require.True(t, d.Detached())
+	require.True(t, d.Gone())
+	require.False(t, s.Gone())
+	require.False(t, s.Detached())
+	require.Equal(t, s.Partition(), d.Partition())
+	require.False(t, tbl.Pin(d))
+	require.Same(t, s, tbl.Resolve(1))
 }
 
 // Appenders, readers and maintenance at the same time: whoever holds a pin can

@@ -49,7 +49,7 @@ func BenchmarkResolve(b *testing.B) {
 	s, n := benchStore(b, Options{})
 	b.Run("hit", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
-			if _, ok := s.Resolve(ref(1 + i%10_000)); !ok {
+			if _, ok, _ := s.Resolve(ref(1 + i%10_000)); !ok {
 				b.Fatal("not found")
 			}
 		}
@@ -58,14 +58,14 @@ func BenchmarkResolve(b *testing.B) {
 		rnd := rand.New(rand.NewPCG(1, 1))
 		for b.Loop() {
 			s.cache.clear()
-			if _, ok := s.Resolve(ref(1 + rnd.IntN(n))); !ok {
+			if _, ok, _ := s.Resolve(ref(1 + rnd.IntN(n))); !ok {
 				b.Fatal("not found")
 			}
 		}
 	})
 	b.Run("unknown", func(b *testing.B) {
 		for b.Loop() {
-			if _, ok := s.Resolve(ref(n + 7)); ok {
+			if _, ok, _ := s.Resolve(ref(n + 7)); ok {
 				b.Fatal("found")
 			}
 		}

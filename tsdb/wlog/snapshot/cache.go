@@ -15,6 +15,8 @@ package snapshot
 
 import (
 	"container/list"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -94,32 +96,40 @@ func (c *cache) clear() {
 
 // Resolve returns the labels of a ref, retired or not, from the chunks. It may
 // be called from any goroutine, beside everything else, and waits for no merge.
-// False means that no chunk has the ref, or that it cannot be read, which is
-// counted as a problem and tried again in the next call.
-func (s *Store) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool) {
+// False means that no chunk has the ref, or only a block that is damaged. An
+// error means that it cannot be told now: reading failed, or the store is
+// closed. Both damage and failures are counted as problems.
+func (s *Store) Resolve(ref chunks.HeadSeriesRef) (lset labels.Labels, ok bool, err error) {
 	v := s.acquire()
 	if v == nil {
-		return labels.EmptyLabels(), false
+		return lset, false, ErrClosed
 	}
 	defer s.release(v)
 	// The youngest chunk that has the ref counts; normally there is only one.
 	for _, c := range slices.Backward(v.chunks) {
-		if c.absent != nil || ref < c.meta.First || ref > c.meta.Last {
+		if ref < c.meta.First || ref > c.meta.Last || c.lost() {
+			continue
+		}
+		if c.absent != nil {
+			err = errors.Join(err, fmt.Errorf("open %s: %w", c.path, c.absent))
 			continue
 		}
 		if i := c.idx.find(ref); i >= 0 {
-			if lset, ok := s.lookup(c, i, ref); ok {
-				return lset, true
+			lset, ok, failure := s.lookup(c, i, ref)
+			if ok {
+				return lset, true, nil
 			}
+			err = errors.Join(err, failure)
 		}
 	}
-	return labels.EmptyLabels(), false
+	return lset, false, err
 }
 
 // readers are for Resolve, which reads a block now and then.
 var readers = sync.Pool{New: func() any { return newBlockReader() }}
 
-func (s *Store) lookup(c *chunk, i int, ref chunks.HeadSeriesRef) (labels.Labels, bool) {
+// lookup looks for a ref in a block. The error is one of reading, not of damage.
+func (s *Store) lookup(c *chunk, i int, ref chunks.HeadSeriesRef) (lset labels.Labels, ok bool, err error) {
 	key := blockKey{c.meta.Seq, i}
 	defs, ok := s.cache.get(key)
 	if !ok {
@@ -130,8 +140,10 @@ func (s *Store) lookup(c *chunk, i int, ref chunks.HeadSeriesRef) (labels.Labels
 		}
 		readers.Put(r)
 		if err != nil {
-			s.blame(c, err)
-			return labels.EmptyLabels(), false
+			if s.blame(c, err) {
+				return lset, false, fmt.Errorf("read %s: %w", c.path, err)
+			}
+			return lset, false, nil
 		}
 		s.cache.put(key, defs)
 	}
@@ -145,7 +157,7 @@ func (s *Store) lookup(c *chunk, i int, ref chunks.HeadSeriesRef) (labels.Labels
 		return 0
 	})
 	if !ok {
-		return labels.EmptyLabels(), false
+		return lset, false, nil
 	}
-	return defs[at].Labels, true
+	return defs[at].Labels, true, nil
 }

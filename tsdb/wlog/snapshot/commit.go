@@ -210,6 +210,13 @@ func (s *Store) update(ctx context.Context, u Update, base *view) (err error) {
 			return err
 		}
 	}
+	if u.Metadata != nil {
+		if v.metadata, err = tx.list(metadataPrefix, func(path string) (listMeta, error) {
+			return s.sink.writeMetadata(ctx, path, u.Metadata)
+		}); err != nil {
+			return err
+		}
+	}
 	v.manifest.State = u.State
 	v.manifest.State.Segments = slices.Clone(u.State.Segments)
 	v.manifest.Floor = max(floor, u.Floor)

@@ -25,6 +25,8 @@ import (
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
+	"github.com/prometheus/prometheus/model/metadata"
+
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
@@ -168,6 +170,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 			u := Update{
 				State: stateOf(i), Floor: i, Series: defs(upTo(1+i*150, 151+i*150)),
 				Retired: []Retired{{ref(1 + i*150), i}}, Timestamps: sorted(stamps(int64(i))),
+				Metadata: sorted(map[ref]metadata.Metadata{1: meta(i), 40: meta(i + 1)}),
 			}
 			if err := s.Append(ctx, u); err != nil {
 				return err
@@ -179,6 +182,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	next := Update{
 		State: stateOf(50), Floor: 9, Series: defs(upTo(2000, 2300)),
 		Retired: []Retired{{5, 50}, {2001, 50}}, Revived: []ref{901}, Timestamps: sorted(stamps(7)),
+		Metadata: sorted(map[ref]metadata.Metadata{2: meta(7)}),
 	}
 	for name, act := range map[string]func(s *Store, wal string) error{
 		"append":  func(s *Store, _ string) error { return s.Append(ctx, next) },

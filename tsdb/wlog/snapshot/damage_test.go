@@ -134,7 +134,7 @@ func TestDamage(t *testing.T) {
 				}
 				lost := 0
 				for i := range upTo(1, total+1) {
-					if l, ok := s.Resolve(ref(i)); !ok {
+					if l, ok, _ := s.Resolve(ref(i)); !ok {
 						lost++
 					} else {
 						require.Equal(t, lset(i), l)
@@ -207,7 +207,7 @@ func TestBadSector(t *testing.T) {
 	got, rep := loaded(t, s, false)
 	require.Zero(t, rep.DamagedBlocks)
 	require.Len(t, got, 1999+(2*fanIn-1)*10)
-	_, ok := s.Resolve(300)
+	_, ok, _ := s.Resolve(300)
 	require.True(t, ok)
 }
 

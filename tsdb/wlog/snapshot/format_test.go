@@ -26,6 +26,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
 
+	"github.com/prometheus/prometheus/model/metadata"
+
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
@@ -135,6 +137,7 @@ func contents(t testing.TB) map[string][]byte {
 	require.NoError(t, s.Append(context.Background(), Update{
 		State: stateOf(1), Series: defs(upTo(1, 300)), Retired: retired,
 		Timestamps: sorted(map[ref]int64{1: 5, 2: 5, 3: 5, 10: -7, 11: 1 << 60, 1 << 63: 0}),
+		Metadata:   sorted(map[ref]metadata.Metadata{1: meta(5), 2: meta(5), 3: meta(6), 10: meta(5), 1 << 63: meta(0)}),
 	}))
 	files := map[string][]byte{}
 	for _, name := range dirNames(t, dir) {
@@ -155,6 +158,7 @@ func FuzzLists(f *testing.F) {
 		}, func(error) {}))
 	}
 	f.Add([]byte{timestampsKind, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0})
+	f.Add([]byte{metadataKind, 1, 2, 1, 's', 0, 5, 1, 0, 9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0})
 	f.Add([]byte{retiredKind, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var read retiredReader
@@ -166,6 +170,13 @@ func FuzzLists(f *testing.F) {
 				last, n = r, n+1
 			}
 			require.Positive(t, n)
+		}
+		if described, err := decodeMetadata(nil, b); err == nil {
+			var end ref
+			for i, run := range described {
+				require.True(t, i == 0 || run.first >= end)
+				end = run.first + ref(run.n)
+			}
 		}
 		runs, err := decodeTimestamps(nil, b)
 		require.LessOrEqual(t, len(runs), len(b))
@@ -258,7 +269,7 @@ func TestLargeSeries(t *testing.T) {
 	require.Len(t, got, 10)
 	for r, l := range got {
 		require.True(t, labels.Equal(large(int(r)), l))
-		l, ok := s.Resolve(r)
+		l, ok, _ := s.Resolve(r)
 		require.True(t, ok)
 		require.True(t, labels.Equal(large(int(r)), l))
 	}

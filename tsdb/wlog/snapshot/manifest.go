@@ -37,6 +37,7 @@ const (
 	chunkPrefix      = "chunk-"
 	retiredPrefix    = "retired-"
 	timestampsPrefix = "timestamps-"
+	metadataPrefix   = "metadata-"
 	indexSuffix      = ".idx"
 )
 
@@ -61,7 +62,7 @@ type chunkMeta struct {
 	Floor int `json:"floor"`
 }
 
-// listMeta describes a file of retired refs or of timestamps.
+// listMeta describes a file of retired refs, of timestamps or of metadata.
 type listMeta struct {
 	Seq     uint64 `json:"seq"`
 	Entries int    `json:"entries"`
@@ -76,6 +77,7 @@ type manifest struct {
 	Chunks     []chunkMeta // Oldest first.
 	Retired    []listMeta  // Oldest first.
 	Timestamps *listMeta
+	Metadata   *listMeta
 }
 
 // envelope is the outermost object, the same in every version.
@@ -99,6 +101,7 @@ type body struct {
 	Chunks      []chunkMeta `json:"chunks"`
 	Retired     []listMeta  `json:"retired"`
 	Timestamps  *listMeta   `json:"timestamps,omitempty"`
+	Metadata    *listMeta   `json:"metadata,omitempty"`
 }
 
 // checksum covers the version as well, so that a flipped bit in it is damage
@@ -127,6 +130,7 @@ func encodeManifest(m manifest) ([]byte, error) {
 		Chunks:      append([]chunkMeta{}, m.Chunks...),
 		Retired:     append([]listMeta{}, m.Retired...),
 		Timestamps:  m.Timestamps,
+		Metadata:    m.Metadata,
 	}
 	for _, s := range m.State.Segments {
 		b.Segments = append(b.Segments, []int64{int64(s.Index), s.Size, s.ModTime})
@@ -184,6 +188,7 @@ func decodeManifest(data []byte) (manifest, error) {
 		Chunks:     b.Chunks,
 		Retired:    b.Retired,
 		Timestamps: b.Timestamps,
+		Metadata:   b.Metadata,
 	}
 	for i, s := range b.Segments {
 		if len(s) != 3 || s[0] < 0 || s[0] > maxSegment {
@@ -230,9 +235,11 @@ func (m *manifest) validate() error {
 			return fmt.Errorf("chunk %d has a value out of range", c.Seq)
 		}
 	}
-	lists := m.Retired
-	if m.Timestamps != nil {
-		lists = append(append([]listMeta{}, lists...), *m.Timestamps)
+	lists := append([]listMeta{}, m.Retired...)
+	for _, l := range []*listMeta{m.Timestamps, m.Metadata} {
+		if l != nil {
+			lists = append(lists, *l)
+		}
 	}
 	for _, l := range lists {
 		if err := number(l.Seq); err != nil {
@@ -254,7 +261,7 @@ func parseName(name string) (uint64, bool) {
 	if name == manifestName+tempSuffix {
 		return 0, true
 	}
-	for _, prefix := range []string{chunkPrefix, retiredPrefix, timestampsPrefix} {
+	for _, prefix := range []string{chunkPrefix, retiredPrefix, timestampsPrefix, metadataPrefix} {
 		if digits, ok := strings.CutPrefix(name, prefix); ok {
 			seq, err := strconv.ParseUint(strings.TrimSuffix(digits, indexSuffix), 10, 64)
 			return seq, err == nil

@@ -21,6 +21,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/util/compression"
@@ -118,6 +119,9 @@ type Update struct {
 	// Timestamps yields, by ascending ref, the time of the last sample of each
 	// series in ms. Nil keeps those that the snapshot has. It is read once.
 	Timestamps iter.Seq2[chunks.HeadSeriesRef, int64]
+	// Metadata yields, by ascending ref, the metadata of the series that have
+	// any. Nil keeps what the snapshot has. It is read once.
+	Metadata iter.Seq2[chunks.HeadSeriesRef, metadata.Metadata]
 	// Floor is the first segment that is retained. A definition that was
 	// retired with a lower segment is left out when its chunk is merged. A
 	// floor below an earlier one counts as the earlier one, except in Replace.
@@ -165,6 +169,9 @@ const (
 	// TimestampsDamaged is a file of timestamps that cannot be read as a
 	// whole. Those that are missing are unknown.
 	TimestampsDamaged
+	// MetadataDamaged is a file of metadata that cannot be read as a whole. That
+	// which is missing is unknown.
+	MetadataDamaged
 	// MergeFailed is a merge of chunks or lists that ended with an error. The
 	// snapshot is whole; a later Append tries again.
 	MergeFailed
@@ -187,6 +194,8 @@ func (k ProblemKind) String() string {
 		return "retired_damaged"
 	case TimestampsDamaged:
 		return "timestamps_damaged"
+	case MetadataDamaged:
+		return "metadata_damaged"
 	case MergeFailed:
 		return "merge_failed"
 	case RemoveFailed:

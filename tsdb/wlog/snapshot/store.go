@@ -25,6 +25,7 @@ import (
 
 	"github.com/prometheus/common/promslog"
 
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/util/compression"
 
@@ -99,6 +100,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if m.Timestamps != nil {
 		v.timestamps = &listFile{file{path: s.path(timestampsPrefix, m.Timestamps.Seq)}, *m.Timestamps}
 	}
+	if m.Metadata != nil {
+		v.metadata = &listFile{file{path: s.path(metadataPrefix, m.Metadata.Seq)}, *m.Metadata}
+	}
 	s.install(v)
 	return s, nil
 }
@@ -107,8 +111,8 @@ func (s *Store) path(prefix string, seq uint64) string {
 	return filepath.Join(s.dir, fileName(prefix, seq))
 }
 
-// readManifest returns the manifest and whether there is a usable one. A
-// damaged one is set aside.
+// readManifest returns the manifest and whether there is a usable one. One that
+// is damaged or cannot be read is set aside: the log can do without it (I9).
 func (s *Store) readManifest() (manifest, bool, error) {
 	empty := manifest{State: State{Covered: -1, Checkpoint: -1}, Floor: alive, Next: 1}
 	path := filepath.Join(s.dir, manifestName)
@@ -128,8 +132,9 @@ func (s *Store) readManifest() (manifest, bool, error) {
 		return m, true, nil
 	}
 	s.problems.report(ManifestDamaged, path, err)
-	if err := s.sink.fs.Rename(path, filepath.Join(s.dir, asideName)); err != nil {
-		return empty, false, fmt.Errorf("set damaged manifest of the series snapshot aside: %w", err)
+	// Should this fail, the next manifest takes its place.
+	if err := s.sink.fs.Rename(path, filepath.Join(s.dir, asideName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.problems.report(ManifestDamaged, path, fmt.Errorf("set aside: %w", err))
 	}
 	return empty, false, nil
 }
@@ -147,6 +152,9 @@ func (s *Store) sweep(m manifest) error {
 	}
 	if m.Timestamps != nil {
 		named[fileName(timestampsPrefix, m.Timestamps.Seq)] = struct{}{}
+	}
+	if m.Metadata != nil {
+		named[fileName(metadataPrefix, m.Metadata.Seq)] = struct{}{}
 	}
 	entries, err := s.sink.fs.ReadDir(s.dir)
 	if err != nil {
@@ -202,27 +210,66 @@ func (s *Store) Timestamps(f func(ref chunks.HeadSeriesRef, t int64)) error {
 	if v.timestamps == nil {
 		return nil
 	}
-	l, left := v.timestamps, v.timestamps.meta.Entries
-	var (
-		runs []timestampRun
-		next chunks.HeadSeriesRef
-	)
-	return s.readList(TimestampsDamaged, l, func(payload []byte, _ int64) (err error) {
+	var runs []timestampRun
+	c := runChecker{left: v.timestamps.meta.Entries}
+	return s.readList(TimestampsDamaged, v.timestamps, func(payload []byte, _ int64) (err error) {
 		if runs, err = decodeTimestamps(runs[:0], payload); err != nil {
 			return err
 		}
 		for _, run := range runs {
-			if run.first < next || run.n > uint64(left) {
-				return errOrder
+			if err := c.check(run.first, run.n); err != nil {
+				return err
 			}
-			left -= int(run.n)
 			for i := range run.n {
 				f(run.first+chunks.HeadSeriesRef(i), run.t)
 			}
-			next = run.first + chunks.HeadSeriesRef(run.n)
 		}
 		return nil
 	})
+}
+
+// Metadata calls f with the metadata that the snapshot has, like Timestamps.
+func (s *Store) Metadata(f func(ref chunks.HeadSeriesRef, m metadata.Metadata)) error {
+	v := s.acquire()
+	if v == nil {
+		return ErrClosed
+	}
+	defer s.release(v)
+	if v.metadata == nil {
+		return nil
+	}
+	var runs []metadataRun
+	c := runChecker{left: v.metadata.meta.Entries}
+	return s.readList(MetadataDamaged, v.metadata, func(payload []byte, _ int64) (err error) {
+		if runs, err = decodeMetadata(runs[:0], payload); err != nil {
+			return err
+		}
+		for _, run := range runs {
+			if err := c.check(run.first, run.n); err != nil {
+				return err
+			}
+			for i := range run.n {
+				f(run.first+chunks.HeadSeriesRef(i), run.m)
+			}
+		}
+		return nil
+	})
+}
+
+// runChecker sees to it that the runs of a list ascend and are no more than its
+// description says.
+type runChecker struct {
+	next chunks.HeadSeriesRef
+	left int
+}
+
+func (c *runChecker) check(first chunks.HeadSeriesRef, n uint64) error {
+	if first < c.next || n > uint64(c.left) {
+		return errOrder
+	}
+	c.left -= int(n)
+	c.next = first + chunks.HeadSeriesRef(n)
+	return nil
 }
 
 // readList scans a list. Damage, and the absence of the file, is a problem and
@@ -256,11 +303,7 @@ func (s *Store) Files() []FileInfo {
 			all = append(all, FileInfo{Path: c.path, Size: c.meta.Bytes, Chunk: true})
 		}
 	}
-	lists := v.retired
-	if v.timestamps != nil {
-		lists = append(slices.Clone(lists), v.timestamps)
-	}
-	for _, l := range lists {
+	for _, l := range v.lists() {
 		all = append(all, FileInfo{Path: l.path, Size: l.meta.Bytes})
 	}
 	return all

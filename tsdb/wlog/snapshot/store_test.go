@@ -23,12 +23,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
+	promodel "github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/util/compression"
@@ -40,17 +43,18 @@ type model struct {
 	series  map[ref]struct{} // Every definition ever appended.
 	retired map[ref]int
 	stamps  map[ref]int64
+	metas   map[ref]metadata.Metadata
 	floor   int
 }
 
 func newModel() *model {
-	return &model{series: map[ref]struct{}{}, retired: map[ref]int{}, stamps: map[ref]int64{}, floor: alive}
+	return &model{series: map[ref]struct{}{}, retired: map[ref]int{}, stamps: map[ref]int64{}, metas: map[ref]metadata.Metadata{}, floor: alive}
 }
 
 func (m *model) clone() *model {
 	return &model{
 		state: m.state, series: maps.Clone(m.series), retired: maps.Clone(m.retired),
-		stamps: m.stamps, floor: m.floor,
+		stamps: m.stamps, metas: m.metas, floor: m.floor,
 	}
 }
 
@@ -70,6 +74,9 @@ func (m *model) apply(u Update) {
 	}
 	if u.Timestamps != nil {
 		m.stamps = maps.Collect(u.Timestamps)
+	}
+	if u.Metadata != nil {
+		m.metas = maps.Collect(u.Metadata)
 	}
 	m.floor = max(m.floor, u.Floor)
 }
@@ -117,11 +124,12 @@ func (m *model) check(t *testing.T, s *Store) {
 		if int(r)%16 != 0 {
 			continue // Resolving with few blocks cached is slow.
 		}
-		l, ok := s.Resolve(r)
+		l, ok, _ := s.Resolve(r)
 		require.True(t, ok, "ref %d", r)
 		same(r, l)
 	}
-	_, ok = s.Resolve(1 << 40)
+	_, ok, err := s.Resolve(1 << 40)
+	require.NoError(t, err)
 	require.False(t, ok)
 
 	stamps, last := map[ref]int64{}, ref(0)
@@ -132,6 +140,14 @@ func (m *model) check(t *testing.T, s *Store) {
 		stamps[r], last = ts, r
 	}))
 	require.Equal(t, m.stamps, stamps)
+	metas, last := map[ref]metadata.Metadata{}, ref(0)
+	require.NoError(t, s.Metadata(func(r ref, v metadata.Metadata) {
+		if len(metas) > 0 && r <= last {
+			t.Fatalf("ref %d came after %d", r, last)
+		}
+		metas[r], last = v, r
+	}))
+	require.Equal(t, m.metas, metas)
 	require.Empty(t, s.Problems())
 	require.LessOrEqual(t, len(s.view.chunks), MaxChunks)
 	require.LessOrEqual(t, len(s.view.retired), fanIn)
@@ -175,17 +191,32 @@ func randomUpdate(rnd *rand.Rand, m *model, step int, next *int) Update {
 		}
 		u.Timestamps = sorted(stamps)
 	}
+	if rnd.IntN(4) == 0 {
+		metas := map[ref]metadata.Metadata{}
+		for r := range m.series {
+			if r%9 > 0 {
+				metas[r] = meta(int(r) / (5 + step) * rnd.IntN(2))
+			}
+		}
+		u.Metadata = sorted(metas)
+	}
 	return u
 }
 
-func sorted(m map[ref]int64) iter.Seq2[ref, int64] {
-	return func(yield func(ref, int64) bool) {
+func sorted[V any](m map[ref]V) iter.Seq2[ref, V] {
+	return func(yield func(ref, V) bool) {
 		for _, r := range refsOf(m) {
 			if !yield(r, m[r]) {
 				return
 			}
 		}
 	}
+}
+
+// meta returns one of some metadata.
+func meta(i int) metadata.Metadata {
+	types := []promodel.MetricType{promodel.MetricTypeUnknown, promodel.MetricTypeCounter, promodel.MetricTypeStateset}
+	return metadata.Metadata{Type: types[i%3], Unit: strings.Repeat("u", i%2), Help: strings.Repeat("help ", i%7)}
 }
 
 // Defends I3 and I8 in the large: after any sequence of updates, with the store
@@ -236,6 +267,7 @@ func TestFailedUpdateLeavesTheOldSnapshot(t *testing.T) {
 		"order":      {State: stateOf(2), Series: defs(slices.Values([]int{9, 8}))},
 		"retired":    {State: stateOf(2), Retired: []Retired{{1, 1}}},
 		"timestamps": {State: stateOf(2), Timestamps: sorted(map[ref]int64{1: 2})},
+		"metadata":   {State: stateOf(2), Metadata: sorted(map[ref]metadata.Metadata{1: meta(4)})},
 		"state":      {State: stateOf(2)},
 	} {
 		require.Error(t, s.Append(ctx, u), name)
@@ -291,7 +323,7 @@ func TestClosed(t *testing.T) {
 	require.NoError(t, s.Append(context.Background(), Update{State: stateOf(1), Series: defs(upTo(1, 9))}))
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())
-	_, ok := s.Resolve(1)
+	_, ok, _ := s.Resolve(1)
 	require.False(t, ok)
 	_, ok = s.State()
 	require.False(t, ok)
@@ -329,7 +361,7 @@ func TestResolveBesideAppend(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(uint64(worker), 1))
 			for ctx.Err() == nil {
 				i := 1 + rnd.IntN(999)
-				l, ok := s.Resolve(ref(i))
+				l, ok, _ := s.Resolve(ref(i))
 				if !ok || !labels.Equal(l, lset(i)) {
 					t.Errorf("ref %d: %v %s", i, ok, l)
 					return
@@ -363,7 +395,7 @@ func TestLaterDefinitionWins(t *testing.T) {
 		require.NoError(t, s.Append(context.Background(), Update{State: stateOf(i), Series: slices.Values([]record.RefSeries{
 			{Ref: chunks.HeadSeriesRef(5), Labels: l},
 		})}))
-		got, ok := s.Resolve(5)
+		got, ok, _ := s.Resolve(5)
 		require.True(t, ok)
 		require.Equal(t, l, got)
 	}

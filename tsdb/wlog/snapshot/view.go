@@ -27,6 +27,7 @@ type view struct {
 	chunks     []*chunk
 	retired    []*listFile
 	timestamps *listFile // Nil if there are none.
+	metadata   *listFile // Nil if there is none.
 	refs       atomic.Int64
 }
 
@@ -36,11 +37,19 @@ func (v *view) files() []*file {
 	for _, c := range v.chunks {
 		all = append(all, &c.file)
 	}
-	for _, l := range v.retired {
+	for _, l := range v.lists() {
 		all = append(all, &l.file)
 	}
-	if v.timestamps != nil {
-		all = append(all, &v.timestamps.file)
+	return all
+}
+
+// lists returns all files that are not chunks.
+func (v *view) lists() []*listFile {
+	all := slices.Clone(v.retired)
+	for _, l := range []*listFile{v.timestamps, v.metadata} {
+		if l != nil {
+			all = append(all, l)
+		}
 	}
 	return all
 }
@@ -48,7 +57,7 @@ func (v *view) files() []*file {
 // describe fills in the parts of the manifest that follow from the files.
 func (v *view) describe() {
 	m := &v.manifest
-	m.Chunks, m.Retired, m.Timestamps = nil, nil, nil
+	m.Chunks, m.Retired, m.Timestamps, m.Metadata = nil, nil, nil, nil
 	for _, c := range v.chunks {
 		m.Chunks = append(m.Chunks, c.meta)
 	}
@@ -58,6 +67,10 @@ func (v *view) describe() {
 	if v.timestamps != nil {
 		meta := v.timestamps.meta
 		m.Timestamps = &meta
+	}
+	if v.metadata != nil {
+		meta := v.metadata.meta
+		m.Metadata = &meta
 	}
 }
 
@@ -70,6 +83,7 @@ func (v *view) derive() *view {
 		chunks:     slices.Clone(v.chunks),
 		retired:    slices.Clone(v.retired),
 		timestamps: v.timestamps,
+		metadata:   v.metadata,
 	}
 	n.manifest.State.Segments = slices.Clone(v.manifest.State.Segments)
 	return n

@@ -1,0 +1,89 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package follow
+
+import (
+	"sync"
+
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// past knows what refs stood for that stand for something else now. In most
+// logs there are none, and asking costs one atomic read.
+type past struct {
+	any atomic.Bool // Whether there are meanings.
+
+	mtx      sync.RWMutex
+	meanings map[chunks.HeadSeriesRef][]meaning // In the order of the log.
+}
+
+// meaning is what a ref stood for up to a position, the end of the record that
+// defines it anew.
+type meaning struct {
+	until  cursor.Position
+	series *series.Series
+}
+
+// add notes what a ref stood for. Positions must not fall.
+func (p *past) add(s *series.Series, until cursor.Position) {
+	p.mtx.Lock()
+	defer p.mtx.Unlock()
+	if p.meanings == nil {
+		p.meanings = map[chunks.HeadSeriesRef][]meaning{}
+	}
+	p.meanings[s.Ref()] = append(p.meanings[s.Ref()], meaning{until: until, series: s})
+	p.any.Store(len(p.meanings) > 0)
+}
+
+// at returns what ref stood for at a position, nil if that has not changed.
+func (p *past) at(ref chunks.HeadSeriesRef, pos cursor.Position) *series.Series {
+	if !p.any.Load() {
+		return nil
+	}
+	p.mtx.RLock()
+	defer p.mtx.RUnlock()
+	for _, m := range p.meanings[ref] {
+		if pos.Before(m.until) {
+			return m.series
+		}
+	}
+	return nil
+}
+
+// forget drops what nobody needs who reads from oldest on.
+func (p *past) forget(oldest cursor.Position) {
+	if !p.any.Load() {
+		return
+	}
+	p.mtx.Lock()
+	defer p.mtx.Unlock()
+	for ref, all := range p.meanings {
+		n := 0
+		for n < len(all) && !oldest.Before(all[n].until) {
+			n++
+		}
+		switch {
+		case n == len(all):
+			delete(p.meanings, ref)
+		case n > 0:
+			p.meanings[ref] = append([]meaning(nil), all[n:]...)
+		}
+	}
+	p.any.Store(len(p.meanings) > 0)
+}

@@ -1,0 +1,49 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// This file is for tables that are fed from a log somebody else writes, whose
+// only news of a series' life are its records and the checkpoints.
+
+// Define makes ref stand for a label set from here on and notes that a segment
+// mentions it. What ref stood for before, if that was another label set, is
+// dead when Define returns, and OnRemove's functions were told before ref
+// resolves again.
+//
+// Like Insert, Define belongs to one goroutine. Unlike that, it may run beside
+// readers, and never beside GetOrCreate or Retire.
+func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) {
+	if old := t.refs.get(ref); old != nil {
+		if labels.Equal(old.lset, lset) {
+			old.Mentioned(segment)
+			return
+		}
+		t.discard(old)
+		t.announce([]chunks.HeadSeriesRef{ref})
+	}
+	t.Insert(ref, lset, segment)
+	t.refs.get(ref).Mentioned(segment)
+}
+
+// DropUnmentioned removes the series that no segment from floor on mentions, as
+// Mentioned and Define were told, and returns their refs, in no particular
+// order. It belongs to the goroutine that calls Define.
+func (t *Table) DropUnmentioned(floor int) []chunks.HeadSeriesRef {
+	return t.drop(func(s *Series, state int32) bool { return state <= 0 && int(s.retiredAt) < floor })
+}
