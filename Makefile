@@ -17,6 +17,10 @@ SYNC := ./upstream-sync.sh
 # Tests of the binary are under test/ and have targets of their own.
 UNIT  = $$($(GO) list ./... | grep -v '/test/')
 RACE  = ./tsdb/... ./storage/...
+# How long `make soak` takes, see there.
+SOAK     ?= 10m
+KILLS    ?= 1000
+KILLTIME ?= 30m
 
 .PHONY: help
 help:
@@ -55,7 +59,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint unit test-386 test-race e2e parity compliance consumers ui-test run-once fork-test verify-series-quick ## everything; .ci/run runs this
+test: fmt vet lint unit test-386 test-race mutation govulncheck e2e conformance security parity compliance consumers ui-test run-once fork-test verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -73,6 +77,10 @@ vet: ## go vet, and for a 32-bit and another operating system what runs there
 lint: ## golangci-lint, if it is installed
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: left out"; fi
 
+.PHONY: govulncheck
+govulncheck: ## known vulnerabilities in dependencies; says so where the database is out of reach
+	@GO="$(GO)" scripts/govulncheck.sh
+
 .PHONY: unit
 unit: ## the tests of all packages
 	$(GO) test $(UNIT)
@@ -89,11 +97,32 @@ test-386: ## the tests of what goes into the binary on a 32-bit platform, where 
 		echo "GOARCH=386 $(GO) test $(RACE)"; GOARCH=386 $(GO) test $(RACE); \
 	else echo "not linux/amd64: tests for 386 are left out"; fi
 
+.PHONY: mutation
+mutation: ## that the model test notices when an invariant breaks: it is built with one defect after the other
+	$(GO) test -count=1 -timeout 30m -v ./test/mutation
+
+.PHONY: soak
+soak: build-lean ## SOAK=10m of random schedules, and KILLS=1000 kills of real processes, for KILLTIME=30m at the most
+	@mkdir -p build
+	$(GO) test -count=1 -timeout 0 -v -run '^TestModel$$' ./tsdb/agent/durable -model.time=$(SOAK) -model.steps=120 >build/soak-model.txt 2>&1 || { cat build/soak-model.txt; exit 1; }
+	@grep -h ' MODEL ' build/soak-model.txt
+	ACKWAL_SOAK_KILLS=$(KILLS) ACKWAL_SOAK_TIME=$(KILLTIME) ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus \
+		$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./test/e2e >build/soak-kills.txt 2>&1 || { cat build/soak-kills.txt; exit 1; }
+	@grep -h ' SOAK ' build/soak-kills.txt
+
 .PHONY: e2e
 e2e: build-lean ## end-to-end tests with real processes, against that binary; RUN= chooses some
 	@rm -f build/e2e-summary.txt
 	ACKWAL_E2E_SUMMARY=$(CURDIR)/build/e2e-summary.txt ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./test/e2e ./test/e2e/harness
 	@cat build/e2e-summary.txt
+
+.PHONY: conformance
+conformance: build-lean ## the durability suite of conformance/, which we pass and stock's engine fails
+	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 15m $(if $(RUN),-run '$(RUN)') ./test/conformance
+
+.PHONY: security
+security: build-lean ## no secrets in what the binary writes and shows, no harm by hostile endpoints
+	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 10m $(if $(RUN),-run '$(RUN)') ./test/security
 
 .PHONY: parity
 parity: build-lean ## flags, metrics and requests compared with stock's; RUN= chooses some

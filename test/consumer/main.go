@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,6 +65,7 @@ func main() {
 		{"stock agent, scraping", stockAgent},
 		{"durable agent by the engine's flags, credentials refused at first", byFlags},
 		{"durable agent by its own constructors, restarted in an outage", byConstructors},
+		{"stock agent whose log is followed, restarted in an outage", byFollowing},
 	} {
 		if err := inDirectory(s.do); err != nil {
 			fmt.Fprintf(os.Stderr, "consumer: %s: %v\n", s.name, err)
@@ -191,6 +193,52 @@ func byConstructors(dir string) error {
 	}
 	r.status.Store(0)
 	if both, err = open(); err != nil {
+		return err
+	}
+	defer closing(both)
+	return r.wait("the samples", func() bool { return r.inOrder() == samples })
+}
+
+// byFollowing has the log of a stock agent delivered, as a program would that
+// keeps a log of its own.
+func byFollowing(dir string) error {
+	r := newReceiver(503)
+	defer r.Close()
+	open := func() (both storage.Storage, floor func() string, err error) {
+		nowhere := remote.NewStorage(logger, nil, neverStarted, dir, flush, nil, false)
+		db, err := agent.Open(logger, nil, nowhere, dir, agent.DefaultOptions())
+		if err != nil {
+			return nil, nil, err
+		}
+		rs, err := newDeliveryStorage(logger, prometheus.NewRegistry(), neverStarted, dir, flush, nil, false, deliveryOptions{})
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := rs.Follow(followOptions{WALDir: filepath.Join(dir, "wal"), Release: nowhere.Close}); err != nil {
+			return nil, nil, err
+		}
+		db.SetWriteNotified(rs)
+		_, err = configure(rs, r.URL)
+		return storage.NewFanout(logger, db, rs), func() string { return rs.Floor().State.String() }, err
+	}
+	both, floor, err := open()
+	if err != nil {
+		return err
+	}
+	if err := appendSamples(both); err != nil {
+		return err
+	}
+	if err := r.wait("a refused request", func() bool { return r.refused.Load() > 0 }); err != nil {
+		return err
+	}
+	if state := floor(); state != "held" {
+		return fmt.Errorf("the log is %s although nothing is delivered", state)
+	}
+	if err := both.Close(); err != nil {
+		return err
+	}
+	r.status.Store(0)
+	if both, _, err = open(); err != nil {
 		return err
 	}
 	defer closing(both)

@@ -26,6 +26,7 @@ const packagesFrom = "github.com/ackwal/ackwal"
 type (
 	engineFlags     = engine.Flags
 	deliveryOptions = delivery.Options
+	followOptions   = delivery.FollowOptions
 )
 
 const engineDurable = engine.Durable

@@ -26,6 +26,7 @@ const packagesFrom = "github.com/prometheus/prometheus"
 type (
 	engineFlags     = engine.Flags
 	deliveryOptions = delivery.Options
+	followOptions   = delivery.FollowOptions
 )
 
 const engineDurable = engine.Durable

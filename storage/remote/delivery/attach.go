@@ -54,10 +54,12 @@ func (s *Storage) Attach(src Source) error {
 	s.listMtx.Lock()
 	s.feed = newFeed(s.logger, reader, s.pointAt(src.WALDir, src.Head()))
 	s.held = held
+	s.wake = s.feed.poke
 	s.listMtx.Unlock()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
+	s.followLog(ctx)
 	s.wg.Go(func() { s.feed.run(ctx) })
 	s.wg.Go(func() { s.keep(ctx) })
 
@@ -98,7 +100,10 @@ func (s *Storage) recall(src *Source) ([]*stand, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
 	}
-	foreign := lastForeign(src.WALDir, segments, f)
+	foreign := -1
+	if src.follow == nil {
+		foreign = lastForeign(src.WALDir, segments, f)
+	}
 	s.oldest = cursor.Position{}
 	for _, seg := range segments {
 		if seg.Index > foreign {

@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/histogram"
@@ -95,10 +96,19 @@ type batch struct {
 	items      []item
 	first      [partitions + 1]uint32 // items[first[p]:first[p+1]] are partition p's.
 	extras     []extra
-	unknown    tally // Items dropped because nothing defines their ref.
+	tally      tally          // Items by class.
+	highest    [classes]int64 // Highest timestamp in ms by class, 0 if none is above.
+	unknown    tally          // Items dropped because nothing defines their ref.
 	records    recordTally
 	gap        bool      // A part of the log between start and end is damaged.
 	read       time.Time // When the batch was read.
+
+	// order lists the items in the order of the log, as indexes. Only batches
+	// that the dispatcher shares have it.
+	order []uint32
+	// number counts shared batches from 1, so that it identifies this one, and
+	// before is how many items those before it had.
+	number, before uint64
 }
 
 // recordTally counts records by type; types this version does not know and
@@ -121,11 +131,20 @@ func (rt *recordTally) add(t record.Type) {
 }
 
 // content returns the items of b by class.
-func (b *batch) content() (t tally) {
+func (b *batch) content() tally { return b.tally }
+
+// plain reports whether b holds nothing but floats.
+func (b *batch) plain() bool { return b.tally[classSamples] == len(b.items) }
+
+// survey notes what the batch holds, by one walk over its items.
+func (b *batch) survey() {
+	b.tally, b.highest = tally{}, [classes]int64{}
 	for i := range b.items {
-		t.add(b.items[i].kind)
+		it := &b.items[i]
+		c := classOf[it.kind]
+		b.tally[c]++
+		b.highest[c] = max(b.highest[c], it.t)
 	}
-	return t
 }
 
 // part returns the items of partition p.
@@ -136,6 +155,8 @@ type batchBuilder struct {
 	start   cursor.Point
 	end     cursor.Point
 	items   []item
+	parts   []uint8 // Scratch space, see build.
+	ordered bool    // Batches keep the order of the log too.
 	extras  []extra
 	unknown tally
 	records recordTally
@@ -144,7 +165,7 @@ type batchBuilder struct {
 
 func (bb *batchBuilder) reset(start cursor.Point) {
 	clear(bb.items) // Series and histograms must not be kept alive by the buffer.
-	*bb = batchBuilder{start: start, end: start, items: bb.items[:0]}
+	*bb = batchBuilder{start: start, end: start, items: bb.items[:0], parts: bb.parts, ordered: bb.ordered}
 }
 
 func (bb *batchBuilder) add(it item) {
@@ -162,19 +183,32 @@ func (bb *batchBuilder) addExtra(it item, x extra) {
 func (bb *batchBuilder) build(now time.Time) *batch {
 	b := &batch{start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records, gap: bb.gap, read: now}
 	if len(bb.items) > 0 {
-		var next [partitions]uint32
+		bb.parts = slices.Grow(bb.parts[:0], len(bb.items))[:len(bb.items)]
 		for i := range bb.items {
-			b.first[bb.items[i].series.Partition()+1]++
+			p := uint8(bb.items[i].series.Partition())
+			bb.parts[i] = p
+			b.first[p+1]++
 		}
+		var next [partitions]uint32
 		for p := range partitions {
 			b.first[p+1] += b.first[p]
 			next[p] = b.first[p]
 		}
 		b.items = make([]item, len(bb.items))
-		for i := range bb.items {
-			p := bb.items[i].series.Partition()
-			b.items[next[p]] = bb.items[i]
+		if bb.ordered {
+			b.order = make([]uint32, len(bb.items))
+		}
+		for i, p := range bb.parts {
+			to := next[p]
 			next[p]++
+			it := &b.items[to]
+			*it = bb.items[i]
+			if bb.ordered {
+				b.order[i] = to
+			}
+			c := classOf[it.kind]
+			b.tally[c]++
+			b.highest[c] = max(b.highest[c], it.t)
 		}
 	}
 	bb.reset(b.end)

@@ -26,6 +26,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -240,20 +241,29 @@ func startEndpoint(s *Storage, st *stand, set *settings) (*endpoint, error) {
 		damaged: s.damaged,
 		sm:      s.scrape,
 		reg:     registry{s.reg, s.watcher},
-		queue:   newQueue(time.Now),
-		zoneEnd: st.mark,
-		stop:    make(chan struct{}),
+
+		exchanges: &s.exchanges,
+		queue:     newQueue(time.Now),
+		zoneEnd:   st.mark,
+		stop:      make(chan struct{}),
+	}
+	if mutation.On(mutation.NoZone) {
+		e.zoneEnd = cursor.Position{}
 	}
 	if head := s.src.Head(); head.Before(e.zoneEnd) {
 		e.zoneEnd = head // Beyond it, nothing was there to be sent.
 	}
 	e.resumption = newResumption(st.marks)
 	e.place.pos = st.floor().Point
+	if mutation.On(mutation.SkipZone) {
+		e.place.pos = cursor.Point{Position: e.zoneEnd}
+	}
 	e.marks.wanted, e.marks.durable = st.mark, st.mark
 	e.queue.resume(e.place.pos, st.marks)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.rates.paced = time.Now()
 	if err := e.adopt(set); err != nil {
+		e.exchanges.leave(e.exchange.Swap(nil))
 		e.cancel()
 		return nil, err
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -29,6 +31,9 @@ import (
 type decoder struct {
 	dec   record.Decoder
 	table *series.Table
+	cold  coldSeries
+	past  *follow.Follower // Nil if refs never change their meaning.
+	at    cursor.Position  // End of the record that is decoded.
 
 	samples   []record.RefSample
 	hists     []record.RefHistogramSample
@@ -36,12 +41,13 @@ type decoder struct {
 	exemplars []record.RefExemplar
 }
 
-func newDecoder(l *slog.Logger, t *series.Table) *decoder {
-	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: t}
+func newDecoder(l *slog.Logger, src *Source) *decoder {
+	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: src.Table, cold: coldSeries{from: src.Cold}, past: src.follow}
 }
 
 // decode adds the items of rec to bb. Records that carry no items are only
-// counted. On an error nothing of the record is added.
+// counted. On an error nothing of the record is added, unless it is a
+// *lookupError: then the batch cannot be used.
 func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 	typ := d.dec.Type(rec)
 	bb.records.add(typ)
@@ -95,13 +101,21 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		bb.records.undecodable++
 		return fmt.Errorf("decode record of type %s: %w", typ, err)
 	}
-	return nil
+	return d.cold.failure()
 }
 
 // resolve finds the series of a ref. An item nobody can name is counted in the
 // batch, and by each endpoint that receives it.
 func (d *decoder) resolve(ref chunks.HeadSeriesRef, k kind, bb *batchBuilder) *series.Series {
+	if d.past != nil {
+		if s := d.past.Past(ref, d.at); s != nil {
+			return s
+		}
+	}
 	s := d.table.Resolve(ref)
+	if s == nil {
+		s = d.cold.resolve(ref)
+	}
 	if s == nil {
 		bb.unknown.add(k)
 	}

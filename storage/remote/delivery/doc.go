@@ -30,6 +30,11 @@
 // once, so their number can change without draining anything. A savepoint
 // (package savepoint) keeps what each partition has acknowledged over a restart.
 //
+// The log is either that of an engine made for it, which shares its series table
+// (Attach), or one that somebody else writes in stock's format (Follow). In the
+// second case package follow keeps a table in step with it, and the storage's own
+// gate tells the writer, if it asks, what it may remove (Floor).
+//
 // # Invariants
 //
 // I1: the gate is told a position only after a savepoint with it was synced to
@@ -64,8 +69,8 @@
 //
 // # Goroutines and locks
 //
-// Storage owns the dispatcher (feed.run) and the keeper, which writes
-// savepoints. Each endpoint owns a reader, a pacer and its senders. Items,
+// Storage owns the dispatcher (feed.run), the keeper, which writes savepoints,
+// and, where the log is followed, the goroutine that reads it for series. Each endpoint owns a reader, a pacer and its senders. Items,
 // batches and settings never change once they are shared. Lock order:
 // Storage.mtx, Storage.saveMtx, Storage.listMtx; queue.mu, then
 // endpoint.sendersMtx. Only Storage.mtx and Storage.saveMtx are held across

@@ -42,6 +42,9 @@ type endpoint struct {
 
 	settings atomic.Pointer[settings]
 	metrics  atomic.Pointer[endpointMetrics]
+	// exchange is where requests are shared, with whom the settings allow it.
+	exchange  atomic.Pointer[exchange]
+	exchanges *exchanges
 
 	queue      *queue
 	place      place

@@ -62,7 +62,7 @@ type logReader struct {
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
-	return &logReader{dir: src.WALDir, head: src.Head, dec: newDecoder(l, src.Table), damaged: damaged, l: l}
+	return &logReader{dir: src.WALDir, head: src.Head, dec: newDecoder(l, src), damaged: damaged, l: l}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
@@ -94,7 +94,9 @@ func (r *logReader) close() {
 func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, error) {
 	if r.hasAhead {
 		r.hasAhead = false
-		r.decode(r.ahead, r.aheadEnd)
+		if err := r.decode(r.ahead, r.aheadEnd); err != nil {
+			return nil, err
+		}
 		r.bb.end = r.aheadEnd
 	}
 	for r.bb.end == r.bb.start || !stop(r.bb.end.Position) {
@@ -114,7 +116,9 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 				r.ahead, r.aheadEnd, r.hasAhead = append(r.ahead[:0], it.Data...), it.End, true
 				break
 			}
-			r.decode(it.Data, it.End)
+			if err := r.decode(it.Data, it.End); err != nil {
+				return nil, err
+			}
 		}
 		r.bb.end = it.End
 		if it.Kind == cursor.Seal {
@@ -146,10 +150,20 @@ func (r *logReader) next() (cursor.Item, error) {
 	return it, nil
 }
 
-func (r *logReader) decode(rec []byte, end cursor.Point) {
-	if err := r.dec.decode(rec, &r.bb); err != nil {
-		r.l.Error("Skipped a record of the log that cannot be decoded", "segment", end.Segment, "end_offset", end.Offset, "err", err)
+// decode adds a record to the batch. It returns an error only if a series cannot
+// be looked up now: then the reader has to seek to the start of the batch again.
+func (r *logReader) decode(rec []byte, end cursor.Point) error {
+	r.dec.at = end.Position
+	err := r.dec.decode(rec, &r.bb)
+	var later *lookupError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &later):
+		return err
 	}
+	r.l.Error("Skipped a record of the log that cannot be decoded", "segment", end.Segment, "end_offset", end.Offset, "err", err)
+	return nil
 }
 
 // continues reports whether a record may belong to the same commit as the one
@@ -165,9 +179,6 @@ func continues(rec []byte) bool {
 	return true
 }
 
-// anywhere is for batches that may end wherever they are full.
-func anywhere(cursor.Position) bool { return false }
-
 // feed is the dispatcher: it reads and decodes the head of the log once, for
 // all endpoints that keep up. They share its latest batches; one that falls
 // behind them reads on its own until it meets them again, at a position where
@@ -178,10 +189,15 @@ type feed struct {
 	reader *logReader
 	l      *slog.Logger
 	notify chan struct{} // Something was written. Capacity 1.
+	hand   handover
+	own    batchBuilder    // For what was handed over; run's.
+	at     cursor.Position // Where the reader stands; run's.
 
 	mu      sync.Mutex
-	shared  []*batch     // Oldest first; each starts where the one before ends.
-	items   int          // Items in shared.
+	shared  []*batch // Oldest first; each starts where the one before ends.
+	items   int      // Items in shared.
+	count   uint64   // Batches there were, and items in them.
+	total   uint64
 	head    cursor.Point // Where the next batch will start.
 	moved   bool         // The head was moved: the reader has to seek.
 	follow  map[*follower]struct{}
@@ -195,8 +211,11 @@ type follower struct {
 }
 
 func newFeed(l *slog.Logger, r *logReader, head cursor.Point) *feed {
+	r.bb.ordered = true
+	own := batchBuilder{ordered: true}
 	return &feed{
 		reader:  r,
+		own:     own,
 		l:       l,
 		notify:  make(chan struct{}, 1),
 		head:    head,
@@ -321,11 +340,14 @@ func (f *feed) wanted(ctx context.Context) (head cursor.Point, moved, ok bool) {
 			if fl.attached {
 				head, moved, f.moved = f.head, f.moved, false
 				f.mu.Unlock()
+				f.hand.wanted.Store(true)
 				return head, moved, true
 			}
 		}
 		changed := f.changed
 		f.mu.Unlock()
+		f.hand.wanted.Store(false)
+		f.hand.clear()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -343,6 +365,8 @@ func (f *feed) publish(b *batch) {
 	if f.moved || b.start.Position != f.head.Position {
 		return
 	}
+	b.number, b.before = f.count+1, f.total
+	f.count, f.total = b.number, f.total+uint64(len(b.items))
 	f.shared = append(f.shared, b)
 	f.items += len(b.items)
 	f.head = b.end
@@ -368,13 +392,22 @@ func (f *feed) run(ctx context.Context) {
 		if !ok {
 			return
 		}
-		if moved || f.reader.tail == nil {
-			if err := f.reader.seek(head); err != nil {
-				f.failed(ctx, head, err)
-				continue
+		if b := f.hand.batch(&f.own, head); b != nil {
+			f.publish(b)
+			continue
+		}
+		b, err := (*batch)(nil), error(cursor.ErrCaughtUp)
+		if head.Before(f.reader.head()) {
+			if moved || f.reader.tail == nil || f.at != head.Position {
+				if err := f.reader.seek(head); err != nil {
+					f.failed(ctx, head, err)
+					continue
+				}
+			}
+			if b, err = f.reader.batch(maxBatchItems, f.hand.starts); err == nil {
+				f.at = b.end.Position
 			}
 		}
-		b, err := f.reader.batch(maxBatchItems, anywhere)
 		switch {
 		case err == nil:
 			f.publish(b)

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
@@ -25,17 +26,24 @@ import (
 )
 
 // Forfeit makes endpoints give up everything before a position, because a limit
-// forces its removal. What an endpoint has read already it delivers all the
-// same. The rest is counted, by reading it once more, and logged (I1). The
-// caller removes segments after it has returned.
-func (s *Storage) Forfeit(before cursor.Position, reason string) error {
+// forces its removal: the holders of the gate that are named, or all if none
+// is. What an endpoint has read already it delivers all the same. The rest is
+// counted, by reading it once more, and logged (I1). The caller removes segments
+// after it has returned.
+func (s *Storage) Forfeit(before cursor.Position, reason string, holders ...string) error {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
+	meant := func(name, id string) bool {
+		return len(holders) == 0 || slices.Contains(holders, name) || slices.Contains(holders, holderName(name, id))
+	}
 	var errs []error
 	for _, e := range s.running {
+		if !meant(e.settings.Load().name, e.id) {
+			continue
+		}
 		from, moved := e.place.raise(before)
 		if !moved {
 			continue
@@ -49,7 +57,7 @@ func (s *Storage) Forfeit(before cursor.Position, reason string) error {
 	for i, st := range s.held {
 		held[i] = st
 		floor := st.floor().Position
-		if !floor.Before(before) {
+		if !floor.Before(before) || !meant(st.name, st.id) {
 			continue
 		}
 		lost, err := s.countItems(floor, before, st.marks)

@@ -16,6 +16,8 @@ package delivery
 import (
 	"math/bits"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -27,6 +29,7 @@ import (
 // One goroutine owns it; its buffers are used again.
 type grouping struct {
 	slots []slot
+	kin   map[uint64][]*series.Series // By hash of labels, see canonical; nil if not needed.
 	round uint32
 	next  []int32 // Next item of the same time series, by index; 0 ends it.
 	later []bool  // The item is not the first of its time series.
@@ -48,17 +51,22 @@ func (g *grouping) arrange(items []flat, samples bool) []flat {
 		return items
 	}
 	g.reset(len(items))
+	g.meet(items, samples)
 	moved := false
 	for i := range items {
 		it := items[i].item
-		sl := g.find(it.series)
+		of := it.series
+		if g.kin != nil {
+			of = g.canonical(of)
+		}
+		sl := g.find(of)
 		fresh := sl.round != g.round
 		if it.kind == kindExemplar && fresh {
 			continue // Nothing of its series comes before it.
 		}
 		c := classOf[it.kind]
 		if it.kind != kindExemplar && (fresh || !samples || sl.class != c) {
-			*sl = slot{series: it.series, round: g.round, class: c, last: int32(i)}
+			*sl = slot{series: of, round: g.round, class: c, last: int32(i)}
 			continue
 		}
 		g.next[sl.last], g.later[i] = int32(i), true
@@ -79,6 +87,31 @@ func (g *grouping) arrange(items []flat, samples bool) []flat {
 		}
 	}
 	return append(items[:0], g.out...)
+}
+
+// meet prepares for series that share their labels with others: a label set can
+// have had several refs, and what the table has forgotten is found anew. Their
+// samples are those of one series, whose order counts (I4).
+func (g *grouping) meet(items []flat, samples bool) {
+	g.kin = nil
+	for i := range items {
+		if s := items[i].series; samples && (s.Alias() || s.Detached()) {
+			g.kin = map[uint64][]*series.Series{}
+			return
+		}
+	}
+}
+
+// canonical returns the first series of the request with the labels of s.
+func (g *grouping) canonical(s *series.Series) *series.Series {
+	hash := s.Labels().Hash()
+	for _, k := range g.kin[hash] {
+		if k == s || labels.Equal(k.Labels(), s.Labels()) {
+			return k
+		}
+	}
+	g.kin[hash] = append(g.kin[hash], s)
+	return s
 }
 
 func anyExemplar(items []flat) bool {
@@ -125,6 +158,22 @@ func timeSeriesClass(items []flat, i int) class {
 	for ; i > 0 && items[i].kind == kindExemplar && items[i-1].series == items[i].series; i-- {
 	}
 	return classOf[items[i].kind]
+}
+
+// cutBefore returns where to cut a first part off that has no more than most
+// items, more only if a sample has so many exemplars.
+func cutBefore(items []flat, most int) int {
+	for i := min(most, len(items)); i > 0; i-- {
+		if i == len(items) || !joins(items, i, false) {
+			return i
+		}
+	}
+	for i := most + 1; i < len(items); i++ {
+		if !joins(items, i, false) {
+			return i
+		}
+	}
+	return len(items)
 }
 
 // middle returns where to cut items in two, 0 if they cannot be: exemplars are

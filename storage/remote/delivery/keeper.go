@@ -18,12 +18,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -72,6 +74,11 @@ func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error 
 	if _, n, err := wlog.LastCheckpoint(s.src.WALDir); err == nil {
 		f.Checkpoint = n
 	}
+	sums := map[cursor.Position]uint32{}
+	for i := range all {
+		all[i] = s.identified(all[i], sums)
+	}
+	s.sums = sums
 	for _, st := range all {
 		floor := st.floor()
 		f.Endpoints = append(f.Endpoints, savepoint.Endpoint{
@@ -89,7 +96,7 @@ func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error 
 	}
 	saved := f
 	f.Written = time.Now()
-	if err := s.store.Write(f, durable); err != nil {
+	if err := s.store.Write(f, durable && !mutation.On(mutation.TrustUnsynced)); err != nil {
 		s.metrics.savepointFails.Inc()
 		return fmt.Errorf("write savepoint in %s: %w", s.src.DataDir, err)
 	}
@@ -102,6 +109,39 @@ func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error 
 	return nil
 }
 
+// identified returns st with the checksums of its marks, which it lacks where
+// what lies there came from memory. They are read from the log once and kept in
+// sums; one that cannot be read would cost that a part is sent again. Callers
+// hold saveMtx.
+func (s *Storage) identified(st *stand, sums map[cursor.Position]uint32) *stand {
+	var own []savepoint.Mark // Stands may be shared.
+	for p, m := range st.marks {
+		if m.CRC != 0 || m.Offset == 0 {
+			continue
+		}
+		crc, known := sums[m.Position]
+		if !known {
+			if crc, known = s.sums[m.Position]; !known {
+				crc = s.pointAt(s.src.WALDir, m.Position).CRC
+			}
+			sums[m.Position] = crc
+		}
+		if own == nil {
+			own = slices.Clone(st.marks)
+		}
+		own[p].CRC = crc
+	}
+	if own == nil {
+		return st
+	}
+	whole := *st
+	whole.marks = own
+	return &whole
+}
+
+// holderName tells holders of one name apart.
+func holderName(name, id string) string { return name + " (" + id + ")" }
+
 // release lets the gate and the dispatch marks follow what is on disk now.
 // Callers hold saveMtx.
 func (s *Storage) release(all []*stand) {
@@ -111,7 +151,7 @@ func (s *Storage) release(all []*stand) {
 		// that took its name over.
 		name := st.name
 		if holders[name] {
-			name += " (" + st.id + ")"
+			name = holderName(name, st.id)
 		}
 		holders[name] = true
 		s.src.Gate.Set(name, st.floor().Position)

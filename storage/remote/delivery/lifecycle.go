@@ -55,6 +55,8 @@ func (e *endpoint) adopt(set *settings) error {
 		e.logger.Warn("max_shards is more than can be used", "max_shards", set.queue.MaxShards, "used", partitions)
 	}
 	e.settings.Store(set)
+	left := e.exchange.Swap(e.exchanges.join(set.kindred()))
+	e.exchanges.leave(left)
 	e.setSenders(min(max(e.senders(), set.queue.MinShards, 1), max(set.queue.MaxShards, 1)))
 	if old != nil {
 		close(old.replaced)
@@ -74,6 +76,7 @@ func (e *endpoint) setSenders(n int) {
 		e.wg.Go((&sender{e: e}).run)
 	}
 	e.sendersMtx.Unlock()
+	e.queue.staff(n)
 	e.queue.configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
 	m := e.metrics.Load()
 	m.shards.Set(float64(n))
@@ -89,7 +92,7 @@ func (e *endpoint) pace(ctx context.Context) {
 			set := e.settings.Load()
 			st := e.queue.stats()
 			have := e.senders()
-			n, desired := e.rates.pace(now, have, set.queue.MinShards, set.queue.MaxShards, st.ready >= set.queue.MaxSamplesPerSend || st.zoned > 0)
+			n, desired := e.rates.pace(now, have, set.queue.MinShards, set.queue.MaxShards, st.backlog)
 			m := e.metrics.Load()
 			m.shardsDesired.Set(desired)
 			if n != have {
@@ -161,6 +164,7 @@ func (e *endpoint) finishStop(ctx context.Context) *stand {
 	<-done
 	set := e.settings.Load()
 	set.client.Close()
+	e.exchanges.leave(e.exchange.Swap(nil))
 	e.metrics.Load().unregister()
 	return e.stand(true)
 }

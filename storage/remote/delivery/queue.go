@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -28,32 +29,42 @@ import (
 // was given, and a mark never passes an item that is not acknowledged.
 //
 // It does no I/O. Everything is guarded by mu; push, take, ack and release cost
-// a walk over the partitions, nothing per item.
+// a walk over the partitions, nothing per item, but where a request of the line
+// ends within a batch.
 type queue struct {
 	mu   sync.Mutex
 	cond *sync.Cond // Signals senders (work is ready) and the reader (room).
 
-	parts  [partitions]partition
-	next   int          // Partition at which the next take begins to look.
-	read   cursor.Point // End of the last batch pushed.
-	taken  cursor.Position
-	queued int       // Items pushed and not acknowledged.
-	zoned  int       // Items of the replay zone that are not under way.
-	ready  int       // Items that can be taken now.
-	since  time.Time // When ready last rose from zero, or the last take.
-	limit  int       // Items beyond which push waits.
-	max    int       // Items a full request takes.
-	linger time.Duration
-	timer  *time.Timer
-	closed bool
+	parts   [partitions]partition
+	line    line
+	next    int          // Partition at which the next take begins to look.
+	read    cursor.Point // End of the last batch pushed.
+	taken   cursor.Position
+	queued  int       // Items pushed and not acknowledged.
+	waiting int       // Items that are neither acknowledged nor under way.
+	zoned   int       // Items of the replay zone that are not under way.
+	ready   int       // Items that can be taken now.
+	flying  int       // Requests under way.
+	idle    int       // Senders that wait in take.
+	since   time.Time // When ready last rose from zero, or the last take.
+	limit   int       // Items beyond which push waits.
+	max     int       // Items a full request takes.
+	senders int
+	linger  time.Duration
+	timer   *time.Timer
+	closed  bool
+
+	deep    bool // The endpoint has to catch up: requests wait for depth.
+	window  int  // Items of one partition that a request takes at most then.
+	blocked bool // The reader waits for room.
 
 	now func() time.Time
 }
 
 // partition is the state of one virtual partition of a queue.
 type partition struct {
-	fifo    []*entry       // Entries with items of the partition that are not acknowledged.
-	done    int            // Items of fifo[0] that are acknowledged.
+	fifo    fifo           // Entries with items of the partition that are not acknowledged.
+	done    int            // Items of the first entry that are acknowledged.
 	waiting int            // Items that are neither acknowledged nor under way.
 	busy    bool           // A request is under way.
 	resumed savepoint.Mark // Where an earlier run had left off.
@@ -61,12 +72,46 @@ type partition struct {
 	probe   int            // Items of a request of the replay zone, see fill.
 }
 
+// fifo is a list of entries that keeps its array while entries come and go.
+type fifo struct {
+	list []*entry
+	head int
+}
+
+// keepFifo is how long an array is kept when the list has become empty.
+const keepFifo = 256
+
+func (f *fifo) push(e *entry) {
+	if f.head > 0 && len(f.list) == cap(f.list) {
+		n := copy(f.list, f.list[f.head:])
+		clear(f.list[n:])
+		f.list, f.head = f.list[:n], 0
+	}
+	f.list = append(f.list, e)
+}
+
+func (f *fifo) pop() {
+	f.list[f.head] = nil
+	if f.head++; f.head < len(f.list) {
+		return
+	}
+	if f.list, f.head = f.list[:0], 0; cap(f.list) > keepFifo {
+		f.list = nil
+	}
+}
+
+// all returns the entries, oldest first.
+func (f *fifo) all() []*entry { return f.list[f.head:] }
+
+func (f *fifo) len() int { return len(f.list) - f.head }
+
 // entry is a batch as one endpoint sees it.
 type entry struct {
 	*batch
 	ahead  aheadOf
-	behind bool // Read on its own by an endpoint that has to catch up.
+	behind bool // Read by an endpoint that has to catch up, see lags.
 	zone   bool // In the replay zone: it may have been sent before a crash.
+	room   int  // Items that may be held before this one waits, see deep.go.
 	// skipped says how many items of each partition an earlier run had
 	// acknowledged after the partition's mark, and are therefore not in the
 	// batch; they come before those that are.
@@ -104,9 +149,14 @@ func (q *queue) configure(limit, perRequest int, linger time.Duration) {
 func (q *queue) push(e *entry) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.closed && q.queued > 0 && q.queued+len(e.items) > q.limit {
+	for !q.closed && q.queued > 0 && q.queued+len(e.items) > max(q.limit, e.room) {
+		if !q.blocked {
+			q.blocked = true
+			q.cond.Broadcast() // Nothing gets deeper now.
+		}
 		q.cond.Wait()
 	}
+	q.blocked = false
 	if q.closed {
 		return false
 	}
@@ -119,13 +169,15 @@ func (q *queue) push(e *entry) bool {
 		}
 	}
 	was := q.ready
+	q.line.add(e, q.waiting == 0)
+	q.deep = e.behind && !e.zone
 	for p := range q.parts {
 		n := int(e.first[p+1] - e.first[p])
 		if n == 0 {
 			continue
 		}
 		part := &q.parts[p]
-		part.fifo = append(part.fifo, e)
+		part.fifo.push(e)
 		part.waiting += n
 		if e.zone {
 			q.zoned += n
@@ -135,6 +187,7 @@ func (q *queue) push(e *entry) bool {
 		}
 	}
 	q.queued += len(e.items)
+	q.waiting += len(e.items)
 	q.read = e.end
 	if q.ready == was {
 		q.cond.Broadcast() // For drain: nothing else tells that read has moved.
@@ -171,7 +224,17 @@ func (q *queue) woken(was int) {
 // ripe reports whether what is ready is worth a request now. The replay zone is
 // sent in small requests anyway.
 func (q *queue) ripe() bool {
-	return q.ready >= q.max || (q.ready > 0 && (q.zoned > 0 || q.now().Sub(q.since) >= q.linger))
+	switch {
+	case q.ready == 0:
+		return false
+	case q.zoned > 0 || q.now().Sub(q.since) >= q.linger:
+		return true
+	case q.deep:
+		return q.blocked || q.fullest(q.window)
+	case q.line.on && q.flying > 0 && q.waiting < spreadAbove*q.max:
+		return false // It goes on where the request under way ends.
+	}
+	return q.ready >= q.max
 }
 
 // arm makes sure that senders look again when the oldest item has lingered.
@@ -191,6 +254,8 @@ func (q *queue) arm() {
 // acknowledged or released.
 type request struct {
 	spans   []span
+	stretch []stretch // In place of spans, see line.
+	took    [partitions]int
 	items   int
 	zone    bool            // Of the replay zone, and then of one partition.
 	behind  bool            // Everything in it was read to catch up.
@@ -224,13 +289,25 @@ func (q *queue) take(r *request, keep func() bool) bool {
 		if q.ready > 0 {
 			q.arm()
 		}
+		q.idle++
 		q.cond.Wait()
+		q.idle--
 	}
-	*r = request{spans: r.spans[:0], behind: true}
-	for i := 0; i < partitions && r.items < q.max && !r.zone; i++ {
-		q.fill(r, (q.next+i)%partitions)
+	clear(r.spans)
+	clear(r.stretch)
+	*r = request{spans: r.spans[:0], stretch: r.stretch[:0], behind: true}
+	if q.lined() {
+		q.takeLine(r)
+	} else {
+		q.line.on = false
+		q.takeDeep(r)
+		for i := 0; i < partitions && r.items < q.max && !r.zone; i++ {
+			q.fill(r, (q.next+i)%partitions, q.max)
+		}
+		q.next = (r.spans[len(r.spans)-1].part + 1) % partitions
 	}
-	q.next = (r.spans[len(r.spans)-1].part + 1) % partitions
+	q.flying++
+	q.waiting -= r.items
 	if q.taken.Before(r.end) {
 		q.taken = r.end
 	}
@@ -248,12 +325,12 @@ func (q *queue) take(r *request, keep func() bool) bool {
 // within the zone. A request there that was stored before is refused, and taken
 // apart down to its items; so requests begin small and double as long as
 // nothing is refused, and little is done again if it comes to a crash meanwhile.
-func (q *queue) fill(r *request, p int) {
+func (q *queue) fill(r *request, p, room int) {
 	part := &q.parts[p]
 	if part.busy || part.waiting == 0 {
 		return
 	}
-	zone, room := part.fifo[0].zone, q.max
+	zone := part.fifo.all()[0].zone
 	if zone {
 		if r.items > 0 {
 			return
@@ -262,11 +339,12 @@ func (q *queue) fill(r *request, p int) {
 	}
 	before, ready := r.items, part.waiting
 	from := part.done
-	for _, e := range part.fifo {
+	for _, e := range part.fifo.all() {
 		n := int(e.first[p+1]-e.first[p]) - from
 		if e.zone != zone || (r.items > 0 && r.items+n > room) {
 			break
 		}
+		whole := n <= q.max
 		n = min(n, q.max)
 		r.spans = append(r.spans, span{entry: e, part: p, from: from, to: from + n})
 		r.items += n
@@ -275,7 +353,9 @@ func (q *queue) fill(r *request, p int) {
 		if r.end.Before(e.end.Position) {
 			r.end = e.end.Position
 		}
-		from = 0
+		if from = 0; !whole {
+			break
+		}
 	}
 	if r.items == before {
 		return
@@ -298,10 +378,17 @@ func (q *queue) finish(r *request, acknowledged bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	was := q.ready
+	q.flying--
+	if acknowledged {
+		q.queued -= r.items
+	} else {
+		q.waiting += r.items
+		q.line.on = false
+	}
+	q.finishLine(r, acknowledged)
 	for i, s := range r.spans {
 		part := &q.parts[s.part]
 		if acknowledged {
-			q.queued -= s.to - s.from
 			part.advance(s)
 		} else {
 			part.waiting += s.to - s.from
@@ -331,10 +418,7 @@ func (part *partition) advance(s span) {
 		return
 	}
 	part.done = 0
-	part.fifo[0] = nil
-	if part.fifo = part.fifo[1:]; len(part.fifo) == 0 {
-		part.fifo = nil // Lets the array go.
-	}
+	part.fifo.pop()
 }
 
 // drain waits until everything before head has been pushed and acknowledged, or
@@ -371,8 +455,8 @@ func (q *queue) marks(dst []savepoint.Mark) (floor savepoint.Mark) {
 		part := &q.parts[p]
 		m := savepoint.Mark{Point: q.read, Skip: part.skip}
 		switch {
-		case len(part.fifo) > 0:
-			e := part.fifo[0]
+		case part.fifo.len() > 0 && !mutation.On(mutation.MarkAhead):
+			e := part.fifo.all()[0]
 			m = savepoint.Mark{Point: e.start, Skip: part.done + e.skipped[p]}
 		case q.read.Before(part.resumed.Position):
 			m = part.resumed
@@ -392,7 +476,7 @@ func (q *queue) before(segment int) (t tally) {
 	defer q.mu.Unlock()
 	for p := range q.parts {
 		from := q.parts[p].done
-		for _, e := range q.parts[p].fifo {
+		for _, e := range q.parts[p].fifo.all() {
 			if e.start.Segment >= segment {
 				break
 			}
@@ -414,19 +498,20 @@ type stats struct {
 	zoned   int
 	oldest  int64 // Timestamp in ms of an item that waits longest, 0 if none.
 	waiting int   // Items neither acknowledged nor under way.
+	backlog bool  // A full request waits, and every sender is busy.
 }
 
 func (q *queue) stats() stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, zoned: q.zoned}
+	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, zoned: q.zoned, waiting: q.waiting}
+	s.backlog = (q.idle == 0 && q.waiting >= q.max) || q.zoned > 0
 	for p := range q.parts {
 		part := &q.parts[p]
-		s.waiting += part.waiting
-		if len(part.fifo) == 0 {
+		if part.fifo.len() == 0 {
 			continue
 		}
-		if t := part.fifo[0].part(p)[part.done].t; s.oldest == 0 || t < s.oldest {
+		if t := part.fifo.all()[0].part(p)[part.done].t; s.oldest == 0 || t < s.oldest {
 			s.oldest = t
 		}
 	}

@@ -115,12 +115,14 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 	start := (&stand{marks: marks}).floor().Point
 	q.resume(start, marks)
 	q.configure(1<<30, 1+rnd.Intn(50), 0)
+	q.staff(1 + rnd.Intn(2))
+	number := uint64(0)
 
 	next := 0
 	for next < len(log) && !start.Before(log[next].end.Position) {
 		next++
 	}
-	bb := batchBuilder{}
+	bb := batchBuilder{ordered: rnd.Intn(4) > 0}
 	bb.reset(start)
 	var (
 		flying []*request
@@ -142,7 +144,9 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 			}
 			resuming := res.active(bb.start.Position)
 			b := bb.build(time.Now())
-			e := &entry{batch: b, zone: b.start.Before(zone)}
+			number++
+			b.number, b.before = number, number*100
+			e := &entry{batch: b, zone: b.start.Before(zone), behind: rnd.Intn(3) == 0}
 			if resuming {
 				e.batch, e.skipped = res.filter(b)
 			}
@@ -155,14 +159,18 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 			r := &request{}
 			require.True(t, q.take(r, func() bool { return true }))
 			require.Positive(t, r.items)
-			require.LessOrEqual(t, r.items, q.max)
+			require.LessOrEqual(t, r.items, max(q.max, q.window))
 			r.refused = r.zone && rnd.Intn(2) == 0
-			busy := map[int]bool{}
+			busy, handed := map[int]bool{}, 0
 			for _, f := range flying {
+				require.Empty(t, r.stretch, "a request of the line beside another")
+				require.Empty(t, f.stretch, "a request beside one of the line")
 				for _, o := range f.spans {
 					busy[o.part] = true
 				}
 			}
+			eachOf(r, func(int, *item) { handed++ })
+			require.Equal(t, r.items, handed)
 			for _, sp := range r.spans {
 				require.Equal(t, r.zone, sp.entry.zone, "the replay zone and newer samples share a request")
 				require.NotContains(t, busy, sp.part, "two requests of one partition")
@@ -183,21 +191,20 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 				q.release(r)
 				return
 			}
-			for _, sp := range r.spans {
-				for _, it := range sp.entry.part(sp.part)[sp.from:sp.to] {
-					if it.t <= order[sp.part] {
-						require.Greater(t, it.t, order[sp.part], "partition %d goes back", sp.part)
-					}
-					order[sp.part] = it.t
-					delivered[it.t]++
+			eachOf(r, func(p int, it *item) {
+				if it.t <= order[p] {
+					require.Greater(t, it.t, order[p], "partition %d goes back", p)
 				}
-			}
+				order[p] = it.t
+				delivered[it.t]++
+			})
 			q.ack(r)
 		}
 	)
 	for range rnd.Intn(600) {
 		switch rnd.Intn(5) {
 		case 0:
+			q.widen(time.Duration(rnd.Intn(1000)) * time.Millisecond)
 			push()
 		case 1, 2:
 			take()
@@ -211,6 +218,22 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 	out := make([]savepoint.Mark, partitions)
 	q.marks(out)
 	return out
+}
+
+// eachOf calls f for the items of a request, in the order in which they are sent.
+func eachOf(r *request, f func(part int, it *item)) {
+	for _, sp := range r.stretch {
+		for _, i := range sp.entry.order[sp.from:sp.to] {
+			it := &sp.entry.items[i]
+			f(it.series.Partition(), it)
+		}
+	}
+	for _, sp := range r.spans {
+		part := sp.entry.part(sp.part)
+		for i := sp.from; i < sp.to; i++ {
+			f(sp.part, &part[i])
+		}
+	}
 }
 
 // checkMarks compares the marks with what was delivered: everything before a
@@ -288,4 +311,125 @@ func TestQueueWaitsForRoom(t *testing.T) {
 	q.close()
 	require.True(t, <-took)
 	require.False(t, q.push(batchOf(31, 1)))
+}
+
+// TestLine defends that endpoints that keep up cut the same requests, which is
+// what they can share: with one request under way at a time they are full, in
+// the order of the log, and end in the same places again after one has lingered.
+func TestLine(t *testing.T) {
+	all := someSeries(t, 300)
+	var ts int64
+	bb := batchBuilder{ordered: true}
+	bb.reset(at(0, 0))
+	batches := make([]*batch, 200)
+	for n := range batches {
+		for i := range 70 {
+			ts++
+			bb.add(item{series: all[(n*70+i)%len(all)], t: ts})
+		}
+		bb.end = at(0, int64(n+1))
+		batches[n] = bb.build(time.Now())
+		batches[n].number, batches[n].before = uint64(n+1), uint64(n*70)
+	}
+	run := func(linger func(n int) time.Duration) (keys []stretchKey) {
+		now := time.Now()
+		q := newQueue(func() time.Time { return now })
+		q.configure(1<<20, 200, time.Second)
+		last := int64(0)
+		for n, b := range batches {
+			require.True(t, q.push(&entry{batch: b}))
+			now = now.Add(linger(n))
+			for q.ripe() {
+				var r request
+				require.True(t, q.take(&r, func() bool { return true }))
+				require.NotEmpty(t, r.stretch)
+				require.LessOrEqual(t, r.items, 200)
+				eachOf(&r, func(_ int, it *item) {
+					require.Equal(t, last+1, it.t, "not in the order of the log")
+					last = it.t
+				})
+				keys = append(keys, r.stretchKey())
+				q.ack(&r)
+			}
+		}
+		require.Zero(t, q.stats().queued-q.stats().waiting)
+		return keys
+	}
+	steady := run(func(int) time.Duration { return 0 })
+	hasty := run(func(n int) time.Duration {
+		if n == 3 {
+			return 2 * time.Second
+		}
+		return 0
+	})
+	require.NotEqual(t, steady[1], hasty[1])
+	require.Equal(t, steady[len(steady)-5:], hasty[len(hasty)-5:])
+	require.Equal(t, 200, steady[0].items)
+}
+
+// TestDeep defends that an endpoint that catches up waits for depth, and that
+// what it takes then are windows of one partition: full requests each, and no
+// more of them than fit between two savepoints (I8).
+func TestDeep(t *testing.T) {
+	all := someSeries(t, 640)
+	q := newQueue(time.Now)
+	q.configure(100, 50, time.Hour)
+	q.widen(saveInterval / 3)
+	require.Equal(t, 150, q.window)
+	bb := batchBuilder{}
+	bb.reset(at(0, 0))
+	push := func(behind bool) {
+		for i, s := range all {
+			bb.add(item{series: s, t: bb.end.Offset*1000 + int64(i)})
+		}
+		bb.end.Offset++
+		require.True(t, q.push(&entry{batch: bb.build(time.Now()), behind: behind, room: 1 << 20}))
+	}
+	for !q.ripe() {
+		require.Less(t, bb.end.Offset, int64(100))
+		push(true)
+	}
+	require.Greater(t, q.ready, 20*q.max, "depth was not waited for")
+	var r request
+	require.True(t, q.take(&r, func() bool { return true }))
+	require.True(t, r.behind)
+	for _, sp := range r.spans {
+		require.Equal(t, r.spans[0].part, sp.part)
+	}
+	require.LessOrEqual(t, r.items, 150)
+	require.Greater(t, r.items, 100)
+	q.ack(&r)
+	for q.ripe() {
+		require.True(t, q.take(&r, func() bool { return true }))
+		q.ack(&r)
+	}
+	require.Positive(t, q.ready, "what is not deep enough yet")
+	q.shallow()
+	require.True(t, q.ripe(), "nothing more comes: there is no point in waiting")
+
+	q.widen(10 * saveInterval)
+	require.Equal(t, 50, q.window, "a slow receiver gets no windows")
+}
+
+// TestFifo covers that the list keeps its order and, as long as it is short, its
+// array.
+func TestFifo(t *testing.T) {
+	var f fifo
+	in, out := 0, 0
+	entries := make([]*entry, 10_000)
+	for i := range entries {
+		entries[i] = &entry{}
+	}
+	for in < len(entries) {
+		for n := in % 7; n >= 0 && in < len(entries); n-- {
+			f.push(entries[in])
+			in++
+		}
+		for f.len() > in%5 {
+			require.Same(t, entries[out], f.all()[0])
+			f.pop()
+			out++
+		}
+	}
+	require.LessOrEqual(t, cap(f.list), 64)
 }

@@ -40,10 +40,12 @@ func (e *endpoint) readLog(ctx context.Context) {
 			e.queue.jump(pos)
 		}
 		b, err := (*batch)(nil), errBehind
-		behind := false
 		zone := pos.Before(e.zoneEnd)
 		resuming := zone || e.resumption.active(pos.Position)
 		if !resuming {
+			if !pos.Before(e.src.Head()) {
+				e.queue.shallow()
+			}
 			if b, err = e.feed.after(ctx, fl, pos); err == nil {
 				met = true
 			}
@@ -65,7 +67,7 @@ func (e *endpoint) readLog(ctx context.Context) {
 				b, err = own.batch(limit, stop)
 			}
 			if err == nil {
-				ownAt, behind = b.end, true
+				ownAt = b.end
 			}
 		}
 		switch {
@@ -94,7 +96,11 @@ func (e *endpoint) readLog(ctx context.Context) {
 		}
 		pos = b.end
 		e.countUnknown(b.unknown)
-		ent := &entry{batch: b, zone: zone, behind: behind}
+		ent := &entry{batch: b, zone: zone, behind: lags(b.end.Position, e.src.Head())}
+		if ent.behind && !zone && !e.failing.Load() {
+			active, _ := e.src.Table.Len()
+			ent.room = deepRoom(active)
+		}
 		if resuming {
 			ent.batch, ent.skipped = e.resumption.filter(b)
 		}
@@ -107,6 +113,16 @@ func (e *endpoint) readLog(ctx context.Context) {
 	}
 }
 
+// backlog is how many bytes of the log make one: about a second of a busy agent.
+const backlog = 1 << 20
+
+// lags reports whether an endpoint that reads at one position, while the log
+// ends at another, has to catch up. Who reads for it is another question: if
+// all endpoints are as far behind, the dispatcher does.
+func lags(at, head cursor.Position) bool {
+	return at.Segment != head.Segment || head.Offset-at.Offset > backlog
+}
+
 // highest returns the highest timestamp in ms of what the endpoint will send of
 // a batch, as far as that can be told cheaply: where rules apply, only if the
 // endpoint fails, since else a sender tells soon enough.
@@ -116,12 +132,17 @@ func (e *endpoint) highest(b *batch) (highest int64) {
 	if set.queue.SampleAgeLimit != 0 || (ruled && !e.failing.Load()) {
 		return 0
 	}
-	var verdicts []judgement
-	if ruled {
-		verdicts = set.rules.judge(len(b.items), func(i int) *series.Series { return b.items[i].series }, nil)
+	if !ruled {
+		for c := range b.highest {
+			if set.wantsClass(class(c)) {
+				highest = max(highest, b.highest[c])
+			}
+		}
+		return highest
 	}
+	verdicts := set.rules.judge(len(b.items), func(i int) *series.Series { return b.items[i].series }, nil)
 	for i := range b.items {
-		if it := &b.items[i]; set.wants(it.kind) && !(ruled && verdicts[i].drop) {
+		if it := &b.items[i]; set.wants(it.kind) && !verdicts[i].drop {
 			highest = max(highest, it.t)
 		}
 	}
@@ -142,9 +163,8 @@ func (e *endpoint) lostSegment(pos cursor.Point, moves int) {
 	if _, m := e.place.get(); m != moves {
 		return
 	}
-	if _, moved := e.place.raise(to); moved {
-		e.logger.Error("Segments of the log vanished before they were delivered", "position", pos.String(), "resuming_at", to.String())
-		e.metrics.Load().segmentsMissing.Add(float64(first - pos.Segment))
+	if from, moved := e.place.raise(to); moved {
+		e.skipped(from.Position, to)
 	}
 }
 

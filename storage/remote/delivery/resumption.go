@@ -134,11 +134,12 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 		return b, nil
 	}
 	out := *b
-	out.items = nil
+	out.items, out.order = nil, nil
 	for p := range drop {
 		out.first[p] = uint32(len(out.items))
 		out.items = append(out.items, b.part(p)[drop[p]:]...)
 	}
 	out.first[partitions] = uint32(len(out.items))
+	out.survey()
 	return &out, skipped
 }

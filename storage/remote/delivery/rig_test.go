@@ -47,17 +47,18 @@ import (
 
 // journal writes a real log the way the agent's storage does.
 type journal struct {
-	t     testing.TB
-	dir   string
-	wal   *wlog.WL
-	table *series.Table
-	gate  *gate.Gate
-	run   ulid.ULID
-	head  atomic.Pointer[cursor.Position]
-	next  chunks.HeadSeriesRef
-	time  int64
-	all   map[string]int64 // Highest timestamp committed per series.
-	count int
+	t      testing.TB
+	dir    string
+	wal    *wlog.WL
+	table  *series.Table
+	gate   *gate.Gate
+	run    ulid.ULID
+	head   atomic.Pointer[cursor.Position]
+	next   chunks.HeadSeriesRef
+	time   int64
+	all    map[string]int64 // Highest timestamp committed per series.
+	count  int
+	series []*series.Series // By number.
 }
 
 func openJournal(t testing.TB, dir string, table *series.Table) *journal {
@@ -91,6 +92,7 @@ func (j *journal) commit(n int) {
 		lset := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i))
 		s, created := j.table.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
 		if created {
+			j.series = append(j.series, s)
 			defined = append(defined, record.RefSeries{Ref: s.Ref(), Labels: lset})
 		}
 		samples = append(samples, record.RefSample{Ref: s.Ref(), T: j.time, V: float64(i)})

@@ -109,16 +109,21 @@ func (r *rules) judge(n int, at func(int) *series.Series, out []judgement) []jud
 		s := at(i)
 		j, v := r.lookup(s)
 		if v == unjudged {
-			r.decide(s, b)
-			j, _ = r.lookup(s)
+			j = r.decide(s, b)
 		}
 		out[i] = j
 	}
 	return out
 }
 
-// lookup returns the stored outcome. Callers hold mu.
+// lookup returns the stored outcome. There is none for a series that has left
+// the table: its ref may stand for another by now. A series leaves before its
+// outcome is forgotten, and that is forgotten before the ref stands for another,
+// so that under mu one look at the series will do. Callers hold mu.
 func (r *rules) lookup(s *series.Series) (judgement, verdict) {
+	if s.Gone() {
+		return judgement{}, unjudged
+	}
 	ref := s.Ref()
 	v := unjudged
 	if pg := r.pages[ref/refsPerPage]; pg != nil {
@@ -140,9 +145,10 @@ func wordOf(ref chunks.HeadSeriesRef) (word, shift uint) {
 	return i / verdictsPerWord, i % verdictsPerWord * verdictBits
 }
 
-// decide applies the rules to a series and stores the outcome. Callers hold mu
-// for writing.
-func (r *rules) decide(s *series.Series, b *labels.Builder) {
+// decide applies the rules to a series and stores the outcome, unless the series
+// has left the table: nobody would say when to forget it. Callers hold mu for
+// writing.
+func (r *rules) decide(s *series.Series, b *labels.Builder) judgement {
 	b.Reset(s.Labels())
 	for _, l := range r.external {
 		if b.Get(l.Name) == "" {
@@ -150,15 +156,20 @@ func (r *rules) decide(s *series.Series, b *labels.Builder) {
 		}
 	}
 	merged := b.Labels()
-	v := drop
+	v, j := drop, judgement{drop: true}
 	if relabel.ProcessBuilder(b, r.configs...) {
-		v = keep
+		v, j = keep, judgement{labels: s.Labels(), external: r.external}
 		if final := b.Labels(); !labels.Equal(final, merged) {
-			v = change
-			r.changed[s.Ref()] = final
+			v, j = change, judgement{labels: final}
 		}
 	}
+	if s.Gone() {
+		return j
+	}
 	ref := s.Ref()
+	if v == change {
+		r.changed[ref] = j.labels
+	}
 	pg := r.pages[ref/refsPerPage]
 	if pg == nil {
 		pg = new([wordsPerPage]uint64)
@@ -166,6 +177,7 @@ func (r *rules) decide(s *series.Series, b *labels.Builder) {
 	}
 	word, shift := wordOf(ref)
 	pg[word] |= uint64(v) << shift
+	return j
 }
 
 // forget drops the outcomes of series that left the table.

@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -39,23 +41,23 @@ type sender struct {
 	verdicts []judgement
 	grouping grouping
 
-	enc      *encoder.Builder
-	encFor   encoder.Protocol
-	encOpts  encoder.Options
-	payload  []byte
-	settings *settings
+	enc     *encoder.Builder
+	encFor  encoder.Protocol
+	encOpts encoder.Options
+	own     parcel    // What it encoded itself.
+	sharing *exchange // Where borrowed is from.
+	borrow  *shared   // A parcel of an exchange, or nil.
 }
 
 // run delivers until the endpoint stops or has more senders than it wants.
 func (s *sender) run() {
 	e := s.e
 	for e.queue.take(&s.req, e.wanted) {
-		s.collect()
 		began := time.Now()
 		e.reserve(s.req.end)
-		settled := s.deliver(s.items, s.req.zone)
+		settled := s.serve()
 		e.rates.busy(time.Since(began))
-		content := s.content()
+		content := s.req.content()
 		if !settled {
 			e.queue.release(&s.req)
 			e.queue.close() // The first failure of a stop ends it.
@@ -66,16 +68,60 @@ func (s *sender) run() {
 	}
 }
 
-// collect lists the items of the request, partition by partition, in the order
-// of the log within each, exemplars behind their samples.
-func (s *sender) collect() {
+// serve delivers what was taken, in several requests if it is too much for one.
+func (s *sender) serve() bool {
+	defer s.giveBack()
+	s.forget()
+	if len(s.req.stretch) > 0 {
+		return s.deliver(nil, false)
+	}
+	s.collect()
+	rest := s.items
+	for len(rest) > 0 {
+		n := len(rest)
+		if most := s.e.settings.Load().queue.MaxSamplesPerSend; s.groups() && n > most {
+			n = cutBefore(rest, most)
+		}
+		began := time.Now()
+		if !s.deliver(rest[:n:n], s.req.zone) {
+			return false
+		}
+		rest = rest[n:]
+		if s.groups() {
+			s.e.queue.widen(time.Since(began))
+		}
+	}
+	return true
+}
+
+// forget empties the list of items, which keeps batches in memory.
+func (s *sender) forget() {
 	clear(s.items)
 	s.items = s.items[:0]
+}
+
+// collect lists the items of the request, partition by partition, in the order
+// of the log within each, or in the order of the log if it is one of the line;
+// exemplars behind their samples.
+func (s *sender) collect() {
+	s.forget()
+	for _, sp := range s.req.stretch {
+		for _, i := range sp.entry.order[sp.from:sp.to] {
+			s.items = append(s.items, flat{item: &sp.entry.items[i], batch: sp.entry.batch})
+		}
+	}
 	for _, sp := range s.req.spans {
 		part := sp.entry.part(sp.part)
+		b := sp.entry.batch
+		if b.plain() {
+			for i := sp.from; i < sp.to; i++ {
+				s.items = append(s.items, flat{item: &part[i], batch: b})
+			}
+			continue
+		}
 		for i := sp.from; i < sp.to; i++ {
 			if sp.from == 0 || !sp.entry.ahead.has(&part[i]) {
-				s.items = append(s.items, flat{item: &part[i], batch: sp.entry.batch})
+				s.items = append(s.items, flat{item: &part[i], batch: b})
 			}
 		}
 		if sp.to < len(part) {
@@ -91,8 +137,19 @@ func (s *sender) collect() {
 func (s *sender) groups() bool { return s.req.behind && !s.req.zone }
 
 // content counts what the request took from the queue.
-func (s *sender) content() (t tally) {
-	for _, sp := range s.req.spans {
+func (r *request) content() (t tally) {
+	for _, sp := range r.stretch {
+		if sp.to-sp.from == len(sp.entry.items) {
+			t.plus(sp.entry.tally)
+		} else {
+			t[classSamples] += sp.to - sp.from // Others are not cut.
+		}
+	}
+	for _, sp := range r.spans {
+		if sp.entry.plain() {
+			t[classSamples] += sp.to - sp.from
+			continue
+		}
 		for _, it := range sp.entry.part(sp.part)[sp.from:sp.to] {
 			t.add(it.kind)
 		}
@@ -100,9 +157,24 @@ func (s *sender) content() (t tally) {
 	return t
 }
 
+// plain reports whether the request has nothing but floats.
+func (r *request) plain() bool {
+	for _, sp := range r.stretch {
+		if !sp.entry.plain() {
+			return false
+		}
+	}
+	for _, sp := range r.spans {
+		if !sp.entry.plain() {
+			return false
+		}
+	}
+	return true
+}
+
 // deliver sends items until each is delivered or deliberately dropped, and
 // reports whether it got there before the endpoint had to stop. It uses the
-// slice as scratch space.
+// slice as scratch space. Nil stands for a request of the line as a whole.
 //
 // replayed says that some of the items may have reached the receiver before. A
 // receiver that refuses a whole request for one sample it has already would
@@ -110,28 +182,40 @@ func (s *sender) content() (t tally) {
 // refused is refused on its own (I2).
 func (s *sender) deliver(items []flat, replayed bool) bool {
 	e := s.e
-	var backoff time.Duration
+	var (
+		backoff time.Duration
+		p       *parcel
+		packed  *settings
+	)
 	for attempt := 0; ; attempt++ {
 		set := e.settings.Load()
-		items = s.filter(set, items)
-		if len(items) == 0 {
+		if attempt > 0 && mutation.On(mutation.RetryReversed) {
+			items = s.listed(packed, items)
+			slices.Reverse(items)
+			p = nil
+		}
+		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
+			if p != nil {
+				// What was left out is counted, and stays out.
+				items = s.listed(packed, items)
+			}
+			p, items = s.pack(set, items)
+			packed = set
+			s.countDrops(p)
+		}
+		if p.sent.total() == 0 {
 			return true
 		}
-		var sent tally
-		for i := range items {
-			sent.add(items[i].kind)
-		}
-		s.encode(set, items)
-		res := e.attempt(set, s.payload, attempt, sent)
+		res := e.attempt(set, p.payload, attempt, p.sent)
 		switch res.Outcome {
 		case client.Delivered:
-			s.delivered(set, items, sent, res, replayed)
+			s.delivered(set, p, res, replayed)
 			return true
 		case client.TooLarge:
-			if half := middle(items); half > 0 {
-				return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed)
+			if items = s.listed(set, items); middle(items) > 0 {
+				return s.halves(items, replayed)
 			}
-			e.refused(set, sent, res)
+			e.refused(set, p.sent, res)
 			return true
 		case client.Denied, client.Refused:
 			if res.Outcome == client.Denied && set.holdDenied {
@@ -139,24 +223,42 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 			}
 			if replayed && refusesData(res.Status) {
 				s.req.refused = true
-				if half := middle(items); half > 0 {
-					return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed)
+				items = s.listed(set, items)
+				if middle(items) > 0 {
+					return s.halves(items, replayed)
 				}
-				e.refusedOnReplay(sent, items[0], res)
+				e.refusedOnReplay(p.sent, items[0], res)
 				return true
 			}
-			e.refused(set, sent, res)
+			e.refused(set, p.sent, res)
 			return true
 		}
 		replayed = replayed || res.Ambiguous
 		if e.stopping() {
 			return false
 		}
-		backoff = e.pause(set, backoff, res, sent)
+		backoff = e.pause(set, backoff, res, p.sent)
 		if e.stopping() {
 			return false
 		}
 	}
+}
+
+// halves delivers items in two requests.
+func (s *sender) halves(items []flat, replayed bool) bool {
+	half := middle(items)
+	return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed)
+}
+
+// listed returns the items of a request that was packed: for one of the line
+// they have not been listed yet.
+func (s *sender) listed(set *settings, items []flat) []flat {
+	if items != nil {
+		return items
+	}
+	s.collect()
+	var ignored drops // They are counted already.
+	return s.filter(set, s.items, &ignored)
 }
 
 // refusesData reports whether a status is one that receivers use for samples
@@ -165,55 +267,165 @@ func refusesData(status int) bool {
 	return status == 400 || status == 409 || status == 422
 }
 
-// filter drops what is not to be sent under the present settings and counts it.
-// It fills s.verdicts for the rest.
-func (s *sender) filter(set *settings, items []flat) []flat {
-	var (
-		dropped = map[string]*tally{}
-		count   = func(reason string, it flat) {
-			if dropped[reason] == nil {
-				dropped[reason] = &tally{}
+// pack encodes items, or the request of the line if items is nil, and returns
+// the items that are in it. The parcel is valid until the next call.
+func (s *sender) pack(set *settings, items []flat) (*parcel, []flat) {
+	s.giveBack()
+	if items == nil && set.queue.SampleAgeLimit != 0 {
+		s.collect() // What is too old is another thing with every attempt.
+		items = s.items
+	}
+	if items != nil {
+		items = s.fill(&s.own, set, items)
+		return &s.own, items
+	}
+	if ex := s.e.exchange.Load(); ex != nil && ex.group == set.kindred() {
+		if sh, made := ex.get(s.req.stretchKey()); sh != nil {
+			s.sharing, s.borrow = ex, sh
+			if made {
+				s.fillLine(&sh.parcel, set)
+				ex.filled(sh)
 			}
-			dropped[reason].add(it.kind)
+			return &sh.parcel, nil
 		}
-		oldest, limited = set.tooOld(time.Now())
-		kept            = items[:0]
-	)
+	}
+	s.fillLine(&s.own, set)
+	return &s.own, nil
+}
+
+// giveBack ends the use of a parcel of an exchange.
+func (s *sender) giveBack() {
+	if s.borrow != nil {
+		s.sharing.done(s.borrow)
+		s.sharing, s.borrow = nil, nil
+	}
+}
+
+// stretchKey identifies the items of a request of the line.
+func (r *request) stretchKey() stretchKey {
+	first, last := r.stretch[0], r.stretch[len(r.stretch)-1]
+	return stretchKey{first: first.entry.number, from: first.from, last: last.entry.number, to: last.to, items: r.items}
+}
+
+// fillLine fills p with the request of the line.
+func (s *sender) fillLine(p *parcel, set *settings) {
+	if !s.simple(set) {
+		s.collect()
+		s.fill(p, set, s.items)
+		return
+	}
+	s.ready(p, set)
+	external := set.rules.external
+	for _, sp := range s.req.stretch {
+		items := sp.entry.items
+		for _, i := range sp.entry.order[sp.from:sp.to] {
+			it := &items[i]
+			s.enc.Series(it.series.Labels(), external, nil)
+			s.enc.Float(it.st, it.t, it.v)
+			p.highest = max(p.highest, it.t)
+		}
+	}
+	p.sent[classSamples] = s.req.items
+	p.payload = s.enc.FinishTo(p.payload, s.groups())
+}
+
+// simple reports whether everything in the request is sent, with the labels it
+// has.
+func (s *sender) simple(set *settings) bool {
+	return s.req.plain() && len(set.rules.configs) == 0 && set.queue.SampleAgeLimit == 0
+}
+
+// ready empties p and prepares the encoder for it.
+func (s *sender) ready(p *parcel, set *settings) {
+	*p = parcel{payload: p.payload}
+	if s.enc == nil || s.encFor != set.protocol || s.encOpts != set.options {
+		s.enc, s.encFor, s.encOpts = encoder.New(set.protocol, set.options), set.protocol, set.options
+	}
+	s.enc.Reset()
+}
+
+// fill fills p with items and returns those of them that are in it.
+func (s *sender) fill(p *parcel, set *settings, items []flat) []flat {
+	s.ready(p, set)
+	s.verdicts = s.verdicts[:0]
+	if !s.simple(set) {
+		items = s.filter(set, items, &p.dropped)
+	}
+	ruled, grouped := len(s.verdicts) > 0, s.groups()
+	for i, it := range items {
+		if !joins(items, i, grouped) {
+			lset, external := it.series.Labels(), set.rules.external
+			if ruled {
+				lset, external = s.verdicts[i].labels, s.verdicts[i].external
+			}
+			s.enc.Series(lset, external, nil)
+		}
+		switch it.kind {
+		case kindFloat:
+			s.enc.Float(it.st, it.t, it.v)
+		case kindHistogram:
+			s.enc.Histogram(it.st, it.t, it.batch.extras[it.extra].h)
+		case kindFloatHistogram:
+			s.enc.FloatHistogram(it.st, it.t, it.batch.extras[it.extra].fh)
+		case kindExemplar:
+			s.enc.Exemplar(it.batch.extras[it.extra].labels, it.t, it.v)
+		}
+		p.sent.add(it.kind)
+		p.highest = max(p.highest, it.t)
+	}
+	p.payload = s.enc.FinishTo(p.payload, grouped)
+	return items
+}
+
+// filter drops what is not to be sent under the settings and counts it in
+// dropped. Where rules apply it fills s.verdicts for the rest.
+func (s *sender) filter(set *settings, items []flat, dropped *drops) []flat {
+	oldest, limited := set.tooOld(time.Now())
+	kept := items[:0]
 	for _, it := range items {
 		switch {
 		case !set.wants(it.kind):
 		case limited && it.t < oldest:
-			count(reasonTooOld, it)
+			dropped[dropTooOld].add(it.kind)
 		case set.protocol == encoder.V1 && it.customBuckets():
-			count(reasonNHCB, it)
+			dropped[dropNHCB].add(it.kind)
 		default:
 			kept = append(kept, it)
 		}
 	}
 	items = kept
-	s.verdicts = set.rules.judge(len(items), func(i int) *series.Series { return items[i].series }, s.verdicts)
+	s.verdicts = s.verdicts[:0]
+	ruled := len(set.rules.configs) > 0
+	if ruled {
+		s.verdicts = set.rules.judge(len(items), func(i int) *series.Series { return items[i].series }, s.verdicts)
+	}
 	kept, verdicts := items[:0], s.verdicts[:0]
 	for i, it := range items {
-		if s.verdicts[i].drop {
-			count(reasonDropped, it)
+		if ruled && s.verdicts[i].drop {
+			dropped[dropRule].add(it.kind)
 			continue
 		}
 		if it.kind == kindExemplar && set.protocol == encoder.V2 && (len(kept) == 0 || kept[len(kept)-1].series != it.series) {
-			count(reasonAlone, it)
+			dropped[dropAlone].add(it.kind)
 			continue
 		}
-		kept, verdicts = append(kept, it), append(verdicts, s.verdicts[i])
+		kept = append(kept, it)
+		if ruled {
+			verdicts = append(verdicts, s.verdicts[i])
+		}
 	}
 	s.verdicts = verdicts
-	highest := int64(0)
-	for _, it := range kept {
-		highest = max(highest, it.t)
-	}
-	s.e.metrics.Load().highest.raise(highest)
-	for reason, t := range dropped {
-		s.e.drop(reason, *t)
-	}
 	return kept
+}
+
+// countDrops accounts for what a parcel leaves out.
+func (s *sender) countDrops(p *parcel) {
+	s.e.metrics.Load().highest.raise(p.highest)
+	for i := range p.dropped {
+		if p.dropped[i].total() > 0 {
+			s.e.drop(dropReasons[i], p.dropped[i])
+		}
+	}
 }
 
 // customBuckets reports whether the item is a native histogram with custom
@@ -228,42 +440,13 @@ func (f flat) customBuckets() bool {
 	return false
 }
 
-// encode builds the request for items into s.payload.
-func (s *sender) encode(set *settings, items []flat) {
-	if s.enc == nil || s.encFor != set.protocol || s.encOpts != set.options {
-		s.enc, s.encFor, s.encOpts = encoder.New(set.protocol, set.options), set.protocol, set.options
-	}
-	s.enc.Reset()
-	for i, it := range items {
-		if !joins(items, i, s.groups()) {
-			v := &s.verdicts[i]
-			s.enc.Series(v.labels, v.external, nil)
-		}
-		switch it.kind {
-		case kindFloat:
-			s.enc.Float(it.st, it.t, it.v)
-		case kindHistogram:
-			s.enc.Histogram(it.st, it.t, it.batch.extras[it.extra].h)
-		case kindFloatHistogram:
-			s.enc.FloatHistogram(it.st, it.t, it.batch.extras[it.extra].fh)
-		case kindExemplar:
-			s.enc.Exemplar(it.batch.extras[it.extra].labels, it.t, it.v)
-		}
-	}
-	s.payload, _ = s.enc.Finish()
-}
-
 // delivered accounts for a request the endpoint has taken. Receivers of remote
 // write 2.0 tell how much of it they stored.
-func (s *sender) delivered(set *settings, items []flat, sent tally, res client.Result, replayed bool) {
+func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed bool) {
 	e := s.e
-	highest := int64(0)
-	for _, it := range items {
-		highest = max(highest, it.t)
-	}
-	m := e.metrics.Load()
-	m.highestSent.raise(highest)
-	m.bytes.Add(float64(len(s.payload)))
+	m, sent := e.metrics.Load(), p.sent
+	m.highestSent.raise(p.highest)
+	m.bytes.Add(float64(len(p.payload)))
 	if replayed {
 		m.resent.Add(float64(sent.total()))
 	}

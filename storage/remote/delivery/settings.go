@@ -113,14 +113,22 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 	}, nil
 }
 
+// kindred is what the settings must have in common with others' for requests to
+// be shared.
+func (s *settings) kindred() kindred {
+	return kindred{rules: s.rules, protocol: s.protocol, options: s.options, exemplars: s.exemplars, histograms: s.histograms}
+}
+
 // capacity is how many items an endpoint with n senders holds in memory.
 func (s *settings) capacity(n int) int {
 	return max(s.queue.Capacity, s.queue.MaxSamplesPerSend) * max(n, 1)
 }
 
 // wants reports whether items of a kind are sent at all.
-func (s *settings) wants(k kind) bool {
-	switch classOf[k] {
+func (s *settings) wants(k kind) bool { return s.wantsClass(classOf[k]) }
+
+func (s *settings) wantsClass(c class) bool {
+	switch c {
 	case classExemplars:
 		return s.exemplars
 	case classHistograms:

@@ -18,18 +18,25 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // Source is the log that is delivered, as whoever writes it describes it.
 type Source struct {
 	// WALDir holds the segments, DataDir the savepoints beside it.
 	WALDir, DataDir string
-	// Table resolves every ref that a retained segment mentions.
+	// Table resolves the refs that retained segments mention, as long as the
+	// series are in use. Cold resolves the others; nil if Table has them all.
 	Table *series.Table
+	Cold  Resolver
 	// Gate learns what is durably acknowledged.
 	Gate *gate.Gate
 	// Head returns the end of the last committed record. It must not block.
@@ -39,6 +46,16 @@ type Source struct {
 	Run ulid.ULID
 	// Release is called once when the storage is closed, may be nil.
 	Release func() error
+
+	follow *follow.Follower // Of a log of somebody else's, see Follow.
+}
+
+// Resolver finds the labels of series that are not in memory. It is safe for
+// concurrent use.
+type Resolver interface {
+	// Resolve returns the labels that ref stands for, and false if it has none.
+	// An error means that it cannot be told now.
+	Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error)
 }
 
 // Options of a Storage. The zero value is what the binary uses.
@@ -52,6 +69,10 @@ type Options struct {
 	// ResumeForeign resumes from savepoints although another engine wrote to
 	// the log since. What that engine delivered is then sent again.
 	ResumeForeign bool
+
+	// FS is the file system of the savepoints, nil for that of the operating
+	// system. It is for tests.
+	FS vfs.FS
 
 	newClient func(client.Config) (storer, error)
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -62,7 +63,7 @@ type dispatchMark struct {
 func (d *dispatchMark) covers(end cursor.Position) bool {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
-	if !d.durable.Before(end) {
+	if !d.durable.Before(end) || mutation.On(mutation.SendUnmarked) {
 		return true
 	}
 	if ahead := (cursor.Position{Segment: end.Segment, Offset: end.Offset + markAhead}); d.wanted.Before(ahead) {

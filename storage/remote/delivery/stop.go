@@ -56,6 +56,7 @@ func (s *Storage) stop() error {
 	// the rest is for what is under way then.
 	drain, cancelDrain := context.WithTimeout(ctx, budget*2/3)
 	defer cancelDrain()
+	s.catchUp(drain)
 	var drained sync.WaitGroup
 	for _, e := range s.running {
 		e.stopMetadata()

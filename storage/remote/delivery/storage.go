@@ -29,6 +29,7 @@ import (
 	"github.com/prometheus/prometheus/util/logging"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -43,6 +44,7 @@ type Storage struct {
 	logger      *slog.Logger
 	reg         prometheus.Registerer
 	read        *remote.Storage // Remote read only.
+	dataDir     string
 	scrape      remote.ReadyScrapeManager
 	flush       time.Duration
 	typeAndUnit bool
@@ -50,18 +52,22 @@ type Storage struct {
 	metrics     *storageMetrics
 	watcher     *watcherMetrics
 
-	mtx    sync.Mutex
-	src    *Source // Set once, by Attach.
-	feed   *feed
-	rules  rulebook
-	conf   *config.Config // Applied before there was a log.
-	lost   bool           // Positions were lost: endpoints begin at oldest.
-	oldest cursor.Position
-	closed bool
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	mtx   sync.Mutex
+	src   *Source // Set once, by Attach.
+	feed  *feed
+	rules rulebook
+	// exchanges has a lock of its own.
+	exchanges exchanges
+	conf      *config.Config // Applied before there was a log.
+	lost      bool           // Positions were lost: endpoints begin at oldest.
+	oldest    cursor.Position
+	closed    bool
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
 
 	listMtx sync.Mutex
+	wake    func() bool // Tells whoever reads the log first.
+	gate    *gate.Gate
 	running []*endpoint // Replaced, never changed in place.
 	held    []*stand    // Likewise.
 
@@ -69,6 +75,7 @@ type Storage struct {
 	store   *savepoint.Store
 	saved   *savepoint.File // As last written, without the time.
 	prints  map[int]uint32
+	sums    map[cursor.Position]uint32 // Checksums that were looked up for saved.
 }
 
 // NewStorage returns a storage that waits for its log, see Attach. dataDir is
@@ -86,13 +93,14 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, stCallback func() (in
 		logger:      slog.New(deduper),
 		reg:         reg,
 		read:        remote.NewStorage(l, nil, stCallback, dataDir, flushDeadline, sm, enableTypeAndUnitLabels),
+		dataDir:     dataDir,
 		scrape:      sm,
 		flush:       flushDeadline,
 		typeAndUnit: enableTypeAndUnitLabels,
 		opts:        opts,
 		metrics:     newStorageMetrics(reg),
 		watcher:     newWatcherMetrics(reg),
-		store:       savepoint.NewStore(dataDir),
+		store:       savepoint.NewStore(dataDir, savepoint.WithFS(opts.FS)),
 	}
 	if err := errors.Join(s.metrics.set.register(), s.watcher.set.register()); err != nil {
 		deduper.Stop()
@@ -104,9 +112,9 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, stCallback func() (in
 // Notify tells that something was committed. It never blocks.
 func (s *Storage) Notify() {
 	s.listMtx.Lock()
-	f, running := s.feed, s.running
+	wake, running := s.wake, s.running
 	s.listMtx.Unlock()
-	if f == nil || f.poke() {
+	if wake == nil || wake() {
 		return
 	}
 	for _, e := range running {

@@ -129,10 +129,20 @@ func (a *appender) AppendExemplar(ref storage.SeriesRef, _ labels.Labels, e exem
 	return storage.SeriesRef(s.Ref()), nil
 }
 
-// UpdateMetadata implements storage.MetadataUpdater. The log of an agent has no
-// metadata; remote endpoints get it from the scrape targets.
-func (*appender) UpdateMetadata(storage.SeriesRef, labels.Labels, metadata.Metadata) (storage.SeriesRef, error) {
-	return 0, nil
+// UpdateMetadata implements storage.MetadataUpdater. The series must have been
+// appended to before.
+func (a *appender) UpdateMetadata(ref storage.SeriesRef, _ labels.Labels, m metadata.Metadata) (storage.SeriesRef, error) {
+	s := a.db.pinned(ref)
+	if s == nil {
+		return 0, fmt.Errorf("metadata for unknown series ref %d: append a sample of the series first", ref)
+	}
+	if !a.describe(s, m) {
+		s.Unpin()
+		return ref, nil
+	}
+	a.noteFresh(s)
+	a.held = append(a.held, s)
+	return storage.SeriesRef(s.Ref()), nil
 }
 
 // Commit implements storage.AppenderTransaction.

@@ -50,6 +50,7 @@ func (a *appenderV2) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64
 		return 0, a.refuseTooOld(s)
 	}
 	a.add(s, in)
+	a.describe(s, opts.Metadata)
 
 	// A stale marker has nothing to say but that it is one.
 	if len(opts.Exemplars) > 0 && !in.stale() {

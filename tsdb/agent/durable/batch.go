@@ -39,8 +39,10 @@ type batch struct {
 	exemplars             []record.RefExemplar
 
 	touched []touch          // One per sample, in the order of the appends.
-	held    []*series.Series // Pinned for the sake of an exemplar only.
+	held    []*series.Series // Pinned for the sake of an exemplar or of metadata only.
 	fresh   []*series.Series // Not logged when they were appended to; repetitions are fine.
+
+	described []description
 
 	out recordBuffer
 }
@@ -171,12 +173,15 @@ func (b *batch) addExemplar(s *series.Series, e exemplar.Exemplar) (bool, error)
 // the outcome.
 func (b *batch) commit() error {
 	defer b.clear()
-	if len(b.touched)+len(b.exemplars) == 0 {
+	if len(b.touched)+len(b.exemplars)+len(b.described) == 0 {
 		return nil
 	}
-	b.encodeSamples(&b.db.encoder, b.db.recordLimit)
-	if err := b.db.journal.commit(b.fresh, b.out.recs); err != nil {
+	b.encodeMetadata(&b.db.encoder, b.db.recordLimit)
+	to, c := b.db.take(len(b.touched) + len(b.exemplars))
+	b.encodeSamples(&b.db.encoder, b.db.recordLimit, b.hand(c))
+	if err := b.db.journal.commit(b.fresh, b.out.recs, c, to); err != nil {
 		b.db.metrics.refusedCommits.Inc()
+		b.forgetMetadata()
 		return err
 	}
 
@@ -214,14 +219,16 @@ func (b *batch) clear() {
 	b.floatHistogramSamples = emptied(b.floatHistogramSamples)
 	b.exemplars = emptied(b.exemplars)
 	b.touched, b.held, b.fresh = emptied(b.touched), emptied(b.held), emptied(b.fresh)
+	b.described = emptied(b.described)
 	b.out.reset()
 }
 
 // encodeSamples adds the records of everything in the batch but series, in the
-// order that readers of stock's log are used to.
-func (b *batch) encodeSamples(enc *record.Encoder, limit int) {
+// order that readers of stock's log are used to, and hands the same over.
+func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
 	inRuns(b.floatSamples, limit, func(*record.RefSample) int { return sampleBound }, func(run []record.RefSample) {
 		b.out.add(func(dst []byte) []byte { return enc.Samples(run, dst) })
+		hand.samples(run)
 	})
 	inRuns(b.histogramSamples, limit, func(h *record.RefHistogramSample) int { return sampleBound + histogramBound(h.H) }, func(run []record.RefHistogramSample) {
 		var custom []record.RefHistogramSample
@@ -229,8 +236,10 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int) {
 			rec, custom = enc.HistogramSamples(run, dst)
 			return rec
 		})
+		hand.histograms(run, len(custom) == 0)
 		if len(custom) > 0 {
 			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsHistogramSamples(custom, dst) })
+			hand.histograms(custom, true)
 		}
 	})
 	inRuns(b.floatHistogramSamples, limit, func(h *record.RefFloatHistogramSample) int { return sampleBound + floatHistogramBound(h.FH) }, func(run []record.RefFloatHistogramSample) {
@@ -239,11 +248,14 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int) {
 			rec, custom = enc.FloatHistogramSamples(run, dst)
 			return rec
 		})
+		hand.floatHistograms(run, len(custom) == 0)
 		if len(custom) > 0 {
 			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsFloatHistogramSamples(custom, dst) })
+			hand.floatHistograms(custom, true)
 		}
 	})
 	inRuns(b.exemplars, limit, func(e *record.RefExemplar) int { return sampleBound + labelsBound(e.Labels) }, func(run []record.RefExemplar) {
 		b.out.add(func(dst []byte) []byte { return enc.Exemplars(run, dst) })
+		hand.exemplars(run)
 	})
 }

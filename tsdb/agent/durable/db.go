@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/common/model"
 	"go.uber.org/atomic"
 
@@ -52,7 +53,11 @@ type DB struct {
 	maxBytes    *atomic.Int64
 	exemplars   latestExemplars
 
+	run           ulid.ULID
 	journal       journal
+	syncer        syncer
+	archive       archive
+	unread        []int // Finished segments that the start did not read; upkeep's.
 	appenders     sync.Pool
 	appendersV2   sync.Pool
 	writeNotified wlog.WriteNotified // Set before the first append.

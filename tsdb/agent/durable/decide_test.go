@@ -80,19 +80,6 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Segment 0 does not go alone, because stock writes no checkpoint.00000000.
-func TestDecideSegmentZero(t *testing.T) {
-	sealed := []segmentFile{{number: 0, size: 1}, {number: 1, size: 1}, {number: 2, size: 1}}
-	at := func(segment int) removal {
-		floor := gate.Floor{State: gate.Held, Position: cursor.Position{Segment: segment}}
-		return decide(sealed, 3, 1, 0, floor, 0, limits{}, time.Now())
-	}
-	require.Equal(t, 0, at(0).first)
-	require.Equal(t, 0, at(1).first)
-	require.Equal(t, 2, at(2).first)
-	require.Equal(t, 3, at(3).first)
-}
-
 func TestDefaultMaxSize(t *testing.T) {
 	const gib = 1 << 30
 	require.Equal(t, int64(90*gib), defaultMaxSize(40*gib, 60*gib), "a tenth is more than 1 GiB")

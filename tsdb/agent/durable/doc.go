@@ -19,11 +19,25 @@
 //
 // # Opening
 //
-// Lock the directory; heal wal/; replay checkpoint and segments, decoded once,
-// into the table of series; open the log, which starts a segment; write the
-// marker that says whose segment it is; attach the delivery; start the
-// maintenance. What was committed before is never touched on the way, apart
-// from damage.
+// Lock the directory; heal what may be damaged in wal/; read the snapshot of the
+// series and replay the segments after it, or, if no snapshot fits the log,
+// checkpoint and all segments, into the table of series; open the log, which
+// starts a segment; write the marker that says whose segment it is; attach the
+// delivery; start the maintenance. What was committed before is never touched
+// on the way, apart from damage.
+//
+// # The snapshot
+//
+// It is kept in series/ beside wal/ (package snapshot) and has, of every series
+// whose record is in a finished segment, the ref and the labels. It is brought
+// up to date when a segment was finished, at a rate that nobody notices. With it
+// a start does not read finished segments: those that are as they were, by size
+// and time, are only checked afterwards, one every few seconds. Checkpoints are
+// links to its files. Series that went out of use leave memory once the snapshot
+// has them and a truncation has passed; the delivery resolves them from there.
+// A series that comes back while it is in memory keeps its ref, and its record
+// is logged again, since the snapshot may forget what was retired before the
+// oldest segment.
 //
 // # Invariants
 //
@@ -31,7 +45,8 @@
 //     forces it and the delivery was told before (I1). The delivery's positions
 //     are made durable before the floor is read.
 //  2. Before a segment is removed, a checkpoint holds every series that a kept
-//     segment can mention (I3).
+//     segment can mention (I3). Snapshot and log are each enough: what is wrong
+//     with the snapshot is made good from checkpoint and segments (I9).
 //  3. A commit is one write: the records of series that the log lacks, then the
 //     samples. A series counts as logged only after its record was written, so
 //     whatever fails, its next sample brings the record along.
@@ -45,16 +60,18 @@
 //
 // # Goroutines and locks
 //
-// One goroutine per DB, the maintenance: truncation, cuts by age, limits, and
-// the recovery of a broken log. It ends in Close. Appenders run on their
-// callers' goroutines.
+// Two goroutines per DB: the maintenance (cuts by age, limits, the recovery of a
+// broken log) and the upkeep (snapshots, truncation, checks of old segments),
+// which may take its time. They end in Close. Appenders run on their callers'
+// goroutines.
 //
 //	DB.maintenance  held through a step of the maintenance; tests step by hand
+//	archive.mtx     held through an update of the snapshot
 //	journal.mtx     held through a commit's write and a cut
 //	journal.headMtx held for a copy only
 //	exemplars       a lock per shard, for a look only
 //
-// The order is maintenance, journal.mtx, the rest. The table of series has its
+// The order is maintenance, archive.mtx, journal.mtx, the rest. The table of series has its
 // own locks, below all of these.
 //
 // # Ownership

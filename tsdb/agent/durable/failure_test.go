@@ -303,9 +303,9 @@ func TestOnDiskBound(t *testing.T) {
 	db := openTest(t, dir, nil, nil, still())
 	for _, n := range []int{1, 100, cursor.PageSize - 8, cursor.PageSize - 7, cursor.PageSize, 70_000, 100_000, 5, 32_740, 3} {
 		before := db.journal.Head().Offset
-		require.NoError(t, db.journal.commit(nil, [][]byte{make([]byte, n)}))
+		require.NoError(t, db.journal.commit(nil, [][]byte{make([]byte, n)}, nil, nil))
 		require.LessOrEqual(t, db.journal.Head().Offset-before, onDisk(n), "%d bytes at %d", n, before)
-		segment, offset, err := db.journal.log.Underlying().LastSegmentAndOffset()
+		segment, offset, err := db.journal.log.(*wlog.WL).LastSegmentAndOffset()
 		require.NoError(t, err)
 		require.Equal(t, db.journal.Head(), cursor.Position{Segment: segment, Offset: int64(offset)})
 	}

@@ -53,6 +53,7 @@ type fakeSender struct {
 	attach   error
 	persist  func() error // May be nil.
 	forfeit  func(before cursor.Position, reason string) error
+	holders  []string // Of the last Forfeit.
 	notified atomic.Int64
 }
 
@@ -68,7 +69,8 @@ func (f *fakeSender) Persist(context.Context) error {
 	return nil
 }
 
-func (f *fakeSender) Forfeit(before cursor.Position, reason string) error {
+func (f *fakeSender) Forfeit(before cursor.Position, reason string, holders ...string) error {
+	f.holders = holders
 	return f.forfeit(before, reason)
 }
 

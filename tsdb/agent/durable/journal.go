@@ -23,8 +23,10 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // segmentLog is the part of wlog.WL that the storage writes through. Tests put
@@ -34,14 +36,7 @@ type segmentLog interface {
 	NextSegment() (int, error)
 	Truncate(before int) error
 	Close() error
-	// Underlying is the WL itself, for stock's checkpoint.
-	Underlying() *wlog.WL
 }
-
-// stockLog is a WL as a segmentLog.
-type stockLog struct{ *wlog.WL }
-
-func (l stockLog) Underlying() *wlog.WL { return l.WL }
 
 var (
 	errClosed      = errors.New("the storage is closed")
@@ -68,6 +63,7 @@ func (e *WriteError) Unwrap() error { return e.Err }
 type journal struct {
 	// Immutable.
 	dir         string
+	fs          vfs.FS
 	segmentSize int64  // Bytes.
 	recordLimit int    // Bytes.
 	marker      []byte // First record of every segment.
@@ -79,11 +75,13 @@ type journal struct {
 	mtx     sync.Mutex // Guards what follows; held through a write.
 	failure error      // Why nothing can be written; nil if it can.
 	log     segmentLog // May be nil, and is not to be written to, after a failure.
-	active  *os.File   // The active segment, opened for its size.
+	torn    bool       // It was closed while failed: its last segment needs healing.
+	active  vfs.File   // The active segment, opened for its size.
 	start   int64      // End of the active segment's marker.
 	began   time.Time  // When the active segment was opened.
 	records recordBuffer
 	chosen  []*series.Series
+	fresh   []*series.Series // Those whose records were written and not taken by takeFresh.
 	all     [][]byte
 	encoder record.Encoder
 
@@ -116,7 +114,7 @@ func (j *journal) begin() error {
 // mark makes segment, which was just created, the active one.
 func (j *journal) mark(segment int) error {
 	path := wlog.SegmentName(j.dir, segment)
-	f, err := os.Open(path)
+	f, err := j.fs.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return fmt.Errorf("open new segment for its size: %w", err)
 	}
@@ -150,10 +148,16 @@ func (j *journal) advance(segment int) error {
 // commit writes the records of those fresh series that have none, then recs. If
 // it returns nil, all of it is in the log and before the head. If it does not,
 // none of it is in the end, unless it was too much for one segment.
-func (j *journal) commit(fresh []*series.Series, recs [][]byte) error {
+//
+// c is the same in memory, or nil. If it is in the log in one piece, it goes to
+// to, in the order of the log: nobody else writes meanwhile.
+func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Commit, to taker) error {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()
 	if j.failure != nil {
+		if c != nil {
+			c.Discard()
+		}
 		return j.failure
 	}
 	if len(fresh) > 0 {
@@ -161,13 +165,25 @@ func (j *journal) commit(fresh []*series.Series, recs [][]byte) error {
 		j.all = append(append(j.all[:0], j.records.recs...), recs...)
 		recs = j.all
 	}
-	err := j.write(recs)
+	start, err := j.write(recs)
 	if err != nil {
 		err = j.fail(err)
+	}
+	switch {
+	case c == nil:
+	case err != nil || start.Segment != j.head.Segment:
+		c.Discard()
+	default:
+		for _, rec := range recs {
+			c.Record(rec)
+		}
+		to.Committed(c, start, j.head)
 	}
 	for _, s := range j.chosen {
 		s.SetLogged(err == nil)
 	}
+	// A commit that fails may have left a part in a segment before the last.
+	j.fresh = append(j.fresh, j.chosen...)
 	j.chosen = emptied(j.chosen)
 	j.all = emptied(j.all)
 	j.records.reset()
@@ -201,17 +217,19 @@ func onDisk(n int) int64 {
 }
 
 // write logs recs in one piece, in a new segment if the active one has no room.
-// If there are too many for a segment, they are spread over several.
-func (j *journal) write(recs [][]byte) error {
+// If there are too many for a segment, they are spread over several. It returns
+// where the first begins.
+func (j *journal) write(recs [][]byte) (start cursor.Position, err error) {
 	var total int64
 	for _, rec := range recs {
 		total += onDisk(len(rec))
 	}
 	if j.head.Offset+total > j.segmentSize && j.head.Offset > j.start {
 		if err := j.cut(); err != nil {
-			return err
+			return start, err
 		}
 	}
+	start = j.head
 	for len(recs) > 0 {
 		n, end := 0, j.head.Offset
 		for n < len(recs) && end+onDisk(len(recs[n])) <= j.segmentSize {
@@ -220,21 +238,21 @@ func (j *journal) write(recs [][]byte) error {
 		}
 		if n == 0 && j.head.Offset > j.start {
 			if err := j.cut(); err != nil {
-				return err
+				return start, err
 			}
 			continue
 		}
 		// Items are limited to half a segment, so a new one has room.
 		n = max(n, 1)
 		if err := j.log.Log(recs[:n]...); err != nil {
-			return err
+			return start, err
 		}
 		if err := j.advance(j.head.Segment); err != nil {
-			return err
+			return start, err
 		}
 		recs = recs[n:]
 	}
-	return nil
+	return start, nil
 }
 
 // cut finishes the active segment and starts the next one.
@@ -267,6 +285,27 @@ func (j *journal) cutIfOlder(age time.Duration) (bool, error) {
 	return true, nil
 }
 
+// takeFresh returns the series whose records were written since it was called
+// the last time, and the last segment that is finished: all records in it, and
+// before, are of series that were returned.
+func (j *journal) takeFresh() (fresh []*series.Series, finished int) {
+	j.mtx.Lock()
+	defer j.mtx.Unlock()
+	fresh, j.fresh = j.fresh, nil
+	finished = j.head.Segment - 1
+	if errors.Is(j.failure, errClosed) && !j.torn {
+		finished++
+	}
+	return fresh, finished
+}
+
+// putBack undoes a takeFresh.
+func (j *journal) putBack(fresh []*series.Series) {
+	j.mtx.Lock()
+	defer j.mtx.Unlock()
+	j.fresh = append(fresh, j.fresh...)
+}
+
 // fail makes all commits fail with the cause until the log was recovered.
 func (j *journal) fail(cause error) error {
 	j.failure = &WriteError{Segment: wlog.SegmentName(j.dir, j.head.Segment), Err: cause}
@@ -294,6 +333,7 @@ func (j *journal) close() error {
 		err = j.log.Close()
 		j.log = nil
 	}
+	j.torn = j.failure != nil || err != nil
 	j.failure = errClosed
 	if err != nil {
 		return fmt.Errorf("close write-ahead log in %s: %w", j.dir, err)

@@ -17,16 +17,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"os"
 	"time"
 
-	"github.com/prometheus/prometheus/tsdb/agent"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 const (
@@ -36,8 +34,6 @@ const (
 
 // maintain is the maintenance goroutine.
 func (db *DB) maintain(ctx context.Context) {
-	truncation := time.NewTicker(db.opts.TruncateFrequency)
-	defer truncation.Stop()
 	age := time.NewTicker(max(10*time.Millisecond, min(db.opts.SegmentMaxAge/10, time.Minute)))
 	defer age.Stop()
 	var (
@@ -49,21 +45,18 @@ func (db *DB) maintain(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-truncation.C:
-			if err := db.truncate(ctx); err != nil && ctx.Err() == nil {
-				db.logger.Warn("Truncating the write-ahead log failed and is tried again later", "err", err)
-			}
 		case <-age.C:
 			if _, err := db.journal.cutIfOlder(db.opts.SegmentMaxAge); err != nil && retry == nil {
 				db.logger.Debug("No segment can be started", "err", err)
 			}
-			if db.opts.MaxTime > 0 {
+			if db.opts.MaxTime > 0 || db.opts.EndpointMaxTime > 0 {
 				signal(db.journal.sealed)
 			}
 		case <-db.journal.sealed:
 			if err := db.enforceLimits(ctx); err != nil && ctx.Err() == nil {
 				db.logger.Warn("Keeping the write-ahead log within its limits failed and is tried again later", "err", err)
 			}
+			signal(db.archive.wanted)
 		case <-db.journal.failed:
 			db.metrics.writeFailures.Inc()
 			db.logger.Error("The write-ahead log is broken", "err", db.journal.broken())
@@ -94,28 +87,36 @@ func (db *DB) recoverNow() error {
 }
 
 // truncate retires series that nothing was appended to for a while, finishes
-// the active segment, has the positions of all endpoints saved, and removes what
-// nobody needs, or what the limits demand.
+// the active segment, has the positions of all endpoints saved, brings the
+// snapshot up to date, and removes what nobody needs, or what the limits demand.
+// The snapshot is written at leisure, and without a lock that others wait for.
 func (db *DB) truncate(ctx context.Context) error {
-	db.maintenance.Lock()
-	defer db.maintenance.Unlock()
 	begin := time.Now()
 	defer func() { db.metrics.truncateDuration.Observe(since(begin, time.Now())) }()
 
-	gone := db.table.Retire(db.now().Add(-db.opts.minAge()), func() int { return db.journal.Head().Segment })
-	db.exemplars.forget(gone)
+	// None of the steps failing is a reason to keep what can go: the gate
+	// knows only of positions that are on the disk, the snapshot what it
+	// covers, and on a full disk removing is what helps.
+	retireErr := db.retireAndPersist(ctx)
+	captureErr := db.capture(ctx, true)
+	db.maintenance.Lock()
+	defer db.maintenance.Unlock()
+	db.forget()
+	return errors.Join(retireErr, captureErr, db.removeWhatMay(ctx, true))
+}
 
-	// Neither of the two failing is a reason to keep what can go: the gate
-	// knows only of positions that are on the disk, and on a full disk removing
-	// is what helps.
-	_, cutErr := db.journal.cutIfOlder(0)
-	var persistErr error
-	if db.sender != nil {
-		if err := db.sender.Persist(ctx); err != nil {
-			persistErr = fmt.Errorf("save positions of remote endpoints: %w", err)
-		}
+func (db *DB) retireAndPersist(ctx context.Context) error {
+	db.maintenance.Lock()
+	defer db.maintenance.Unlock()
+	db.retire()
+	_, err := db.journal.cutIfOlder(0)
+	if db.sender == nil {
+		return err
 	}
-	return errors.Join(cutErr, persistErr, db.removeWhatMay(ctx, true))
+	if e := db.sender.Persist(ctx); e != nil {
+		err = errors.Join(err, fmt.Errorf("save positions of remote endpoints: %w", e))
+	}
+	return err
 }
 
 // enforceLimits removes segments only as far as a limit demands it.
@@ -128,12 +129,17 @@ func (db *DB) enforceLimits(ctx context.Context) error {
 // removeWhatMay decides and removes. Unless all is set, it removes nothing as
 // long as the limits are kept. The caller holds maintenance.
 func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
-	u, err := measure(db.journal.dir)
+	u, err := db.measure()
 	if err != nil {
 		return err
 	}
 	lim := limits{maxTime: db.opts.MaxTime, maxSize: db.maxSize(u)}
 	db.maxBytes.Store(lim.maxSize)
+	given, err := db.enforceBudgets(ctx, u)
+	if err != nil {
+		return err
+	}
+	all = all || given
 	pick := func() removal {
 		return decide(u.sealed, u.active, u.activeSize, u.other, db.gate.Floor(), db.opts.minAge(), lim, db.now())
 	}
@@ -145,7 +151,7 @@ func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
 		}
 		what = pick()
 	}
-	defer func() { db.showHolders(u) }()
+	defer func() { db.showHolders(u, lim) }()
 	if !all && what.forced == "" {
 		return nil
 	}
@@ -162,27 +168,31 @@ func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
 			db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
 		}
 	}
-	return db.remove(u, what)
+	return db.remove(ctx, u, what)
 }
 
 // remove deletes the segments that were decided upon, after a checkpoint.
-func (db *DB) remove(u usage, what removal) error {
+func (db *DB) remove(ctx context.Context, u usage, what removal) error {
 	if len(u.sealed) == 0 || what.first <= u.sealed[0].number {
 		return nil
 	}
 	oldest := u.sealed[0].number
-	// Series that nothing mentions any more go first, for they must not come
-	// back between the checkpoint, in which they are not, and the removal. The
-	// segments that do mention them are read by nobody.
-	db.table.Drop(what.first)
-	l := db.journal.log
-	if l == nil {
+	if what.first > db.archive.covered()+1 {
+		// What waits for the snapshot waits for room on the disk.
+		db.archive.urgent.Store(true)
+		err := db.capture(ctx, false)
+		db.archive.urgent.Store(false)
+		if err != nil {
+			return err
+		}
+	}
+	if db.journal.log == nil {
 		return fmt.Errorf("remove segments before %s: %w", wlog.SegmentName(db.journal.dir, what.first), errNotWritable)
 	}
-	if err := db.checkpoint(l, what.first-1); err != nil {
+	if err := db.checkpoint(what.first - 1); err != nil {
 		return err
 	}
-	if err := l.Truncate(what.first); err != nil {
+	if err := db.journal.log.Truncate(what.first); err != nil {
 		return fmt.Errorf("remove segments before %s: %w", wlog.SegmentName(db.journal.dir, what.first), err)
 	}
 	if n := what.free - oldest; n > 0 {
@@ -201,35 +211,6 @@ func (db *DB) remove(u usage, what removal) error {
 	return nil
 }
 
-// checkpoint writes checkpoint.<last>, which has all series that segments after
-// last can mention.
-func (db *DB) checkpoint(l segmentLog, last int) error {
-	active, retired := db.table.Snapshot()
-	db.metrics.checkpoints.Inc()
-	err := agent.Checkpoint(db.logger, l.Underlying(), last, db.opts.CheckpointBatchSize,
-		each[agent.ActiveSeries](active), each[agent.DeletedSeries](retired))
-	if err == nil {
-		// Trusting it blindly would cost the labels of all series.
-		_, err = os.Stat(wlog.CheckpointDir(db.journal.dir, last))
-	}
-	if err != nil {
-		db.metrics.checkpointsFailed.Inc()
-		return fmt.Errorf("write %s: %w", wlog.CheckpointDir(db.journal.dir, last), err)
-	}
-	return nil
-}
-
-// each is a sequence of series as one of an interface that series have.
-func each[T any](seq iter.Seq[*series.Series]) iter.Seq[T] {
-	return func(yield func(T) bool) {
-		for s := range seq {
-			if !yield(any(s).(T)) {
-				return
-			}
-		}
-	}
-}
-
 // maxSize is the limit that counts at present, 0 if there is none.
 func (db *DB) maxSize(u usage) int64 {
 	if db.opts.MaxSize > 0 {
@@ -243,16 +224,66 @@ func (db *DB) maxSize(u usage) int64 {
 	return defaultMaxSize(u.segments()+u.other, free)
 }
 
-// showHolders sets the gauge of who keeps how many finished segments.
-func (db *DB) showHolders(u usage) {
-	db.metrics.segmentsHeld.Reset()
-	for _, h := range db.gate.Holders() {
-		held := 0
-		for _, s := range u.sealed {
-			if s.number >= h.Position.Segment {
-				held++
+// budget is what each endpoint may keep for itself.
+func (db *DB) budget() limits {
+	return limits{maxTime: db.opts.EndpointMaxTime, maxSize: db.opts.EndpointMaxSize}
+}
+
+// enforceBudgets makes endpoints that claim more than their budget give up the
+// oldest of it, whatever the others claim. It reports whether there was one. The
+// caller holds maintenance.
+func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err error) {
+	own := db.budget()
+	if own == (limits{}) || db.sender == nil || db.gate.Floor().State != gate.Held {
+		return false, nil
+	}
+	over := func() map[string]claim {
+		all := map[string]claim{}
+		for _, h := range db.gate.Holders() {
+			if c := claimOf(u, h.Position.Segment, own, db.now()); c.reason != "" {
+				all[h.Name] = c
 			}
 		}
-		db.metrics.segmentsHeld.WithLabelValues(h.Name).Set(float64(held))
+		return all
+	}
+	if len(over()) == 0 {
+		return false, nil
+	}
+	// The saved positions may be behind what was delivered.
+	if err := db.sender.Persist(ctx); err != nil {
+		db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
+	}
+	for name, c := range over() {
+		db.metrics.forfeits.WithLabelValues(c.reason).Inc()
+		db.logger.Error("An endpoint exceeds its budget of the write-ahead log and gives up the oldest samples it was not sent", "remote_name", name, "limit", c.reason, "max_size", own.maxSize, "max_time", own.maxTime, "claimed", c.bytes)
+		if err := db.sender.Forfeit(cursor.Position{Segment: c.give}, c.reason, name); err != nil {
+			return true, fmt.Errorf("give up samples of endpoint %s before segment %d: %w", name, c.give, err)
+		}
+	}
+	// The gate goes by what is on the disk.
+	if err := db.sender.Persist(ctx); err != nil {
+		return true, fmt.Errorf("save positions of remote endpoints: %w", err)
+	}
+	return true, nil
+}
+
+// showHolders sets the gauges of who keeps how much, and for how long that can
+// go on.
+func (db *DB) showHolders(u usage, total limits) {
+	m := db.metrics
+	for _, v := range []*prometheus.GaugeVec{m.segmentsHeld, m.bytesHeld, m.secondsHeld, m.secondsUntilLoss} {
+		v.Reset()
+	}
+	now, own := db.now(), db.budget()
+	for _, h := range db.gate.Holders() {
+		c := claimOf(u, h.Position.Segment, own, now)
+		age := 0.0
+		if !c.since.IsZero() {
+			age = now.Sub(c.since).Seconds()
+		}
+		m.segmentsHeld.WithLabelValues(h.Name).Set(float64(c.segments))
+		m.bytesHeld.WithLabelValues(h.Name).Set(float64(c.bytes))
+		m.secondsHeld.WithLabelValues(h.Name).Set(max(age, 0))
+		m.secondsUntilLoss.WithLabelValues(h.Name).Set(untilLoss(u, c, total, own, now))
 	}
 }

@@ -34,17 +34,25 @@ type metrics struct {
 
 	checkpoints, checkpointsFailed           prometheus.Counter
 	checkpointsDeleted, checkpointsUndeleted prometheus.Counter
+	snapshots, snapshotsFailed               prometheus.Counter
+	snapshotDamages                          *prometheus.CounterVec
 
 	writeFailures   prometheus.Counter
 	refusedCommits  prometheus.Counter
+	syncs           prometheus.Counter
+	syncsFailed     prometheus.Counter
 	segmentsRemoved *prometheus.CounterVec
 	segmentsHeld    *prometheus.GaugeVec
-	forfeits        *prometheus.CounterVec
+	bytesHeld       *prometheus.GaugeVec
+	secondsHeld     *prometheus.GaugeVec
+	// secondsUntilLoss is an estimate by how fast the log grew lately.
+	secondsUntilLoss *prometheus.GaugeVec
+	forfeits         *prometheus.CounterVec
 }
 
 // gauges are read from the storage whenever metrics are collected.
 type gauges struct {
-	active, retired, retainedBytes, maxBytes, broken func() float64
+	active, retired, retainedBytes, snapshotBytes, maxBytes, broken func() float64
 }
 
 // makeMetrics makes the metrics, registers them, and wires up the gauges.
@@ -84,15 +92,26 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 		checkpointsDeleted:   counter("checkpoint_deletions_total", "Rounds of deleting superseded checkpoints."),
 		checkpointsUndeleted: counter("checkpoint_deletions_failed_total", "Rounds of deleting superseded checkpoints that failed."),
 
+		snapshots:       counter("series_snapshot_updates_total", "Times the snapshot of series was brought up to date, or this was tried."),
+		snapshotsFailed: counter("series_snapshot_failures_total", "Times the snapshot of series could not be written."),
+		snapshotDamages: counters("series_snapshot_problems_total", "Damages found in the snapshot of series, and the reasons for making a new one from the log.", "kind"),
+
 		writeFailures:   counter("wal_write_failures_total", "Times the write-ahead log became unusable by a failed write."),
+		syncs:           counter("wal_syncs_total", "Times the write-ahead log was synced to its disk because of the sync interval."),
+		syncsFailed:     counter("wal_sync_failures_total", "Times that failed. Until a later one succeeds, and if the disk has lost something even then, a loss of power may cost more than the interval."),
 		refusedCommits:  counter("wal_refused_commits_total", "Commits that failed because the write-ahead log could not be written to."),
-		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (given up because of a limit).", "reason"),
+		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (given up because of a limit). What an endpoint gave up because of its own budget counts as sent.", "reason"),
 		forfeits:        counters("wal_forfeits_total", "Times a limit demanded samples that an endpoint still needed.", "reason"),
 	}
-	m.segmentsHeld = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "prometheus_agent_wal_segments_held",
-		Help: "Finished segments that each holder keeps from being removed, whatever the others keep.",
-	}, []string{"holder"})
+	held := func(name, help string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "prometheus_agent_wal_" + name, Help: help}, []string{"holder"})
+		enlist(v)
+		return v
+	}
+	m.segmentsHeld = held("segments_held", "Finished segments that each holder keeps from being removed, whatever the others keep.")
+	m.bytesHeld = held("held_bytes", "Bytes of the write-ahead log that each holder keeps from being removed, whatever the others keep, the segment in use included.")
+	m.secondsHeld = held("held_seconds", "Time since the oldest finished segment that the holder keeps was written, 0 if it keeps none.")
+	m.secondsUntilLoss = held("seconds_until_loss", "Estimated time until a limit takes samples from the holder if nothing is delivered to it; infinite if none will.")
 	m.replayDuration = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "prometheus_agent_data_replay_duration_seconds",
 		Help: "How long reading the log at start-up took.",
@@ -102,12 +121,13 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 		Help: "How long truncations of the write-ahead log take.",
 	})
 	m.truncateDuration = duration
-	for _, c := range []prometheus.Collector{m.segmentsHeld, m.replayDuration, duration} {
+	for _, c := range []prometheus.Collector{m.replayDuration, duration} {
 		enlist(c)
 	}
 
 	computed("active_series", "Series that are appended to.", read.active)
-	computed("deleted_series", "Series without recent appends that the write-ahead log still mentions.", read.retired)
+	computed("deleted_series", "Series without recent appends that are in memory still.", read.retired)
+	computed("series_snapshot_bytes", "Size of the snapshot of series.", read.snapshotBytes)
 	computed("wal_retained_bytes", "Size of the segments of the write-ahead log.", read.retainedBytes)
 	computed("wal_max_bytes", "Size of the write-ahead log at which the oldest samples are given up; 0 if there is no limit.", read.maxBytes)
 	computed("wal_broken", "1 while the write-ahead log cannot be written to, else 0.", read.broken)

@@ -18,9 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,8 +31,8 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
+	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
 )
 
 // Open opens the storage in the data directory dir, whose log is in dir/wal, and
@@ -83,8 +81,15 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	db.lock, db.release = lock, lock.hold()
 	undo = append(undo, func() { err = errors.Join(err, db.release()) })
 
-	run := ulid.Make()
-	db.prepare(filepath.Join(dir, "wal"), run)
+	db.run = ulid.Make()
+	db.prepare(filepath.Join(dir, "wal"))
+	if db.archive.store, err = snapshot.Open(filepath.Join(dir, seriesDir), snapshot.Options{
+		FS: db.opts.FS, Logger: l, Compression: db.opts.WALCompression, Pace: db.archive.pace,
+	}); err != nil {
+		return nil, fmt.Errorf("open snapshot of series: %w", err)
+	}
+	unlock, leave := db.release, db.archive.use()
+	db.release = func() error { return errors.Join(leave(), unlock()) }
 	if err := db.load(); err != nil {
 		return nil, err
 	}
@@ -95,13 +100,14 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	if sender == nil {
 		db.gate.Open()
 	} else {
+		unlock, leave := lock.hold(), db.archive.use()
 		source := delivery.Source{
 			WALDir: db.journal.dir, DataDir: dir,
-			Table: db.table, Gate: db.gate, Head: db.journal.Head,
-			Run: run, Release: lock.hold(),
+			Table: db.table, Cold: &db.archive, Gate: db.gate, Head: db.journal.Head,
+			Run: db.run, Release: func() error { return errors.Join(leave(), unlock()) },
 		}
 		if err := sender.Attach(source); err != nil {
-			source.Release()
+			err = errors.Join(err, source.Release())
 			return nil, fmt.Errorf("attach remote write to %s: %w", db.journal.dir, err)
 		}
 	}
@@ -109,21 +115,27 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	db.stop = cancel
 	if !env.idle {
 		db.stopped.Go(func() { db.maintain(ctx) })
+		db.stopped.Go(func() { db.upkeep(ctx) })
+		if db.opts.SyncInterval > 0 {
+			db.stopped.Go(func() { db.keepSynced(ctx) })
+		}
 	}
 	signal(db.journal.sealed)
 	return db, nil
 }
 
 // prepare sets up everything that needs no I/O.
-func (db *DB) prepare(walDir string, run ulid.ULID) {
+func (db *DB) prepare(walDir string) {
+	db.archive = archive{wanted: make(chan struct{}, 1), state: snapshot.State{Covered: -1, Checkpoint: -1}, rebuild: true}
 	db.encoder = record.Encoder{EnableSTStorage: db.opts.EnableSTStorage}
 	db.recordLimit = min(maxRecord, db.opts.WALSegmentSize/4)
 	db.itemLimit = db.opts.WALSegmentSize / 2
 	db.journal = journal{
 		dir:         walDir,
+		fs:          db.opts.FS,
 		segmentSize: int64(db.opts.WALSegmentSize),
 		recordLimit: db.recordLimit,
-		marker:      epoch.Marker(run),
+		marker:      epoch.Marker(db.run),
 		encoder:     db.encoder,
 		now:         db.now,
 		failed:      make(chan struct{}, 1),
@@ -133,22 +145,24 @@ func (db *DB) prepare(walDir string, run ulid.ULID) {
 			if err != nil {
 				return nil, err
 			}
-			return db.wrap(stockLog{w}), nil
+			return db.wrap(w), nil
 		},
 	}
+	db.syncer.init(&db.journal)
 	db.appenders.New = func() any { return &appender{batch{db: db}} }
 	db.appendersV2.New = func() any { return &appenderV2{batch{db: db}} }
 	db.metrics = makeMetrics(db.registry, gauges{
 		active:  func() float64 { n, _ := db.table.Len(); return float64(n) },
 		retired: func() float64 { _, n := db.table.Len(); return float64(n) },
 		retainedBytes: func() float64 {
-			u, err := measure(walDir)
+			u, err := measure(walDir, nil)
 			if err != nil {
 				db.logger.Error("The size of the write-ahead log is not known", "err", err)
 			}
 			return float64(u.segments())
 		},
-		maxBytes: func() float64 { return float64(db.maxBytes.Load()) },
+		snapshotBytes: func() float64 { return float64(db.archive.store.Bytes()) },
+		maxBytes:      func() float64 { return float64(db.maxBytes.Load()) },
 		broken: func() float64 {
 			if db.journal.broken() != nil {
 				return 1
@@ -158,50 +172,23 @@ func (db *DB) prepare(walDir string, run ulid.ULID) {
 	})
 }
 
-// load makes the log whole and reads it into the table.
-func (db *DB) load() error {
-	dir := db.journal.dir
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("create directory of the write-ahead log: %w", err)
-	}
-	report, err := heal.Directory(dir, heal.Options{Logger: db.logger})
-	if err != nil {
-		return fmt.Errorf("heal write-ahead log in %s: %w", dir, err)
-	}
-	for _, d := range report.Damages {
-		db.metrics.damages.WithLabelValues(d.Kind).Inc()
-		if d.Kind != heal.TornTail {
-			db.metrics.corruptions.Inc()
-		}
-	}
-	db.logger.Info("Reading the write-ahead log", "dir", dir)
-	begin := time.Now()
-	found, err := replayLog(db.logger, db.table, dir)
-	if err != nil {
-		return err
-	}
-	db.metrics.replayDuration.Set(since(begin, time.Now()))
-	db.metrics.unknownRefs.Add(float64(found.unknown))
-	db.metrics.corruptions.Add(float64(found.undecodable))
-	db.nextRef.Store(uint64(found.maxRef))
-	if found.unknown > 0 {
-		db.logger.Warn("The write-ahead log has samples of series that it does not know", "samples", found.unknown, "refs", found.unknownRefs)
-	}
-	if found.displaced > 0 {
-		db.logger.Warn("The write-ahead log gave refs of some series to others later on", "refs", found.displaced)
-	}
-	active, retired := db.table.Len()
-	db.logger.Info("Write-ahead log read", "segments", found.segments, "series", active, "further_refs", retired, "duration", time.Since(begin))
-	return nil
-}
-
-// Close ends the maintenance and closes the log; commits fail from now on. The
-// lock of the directory is released, unless the delivery still needs it.
+// Close ends the maintenance, closes the log and writes a last snapshot; commits
+// fail from now on. The lock of the directory is released, unless the delivery
+// still needs it, which may resolve series until it is closed.
 func (db *DB) Close() (err error) {
 	db.closing.Do(func() {
 		db.stop()
 		db.stopped.Wait()
-		err = errors.Join(db.journal.close(), db.release())
+		err = db.journal.close()
+		if db.opts.SyncInterval > 0 {
+			err = errors.Join(err, db.syncLog())
+		}
+		db.archive.urgent.Store(true)
+		if e := db.capture(context.Background(), true); e != nil {
+			// The next start reads a little more of the log instead.
+			db.logger.Warn("The snapshot of series could not be written", "err", e)
+		}
+		err = errors.Join(err, db.release())
 		db.walRegistry.clear()
 		db.registry.clear()
 	})

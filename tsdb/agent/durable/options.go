@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/prometheus/util/compression"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // DefaultSegmentMaxAge is how long a segment is written to unless it is full
@@ -49,6 +50,22 @@ type Options struct {
 	// are given up, counted and logged. 0 lets it grow as long as the file
 	// system keeps a reserve, see defaultMaxSize.
 	MaxSize int64
+
+	// EndpointMaxTime and EndpointMaxSize are the same for what a single
+	// endpoint keeps from being removed, age and bytes. Only that endpoint gives
+	// up what is beyond them. 0 is no limit.
+	EndpointMaxTime time.Duration
+	EndpointMaxSize int64
+
+	// SyncInterval is how long after a commit, at most, the log is synced to the
+	// disk, beside the commits. 0 leaves that to the operating system, as the
+	// best-effort storage does: a crash of the process loses nothing then, a
+	// loss of power what the system had not written, usually up to 30 s.
+	SyncInterval time.Duration
+
+	// FS is the file system for what the storage does beside writing the log,
+	// nil for that of the operating system. It is for tests.
+	FS vfs.FS
 }
 
 // DefaultOptions returns what Open takes for nil.
@@ -66,6 +83,9 @@ func (o Options) effective() Options {
 	orDuration(&o.TruncateFrequency, agent.DefaultTruncateFrequency)
 	orDuration(&o.SegmentMaxAge, DefaultSegmentMaxAge)
 	o.SegmentMaxAge = min(o.SegmentMaxAge, o.TruncateFrequency)
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
 	if o.MinWALTime <= 0 {
 		o.MinWALTime = agent.DefaultMinWALTime
 	}
@@ -75,10 +95,13 @@ func (o Options) effective() Options {
 	if o.WALCompression == "" {
 		o.WALCompression = compression.None
 	}
-	if o.MaxSize > 0 {
+	for _, limit := range []int64{o.MaxSize, o.EndpointMaxSize} {
+		if limit <= 0 {
+			continue
+		}
 		// Only finished segments can go, so there must be several below the
 		// limit.
-		pages := max(o.MaxSize/8/cursor.PageSize, 1)
+		pages := max(limit/8/cursor.PageSize, 1)
 		o.WALSegmentSize = int(min(int64(o.WALSegmentSize), pages*cursor.PageSize))
 	}
 	return o

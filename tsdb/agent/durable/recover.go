@@ -23,6 +23,7 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // probeName is a file in wal/ whose name readers of the log ignore.
@@ -38,7 +39,7 @@ func (db *DB) recoverLog() error {
 	if failure == nil || errors.Is(failure, errClosed) {
 		return failure
 	}
-	if err := probe(j.dir); err != nil {
+	if err := probe(j.fs, j.dir); err != nil {
 		return fmt.Errorf("%w (last tried: %w)", failure, err)
 	}
 	// From here to the end nobody else uses the log: commits see the failure.
@@ -59,7 +60,7 @@ func (db *DB) recoverLog() error {
 	}
 
 	head := j.Head()
-	if err := cutBack(j.dir, head); err != nil {
+	if err := cutBack(j.fs, j.dir, head); err != nil {
 		return fmt.Errorf("%w (last tried: %w)", failure, err)
 	}
 	if err := j.begin(); err != nil {
@@ -74,7 +75,7 @@ func (db *DB) recoverLog() error {
 }
 
 // cutBack removes what was written behind end and never was committed.
-func cutBack(dir string, end cursor.Position) error {
+func cutBack(fsys vfs.FS, dir string, end cursor.Position) error {
 	_, last, err := wlog.Segments(dir)
 	if err != nil {
 		return fmt.Errorf("list segments in %s: %w", dir, err)
@@ -84,7 +85,7 @@ func cutBack(dir string, end cursor.Position) error {
 		if segment == end.Segment {
 			keep = end.Offset
 		}
-		if err := heal.Tail(wlog.SegmentName(dir, segment), keep); err != nil {
+		if err := heal.TailFS(fsys, wlog.SegmentName(dir, segment), keep); err != nil {
 			return fmt.Errorf("cut off what the failed write left in segment %s: %w", wlog.SegmentName(dir, segment), err)
 		}
 	}
@@ -92,9 +93,9 @@ func cutBack(dir string, end cursor.Position) error {
 }
 
 // probe finds out whether the disk takes a large record, without touching the log.
-func probe(dir string) error {
+func probe(fsys vfs.FS, dir string) error {
 	path := filepath.Join(dir, probeName)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := fsys.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -103,5 +104,5 @@ func probe(dir string) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close(), os.Remove(path))
+	return errors.Join(err, f.Close(), fsys.Remove(path))
 }

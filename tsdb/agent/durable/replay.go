@@ -16,11 +16,11 @@ package durable
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -28,26 +28,20 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// replay reads checkpoint and segments into a table, once, in order. It belongs
-// to one goroutine.
+// replay takes into a table what checkpoint and segments say about series, once
+// and in their order. It belongs to one goroutine; others decode ahead of it.
 type replay struct {
 	logger *slog.Logger
 	table  *series.Table
-	dec    record.Decoder
 
-	segment int // The one that is read; a checkpoint counts as its number.
+	segment int  // The one that is read; a checkpoint counts as its number.
+	note    bool // Whether outcome.defined is wanted.
 	// owners maps refs that are not the first of their label set to the series
 	// whose timestamps they raise.
 	owners map[chunks.HeadSeriesRef]*series.Series
 	// early has what refs without a series so far were seen with. The series
 	// record may follow: another appender committed first.
 	early map[chunks.HeadSeriesRef]earlySamples
-
-	seriesRecs      []record.RefSeries
-	samples         []record.RefSample
-	histograms      []record.RefHistogramSample
-	floatHistograms []record.RefFloatHistogramSample
-	exemplars       []record.RefExemplar
 
 	outcome replayed
 }
@@ -65,28 +59,34 @@ type replayed struct {
 	unknownRefs int
 	displaced   int // Refs that got another meaning.
 	undecodable int // Records.
+	// defined are the refs that have a series record, if only segments after
+	// one were read.
+	defined []chunks.HeadSeriesRef
 }
 
 // maxSaneRef bounds the refs that count for the next one to be handed out.
 const maxSaneRef = chunks.HeadSeriesRef(math.MaxUint64 / 2)
 
-// replayLog reads the log in dir, which has been healed.
-func replayLog(l *slog.Logger, table *series.Table, dir string) (replayed, error) {
+// replayLog reads the log in dir, which has been healed: the checkpoint and all
+// segments, or only the segments after the one given, if that is not -1. known
+// says whether a ref that is not in the table is known elsewhere; it may be nil.
+func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known func(chunks.HeadSeriesRef) bool) (replayed, error) {
 	r := &replay{
 		logger: l,
 		table:  table,
-		dec:    record.NewDecoder(labels.NewSymbolTable(), l),
+		note:   after >= 0,
 		owners: map[chunks.HeadSeriesRef]*series.Series{},
 		early:  map[chunks.HeadSeriesRef]earlySamples{},
 	}
-	checkpoint, number, err := wlog.LastCheckpoint(dir)
-	switch {
-	case errors.Is(err, record.ErrNotFound):
-	case err != nil:
-		return replayed{}, fmt.Errorf("find last checkpoint in %s: %w", dir, err)
-	default:
-		if err := r.readCheckpoint(checkpoint, number); err != nil {
-			return replayed{}, err
+	var parts []part
+	if after < 0 {
+		checkpoint, number, err := wlog.LastCheckpoint(dir)
+		switch {
+		case errors.Is(err, record.ErrNotFound):
+		case err != nil:
+			return replayed{}, fmt.Errorf("find last checkpoint in %s: %w", dir, err)
+		default:
+			parts = append(parts, checkpointPart(checkpoint, number))
 		}
 	}
 	first, last, err := wlog.Segments(dir)
@@ -96,109 +96,46 @@ func replayLog(l *slog.Logger, table *series.Table, dir string) (replayed, error
 	// Segments up to the checkpoint's number are there only if a crash kept
 	// them from being removed. Reading them again does no harm, and spares the
 	// question whether they really are what the checkpoint was made of.
-	for i := first; i >= 0 && i <= last; i++ {
-		if err := r.readSegment(dir, i); err != nil {
-			return replayed{}, err
-		}
+	for i := max(first, after+1); first >= 0 && i <= last; i++ {
+		parts = append(parts, segmentPart(dir, i))
 		r.outcome.segments++
 	}
-	for _, e := range r.early {
+	if err := decodeAhead(l, parts, r.take); err != nil {
+		return replayed{}, err
+	}
+	for ref, e := range r.early {
+		if known != nil && known(ref) {
+			delete(r.early, ref)
+			continue
+		}
 		r.outcome.unknown += e.count
 	}
 	r.outcome.unknownRefs = len(r.early)
 	return r.outcome, nil
 }
 
-func (r *replay) readCheckpoint(dir string, number int) error {
-	in, err := wlog.NewSegmentsReader(dir)
-	if err != nil {
-		return fmt.Errorf("open checkpoint %s: %w", dir, err)
+// take takes into account what a few records of a part say.
+func (r *replay) take(p part, f *facts) {
+	r.segment = p.segment
+	r.outcome.undecodable += f.undecodable
+	for i := range f.defs {
+		r.series(f.defs[i].Ref, f.defs[i].Labels)
 	}
-	defer in.Close()
-	r.segment = number
-	if err := r.read(in); err != nil {
-		return fmt.Errorf("read checkpoint %s: %w", dir, err)
+	for _, s := range f.seen {
+		r.sample(s.ref, s.t)
 	}
-	return nil
-}
-
-func (r *replay) readSegment(dir string, number int) error {
-	path := wlog.SegmentName(dir, number)
-	segment, err := wlog.OpenReadSegment(path)
-	if err != nil {
-		return fmt.Errorf("open segment %s: %w", path, err)
-	}
-	in := wlog.NewSegmentBufReader(segment)
-	defer in.Close()
-	r.segment = number
-	if err := r.read(in); err != nil {
-		return fmt.Errorf("read segment %s: %w", path, err)
-	}
-	return nil
-}
-
-func (r *replay) read(in io.Reader) error {
-	records := wlog.NewReader(in)
-	for records.Next() {
-		if err := r.apply(records.Record()); err != nil {
-			// The checksum was right, so this was written by something that
-			// knows another format, and nothing can be healed.
-			r.outcome.undecodable++
-			r.logger.Error("A record of the write-ahead log cannot be decoded and is skipped", "segment", r.segment, "offset", records.Offset(), "err", err)
+	for _, m := range f.described {
+		if s := r.table.Resolve(m.Ref); s != nil {
+			r.table.SetMetadata(s, metadata.Metadata{Type: record.ToMetricType(m.Type), Unit: m.Unit, Help: m.Help})
 		}
 	}
-	return records.Err()
-}
-
-// apply takes a record into account. Types that say nothing about series, or
-// that are not known here, are skipped.
-func (r *replay) apply(rec []byte) (err error) {
-	switch r.dec.Type(rec) {
-	case record.Series:
-		if r.seriesRecs, err = r.dec.Series(rec, r.seriesRecs[:0]); err != nil {
-			return err
-		}
-		for i := range r.seriesRecs {
-			r.series(r.seriesRecs[i].Ref, r.seriesRecs[i].Labels)
-		}
-		clear(r.seriesRecs)
-	case record.Samples, record.SamplesV2:
-		if r.samples, err = r.dec.Samples(rec, r.samples[:0]); err != nil {
-			return err
-		}
-		for i := range r.samples {
-			r.sample(r.samples[i].Ref, r.samples[i].T)
-		}
-	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
-		if r.histograms, err = r.dec.HistogramSamples(rec, r.histograms[:0]); err != nil {
-			return err
-		}
-		for i := range r.histograms {
-			r.sample(r.histograms[i].Ref, r.histograms[i].T)
-		}
-		clear(r.histograms)
-	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
-		if r.floatHistograms, err = r.dec.FloatHistogramSamples(rec, r.floatHistograms[:0]); err != nil {
-			return err
-		}
-		for i := range r.floatHistograms {
-			r.sample(r.floatHistograms[i].Ref, r.floatHistograms[i].T)
-		}
-		clear(r.floatHistograms)
-	case record.Exemplars:
-		if r.exemplars, err = r.dec.Exemplars(rec, r.exemplars[:0]); err != nil {
-			return err
-		}
-		for i := range r.exemplars {
-			r.sample(r.exemplars[i].Ref, math.MinInt64)
-		}
-		clear(r.exemplars)
-	}
-	return nil
 }
 
 func (r *replay) series(ref chunks.HeadSeriesRef, lset labels.Labels) {
 	r.seen(ref)
+	if r.note {
+		r.outcome.defined = append(r.outcome.defined, ref)
+	}
 	s, displaced := r.table.Insert(ref, lset, r.segment)
 	if displaced {
 		r.outcome.displaced++
@@ -228,9 +165,17 @@ func (r *replay) sample(ref chunks.HeadSeriesRef, t int64) {
 	}
 	if s.Alias() {
 		s.Mentioned(r.segment)
-		s = r.owners[ref]
+		owner := r.owners[ref]
+		if owner == nil {
+			// The alias is older than what is replayed.
+			owner = r.table.Find(s.Labels().Hash(), s.Labels())
+			r.owners[ref] = owner
+		}
+		s = owner
 	}
-	s.RaiseTimestamp(t)
+	if s != nil {
+		s.RaiseTimestamp(t)
+	}
 }
 
 // seen makes sure that the ref is not handed out to another series: readers of

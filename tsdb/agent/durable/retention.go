@@ -17,11 +17,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 )
 
 // Reasons for removing segments, as in the metrics.
@@ -30,6 +34,9 @@ const (
 	reasonNoEndpoint = "no_endpoint"
 	reasonMaxTime    = "max_time"
 	reasonMaxSize    = "max_size"
+	// Of an endpoint's own budget.
+	reasonEndpointMaxTime = "endpoint_max_time"
+	reasonEndpointMaxSize = "endpoint_max_size"
 )
 
 // segmentFile is a segment as far as its removal is concerned.
@@ -73,6 +80,9 @@ func decide(sealed []segmentFile, active int, activeSize, other int64, floor gat
 		return out
 	case gate.Held:
 		out.free = max(oldest, min(floor.Position.Segment, active))
+		if mutation.On(mutation.IgnoreGate) {
+			out.free = active
+		}
 		out.freeReason = reasonSent
 	case gate.Free:
 		// Nobody needs anything, but somebody may come, so the newest third
@@ -107,12 +117,94 @@ func decide(sealed []segmentFile, active int, activeSize, other int64, floor gat
 			out.forced = reasonMaxSize
 		}
 	}
-	if out.first == 1 {
-		// Stock takes the absence of checkpoints for checkpoint.00000000, and
-		// does not write that one. So segment 0 goes together with the next.
-		return removal{free: oldest, first: oldest}
-	}
 	return out
+}
+
+// claim is what a holder of the gate keeps from being removed.
+type claim struct {
+	bytes    int64
+	segments int       // Finished ones.
+	since    time.Time // Last write of the oldest of these; zero if there is none.
+	// give is the first segment that the holder may keep, and reason what says
+	// so; empty if it may keep all.
+	give   int
+	reason string
+}
+
+// claimOf works out a holder's claim, and what its own limits leave of it.
+func claimOf(u usage, from int, lim limits, now time.Time) claim {
+	c := claim{bytes: u.activeSize, give: from}
+	for _, s := range u.sealed {
+		if s.number < from {
+			continue
+		}
+		c.bytes += s.size
+		c.segments++
+		if c.since.IsZero() {
+			c.since = s.written
+		}
+	}
+	left := c.bytes
+	for _, s := range u.sealed {
+		if s.number < from {
+			continue
+		}
+		tooOld := lim.maxTime > 0 && now.Sub(s.written) > lim.maxTime
+		tooMuch := lim.maxSize > 0 && left > lim.maxSize
+		if !tooOld && !tooMuch {
+			break
+		}
+		left -= s.size
+		c.give, c.reason = s.number+1, reasonEndpointMaxTime
+		if !tooOld {
+			c.reason = reasonEndpointMaxSize
+		}
+	}
+	return c
+}
+
+// growth is how fast the log grows, in bytes per second, by its last finished
+// segments; 0 if that cannot be told.
+func (u usage) growth() float64 {
+	const look = 8
+	recent := u.sealed[max(0, len(u.sealed)-look):]
+	if len(recent) < 2 {
+		return 0
+	}
+	var bytes int64
+	for _, s := range recent[1:] {
+		bytes += s.size
+	}
+	took := recent[len(recent)-1].written.Sub(recent[0].written).Seconds()
+	if took <= 0 {
+		return 0
+	}
+	return float64(bytes) / took
+}
+
+// untilLoss estimates the seconds until a limit takes something from a holder
+// with the given claim if nothing is delivered to it: infinite if no limit can
+// be told to.
+func untilLoss(u usage, c claim, total, own limits, now time.Time) float64 {
+	soonest := math.Inf(1)
+	byTime := func(limit time.Duration) {
+		if limit > 0 && !c.since.IsZero() {
+			soonest = min(soonest, (limit - now.Sub(c.since)).Seconds())
+		}
+	}
+	bySize := func(limit, size int64) {
+		if rate := u.growth(); limit > 0 && rate > 0 {
+			soonest = min(soonest, float64(limit-size)/rate)
+		}
+	}
+	byTime(total.maxTime)
+	byTime(own.maxTime)
+	bySize(own.maxSize, c.bytes)
+	if c.segments > 0 && len(u.sealed) > 0 {
+		// Segments that this holder does not need go before it loses any.
+		bySize(total.maxSize, c.bytes+u.other)
+	}
+	return max(soonest, 0)
 }
 
 // defaultMaxSize is the limit if none was set: the log may take what it has and
@@ -129,7 +221,7 @@ type usage struct {
 	sealed     []segmentFile
 	active     int
 	activeSize int64
-	other      int64 // Checkpoints.
+	other      int64 // Checkpoints, and the snapshot.
 }
 
 func (u usage) segments() int64 {
@@ -140,9 +232,18 @@ func (u usage) segments() int64 {
 	return n
 }
 
+// measure is what the log and the snapshot take up. A file with several names
+// counts once.
+func (db *DB) measure() (usage, error) {
+	u, err := measure(db.journal.dir, db.archive.chunks())
+	u.other += db.archive.store.Bytes()
+	return u, err
+}
+
 // measure lists the segments in dir, of which the last one is the active one,
-// and everything else. Files that go in the meantime do not count.
-func measure(dir string) (usage, error) {
+// and everything else but links to the files in known. Files that go in the
+// meantime do not count.
+func measure(dir string, known []fs.FileInfo) (usage, error) {
 	var u usage
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -160,7 +261,9 @@ func measure(dir string) (usage, error) {
 		}
 		number, err := strconv.Atoi(e.Name())
 		if err != nil || filepath.Dir(path) != filepath.Clean(dir) {
-			u.other += info.Size()
+			if !slices.ContainsFunc(known, func(k fs.FileInfo) bool { return os.SameFile(k, info) }) {
+				u.other += info.Size()
+			}
 			return nil
 		}
 		// Names sort like numbers, for they have eight digits or more, which

@@ -139,7 +139,7 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, []call{{cursor.Position{Segment: first}, reasonMaxSize, all}}, calls, "told before")
 	require.Equal(t, float64(first), testutil.ToFloat64(db.metrics.segmentsRemoved.WithLabelValues(reasonMaxSize)))
 	require.Equal(t, 2.0, testutil.ToFloat64(db.metrics.forfeits.WithLabelValues(reasonMaxSize)), "one was refused")
-	u, err := measure(filepath.Join(dir, "wal"))
+	u, err := measure(filepath.Join(dir, "wal"), nil)
 	require.NoError(t, err)
 	require.LessOrEqual(t, u.segments(), db.opts.MaxSize)
 	require.Greater(t, u.segments()+int64(db.opts.WALSegmentSize), db.opts.MaxSize, "not more than necessary")
@@ -177,7 +177,7 @@ func TestLimitsAreWatched(t *testing.T) {
 		appendFloats(t, db, 0, 1000, ts)
 	}
 	require.Eventually(t, func() bool {
-		u, err := measure(filepath.Join(dir, "wal"))
+		u, err := measure(filepath.Join(dir, "wal"), nil)
 		return err == nil && len(u.sealed) > 1 && u.segments() <= opts.MaxSize
 	}, time.Minute, 10*time.Millisecond)
 }

@@ -28,10 +28,22 @@ type Sender interface {
 	Attach(delivery.Source) error
 	// Persist makes the positions of all endpoints durable and moves the gate.
 	Persist(context.Context) error
-	// Forfeit makes all endpoints give up what is before a position.
-	Forfeit(before cursor.Position, reason string) error
+	// Forfeit makes the named holders of the gate, all if none is named, give up
+	// what is before a position.
+	Forfeit(before cursor.Position, reason string, holders ...string) error
 	// Notify says that something was committed. It does not block.
 	Notify()
 }
+
+// taker is a sender that takes commits in memory, so that it need not read them.
+type taker interface {
+	// Take returns what is to be filled with a commit of so many items, nil if
+	// the sender reads it from the log.
+	Take(items int) *delivery.Commit
+	// Committed hands a commit over that was written between two positions.
+	Committed(c *delivery.Commit, start, end cursor.Position)
+}
+
+var _ taker = (*delivery.Storage)(nil)
 
 var _ Sender = (*delivery.Storage)(nil)

@@ -44,6 +44,13 @@ type Flags struct {
 	// MaxSize limits the bytes of the WAL in durable mode. 0 leaves it to the
 	// engine, which goes by the free disk space.
 	MaxSize units.Base2Bytes
+	// EndpointMaxSize and EndpointMaxTime limit what one endpoint keeps in the
+	// WAL in durable mode. 0 is no limit.
+	EndpointMaxSize units.Base2Bytes
+	EndpointMaxTime model.Duration
+	// SyncInterval is how often the WAL is synced to its disk in durable mode,
+	// 0 for never, see durable.Options.
+	SyncInterval model.Duration
 	// MaxTimeSet tells whether agent.Options.MaxWALTime comes from the user.
 	// Its default must not make durable mode give up samples.
 	MaxTimeSet bool
@@ -115,7 +122,10 @@ func Open(l *slog.Logger, reg prometheus.Registerer, rs Remote, dir string, opts
 // age limit counts only if the user has set it, because stock's default of a
 // few hours would break the promise to keep what is not acknowledged.
 func durableOptions(opts *agent.Options, f Flags) *durable.Options {
-	o := &durable.Options{Options: *opts, MaxSize: int64(f.MaxSize)}
+	o := &durable.Options{
+		Options: *opts, MaxSize: int64(f.MaxSize), SyncInterval: time.Duration(f.SyncInterval),
+		EndpointMaxSize: int64(f.EndpointMaxSize), EndpointMaxTime: time.Duration(f.EndpointMaxTime),
+	}
 	if f.MaxTimeSet {
 		o.MaxTime = time.Duration(opts.MaxWALTime) * time.Millisecond
 	}

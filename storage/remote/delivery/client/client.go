@@ -80,6 +80,8 @@ type Client struct {
 	header   http.Header // Of every request; cloned, never changed.
 	http     *http.Client
 	closers  []idleCloser
+	usage    usage
+	secrets  []string // Of the configuration; not to be shown.
 }
 
 type idleCloser interface{ CloseIdleConnections() }
@@ -96,6 +98,7 @@ func New(cfg Config) (*Client, error) {
 		target:   cfg.URL.String(),
 		endpoint: withoutUser(cfg.URL.URL),
 		timeout:  cfg.Timeout,
+		secrets:  secretsOf(cfg, cfg.Headers),
 	}
 	if cfg.Timeout <= 0 {
 		return nil, fmt.Errorf("remote write endpoint %s: remote_timeout is %s, set it to more than zero", c.endpoint, cfg.Timeout)
@@ -105,7 +108,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, err)
 	}
 	if err := c.connect(cfg); err != nil {
-		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, hideUser(err))
+		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, safe(err, c.secrets))
 	}
 	return c, nil
 }
@@ -133,12 +136,19 @@ func fixedHeader(message remoteapi.WriteMessageType) (http.Header, error) {
 // Name returns the name given in the configuration.
 func (c *Client) Name() string { return c.name }
 
-// Endpoint returns the URL without user info.
+// Endpoint returns the URL without user info and without the values of
+// parameters that look like secrets.
 func (c *Client) Endpoint() string { return c.endpoint }
 
-// Close drops idle connections. Attempts that are under way are not disturbed;
-// the client stays usable.
+// Close drops connections, as soon as no attempt is under way. The client stays
+// usable.
 func (c *Client) Close() {
+	if c.usage.close() {
+		c.disconnect()
+	}
+}
+
+func (c *Client) disconnect() {
 	for _, closer := range c.closers {
 		closer.CloseIdleConnections()
 	}
@@ -149,6 +159,12 @@ func (c *Client) Close() {
 // may be reused as soon as Store has returned. Store returns promptly when the
 // context is cancelled; the result is then a Retry whose Err is the context's.
 func (c *Client) Store(ctx context.Context, body []byte, attempt int) Result {
+	c.usage.begin()
+	defer func() {
+		if c.usage.end() {
+			c.disconnect()
+		}
+	}()
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	bounded, span := otel.Tracer("").Start(bounded, "Remote Store", trace.WithSpanKind(trace.SpanKindClient))
@@ -207,5 +223,5 @@ func (c *Client) failure(caller, bounded context.Context, err error) error {
 	case errors.Is(bounded.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("no response within the remote_timeout of %s: %w", c.timeout, context.DeadlineExceeded)
 	}
-	return fmt.Errorf("sending to %s: %w", c.endpoint, hideUser(err))
+	return fmt.Errorf("sending to %s: %w", c.endpoint, safe(err, c.secrets))
 }

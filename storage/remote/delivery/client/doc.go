@@ -30,11 +30,14 @@
 //     a retry. Defends I2 and I8.
 //  3. An attempt ends by its timeout or when the context is cancelled, whatever
 //     the receiver does, and what is read of an answer is bounded in bytes and
-//     in time. Defends I5.
+//     in time. A receiver cannot make a sender hold more than about a megabyte
+//     for one connection, whether that is read or not. Defends I5.
 //  4. After [Client.Store] has returned nothing reads the body any more, so that
 //     the caller may reuse its buffer even though the HTTP transport can still
 //     be busy with a connection that was given up.
-//  5. No error and no span shows the user name or the password of the URL.
+//  5. No error and no span shows the user name or the password of the URL, the
+//     value of a parameter that looks like a secret, or, if the receiver repeats
+//     them, the headers of the request; and none is longer than a few kilobytes.
 //
 // # Ownership
 //

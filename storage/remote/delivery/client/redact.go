@@ -15,26 +15,67 @@ package client
 
 import (
 	"net/url"
+	"strings"
 
 	"github.com/grafana/regexp"
 )
 
-// userInfo matches what may stand between // and @ in a URL. The character set
-// is wider than that of valid URLs, because invalid ones are quoted in errors.
-var userInfo = regexp.MustCompile(`//[^/?#\s"]*@`)
+const (
+	// maxError is the longest text of an error, in bytes. Parts of it come from
+	// the receiver, and it ends up in logs.
+	maxError = 4096
+	// maxSearched is how much of a longer text is searched for secrets, so that
+	// one which begins before maxError is found whole.
+	maxSearched = 16 * maxError
+)
+
+var (
+	// userInfo matches what may stand between // and @ in a URL. The character
+	// set is wider than that of valid URLs, because invalid ones are quoted in
+	// errors.
+	userInfo = regexp.MustCompile(`//[^/?#\s"]*@`)
+	// secretParameter matches parameters of queries whose names say that their
+	// values are secrets. InfluxDB takes a password as "p".
+	secretParameter = regexp.MustCompile(`(?i)([?&](?:p|[^=&#\s"]*(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&#\s"]*)=)[^&#\s"]*`)
+)
+
+// Redacted returns the URL as it may be shown to anybody: the password and the
+// values of parameters that look like secrets are replaced. It equals what
+// stock shows of URLs without such parameters.
+func Redacted(u *url.URL) string { return hideParameters(u.Redacted()) }
+
+func hideParameters(text string) string {
+	return secretParameter.ReplaceAllString(text, "${1}xxxxx")
+}
 
 func withoutUser(u *url.URL) string {
 	bare := *u
 	bare.User = nil
-	return bare.String()
+	return hideParameters(bare.String())
 }
 
-// hiddenUser is an error whose text shows no user info of URLs, wherever in the
-// chain they were mentioned: net/http hides passwords but not user names, and
-// only in its own errors.
-type hiddenUser struct{ error }
+// safeError is an error whose text shows no secrets, wherever in the chain they
+// were mentioned, and is of bounded length: net/http hides passwords but not
+// user names, only in its own errors, and quotes all of a status line.
+type safeError struct {
+	error
+	secrets []string // Besides those of URLs.
+}
 
-func (h hiddenUser) Error() string { return userInfo.ReplaceAllString(h.error.Error(), "//") }
-func (h hiddenUser) Unwrap() error { return h.error }
+func (e safeError) Error() string {
+	text := e.error.Error()
+	text = mask(text[:min(len(text), maxSearched)], e.secrets)
+	return clip(hideParameters(userInfo.ReplaceAllString(text, "//")), maxError)
+}
 
-func hideUser(err error) error { return hiddenUser{err} }
+func (e safeError) Unwrap() error { return e.error }
+
+func safe(err error, secrets []string) error { return safeError{err, secrets} }
+
+// clip shortens a text that is not ours and makes it valid UTF-8.
+func clip(text string, most int) string {
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}

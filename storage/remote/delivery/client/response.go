@@ -28,6 +28,10 @@ import (
 const (
 	// maxMessage is how much of a response's body goes into an error, in bytes.
 	maxMessage = 1024
+	// maxSecret is the longest credential that is looked for in it, in bytes.
+	maxSecret = 16 * 1024
+	// maxStatus is the same of the status line.
+	maxStatus = 128
 	// maxDrain is how much of a body is read so that the connection can be used
 	// again, in bytes. Reading more costs more than a new connection.
 	maxDrain = 64 * 1024
@@ -61,12 +65,15 @@ func (c *Client) read(response *http.Response, cancel context.CancelFunc) Result
 // refusal describes a response that is not 2xx.
 func (c *Client) refusal(response *http.Response, body io.Reader) error {
 	// A body that breaks off says less, but the status stands.
-	message, _ := io.ReadAll(io.LimitReader(body, maxMessage))
-	text := strings.TrimSpace(strings.ToValidUTF8(string(message), "\uFFFD"))
+	// More is read than is shown, so that no secret is cut in two and missed.
+	message, _ := io.ReadAll(io.LimitReader(body, maxMessage+maxSecret))
+	secrets := append(sentSecrets(response.Request), c.secrets...)
+	text := clip(strings.TrimSpace(mask(string(message), secrets)), maxMessage)
+	status := clip(mask(response.Status, secrets), maxStatus)
 	if response.StatusCode/100 == 3 {
-		text = fmt.Sprintf("a redirect to %q that cannot be followed with samples, set url to the final address (%s)", response.Header.Get("Location"), text)
+		text = fmt.Sprintf("a redirect to %q that cannot be followed with samples, set url to the final address (%s)", clip(mask(response.Header.Get("Location"), secrets), maxMessage), text)
 	}
-	return hideUser(fmt.Errorf("server at %s returned HTTP status %s: %s", c.endpoint, response.Status, text))
+	return safe(fmt.Errorf("server at %s returned HTTP status %s: %s", c.endpoint, status, text), nil)
 }
 
 // writtenStats reads the statistics of remote write 2.0. Half of them would be
@@ -78,7 +85,7 @@ func writtenStats(response *http.Response) (remote.WriteResponseStats, error) {
 		err = errors.New("a number is negative")
 	}
 	if err != nil {
-		return remote.WriteResponseStats{}, fmt.Errorf("statistics in the response's headers: %w", err)
+		return remote.WriteResponseStats{}, safe(fmt.Errorf("statistics in the response's headers: %w", err), nil)
 	}
 	return stats, nil
 }

@@ -16,6 +16,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 
@@ -35,11 +36,12 @@ const maxRedirects = 10
 // headers, one signer, tracing. Headers are set below the signers, as stock
 // does, so that what is signed is the same.
 func (c *Client) connect(cfg Config) error {
-	var options []commonconfig.HTTPClientOption
+	dial := (&net.Dialer{}).DialContext
 	if cfg.RoundRobinDNS {
-		options = append(options, commonconfig.WithDialContextFunc(newSpreadDialer().dial))
+		dial = newSpreadDialer().dial
 	}
-	base, err := commonconfig.NewClientFromConfig(cfg.HTTPClientConfig, "remote_storage_write_client", options...)
+	base, err := commonconfig.NewClientFromConfig(cfg.HTTPClientConfig, "remote_storage_write_client",
+		commonconfig.WithDialContextFunc(limited(dial)))
 	if err != nil {
 		return err
 	}

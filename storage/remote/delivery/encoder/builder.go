@@ -95,6 +95,10 @@ func (b *Builder) Series(lset labels.Labels, external []labels.Label, meta *meta
 	b.endSeries()
 	b.series = b.body.open(b.shape.series, b.seriesRoom)
 	b.inSeries = true
+	if b.about = (about{}); len(external) == 0 && meta == nil && !b.opts.TypeAndUnitLabels {
+		b.shape.direct(b, lset) // Nothing to merge or to look for.
+		return
+	}
 	list := b.gather(lset, external)
 	if b.shape.metadata != 0 {
 		b.describe(list, meta)
@@ -104,7 +108,6 @@ func (b *Builder) Series(lset labels.Labels, external []labels.Label, meta *meta
 
 // describe settles the metadata of the series that begins.
 func (b *Builder) describe(list []labels.Label, meta *metadata.Metadata) {
-	b.about = about{}
 	if meta != nil {
 		b.about.help = b.symbols.ref(meta.Help)
 	}
@@ -190,15 +193,25 @@ func (b *Builder) MetricMetadata(family, help, unit string, typ model.MetricType
 // its size in bytes before compression. The slice is valid until Reset.
 func (b *Builder) Finish() (compressed []byte, rawSize int) {
 	raw := b.finishRaw()
-	if need := s2.MaxEncodedLen(len(raw)); cap(b.compressed) < need {
-		// A quarter more, so that requests of growing sizes do not each allocate.
-		b.compressed = make([]byte, need+need/4)
-	}
-	// The faster EncodeSnappy makes requests some 8% larger than stock's
-	// compressor does. This one makes them 5% smaller, and costs less than what
-	// is saved by not marshalling: see BenchmarkRequest.
-	b.compressed = s2.EncodeSnappyBetter(b.compressed[:cap(b.compressed)], raw)
+	b.compressed = compress(b.compressed, raw, false)
 	return b.compressed, len(raw)
+}
+
+// FinishTo is Finish into a buffer of the caller's, which it returns, grown if
+// need be. dense asks for a smaller result at twice the cost.
+func (b *Builder) FinishTo(dst []byte, dense bool) []byte {
+	return compress(dst, b.finishRaw(), dense)
+}
+
+func compress(dst, raw []byte, dense bool) []byte {
+	if need := s2.MaxEncodedLen(len(raw)); cap(dst) < need {
+		// A quarter more, so that requests of growing sizes do not each allocate.
+		dst = make([]byte, need+need/4)
+	}
+	if dense {
+		return s2.EncodeSnappyBetter(dst[:cap(dst)], raw)
+	}
+	return s2.EncodeSnappy(dst[:cap(dst)], raw)
 }
 
 // finishRaw ends the last series and returns the request before compression.

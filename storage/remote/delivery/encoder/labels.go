@@ -73,22 +73,35 @@ func valueOf(list []labels.Label, name string) string {
 func writePairs(b *Builder, list []labels.Label) {
 	buf := b.body.buf
 	for _, l := range list {
-		if size := 4 + len(l.Name) + len(l.Value); size < 1<<7 && l.Name != "" && l.Value != "" {
-			// Nearly all labels: nothing is left out and every length takes a byte.
-			buf = append(buf, byte(seriesLabels), byte(size), byte(pairName), byte(len(l.Name)))
-			buf = append(buf, l.Name...)
-			buf = append(buf, byte(pairValue), byte(len(l.Value)))
-			buf = append(buf, l.Value...)
-			continue
-		}
-		w := wire{buf: buf}
-		pair := w.open(seriesLabels, 2)
-		w.text(pairName, l.Name)
-		w.text(pairValue, l.Value)
-		w.close(pair)
-		buf = w.buf
+		buf = appendPair(buf, l)
 	}
 	b.body.buf = buf
+}
+
+func rangePairs(b *Builder, lset labels.Labels) {
+	buf := b.body.buf
+	lset.Range(func(l labels.Label) {
+		if l.Value != "" {
+			buf = appendPair(buf, l)
+		}
+	})
+	b.body.buf = buf
+}
+
+func appendPair(buf []byte, l labels.Label) []byte {
+	if size := 4 + len(l.Name) + len(l.Value); size < 1<<7 && l.Name != "" && l.Value != "" {
+		// Nearly all labels: nothing is left out and every length takes a byte.
+		buf = append(buf, byte(seriesLabels), byte(size), byte(pairName), byte(len(l.Name)))
+		buf = append(buf, l.Name...)
+		buf = append(buf, byte(pairValue), byte(len(l.Value)))
+		return append(buf, l.Value...)
+	}
+	w := wire{buf: buf}
+	pair := w.open(seriesLabels, 2)
+	w.text(pairName, l.Name)
+	w.text(pairValue, l.Value)
+	w.close(pair)
+	return w.buf
 }
 
 // writeSymbols writes one packed list of references, as V2 has it.
@@ -102,6 +115,27 @@ func writeSymbols(b *Builder, list []labels.Label) {
 	for i, l := range list {
 		buf = protowire.AppendVarint(buf, uint64(b.symbols.at(2*i, l.Name)))
 		buf = protowire.AppendVarint(buf, uint64(b.symbols.at(2*i+1, l.Value)))
+	}
+	w.buf = buf
+	w.close(packed)
+}
+
+func rangeSymbols(b *Builder, lset labels.Labels) {
+	w := &b.body
+	was := len(w.buf)
+	packed := w.open(seriesLabels, 1)
+	buf, s, place := w.buf, &b.symbols, 0
+	lset.Range(func(l labels.Label) {
+		if l.Value == "" {
+			return
+		}
+		buf = protowire.AppendVarint(buf, uint64(s.at(place, l.Name)))
+		buf = protowire.AppendVarint(buf, uint64(s.at(place+1, l.Value)))
+		place += 2
+	})
+	if place == 0 {
+		w.buf = buf[:was] // An empty list is left out.
+		return
 	}
 	w.buf = buf
 	w.close(packed)

@@ -94,6 +94,9 @@ type shape struct {
 
 	// labels writes a list of labels into the open message.
 	labels func(b *Builder, list []labels.Label)
+	// direct does the same for the labels of a series as they are, less those
+	// without a value.
+	direct func(b *Builder, lset labels.Labels)
 }
 
 var shapes = [...]*shape{
@@ -104,6 +107,7 @@ var shapes = [...]*shape{
 		exemplars:  3<<3 | delimited,
 		histograms: 4<<3 | delimited,
 		labels:     writePairs,
+		direct:     rangePairs,
 	},
 	V2: {
 		message:    remoteapi.WriteV2MessageType,
@@ -113,5 +117,6 @@ var shapes = [...]*shape{
 		metadata:   5<<3 | delimited,
 		start:      true,
 		labels:     writeSymbols,
+		direct:     rangeSymbols,
 	},
 }

@@ -1,0 +1,179 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"sync"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+)
+
+// parcel is an encoded and compressed request with what there is to account for
+// when it is delivered.
+type parcel struct {
+	payload []byte
+	sent    tally
+	highest int64 // Highest timestamp in it, ms.
+	dropped drops // What was left out.
+}
+
+// drops counts by reason what a request leaves out.
+type drops [len(dropReasons)]tally
+
+var dropReasons = [...]string{reasonTooOld, reasonNHCB, reasonDropped, reasonAlone}
+
+// Indexes into drops.
+const (
+	dropTooOld = iota
+	dropNHCB
+	dropRule
+	dropAlone
+)
+
+// kindred is what endpoints have to have in common to send the same bytes for
+// the same items.
+type kindred struct {
+	rules                 *rules
+	protocol              encoder.Protocol
+	options               encoder.Options
+	exemplars, histograms bool
+}
+
+// exchanges has an exchange for each group of endpoints that are kindred.
+type exchanges struct {
+	mtx sync.Mutex
+	all map[kindred]*exchange
+}
+
+// join returns the exchange of a group, which has one member more from now on.
+func (x *exchanges) join(k kindred) *exchange {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	ex := x.all[k]
+	if ex == nil {
+		ex = &exchange{group: k}
+		if x.all == nil {
+			x.all = map[kindred]*exchange{}
+		}
+		x.all[k] = ex
+	}
+	ex.mtx.Lock()
+	ex.members++
+	ex.mtx.Unlock()
+	return ex
+}
+
+// leave ends a membership. The last one takes the exchange away.
+func (x *exchanges) leave(ex *exchange) {
+	if ex == nil {
+		return
+	}
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	ex.mtx.Lock()
+	defer ex.mtx.Unlock()
+	if ex.members--; ex.members == 0 {
+		delete(x.all, ex.group)
+	}
+}
+
+// exchange lets the endpoints of a group share requests: who comes first encodes
+// one, those who come to the same items soon after send the same bytes. It
+// holds the latest few, each with a count of who uses it, and buffers return to
+// the exchange. What it takes is bounded by exchanged requests and those under
+// way, however many endpoints there are (I6).
+//
+// Who finds a request that is being encoded waits for that. Encoding neither
+// blocks nor takes a lock of an endpoint, so nobody waits for anybody's
+// receiver (I5).
+type exchange struct {
+	group kindred
+
+	mtx     sync.Mutex // Guards what follows; held for moments only.
+	members int
+	recent  [exchanged]*shared
+	next    int // Place of the oldest.
+	free    []*shared
+}
+
+// exchanged is how many requests an exchange remembers.
+const exchanged = 8
+
+// place identifies a stretch of the shared batches. All batches in it have
+// items, so that a gap between its ends shows in their number.
+type stretchKey struct {
+	first, last uint64 // Batches, by number.
+	from, to    int
+	items       int
+}
+
+// shared is a parcel that several endpoints may send. It is immutable from when
+// filling is unlocked first until uses is zero.
+type shared struct {
+	parcel
+	key     stretchKey
+	uses    int        // Guarded by exchange.mtx.
+	filling sync.Mutex // Held while the parcel is made.
+}
+
+// get returns the parcel for a key. If made is true, the caller has to fill it
+// and call filled. Either way it calls done when it needs it no longer. get
+// returns nil if there is nobody to share with.
+func (x *exchange) get(key stretchKey) (sh *shared, made bool) {
+	x.mtx.Lock()
+	if x.members < 2 {
+		x.mtx.Unlock()
+		return nil, false
+	}
+	for _, sh = range x.recent {
+		if sh != nil && sh.key == key {
+			sh.uses++
+			x.mtx.Unlock()
+			sh.filling.Lock()
+			sh.filling.Unlock() //nolint:staticcheck // Waiting is all there is to it.
+			return sh, false
+		}
+	}
+	if n := len(x.free); n > 0 {
+		sh, x.free = x.free[n-1], x.free[:n-1]
+	} else {
+		sh = &shared{}
+	}
+	sh.key, sh.uses = key, 2 // The caller's and that of the list.
+	sh.filling.Lock()
+	if old := x.recent[x.next]; old != nil {
+		x.drop(old)
+	}
+	x.recent[x.next] = sh
+	x.next = (x.next + 1) % exchanged
+	x.mtx.Unlock()
+	return sh, true
+}
+
+func (*exchange) filled(sh *shared) { sh.filling.Unlock() }
+
+// done ends the use of a parcel.
+func (x *exchange) done(sh *shared) {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	x.drop(sh)
+}
+
+// drop takes a use away. Callers hold mtx.
+func (x *exchange) drop(sh *shared) {
+	if sh.uses--; sh.uses == 0 && len(x.free) < exchanged {
+		sh.key = stretchKey{}
+		x.free = append(x.free, sh)
+	}
+}

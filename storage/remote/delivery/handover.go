@@ -1,0 +1,242 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/record"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// Commit is what one commit writes to the log, in memory: handed over by whoever
+// writes it, it spares the dispatcher to read and decode the same. It is filled
+// in the order of the records, since positions count items in that order.
+//
+// It belongs to one goroutine until [Storage.Committed] or [Commit.Discard].
+type Commit struct {
+	items      []item
+	extras     []extra
+	records    recordTally
+	start, end cursor.Position
+	to         *handover
+}
+
+// Float adds a sample. Times are in ms; st is 0 where the log does not keep it.
+func (c *Commit) Float(s *series.Series, st, t int64, v float64) {
+	c.items = append(c.items, item{series: s, st: st, t: t, v: v, kind: kindFloat})
+}
+
+// Histogram adds a histogram, which it copies.
+func (c *Commit) Histogram(s *series.Series, st, t int64, h *histogram.Histogram) {
+	c.more(item{series: s, st: st, t: t, kind: kindHistogram}, extra{h: h.Copy()})
+}
+
+// FloatHistogram adds a histogram, which it copies.
+func (c *Commit) FloatHistogram(s *series.Series, st, t int64, h *histogram.FloatHistogram) {
+	c.more(item{series: s, st: st, t: t, kind: kindFloatHistogram}, extra{fh: h.Copy()})
+}
+
+// Exemplar adds an exemplar.
+func (c *Commit) Exemplar(s *series.Series, t int64, v float64, lset labels.Labels) {
+	c.more(item{series: s, t: t, v: v, kind: kindExemplar}, extra{labels: lset})
+}
+
+func (c *Commit) more(it item, x extra) {
+	it.extra = uint32(len(c.extras))
+	c.extras = append(c.extras, x)
+	c.items = append(c.items, it)
+}
+
+// Record counts a record that is written, of any type.
+func (c *Commit) Record(rec []byte) {
+	if len(rec) > 0 {
+		c.records.add(record.Type(rec[0]))
+	}
+}
+
+// Discard gives a commit back that was not written, or not in one segment.
+func (c *Commit) Discard() { c.to.recycle(c) }
+
+// Take returns a commit to fill with so many items at most, and nil if nobody
+// wants it: because no endpoint keeps up with the log, because too much waits
+// already, or because it is too large. Who is behind reads the log.
+func (s *Storage) Take(items int) *Commit {
+	s.listMtx.Lock()
+	f := s.feed
+	s.listMtx.Unlock()
+	if f == nil || f.reader.dec.past != nil {
+		return nil
+	}
+	return f.hand.take(items)
+}
+
+// Committed hands a commit over that was written between two positions of one
+// segment. Calls are made in the order of the log, before Notify and never at
+// the same time. It does not block.
+func (s *Storage) Committed(c *Commit, start, end cursor.Position) {
+	c.start, c.end = start, end
+	c.to.put(c)
+}
+
+// handover holds what was committed until the dispatcher takes it. It is
+// bounded (I6), and nothing depends on it being complete: where a commit is
+// missing, the dispatcher reads the log up to the next one.
+type handover struct {
+	wanted atomic.Bool // Somebody follows the head of the log.
+
+	mtx   sync.Mutex // Guards what follows; held for moments only.
+	ready []*Commit  // In the order of the log.
+	items int        // In ready.
+	free  []*Commit
+}
+
+const (
+	// handedItems bounds what waits, in items of 40 bytes.
+	handedItems = 1 << 16
+	// keptCommits and keptItems bound the buffers that are kept.
+	keptCommits = 16
+	keptItems   = 2 * maxBatchItems
+)
+
+func (h *handover) take(items int) *Commit {
+	if !h.wanted.Load() || items > keptItems {
+		return nil
+	}
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	if h.items+items > handedItems {
+		return nil
+	}
+	if n := len(h.free); n > 0 {
+		c := h.free[n-1]
+		h.free = h.free[:n-1]
+		return c
+	}
+	return &Commit{to: h}
+}
+
+func (h *handover) put(c *Commit) {
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	h.ready = append(h.ready, c)
+	h.items += len(c.items)
+}
+
+func (h *handover) recycle(c *Commit) {
+	clear(c.items) // Series must not be kept alive.
+	*c = Commit{items: c.items[:0], to: h}
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	if len(h.free) < keptCommits && cap(c.items) <= 2*keptItems {
+		h.free = append(h.free, c)
+	}
+}
+
+// clear drops what waits.
+func (h *handover) clear() {
+	h.mtx.Lock()
+	gone := h.ready
+	h.ready, h.items = nil, 0
+	h.mtx.Unlock()
+	for _, c := range gone {
+		h.recycle(c)
+	}
+}
+
+// next returns the first commit that begins at or after p, and drops those
+// before: they were read from the log. It stays in the list unless it begins at
+// p.
+func (h *handover) next(p cursor.Position) (c *Commit, at bool) {
+	var gone []*Commit
+	h.mtx.Lock()
+	for len(h.ready) > 0 && c == nil {
+		switch first := h.ready[0]; {
+		case p.Before(first.start):
+			c = first
+		case first.start == p:
+			c, at = first, true
+			h.pop()
+		default:
+			gone = append(gone, first)
+			h.pop()
+		}
+	}
+	h.mtx.Unlock()
+	for _, c := range gone {
+		h.recycle(c)
+	}
+	return c, at
+}
+
+// pop takes the first commit off the list. Callers hold mtx.
+func (h *handover) pop() {
+	h.items -= len(h.ready[0].items)
+	n := copy(h.ready, h.ready[1:])
+	h.ready[n] = nil
+	h.ready = h.ready[:n]
+}
+
+// starts reports whether a commit that waits begins at p: there, the dispatcher
+// need not read on.
+func (h *handover) starts(p cursor.Position) bool {
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	return len(h.ready) > 0 && h.ready[0].start == p
+}
+
+// batch makes one of what was handed over from a position on, nil if nothing
+// was. bb is scratch space of the dispatcher's.
+func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
+	c, at := h.next(head.Position)
+	if !at {
+		return nil
+	}
+	bb.reset(head)
+	for {
+		if len(bb.items) == 0 {
+			// Nothing is copied: the buffers change places.
+			bb.items, c.items = c.items, bb.items
+			bb.extras = c.extras
+		} else {
+			shift := uint32(len(bb.extras))
+			for i := range c.items {
+				it := c.items[i]
+				it.extra += shift
+				bb.items = append(bb.items, it)
+			}
+			bb.extras = append(bb.extras, c.extras...)
+		}
+		for t, n := range c.records.types {
+			bb.records.types[t] += n
+		}
+		bb.records.unknown += c.records.unknown
+		bb.end = cursor.Point{Position: c.end}
+		h.recycle(c)
+		if len(bb.items) >= maxBatchItems {
+			break
+		}
+		if c, at = h.next(bb.end.Position); !at {
+			break
+		}
+	}
+	return bb.build(time.Now())
+}

@@ -1,0 +1,148 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"math/rand"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+// handed commits like journal.commit, and hands the commit over.
+func (r *rig) handed(n int, late bool) {
+	j := r.journal
+	from := *j.head.Load()
+	c := r.Take(n)
+	j.commit(n)
+	if late {
+		r.Notify() // The dispatcher may read it from the log now.
+	}
+	if c != nil {
+		for i := range n {
+			c.Float(j.series[i], 0, j.time, float64(i))
+		}
+		c.Record([]byte{byte(record.Samples)})
+		r.Committed(c, from, *j.head.Load())
+	}
+	r.Notify()
+}
+
+// TestHandover defends that what is delivered, and the positions that are saved,
+// do not depend on how the dispatcher came to know of a commit: handed over in
+// time, too late or not at all, across segments (I2, I4, I8).
+func TestHandover(t *testing.T) {
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewSource(seed))
+	j := openJournal(t, t.TempDir(), nil)
+	rc := newReceiver()
+	receivers := map[string]*receiver{"a": rc}
+	taken := 0
+	for run := range 4 {
+		r := newRig(t, j, receivers, Options{})
+		r.attach(remoteWrite("a"))
+		if run == 0 {
+			r.commit(150)
+		}
+		require.Eventually(t, r.feed.hand.wanted.Load, 10*time.Second, time.Millisecond)
+		for range 100 {
+			n := 1 + rnd.Intn(150)
+			switch rnd.Intn(6) {
+			case 0:
+				r.commit(n)
+			case 1:
+				r.handed(n, true)
+			case 2:
+				j.cut()
+				r.handed(n, false)
+			default:
+				r.handed(n, false)
+			}
+			if rnd.Intn(10) == 0 {
+				r.complete("a", j.count)
+			}
+		}
+		r.feed.hand.mtx.Lock()
+		taken += len(r.feed.hand.free)
+		r.feed.hand.mtx.Unlock()
+		r.complete("a", j.count)
+		_, before := rc.counts()
+		require.Equal(t, j.count, before, "something was sent twice")
+		require.NoError(t, r.Close())
+		for _, st := range r.held {
+			for p, m := range st.marks {
+				want, err := cursor.PointAt(j.source().WALDir, m.Position)
+				require.NoError(t, err)
+				require.LessOrEqual(t, m.Position.Compare(*j.head.Load()), 0)
+				f, _, err := r.store.Load()
+				require.NoError(t, err)
+				require.Equal(t, want, f.Endpoints[0].MarksFor(partitions)[p].Point, "saved without what identifies it")
+			}
+		}
+		if run > 0 {
+			require.Positive(t, taken)
+		}
+	}
+	require.NoError(t, j.wal.Close())
+}
+
+// TestHandoverBounds defends I6: nobody who follows, nothing that waits; and no
+// more waits than the bound says, whatever is committed.
+func TestHandoverBounds(t *testing.T) {
+	var h handover
+	require.Nil(t, h.take(1), "nobody wants it")
+	h.wanted.Store(true)
+	require.Nil(t, h.take(keptItems+1), "too large")
+	all := someSeries(t, 1)
+	pos := at(0, 0)
+	put := func() bool {
+		c := h.take(1000)
+		if c == nil {
+			return false
+		}
+		for range 1000 {
+			c.Float(all[0], 0, 1, 1)
+		}
+		c.start = pos.Position
+		pos.Offset += 10
+		c.end = pos.Position
+		h.put(c)
+		return true
+	}
+	n := 0
+	for put() {
+		n++
+		require.Less(t, n*1000, handedItems+1)
+	}
+	require.Greater(t, n*1000, handedItems-1001)
+
+	bb := batchBuilder{ordered: true}
+	require.Nil(t, h.batch(&bb, at(0, 5)), "not the start of a commit")
+	require.Equal(t, n-1, len(h.ready), "the first begins before, and was read from the log")
+	require.True(t, h.starts(at(0, 10).Position))
+	b := h.batch(&bb, at(0, 10))
+	require.Equal(t, at(0, 60).Position, b.end.Position)
+	require.Len(t, b.items, 5000)
+	require.Empty(t, bb.items)
+	require.LessOrEqual(t, len(h.free), keptCommits)
+	h.clear()
+	require.Zero(t, h.items)
+	require.Empty(t, h.ready)
+}

@@ -1,0 +1,21 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package mutation checks the checks: it builds the storage with one defect
+// after the other (see tsdb/wlog/mutation) and demands that the model test of
+// package durable fails, for the invariant that the defect breaks or for one
+// that follows from it.
+//
+// ACKWAL_MUTATION_RUNS is how many schedules each defect has to survive to
+// count as not noticed, default 60.
+package mutation

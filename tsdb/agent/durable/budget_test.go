@@ -1,0 +1,103 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"context"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+func TestClaim(t *testing.T) {
+	now := time.Now()
+	u := usage{active: 4, activeSize: 50, other: 7}
+	for i := range 4 {
+		u.sealed = append(u.sealed, segmentFile{number: i, size: 100, written: now.Add(time.Duration(i-4) * time.Hour)})
+	}
+	for name, tc := range map[string]struct {
+		from int
+		lim  limits
+		want claim
+		loss float64
+	}{
+		"no limit":  {1, limits{}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, give: 1}, math.Inf(1)},
+		"kept":      {1, limits{maxSize: 450, maxTime: 4 * time.Hour}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, give: 1}, 3600},
+		"size":      {0, limits{maxSize: 260}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, give: 2, reason: reasonEndpointMaxSize}, 0},
+		"time":      {0, limits{maxTime: 150 * time.Minute}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, give: 2, reason: reasonEndpointMaxTime}, 0},
+		"only one":  {3, limits{maxSize: 260}, claim{bytes: 150, segments: 1, since: u.sealed[3].written, give: 3}, 3960},
+		"caught up": {4, limits{maxSize: 260, maxTime: time.Minute}, claim{bytes: 50, give: 4}, 7560},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := claimOf(u, tc.from, tc.lim, now)
+			require.Equal(t, tc.want, got)
+			require.InDelta(t, tc.loss, untilLoss(u, got, limits{}, tc.lim, now), 1)
+		})
+	}
+	// 100 bytes an hour; what the others need counts for nothing.
+	c := claimOf(u, 2, limits{}, now)
+	require.InDelta(t, 3600*3, untilLoss(u, c, limits{maxSize: 250 + 7 + 300}, limits{}, now), 1)
+	require.Zero(t, usage{}.growth())
+	require.Zero(t, usage{sealed: u.sealed[:1]}.growth())
+}
+
+// An endpoint that keeps more than its budget gives up the oldest of it, and the
+// segments go at once; the others keep what is theirs (I1).
+func TestEndpointBudget(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	sender := &fakeSender{}
+	opts := small()
+	db := openTest(t, dir, sender, opts, still())
+	fill(t, db, dir, 12)
+	head := db.journal.Head().Segment
+	db.opts.EndpointMaxSize = 5 * int64(opts.WALSegmentSize)
+	sender.Gate.Set("dead", cursor.Position{Segment: 0})
+	sender.Gate.Set("slow", cursor.Position{Segment: head - 2})
+	require.NoError(t, db.enforceLimits(ctx), "it is not known yet who needs what")
+	require.Zero(t, firstSegment(dir))
+	sender.Gate.Open()
+
+	var before cursor.Position
+	sender.forfeit = func(p cursor.Position, reason string) error {
+		require.Equal(t, reasonEndpointMaxSize, reason)
+		before = p
+		return nil
+	}
+	sender.persist = func() error {
+		if before != (cursor.Position{}) {
+			sender.Gate.Set("dead", before)
+		}
+		return nil
+	}
+	require.NoError(t, db.enforceLimits(ctx))
+	require.Equal(t, []string{"dead"}, sender.holders)
+	require.Equal(t, before.Segment, firstSegment(dir))
+	require.Less(t, before.Segment, head-2)
+	require.Equal(t, 1.0, testutil.ToFloat64(db.metrics.forfeits.WithLabelValues(reasonEndpointMaxSize)))
+	require.LessOrEqual(t, testutil.ToFloat64(db.metrics.bytesHeld.WithLabelValues("dead")), 1.0*float64(12*opts.WALSegmentSize))
+
+	// Within the budget nothing happens.
+	sender.holders, sender.forfeit = nil, nil
+	require.NoError(t, db.enforceLimits(ctx))
+	require.Nil(t, sender.holders)
+	require.Equal(t, before.Segment, firstSegment(dir))
+	require.LessOrEqual(t, testutil.ToFloat64(db.metrics.bytesHeld.WithLabelValues("dead")), float64(db.opts.EndpointMaxSize))
+	require.False(t, math.IsInf(testutil.ToFloat64(db.metrics.secondsUntilLoss.WithLabelValues("dead")), 1))
+}

@@ -1,0 +1,268 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/prometheus/prometheus/model/metadata"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
+)
+
+// load makes the log whole and fills the table: from the snapshot and what the
+// log has after it, or, if there is none that fits the log, from all of it.
+func (db *DB) load() error {
+	dir := db.journal.dir
+	if err := db.opts.FS.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("create directory of the write-ahead log: %w", err)
+	}
+	begin := time.Now()
+	for _, p := range db.archive.store.Problems() {
+		db.metrics.snapshotDamages.WithLabelValues(p.Kind.String()).Inc()
+		db.logger.Error("The snapshot of series is damaged", "kind", p.Kind.String(), "path", p.Path, "err", p.Err)
+	}
+	state, usable := db.archive.store.State()
+	if usable {
+		if misfit := fits(dir, state); misfit != "" {
+			usable = false
+			db.metrics.snapshotDamages.WithLabelValues("misfit").Inc()
+			db.logger.Info("The snapshot of series does not fit the write-ahead log, which is read as a whole", "reason", misfit)
+		}
+	}
+	db.logger.Info("Reading the write-ahead log", "dir", dir, "snapshot", usable)
+	var (
+		found replayed
+		err   error
+	)
+	salvage := usable
+	if usable {
+		found, usable, err = db.loadSnapshot(state)
+		if err != nil {
+			return err
+		}
+	}
+	if !usable {
+		if found, err = db.loadAll(salvage); err != nil {
+			return err
+		}
+	}
+	// Refs that only the snapshot knows of are not handed out again, for it may
+	// be read by somebody who is behind.
+	db.nextRef.Store(uint64(max(found.maxRef, state.HighRef)))
+	db.metrics.replayDuration.Set(since(begin, time.Now()))
+	db.metrics.unknownRefs.Add(float64(found.unknown))
+	db.metrics.corruptions.Add(float64(found.undecodable))
+	if found.unknown > 0 {
+		db.logger.Warn("The write-ahead log has samples of series that it does not know", "samples", found.unknown, "refs", found.unknownRefs)
+	}
+	if found.displaced > 0 {
+		db.logger.Warn("The write-ahead log gave refs of some series to others later on", "refs", found.displaced)
+	}
+	active, retired := db.table.Len()
+	db.logger.Info("Write-ahead log read", "segments", found.segments, "series", active, "further_refs", retired, "duration", time.Since(begin))
+	return nil
+}
+
+// fits says why a snapshot is not one of the log in dir, in a few words, or
+// nothing if it is. The log has not been healed yet: whatever keeps it from being
+// read makes the snapshot unfit, and the healing finds it.
+func fits(dir string, state snapshot.State) (misfit string) {
+	segments, err := epoch.Scan(dir)
+	if err != nil {
+		return err.Error()
+	}
+	if len(segments) == 0 {
+		return "the log is empty"
+	}
+	first, last := segments[0].Index, segments[len(segments)-1].Index
+	switch {
+	case state.Covered < 0:
+		return "it covers nothing"
+	case last < state.Covered:
+		return "the log ends before it"
+	case first > state.Covered+1:
+		return "segments after it are missing"
+	}
+	if epoch.LastForeign(segments, state.Covered) >= 0 {
+		return "another engine has written to the log since"
+	}
+	if state.Covered >= first {
+		now, err := cursor.Fingerprint(dir, state.Covered)
+		if err != nil {
+			return err.Error()
+		}
+		if now != state.Fingerprint {
+			return "its last segment has changed"
+		}
+	}
+	return ""
+}
+
+// untouched says which files are as they were when the snapshot was written:
+// segments by size and time, files of a checkpoint by being chunks.
+func (db *DB) untouched(state snapshot.State) func(path string, info fs.FileInfo) bool {
+	known := make(map[string]snapshot.SegmentInfo, len(state.Segments))
+	for _, s := range state.Segments {
+		known[wlog.SegmentName(db.journal.dir, s.Index)] = s
+	}
+	parts := db.archive.chunks()
+	return func(path string, info fs.FileInfo) bool {
+		if s, ok := known[path]; ok {
+			same := info.Size() == s.Size && info.ModTime().UnixNano() == s.ModTime
+			if same {
+				db.unread = append(db.unread, s.Index)
+			}
+			return same
+		}
+		return slices.ContainsFunc(parts, func(part fs.FileInfo) bool { return os.SameFile(part, info) })
+	}
+}
+
+func (db *DB) heal(opts heal.Options) (heal.Report, error) {
+	opts.FS, opts.Logger = db.opts.FS, db.logger
+	report, err := heal.Directory(db.journal.dir, opts)
+	if err != nil {
+		return report, fmt.Errorf("heal write-ahead log in %s: %w", db.journal.dir, err)
+	}
+	for _, d := range report.Damages {
+		db.damaged(d)
+	}
+	return report, nil
+}
+
+// countShortened counts finished segments that end before where they ended when
+// the snapshot was written, with a whole record or with nothing at all, so that
+// reading them does not show it.
+func (db *DB) countShortened(state snapshot.State, report heal.Report) {
+	for _, s := range state.Segments {
+		path := wlog.SegmentName(db.journal.dir, s.Index)
+		info, err := db.opts.FS.Stat(path)
+		if err != nil || info.Size() >= s.Size ||
+			slices.ContainsFunc(report.Damages, func(d heal.Damage) bool { return d.Segment == s.Index }) {
+			continue
+		}
+		d := heal.Damage{Kind: heal.CorruptSegment, Path: path, Segment: s.Index, Offset: info.Size(), Bytes: s.Size - info.Size()}
+		db.logger.Warn("A finished segment of the write-ahead log has lost its end", "path", path, "offset", d.Offset, "bytes", d.Bytes)
+		db.damaged(d)
+	}
+}
+
+func (db *DB) damaged(d heal.Damage) {
+	db.metrics.damages.WithLabelValues(d.Kind).Inc()
+	if d.Kind != heal.TornTail {
+		db.metrics.corruptions.Inc()
+	}
+}
+
+// loadSnapshot fills the table from the snapshot and from what the log has
+// after it. It reports false if the snapshot turns out to be damaged.
+func (db *DB) loadSnapshot(state snapshot.State) (found replayed, ok bool, err error) {
+	dir, store := db.journal.dir, db.archive.store
+	healed, err := db.heal(heal.Options{Whole: db.untouched(state)})
+	if err != nil {
+		return found, false, err
+	}
+	db.countShortened(state, healed)
+	report, err := store.Load(context.Background(), runtime.GOMAXPROCS(0), func(_ int, defs []record.RefSeries) error {
+		for i := range defs {
+			db.table.Insert(defs[i].Ref, defs[i].Labels, state.Covered)
+		}
+		return nil
+	})
+	if err != nil {
+		return found, false, fmt.Errorf("read snapshot of series: %w", err)
+	}
+	if report.DamagedBlocks > 0 {
+		db.metrics.snapshotDamages.WithLabelValues("chunk").Inc()
+		db.logger.Error("The snapshot of series is damaged; what is left of it is used, and the write-ahead log is read as a whole", "chunks", report.DamagedChunks, "blocks", report.DamagedBlocks, "series", report.LostSeries)
+		return found, false, nil
+	}
+	err = store.Timestamps(func(ref chunks.HeadSeriesRef, t int64) {
+		if s := db.table.Resolve(ref); s != nil && !s.Alias() {
+			s.RaiseTimestamp(t)
+		}
+	})
+	if err != nil {
+		// They are a matter of samples out of order at the first scrape.
+		db.metrics.snapshotDamages.WithLabelValues("timestamps").Inc()
+		db.logger.Warn("The last timestamps of series cannot be read; older samples may be accepted once", "err", err)
+	}
+	err = store.Metadata(func(ref chunks.HeadSeriesRef, m metadata.Metadata) {
+		if s := db.table.Resolve(ref); s != nil {
+			db.table.SetMetadata(s, m)
+		}
+	})
+	if err != nil {
+		// Scraping tells it again.
+		db.metrics.snapshotDamages.WithLabelValues("metadata").Inc()
+		db.logger.Warn("The metadata of series cannot be read", "err", err)
+	}
+	found, err = replayLog(db.logger, db.table, dir, state.Covered, func(ref chunks.HeadSeriesRef) bool {
+		_, ok, err := store.Resolve(ref)
+		return ok && err == nil
+	})
+	if err != nil {
+		return found, false, err
+	}
+	db.archive.state, db.archive.rebuild = state, false
+	for _, ref := range found.defined {
+		if s := db.table.Resolve(ref); s != nil {
+			db.journal.fresh = append(db.journal.fresh, s)
+		}
+	}
+	for s := range db.table.All() {
+		if s.Alias() {
+			db.archive.retired = append(db.archive.retired, retiree{s, s.RetiredAt()})
+		}
+	}
+	return found, true, nil
+}
+
+// loadAll fills the table from the whole log, and, if the snapshot is damaged but
+// belongs to it, from what is left of that: the log's checkpoint consists of the
+// same files, and is read by pages and not by blocks.
+func (db *DB) loadAll(salvage bool) (found replayed, err error) {
+	db.table = series.New(series.Options{Now: db.now})
+	db.unread = nil
+	db.archive.salvaged = salvage
+	if salvage {
+		_, err := db.archive.store.LoadAll(context.Background(), runtime.GOMAXPROCS(0), func(_ int, defs []record.RefSeries) error {
+			for i := range defs {
+				db.table.Insert(defs[i].Ref, defs[i].Labels, 0)
+			}
+			return nil
+		})
+		if err != nil {
+			return found, fmt.Errorf("read what is left of the snapshot of series: %w", err)
+		}
+	}
+	if _, err := db.heal(heal.Options{}); err != nil {
+		return found, err
+	}
+	return replayLog(db.logger, db.table, db.journal.dir, -1, nil)
+}

@@ -1,0 +1,72 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"github.com/prometheus/prometheus/model/metadata"
+	"github.com/prometheus/prometheus/tsdb/record"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// description is metadata that is new for its series, which is pinned by the
+// batch. Appenders get metadata only with the feature metadata-wal-records.
+type description struct {
+	series   *series.Series
+	metadata metadata.Metadata
+}
+
+// describe takes the metadata of s unless it is known already, or too large for
+// a segment, which it reports as false.
+func (b *batch) describe(s *series.Series, m metadata.Metadata) bool {
+	if m.IsEmpty() || len(m.Unit)+len(m.Help) > b.db.itemLimit/2 {
+		return false
+	}
+	if old, ok := b.db.table.Metadata(s); ok && *old == m {
+		return false
+	}
+	b.described = append(b.described, description{s, m})
+	return true
+}
+
+// encodeMetadata adds the records of what is described, and makes it known to
+// those who will read the samples. forgetMetadata is for when the log did not
+// take it.
+func (b *batch) encodeMetadata(enc *record.Encoder, limit int) {
+	if len(b.described) == 0 {
+		return
+	}
+	recs := make([]record.RefMetadata, 0, len(b.described))
+	for _, d := range b.described {
+		b.db.table.SetMetadata(d.series, d.metadata)
+		recs = append(recs, record.RefMetadata{
+			Ref: d.series.Ref(), Type: record.GetMetricType(d.metadata.Type), Unit: d.metadata.Unit, Help: d.metadata.Help,
+		})
+	}
+	inRuns(recs, limit, metadataBound, func(run []record.RefMetadata) {
+		b.out.add(func(dst []byte) []byte { return enc.Metadata(run, dst) })
+	})
+}
+
+func (b *batch) forgetMetadata() {
+	for _, d := range b.described {
+		b.db.table.SetMetadata(d.series, metadata.Metadata{})
+	}
+}
+
+// metadataBound bounds a series' metadata: ref, type, and two fields with their
+// names and lengths.
+func metadataBound(m *record.RefMetadata) int {
+	return 8*varintBound + len("UNIT") + len("HELP") + len(m.Unit) + len(m.Help)
+}

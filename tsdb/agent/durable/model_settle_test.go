@@ -1,0 +1,186 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"math"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+)
+
+// logTail keeps the end of a log.
+type logTail struct {
+	mtx  sync.Mutex
+	text []byte
+}
+
+// logKept is how many bytes of logs a failure shows at the most.
+const logKept = 1 << 16
+
+func (l *logTail) Write(b []byte) (int, error) {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	if l.text = append(l.text, b...); len(l.text) > 2*logKept {
+		l.text = append(l.text[:0], l.text[len(l.text)-logKept:]...)
+	}
+	return len(b), nil
+}
+
+func (l *logTail) String() string {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	return string(l.text)
+}
+
+// quiesce heals everything and demands that it settles: all is delivered, and
+// what was delivered can go.
+func (m *modelRun) quiesce() {
+	m.mtx.Lock()
+	for _, e := range m.endpoints {
+		e.use(mode{kind: "ok"})
+	}
+	m.mtx.Unlock()
+	if m.schedule.maxSize == 0 && !m.settle() {
+		return // With a limit, what is given up is not missed.
+	}
+	present := false
+	for _, e := range m.endpoints {
+		present = present || e.present
+		if !e.present && e.added > 0 && !e.short {
+			return // It holds its part of the log.
+		}
+	}
+	if !present {
+		return // The log goes by age.
+	}
+	if m.broken() == "" && !m.within(func() bool {
+		m.truncate()
+		// Segment 0 goes only together with the next.
+		head, first := m.db.journal.Head().Segment, firstSegment(m.dir)
+		return head == first || (head == 1 && first == 0) || m.broken() != ""
+	}) {
+		m.mtx.Lock()
+		defer m.mtx.Unlock()
+		m.fail("I1: everything is delivered, and the log in %s begins with segment %d, not %s; the gate is %+v", m.dir, firstSegment(m.dir), m.db.journal.Head(), m.db.gate.Floor())
+	}
+}
+
+// settle waits until every endpoint has what it is owed, as long as something
+// still arrives.
+func (m *modelRun) settle() bool {
+	least := math.MaxInt
+	for deadline := time.Now().Add(*modelPatience); ; time.Sleep(5 * time.Millisecond) {
+		m.mtx.Lock()
+		missing := 0
+		for _, e := range m.endpoints {
+			if e.present {
+				missing += len(m.missing(e))
+			}
+		}
+		broken := len(m.problems) > 0
+		m.mtx.Unlock()
+		switch {
+		case broken || missing == 0:
+			return !broken
+		case missing < least:
+			least, deadline = missing, time.Now().Add(*modelPatience)
+		case time.Now().After(deadline):
+			m.mtx.Lock()
+			defer m.mtx.Unlock()
+			for _, e := range m.endpoints {
+				if lost := m.missing(e); e.present && len(lost) > 0 {
+					m.fail("I2: %s does not get %d of the samples committed, the first is %d of %s at %d", e.server.URL, len(lost), lost[0].number, lost[0].name, lost[0].t)
+				}
+			}
+			return false
+		}
+	}
+}
+
+func (*modelRun) within(done func() bool) bool {
+	for deadline := time.Now().Add(*modelPatience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if done() {
+			return true
+		}
+	}
+	return done()
+}
+
+// finish demands that everything arrives after all, also over a last restart,
+// and that what did not was counted.
+func (m *modelRun) finish() {
+	for _, e := range m.endpoints {
+		m.bring(e)
+	}
+	m.apply()
+	m.quiesce()
+	if m.broken() == "" {
+		m.stop()
+		m.start()
+		m.quiesce()
+	}
+	m.account(m.reg, m.counted)
+	require.NoError(m.t, m.db.Close())
+	require.NoError(m.t, m.rs.Close())
+	if m.crashed {
+		return
+	}
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	for i, e := range m.endpoints {
+		u, err := url.Parse(e.server.URL)
+		require.NoError(m.t, err)
+		if n := float64(m.without(e)); n > m.counted[u.Host] && !m.removed[i] {
+			m.fail("I2: %s lacks %v samples, but only %v were counted as given up", e.server.URL, n, m.counted[u.Host])
+		}
+	}
+}
+
+// account adds up what a life has counted as given up, by the host of the
+// endpoint.
+func (m *modelRun) account(reg *prometheus.Registry, into map[string]float64) {
+	families, err := reg.Gather()
+	require.NoError(m.t, err)
+	hosts := map[string]string{}
+	forfeited := map[string]float64{}
+	for _, f := range families {
+		for _, metric := range f.GetMetric() {
+			have := map[string]string{}
+			for _, l := range metric.GetLabel() {
+				have[l.GetName()] = l.GetValue()
+			}
+			host := ""
+			if u, err := url.Parse(have["url"]); err == nil {
+				host = u.Host
+				hosts[have["remote_name"]] = host
+			}
+			switch f.GetName() {
+			case "prometheus_remote_storage_samples_failed_total", "prometheus_remote_storage_histograms_failed_total",
+				"prometheus_remote_storage_samples_dropped_total", "prometheus_remote_storage_histograms_dropped_total":
+				into[host] += metric.GetCounter().GetValue()
+			case "prometheus_remote_storage_forfeited_total":
+				if have["type"] != "exemplars" {
+					forfeited[have["remote_name"]] += metric.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	for name, n := range forfeited {
+		into[hosts[name]] += n
+	}
+}
