@@ -67,7 +67,7 @@ func TestModelNotices(t *testing.T) {
 			broken[m.Invariant] = true
 		})
 	}
-	for _, invariant := range []string{"I1", "I2", "I4", "I8"} {
+	for _, invariant := range []string{"I1", "I2", "I3", "I4", "I8"} {
 		require.True(t, broken[invariant], "no defect breaks %s", invariant)
 	}
 }

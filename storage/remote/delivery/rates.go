@@ -51,8 +51,9 @@ func (r *rates) recoverable(until time.Time) {
 const (
 	// idlePaces is how often in a row senders must idle before one goes.
 	idlePaces = 10
-	// growth is the factor by which senders are added.
-	growth = 1.5
+	// growth is the factor by which senders are added. The number is looked at
+	// once a second, so that an endpoint with one has 32 after five.
+	growth = 2
 )
 
 // pace returns the number of senders to have from now on, between lowest and

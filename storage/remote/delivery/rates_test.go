@@ -31,7 +31,7 @@ func TestPace(t *testing.T) {
 		return n
 	}
 	require.Equal(t, 2, step(1, time.Second, true))
-	require.Equal(t, 3, step(2, 2*time.Second, true))
+	require.Equal(t, 4, step(2, 2*time.Second, true))
 	require.Equal(t, 10, step(9, 9*time.Second, true))
 	r.recoverable(now.Add(5 * time.Second))
 	require.Equal(t, 4, step(4, 4*time.Second, true), "errors that may pass must not add senders")

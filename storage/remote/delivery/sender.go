@@ -22,6 +22,7 @@ import (
 	"github.com/golang/snappy"
 
 	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -320,7 +321,7 @@ func (s *sender) fillLine(p *parcel, set *settings) {
 		items := sp.entry.items
 		for _, i := range sp.entry.order[sp.from:sp.to] {
 			it := &items[i]
-			s.enc.Series(it.series.Labels(), external, nil)
+			s.enc.Series(it.series.Labels(), external, s.metadata(set, it.series))
 			s.enc.Float(it.st, it.t, it.v)
 			p.highest = max(p.highest, it.t)
 		}
@@ -358,7 +359,7 @@ func (s *sender) fill(p *parcel, set *settings, items []flat) []flat {
 			if ruled {
 				lset, external = s.verdicts[i].labels, s.verdicts[i].external
 			}
-			s.enc.Series(lset, external, nil)
+			s.enc.Series(lset, external, s.metadata(set, it.series))
 		}
 		switch it.kind {
 		case kindFloat:
@@ -375,6 +376,15 @@ func (s *sender) fill(p *parcel, set *settings, items []flat) []flat {
 	}
 	p.payload = s.enc.FinishTo(p.payload, grouped)
 	return items
+}
+
+// metadata returns the metadata of a series where the protocol has room for it.
+func (s *sender) metadata(set *settings, of *series.Series) *metadata.Metadata {
+	if set.protocol != encoder.V2 {
+		return nil
+	}
+	m, _ := s.e.src.Table.Metadata(of)
+	return m
 }
 
 // filter drops what is not to be sent under the settings and counts it in

@@ -37,7 +37,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 )
 
 // harmed is a data directory with everything in it, which tests copy and damage.
@@ -295,7 +295,7 @@ func TestDamage(t *testing.T) {
 func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what string) int {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	sender := newSavingSender(dir, savepoint.WithFS(lazyFS{vfs.OS}))
+	sender := newSavingSender(dir, savepoint.WithFS(faultfs.NoSync))
 	db, err := open(nil, reg, sender, dir, lazy(), still())
 	require.NoError(t, err, what)
 	for len(db.unread) > 0 {
@@ -368,7 +368,7 @@ func TestDamageThenStock(t *testing.T) {
 				require.NoError(t, stock.Close())
 			}
 
-			sender := newSavingSender(dir, savepoint.WithFS(lazyFS{vfs.OS}))
+			sender := newSavingSender(dir, savepoint.WithFS(faultfs.NoSync))
 			db, openErr := open(nil, prometheus.NewRegistry(), sender, dir, lazy(), still())
 			require.NoError(t, openErr, what)
 			for len(db.unread) > 0 {
@@ -446,7 +446,7 @@ func FuzzDamage(f *testing.F) {
 			series = series || strings.Contains(rel, "chunk-") || strings.Contains(rel, "checkpoint")
 		}
 		what := fmt.Sprintf("%v", how)
-		sender := newSavingSender(dir, savepoint.WithFS(lazyFS{vfs.OS}))
+		sender := newSavingSender(dir, savepoint.WithFS(faultfs.NoSync))
 		db, err := open(nil, nil, sender, dir, lazy(), still())
 		require.NoError(t, err)
 		for len(db.unread) > 0 {

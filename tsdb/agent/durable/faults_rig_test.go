@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -36,7 +35,6 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 )
 
@@ -323,26 +321,11 @@ func (w *world) cycle(rounds int) {
 	}
 }
 
-// lazyFS syncs nothing, for the sake of speed where no crash is to come.
-type lazyFS struct{ vfs.FS }
-
-func (lazyFS) SyncDir(string) error { return nil }
-
-func (l lazyFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
-	f, err := l.FS.OpenFile(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return lazyFile{f}, nil
-}
-
-type lazyFile struct{ vfs.File }
-
-func (lazyFile) Sync() error { return nil }
-
+// lazy are options with which nothing is synced, for the sake of speed where no
+// crash is to come.
 func lazy() *Options {
 	o := small()
-	o.FS = lazyFS{vfs.OS}
+	o.FS = faultfs.NoSync
 	return o
 }
 
@@ -397,7 +380,7 @@ func requireAcked(t testing.TB, dir string, commits []acked, what string) logged
 func requireUsable(t testing.TB, dir, what string) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	sender := newSavingSender(dir, savepoint.WithFS(lazyFS{vfs.OS}))
+	sender := newSavingSender(dir, savepoint.WithFS(faultfs.NoSync))
 	db, err := open(nil, reg, sender, dir, lazy(), still())
 	require.NoError(t, err, what)
 	const ts = 1_000_000_000

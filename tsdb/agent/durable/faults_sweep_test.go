@@ -28,7 +28,6 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 )
 
@@ -170,7 +169,7 @@ func TestCrashSweepOfDisk(t *testing.T) {
 func requireCrashed(t testing.TB, dir string, commits []acked, what string) logged {
 	t.Helper()
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "lock")))
-	sender := newSavingSender(dir, savepoint.WithFS(lazyFS{vfs.OS}))
+	sender := newSavingSender(dir, savepoint.WithFS(faultfs.NoSync))
 	db, err := open(nil, nil, sender, dir, lazy(), still())
 	require.NoError(t, err, what)
 	require.NoError(t, db.Close(), what)

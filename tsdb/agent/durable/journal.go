@@ -16,6 +16,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -135,14 +136,27 @@ func (j *journal) mark(segment int) error {
 // advance moves the head to the end of the segment: a Log that returned has
 // written everything it was given.
 func (j *journal) advance(segment int) error {
-	info, err := j.active.Stat()
+	size, err := sizeOf(j.active)
 	if err != nil {
 		return fmt.Errorf("read size of segment %s: %w", wlog.SegmentName(j.dir, segment), err)
 	}
 	j.headMtx.Lock()
-	j.head = cursor.Position{Segment: segment, Offset: cursor.RecordEnd(info.Size())}
+	j.head = cursor.Position{Segment: segment, Offset: cursor.RecordEnd(size)}
 	j.headMtx.Unlock()
 	return nil
+}
+
+// sizeOf returns the size of a file that nobody reads from. Seeking tells it
+// without an allocation, which counts in every commit.
+func sizeOf(f vfs.File) (int64, error) {
+	if s, ok := f.(io.Seeker); ok {
+		return s.Seek(0, io.SeekEnd)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 // commit writes the records of those fresh series that have none, then recs. If

@@ -222,6 +222,9 @@ func (m *modelRun) step(st step) {
 		writers sync.WaitGroup
 		e       = m.endpoints[st.endpoint]
 	)
+	if st.kind == "dormant" {
+		m.use(e, mode{kind: "503"})
+	}
 	for w := range min(st.commits, modelWriters) {
 		db, life := m.db, m.life
 		writers.Go(func() { m.write(db, life, w, st, (st.commits+modelWriters-1)/modelWriters) })
@@ -238,10 +241,13 @@ func (m *modelRun) step(st step) {
 			m.series[i] = newModelSeries(i, m.changes)
 		}
 	case "idle":
-		// Series go out of use in one round and out of memory in a later one.
-		for range 1 + st.seed%3 {
-			m.clock.add(2 * m.db.opts.minAge())
-			m.truncate()
+		m.idle(1 + int(st.seed%3))
+	case "dormant":
+		m.idle(3)
+		if st.seed%2 == 0 {
+			m.crash(st)
+		} else {
+			m.restart(st)
 		}
 	case "truncate":
 		db := m.db
@@ -254,13 +260,9 @@ func (m *modelRun) step(st step) {
 		m.check(m.db.capture(context.Background(), false))
 		m.db.checkNext()
 	case "fault":
-		m.mtx.Lock()
-		e.use(st.mode)
-		m.mtx.Unlock()
+		m.use(e, st.mode)
 	case "heal":
-		m.mtx.Lock()
-		e.use(mode{kind: "ok"})
-		m.mtx.Unlock()
+		m.use(e, mode{kind: "ok"})
 	case "reload":
 		m.queue = queueConfig(rand.New(rand.NewSource(st.seed)))
 		m.apply()
@@ -280,6 +282,21 @@ func (m *modelRun) step(st step) {
 		m.quiesce()
 	}
 	writers.Wait()
+}
+
+func (m *modelRun) use(e *modelEndpoint, to mode) {
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	e.use(to)
+}
+
+// idle lets time pass without appends. Series go out of use in one round and out
+// of memory in a later one.
+func (m *modelRun) idle(rounds int) {
+	for range rounds {
+		m.clock.add(2 * m.db.opts.minAge())
+		m.truncate()
+	}
 }
 
 func (m *modelRun) truncate() { m.check(m.db.truncate(context.Background())) }

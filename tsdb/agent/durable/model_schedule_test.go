@@ -43,7 +43,7 @@ func (s step) String() string {
 		if s.mode.limit > 0 {
 			out += fmt.Sprintf(" limit=%d", s.mode.limit)
 		}
-	case "heal", "add", "remove":
+	case "heal", "add", "remove", "dormant":
 		out += fmt.Sprintf(" endpoint=%d", s.endpoint)
 	case "crash":
 		if s.power {
@@ -96,6 +96,7 @@ var weights = []struct {
 	{"append", 30},
 	{"churn", 4},
 	{"idle", 4},
+	{"dormant", 4},
 	{"truncate", 8},
 	{"seal", 5},
 	{"fault", 14},
@@ -163,6 +164,9 @@ func (s *schedule) step(rng *rand.Rand, total int) step {
 		if st.mode.kind == "413" {
 			st.mode.limit = 1 + rng.Intn(20)
 		}
+	case "dormant":
+		// With its commits: series that one endpoint lacks samples of, and
+		// that are out of use and of memory by the time it gets them.
 	case "truncate", "seal", "crash", "reload":
 		st.beside = rng.Intn(2) == 0
 		if !st.beside {

@@ -34,6 +34,7 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
 )
@@ -94,6 +95,9 @@ func (a *archive) pace(ctx context.Context, n int) error {
 
 // Resolve implements delivery.Resolver.
 func (a *archive) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
+	if mutation.On(mutation.ForgetRetired) {
+		return labels.EmptyLabels(), false, nil
+	}
 	return a.store.Resolve(ref)
 }
 

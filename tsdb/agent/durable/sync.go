@@ -118,16 +118,16 @@ func (db *DB) syncLog() error {
 
 // keepSynced is the goroutine that syncs the log, if that is wanted.
 func (db *DB) keepSynced(ctx context.Context) {
-	ticker := time.NewTicker(db.opts.SyncInterval)
-	defer ticker.Stop()
-	for {
+	due := time.NewTicker(db.opts.SyncInterval)
+	defer due.Stop()
+	for ctx.Err() == nil {
 		select {
+		case <-due.C:
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			if err := db.syncLog(); err != nil {
-				db.logger.Error("The write-ahead log cannot be synced to its disk; a loss of power may cost more than the sync interval", "err", err)
-			}
+		}
+		if err := db.syncLog(); err != nil {
+			db.logger.Error("The write-ahead log cannot be synced to its disk; a loss of power may cost more than the sync interval", "err", err)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func TestPowerLoss(t *testing.T) {
 			require.NoError(t, fsys.Clone(clone, seed))
 			clones++
 			wal := filepath.Join(clone, "wal")
-			_, err := Directory(wal, Options{})
+			_, err := Directory(wal, Options{FS: faultfs.NoSync})
 			require.NoError(t, err, "before %s, seed %d", op, seed)
 			requireSame(t, want, read(t, wal))
 		}

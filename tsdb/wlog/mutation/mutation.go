@@ -36,6 +36,7 @@ const (
 	IgnoreGate    = "ignore_gate"
 	TrustUnsynced = "trust_unsynced"
 	MarkAhead     = "mark_ahead"
+	ForgetRetired = "forget_retired"
 	RetryReversed = "retry_reversed"
 	NoZone        = "no_zone"
 	SendUnmarked  = "send_unmarked"
@@ -47,6 +48,7 @@ var All = []Mutation{
 	{IgnoreGate, "I1", "segments are removed whatever endpoints need"},
 	{TrustUnsynced, "I1", "segments are removed on the word of savepoints that are not synced to disk"},
 	{MarkAhead, "I2", "a savepoint says that all that was read was acknowledged"},
+	{ForgetRetired, "I3", "series that left memory are not found in the snapshot"},
 	{RetryReversed, "I4", "a request is sent in the opposite order when it is sent again"},
 	{NoZone, "I8", "after a crash nothing counts as perhaps sent before"},
 	{SendUnmarked, "I8", "samples are sent before the dispatch mark is on the disk"},

@@ -48,7 +48,7 @@ func TestPowerLoss(t *testing.T) {
 			clone := filepath.Join(t.TempDir(), fmt.Sprint("clone", seed))
 			require.NoError(t, fsys.Clone(clone, seed))
 			clones++
-			s := NewStore(clone)
+			s := NewStore(clone, WithFS(faultfs.NoSync))
 			f, src, err := s.Load()
 			require.NoError(t, err, "before %s, seed %d", op, seed)
 			if durable > 0 {
@@ -106,7 +106,7 @@ func TestFailingDisk(t *testing.T) {
 			if !stays {
 				require.LessOrEqual(t, failed, 1)
 			}
-			for _, s := range []*Store{NewStore(dir), NewStore(dir, WithFS(fsys))} {
+			for _, s := range []*Store{NewStore(dir, WithFS(faultfs.NoSync)), NewStore(dir, WithFS(fsys))} {
 				f, _, err := s.Load()
 				require.NoError(t, err)
 				require.GreaterOrEqual(t, f.Checkpoint, written)

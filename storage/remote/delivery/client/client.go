@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -197,7 +198,8 @@ func (c *Client) send(ctx context.Context, lent *loan, attempt int) (*http.Respo
 	if err != nil {
 		return nil, err
 	}
-	request.Header = c.header.Clone()
+	// The values are shared: who sets a header replaces them.
+	request.Header = maps.Clone(c.header)
 	if attempt > 0 {
 		request.Header.Set("Retry-Attempt", strconv.Itoa(attempt))
 	}

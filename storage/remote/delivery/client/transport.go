@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/sigv4"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/httptrace/otelhttptrace"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/prometheus/prometheus/storage/remote/azuread"
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
@@ -75,14 +76,31 @@ func (c *Client) connect(cfg Config) error {
 		c.keepCloser(top)
 	}
 	c.http = &http.Client{
-		Transport: otelhttp.NewTransport(top, otelhttp.WithClientTrace(
-			func(ctx context.Context) *httptrace.ClientTrace {
-				return otelhttptrace.NewClientTrace(ctx, otelhttptrace.WithoutSubSpans())
-			},
-		)),
+		Transport:     newTracing(top),
 		CheckRedirect: followOnlyPosts(cfg.HTTPClientConfig.FollowRedirects),
 	}
 	return nil
+}
+
+// tracing adds the spans of net/http to requests that belong to a trace. Without
+// a tracing configuration none does, and the layer would be most of what a
+// request allocates.
+type tracing struct{ plain, spans http.RoundTripper }
+
+func newTracing(next http.RoundTripper) *tracing {
+	return &tracing{plain: next, spans: otelhttp.NewTransport(next, otelhttp.WithClientTrace(
+		func(ctx context.Context) *httptrace.ClientTrace {
+			return otelhttptrace.NewClientTrace(ctx, otelhttptrace.WithoutSubSpans())
+		},
+	))}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *tracing) RoundTrip(request *http.Request) (*http.Response, error) {
+	if trace.SpanContextFromContext(request.Context()).IsValid() {
+		return t.spans.RoundTrip(request)
+	}
+	return t.plain.RoundTrip(request)
 }
 
 func (c *Client) keepCloser(t http.RoundTripper) {

@@ -95,8 +95,12 @@ func (b *Builder) Series(lset labels.Labels, external []labels.Label, meta *meta
 	b.endSeries()
 	b.series = b.body.open(b.shape.series, b.seriesRoom)
 	b.inSeries = true
-	if b.about = (about{}); len(external) == 0 && meta == nil && !b.opts.TypeAndUnitLabels {
-		b.shape.direct(b, lset) // Nothing to merge or to look for.
+	if b.about = (about{}); len(external) == 0 && !b.opts.TypeAndUnitLabels {
+		// Nothing to merge or to look for.
+		if b.shape.metadata != 0 {
+			b.describe(nil, meta)
+		}
+		b.shape.direct(b, lset)
 		return
 	}
 	list := b.gather(lset, external)
