@@ -240,7 +240,7 @@ func options(t *testing.T, faults ...string) Options {
 		Series:   5,
 		Interval: 20 * time.Millisecond,
 		Parallel: 4,
-		Patience: 50,
+		Patience: 500,
 		Dir:      t.TempDir(),
 	}
 }

@@ -196,18 +196,6 @@ func (s *Storage) newStand(id savepoint.Identity, name string) *stand {
 	return standAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), head)
 }
 
-// pointAt returns a position together with what identifies it. If that cannot be
-// had, a restart before anything is read resolves it to its segment's start: more
-// is sent then, nothing is skipped.
-func (s *Storage) pointAt(walDir string, at cursor.Position) cursor.Point {
-	p, err := cursor.PointAt(walDir, at)
-	if err != nil {
-		s.logger.Warn("A position in the log cannot be identified", "position", at.String(), "err", err)
-		return cursor.Point{Position: at}
-	}
-	return p
-}
-
 // halt stops those of all that are not kept and returns where they stand.
 func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*stand) {
 	for i, e := range all {

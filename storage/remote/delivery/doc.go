@@ -30,6 +30,17 @@
 // once, so their number can change without draining anything. A savepoint
 // (package savepoint) keeps what each partition has acknowledged over a restart.
 //
+// Where the log is written in this process, commits are handed over in memory
+// too, see [Commit]: the dispatcher reads the log only where one is missing.
+//
+// How requests are cut depends on how far behind an endpoint is. At the head of
+// the log they are stretches of it in its own order (line.go), which endpoints
+// with equal rules and protocol cut alike and share, encoded once
+// (exchange.go). With more to send than one request at a time can carry, they
+// are cut by partition. With a backlog they wait until a partition is deep, and
+// a sender takes a window of it, in which samples of one series share a time
+// series (deep.go). In the replay zone they are small and of one partition.
+//
 // The log is either that of an engine made for it, which shares its series table
 // (Attach), or one that somebody else writes in stock's format (Follow). In the
 // second case package follow keeps a table in step with it, and the storage's own
@@ -55,14 +66,20 @@
 // seconds at most.
 //
 // I6: an endpoint holds no more than queue_config.capacity items for each
-// sender and one batch beyond it. The rest waits in the log.
+// sender and one batch beyond it; while it catches up and its receiver answers,
+// 16 items for each active series if that is more, but never more than 524,288
+// (20 MiB). The rest waits in the log. What was handed over and not read yet is
+// bounded by 65,536 items, what is shared by 8 requests for each group of
+// endpoints.
 //
 // I8: after a crash, what lies between a partition's saved mark and the
 // dispatch mark is the replay zone: it may have been sent. The dispatch mark is
 // synced to disk before anything beyond it is sent. If it cannot be written,
 // because the disk is full, delivery goes on without it, since delivering is
 // what makes room; a crash in that state can make a receiver refuse a request
-// whose other samples are then counted as refused.
+// whose other samples are then counted as refused. A window counts as one
+// request: what is acknowledged of it is saved when all of it is, which takes no
+// longer than the interval of savepoints unless the receiver fails meanwhile.
 //
 // I9: damage in the log is passed over and counted, a savepoint that cannot be
 // read leads to the oldest record, never to the newest.

@@ -142,12 +142,6 @@ func (s *Storage) truncated(first int) bool {
 	return !s.feed.readsBefore(to)
 }
 
-// skipped counts segments that vanished before the endpoint had read them.
-func (e *endpoint) skipped(from, to cursor.Position) {
-	e.logger.Error("Segments of the log vanished before they were delivered", "position", from.String(), "resuming_at", to.String())
-	e.metrics.Load().segmentsMissing.Add(float64(to.Segment - from.Segment))
-}
-
 // readsBefore reports whether the dispatcher is at work before p.
 func (f *feed) readsBefore(p cursor.Position) bool {
 	f.mu.Lock()

@@ -76,27 +76,6 @@ func (c *Commit) Record(rec []byte) {
 // Discard gives a commit back that was not written, or not in one segment.
 func (c *Commit) Discard() { c.to.recycle(c) }
 
-// Take returns a commit to fill with so many items at most, and nil if nobody
-// wants it: because no endpoint keeps up with the log, because too much waits
-// already, or because it is too large. Who is behind reads the log.
-func (s *Storage) Take(items int) *Commit {
-	s.listMtx.Lock()
-	f := s.feed
-	s.listMtx.Unlock()
-	if f == nil || f.reader.dec.past != nil {
-		return nil
-	}
-	return f.hand.take(items)
-}
-
-// Committed hands a commit over that was written between two positions of one
-// segment. Calls are made in the order of the log, before Notify and never at
-// the same time. It does not block.
-func (s *Storage) Committed(c *Commit, start, end cursor.Position) {
-	c.start, c.end = start, end
-	c.to.put(c)
-}
-
 // handover holds what was committed until the dispatcher takes it. It is
 // bounded (I6), and nothing depends on it being complete: where a commit is
 // missing, the dispatcher reads the log up to the next one.

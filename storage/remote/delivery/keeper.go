@@ -29,13 +29,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-const (
-	// saveInterval is how often positions are written without a sync. It
-	// bounds what is sent again after a crash (I8). Each costs a small file,
-	// and only if something changed.
-	saveInterval = 250 * time.Millisecond
-)
-
 // stands returns where everyone stands, those at work and those held.
 func (s *Storage) stands() []*stand {
 	s.listMtx.Lock()
@@ -238,4 +231,16 @@ func (s *Storage) expire(now time.Time) {
 	if err := s.save(true); err != nil {
 		s.logger.Error("Cannot write the savepoint without the endpoints that were given up; they hold their part of the log until it can be written", "err", err)
 	}
+}
+
+// pointAt returns a position together with what identifies it. If that cannot be
+// had, a restart before anything is read resolves it to its segment's start: more
+// is sent then, nothing is skipped.
+func (s *Storage) pointAt(walDir string, at cursor.Position) cursor.Point {
+	p, err := cursor.PointAt(walDir, at)
+	if err != nil {
+		s.logger.Warn("A position in the log cannot be identified", "position", at.String(), "err", err)
+		return cursor.Point{Position: at}
+	}
+	return p
 }

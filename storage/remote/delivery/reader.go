@@ -176,3 +176,9 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
+
+// skipped counts segments that vanished before the endpoint had read them.
+func (e *endpoint) skipped(from, to cursor.Position) {
+	e.logger.Error("Segments of the log vanished before they were delivered", "position", from.String(), "resuming_at", to.String())
+	e.metrics.Load().segmentsMissing.Add(float64(to.Segment - from.Segment))
+}

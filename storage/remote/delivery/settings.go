@@ -65,7 +65,7 @@ type settings struct {
 func displayName(c *config.RemoteWriteConfig) (name, hash string, err error) {
 	b, err := yaml.Marshal(c)
 	if err != nil {
-		return "", "", fmt.Errorf("remote_write for %s: %w", c.URL.Redacted(), err)
+		return "", "", fmt.Errorf("remote_write for %s: %w", client.Redacted(c.URL.URL), err)
 	}
 	sum := md5.Sum(b)
 	hash = hex.EncodeToString(sum[:])
@@ -97,7 +97,7 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 	return &settings{
 		identity:   id,
 		name:       name,
-		url:        c.URL.Redacted(),
+		url:        client.Redacted(c.URL.URL),
 		hash:       hash,
 		queue:      c.QueueConfig,
 		metadata:   c.MetadataConfig,

@@ -26,6 +26,11 @@ import (
 // beyond what is about to be sent. Raising it costs a sync.
 const markAhead = 8 << 20
 
+// saveInterval is how often positions are written without a sync. It bounds
+// what is sent again after a crash (I8). Each costs a small file, and only if
+// something changed.
+const saveInterval = 250 * time.Millisecond
+
 // stand is where an endpoint stands while it is not at work: loaded from a
 // savepoint, or removed from the configuration and held for a while.
 type stand struct {

@@ -139,3 +139,24 @@ func (s *Storage) Persist(context.Context) error {
 	}
 	return s.save(true)
 }
+
+// Take returns a commit to fill with so many items at most, and nil if nobody
+// wants it: because no endpoint keeps up with the log, because too much waits
+// already, or because it is too large. Who is behind reads the log.
+func (s *Storage) Take(items int) *Commit {
+	s.listMtx.Lock()
+	f := s.feed
+	s.listMtx.Unlock()
+	if f == nil || f.reader.dec.past != nil {
+		return nil
+	}
+	return f.hand.take(items)
+}
+
+// Committed hands a commit over that was written between two positions of one
+// segment. Calls are made in the order of the log, before Notify and never at
+// the same time. It does not block.
+func (s *Storage) Committed(c *Commit, start, end cursor.Position) {
+	c.start, c.end = start, end
+	c.to.put(c)
+}

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -258,4 +259,22 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
 		b.out.add(func(dst []byte) []byte { return enc.Exemplars(run, dst) })
 		hand.exemplars(run)
 	})
+}
+
+// take returns a commit to fill for the sender, if it wants one.
+func (db *DB) take(items int) (taker, *delivery.Commit) {
+	to, ok := db.sender.(taker)
+	if !ok {
+		return nil, nil
+	}
+	return to, to.Take(items)
+}
+
+// hand returns the handing of the batch into c, which may be nil.
+func (b *batch) hand(c *delivery.Commit) handing {
+	h := handing{table: b.db.table, starts: b.db.encoder.EnableSTStorage}
+	if c != nil {
+		h.collector = c
+	}
+	return h
 }

@@ -273,6 +273,7 @@ func sum(t testing.TB, reg *prometheus.Registry, names ...string) (n float64) {
 // there and can be resolved, truncation works afterwards, and upstream opens the
 // directory (I1, I3, I7, I9).
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	h := newHarmed(t)
 	cases, lost := 0, 0
 	for _, kind := range slices.Sorted(maps.Keys(h.kinds())) {
@@ -346,6 +347,7 @@ func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what strin
 // storage opens what it left, with upstream's own samples in it, and truncation
 // works (I7).
 func TestDamageThenStock(t *testing.T) {
+	t.Parallel()
 	h := newHarmed(t)
 	cases, refused := 0, 0
 	for _, kind := range slices.Sorted(maps.Keys(h.kinds())) {

@@ -16,6 +16,7 @@ package durable
 import (
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // maxRecord bounds a record, so that readers never need a large buffer.
@@ -106,4 +107,10 @@ func floatHistogramBound(h *histogram.FloatHistogram) int {
 func emptied[T any](s []T) []T {
 	clear(s)
 	return s[:0]
+}
+
+// metadataBound bounds a series' metadata: ref, type, and two fields with their
+// names and lengths.
+func metadataBound(m *record.RefMetadata) int {
+	return 8*varintBound + len("UNIT") + len("HELP") + len(m.Unit) + len(m.Help)
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -37,24 +36,6 @@ type handing struct {
 	collector
 	table  *series.Table
 	starts bool // The log keeps start timestamps.
-}
-
-// take returns a commit to fill for the sender, if it wants one.
-func (db *DB) take(items int) (taker, *delivery.Commit) {
-	to, ok := db.sender.(taker)
-	if !ok {
-		return nil, nil
-	}
-	return to, to.Take(items)
-}
-
-// hand returns the handing of the batch into c, which may be nil.
-func (b *batch) hand(c *delivery.Commit) handing {
-	h := handing{table: b.db.table, starts: b.db.encoder.EnableSTStorage}
-	if c != nil {
-		h.collector = c
-	}
-	return h
 }
 
 func (h *handing) start(st int64) int64 {

@@ -188,6 +188,7 @@ func (db *DB) loadSnapshot(state snapshot.State) (found replayed, ok bool, err e
 		return found, false, err
 	}
 	db.countShortened(state, healed)
+	db.table.Reserve(store.Series())
 	report, err := store.Load(context.Background(), runtime.GOMAXPROCS(0), func(_ int, defs []record.RefSeries) error {
 		for i := range defs {
 			db.table.Insert(defs[i].Ref, defs[i].Labels, state.Covered)

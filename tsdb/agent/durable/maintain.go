@@ -287,3 +287,67 @@ func (db *DB) showHolders(u usage, total limits) {
 		m.secondsUntilLoss.WithLabelValues(h.Name).Set(untilLoss(u, c, total, own, now))
 	}
 }
+
+// measure is what the log and the snapshot take up. A file with several names
+// counts once.
+func (db *DB) measure() (usage, error) {
+	u, err := measure(db.journal.dir, db.archive.chunks())
+	u.other += db.archive.store.Bytes()
+	return u, err
+}
+
+// syncLog is a step of the syncing.
+func (db *DB) syncLog() error {
+	done, err := db.syncer.sync()
+	switch {
+	case err != nil:
+		db.metrics.syncsFailed.Inc()
+	case done:
+		db.metrics.syncs.Inc()
+	}
+	return err
+}
+
+// keepSynced is the goroutine that syncs the log, if that is wanted.
+func (db *DB) keepSynced(ctx context.Context) {
+	due := time.NewTicker(db.opts.SyncInterval)
+	defer due.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-due.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := db.syncLog(); err != nil {
+			db.logger.Error("The write-ahead log cannot be synced to its disk; a loss of power may cost more than the sync interval", "err", err)
+		}
+	}
+}
+
+// checkInterval is how often a segment is read that was taken to be whole at the
+// start. Nobody waits for it.
+const checkInterval = 5 * time.Second
+
+// upkeep is the goroutine of the snapshot and of truncation.
+func (db *DB) upkeep(ctx context.Context) {
+	truncation := time.NewTicker(db.opts.TruncateFrequency)
+	defer truncation.Stop()
+	check := time.NewTicker(checkInterval)
+	defer check.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-truncation.C:
+			if err := db.truncate(ctx); err != nil && ctx.Err() == nil {
+				db.logger.Warn("Truncating the write-ahead log failed and is tried again later", "err", err)
+			}
+		case <-check.C:
+			db.checkNext()
+		case <-db.archive.wanted:
+			if err := db.capture(ctx, false); err != nil && ctx.Err() == nil {
+				db.logger.Warn("The snapshot of series could not be written and is tried again later; until then no segment is removed", "err", err)
+			}
+		}
+	}
+}

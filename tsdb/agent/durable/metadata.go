@@ -64,9 +64,3 @@ func (b *batch) forgetMetadata() {
 		b.db.table.SetMetadata(d.series, metadata.Metadata{})
 	}
 }
-
-// metadataBound bounds a series' metadata: ref, type, and two fields with their
-// names and lengths.
-func metadataBound(m *record.RefMetadata) int {
-	return 8*varintBound + len("UNIT") + len("HELP") + len(m.Unit) + len(m.Help)
-}

@@ -58,21 +58,17 @@ type modelRun struct {
 	queue    string
 	rules    []bool // Per endpoint, whether droppable series are dropped.
 
-	db  *DB
-	rs  *delivery.Storage
-	reg *prometheus.Registry
+	db *DB
+	rs *delivery.Storage
 
-	crashed  bool               // At least once: counters of a life are lost.
-	removed  map[int]bool       // Endpoints that were, at least once: likewise.
-	counted  map[string]float64 // By URL, what graceful lives counted as given up.
-	forfeits map[string]float64 // Of these, by limits; by name.
-	conf     *config.Config
+	crashed bool // At least once.
+	counted *tallies
 }
 
 func newModelRun(t *testing.T, s schedule) *modelRun {
 	m := &modelRun{
 		ledger: &ledger{}, t: t, schedule: s, root: t.TempDir(), clock: newTestClock(),
-		removed: map[int]bool{}, counted: map[string]float64{}, forfeits: map[string]float64{},
+		counted: newTallies(),
 	}
 	m.log = slog.New(slog.NewTextHandler(&m.logged, nil))
 	m.dir = filepath.Join(m.root, "0")
@@ -185,15 +181,15 @@ func (m *modelRun) start() {
 		clear(e.inFlight)
 	}
 	m.mtx.Unlock()
-	m.reg = prometheus.NewRegistry()
+	reg := counters{prometheus.NewRegistry(), m.counted}
 	var err error
-	m.rs, err = delivery.NewStorage(m.log, m.reg, func() (int64, error) { return 0, nil }, m.dir, time.Second, nil, false, delivery.Options{HoldDenied: m.schedule.holds, Grace: m.schedule.grace})
+	m.rs, err = delivery.NewStorage(m.log, reg, func() (int64, error) { return 0, nil }, m.dir, time.Second, nil, false, delivery.Options{HoldDenied: m.schedule.holds, Grace: m.schedule.grace})
 	require.NoError(m.t, err)
 	opts := DefaultOptions()
 	opts.WALSegmentSize, opts.MaxSize = m.schedule.segment, m.schedule.maxSize
 	env := still()
 	env.now = m.clock.now
-	m.db, err = open(m.log, m.reg, m.rs, m.dir, opts, env)
+	m.db, err = open(m.log, reg, m.rs, m.dir, opts, env)
 	require.NoError(m.t, err)
 	m.apply()
 }
@@ -326,7 +322,6 @@ func (m *modelRun) remove(i int) {
 	if !e.present {
 		return
 	}
-	m.removed[i] = true
 	m.mtx.Lock()
 	e.stopping = true
 	e.unsettle(time.Now().Add(-time.Second))
@@ -367,7 +362,6 @@ func (m *modelRun) stop() {
 	}
 	m.mtx.Unlock()
 	begin := time.Now()
-	m.account(m.reg, m.counted)
 	require.NoError(m.t, m.db.Close())
 	require.NoError(m.t, m.rs.Close())
 	m.mtx.Lock()

@@ -75,13 +75,14 @@ type schedule struct {
 	grace     time.Duration // For which a removed endpoint is held, 0 for long.
 	segment   int           // Size in bytes.
 	series    int
+	calm      bool // No crashes, so that counters live to the end.
 	steps     []step
 }
 
 func (s schedule) String() string {
 	b := &strings.Builder{}
-	fmt.Fprintf(b, "seed=%d endpoints=%d+%d windows=%v unnamed=%v timeouts=%t max_size=%d hold_denied=%t grace=%s segment=%d series=%d\n",
-		s.seed, s.endpoints, s.spare, s.windows, s.unnamed, s.lenient, s.maxSize, s.holds, s.grace, s.segment, s.series)
+	fmt.Fprintf(b, "seed=%d endpoints=%d+%d windows=%v unnamed=%v timeouts=%t max_size=%d hold_denied=%t grace=%s calm=%t segment=%d series=%d\n",
+		s.seed, s.endpoints, s.spare, s.windows, s.unnamed, s.lenient, s.maxSize, s.holds, s.grace, s.calm, s.segment, s.series)
 	for i, st := range s.steps {
 		fmt.Fprintf(b, "%4d %s\n", i, st)
 	}
@@ -121,8 +122,9 @@ func newSchedule(seed int64, steps int) schedule {
 		series:  []int{30, 100, 400}[rng.Intn(3)],
 	}
 	if rng.Intn(8) == 0 {
-		s.maxSize = 384 * 1024
+		s.maxSize = 128 * 1024
 	}
+	s.calm = rng.Intn(4) == 0
 	if rng.Intn(6) == 0 {
 		s.grace = time.Millisecond
 	}
@@ -151,6 +153,12 @@ func (s *schedule) step(rng *rand.Rand, total int) step {
 	}
 	if rng.Intn(4) == 0 {
 		st.pause = 0
+	}
+	if s.calm {
+		st.seed |= 1 // See dormant.
+		if st.kind == "crash" {
+			st.kind = "restart"
+		}
 	}
 	st.commits, st.width = 1+rng.Intn(10), 1+rng.Intn(s.series/3)
 	switch st.kind {

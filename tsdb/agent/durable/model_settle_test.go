@@ -14,12 +14,14 @@
 package durable
 
 import (
+	"maps"
 	"math"
 	"net/url"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -134,30 +136,55 @@ func (m *modelRun) finish() {
 		m.start()
 		m.quiesce()
 	}
-	m.account(m.reg, m.counted)
 	require.NoError(m.t, m.db.Close())
 	require.NoError(m.t, m.rs.Close())
 	if m.crashed {
-		return
+		return // What that life had counted is not known.
 	}
 	m.mtx.Lock()
 	defer m.mtx.Unlock()
-	for i, e := range m.endpoints {
+	counted := m.counted.byHost()
+	for _, e := range m.endpoints {
 		u, err := url.Parse(e.server.URL)
 		require.NoError(m.t, err)
-		if n := float64(m.without(e)); n > m.counted[u.Host] && !m.removed[i] {
-			m.fail("I2: %s lacks %v samples, but only %v were counted as given up", e.server.URL, n, m.counted[u.Host])
+		if n := float64(m.without(e)); n > counted[u.Host] && e.lapsed == 0 {
+			m.fail("I2: %s lacks %v samples, but only %v were counted as given up", e.server.URL, n, counted[u.Host])
 		}
 	}
 }
 
-// account adds up what a life has counted as given up, by the host of the
-// endpoint.
-func (m *modelRun) account(reg *prometheus.Registry, into map[string]float64) {
-	families, err := reg.Gather()
-	require.NoError(m.t, err)
-	hosts := map[string]string{}
-	forfeited := map[string]float64{}
+// counters is a registry that keeps what counters of samples given up said when
+// they were unregistered.
+type counters struct {
+	*prometheus.Registry
+	kept *tallies
+}
+
+// tallies adds up counters over several lives.
+type tallies struct {
+	mtx   sync.Mutex
+	names map[string]string  // Host by name of the endpoint.
+	hosts map[string]float64 // Samples refused or dropped, by host.
+	lost  map[string]float64 // Samples given up to limits, by name.
+}
+
+func newTallies() *tallies {
+	return &tallies{names: map[string]string{}, hosts: map[string]float64{}, lost: map[string]float64{}}
+}
+
+func (c counters) Unregister(collector prometheus.Collector) bool {
+	last := prometheus.NewRegistry()
+	if last.Register(collector) == nil {
+		if families, err := last.Gather(); err == nil {
+			c.kept.add(families)
+		}
+	}
+	return c.Registry.Unregister(collector)
+}
+
+func (k *tallies) add(families []*dto.MetricFamily) {
+	k.mtx.Lock()
+	defer k.mtx.Unlock()
 	for _, f := range families {
 		for _, metric := range f.GetMetric() {
 			have := map[string]string{}
@@ -165,22 +192,30 @@ func (m *modelRun) account(reg *prometheus.Registry, into map[string]float64) {
 				have[l.GetName()] = l.GetValue()
 			}
 			host := ""
-			if u, err := url.Parse(have["url"]); err == nil {
+			if u, err := url.Parse(have["url"]); err == nil && u.Host != "" {
 				host = u.Host
-				hosts[have["remote_name"]] = host
+				k.names[have["remote_name"]] = host
 			}
 			switch f.GetName() {
 			case "prometheus_remote_storage_samples_failed_total", "prometheus_remote_storage_histograms_failed_total",
 				"prometheus_remote_storage_samples_dropped_total", "prometheus_remote_storage_histograms_dropped_total":
-				into[host] += metric.GetCounter().GetValue()
+				k.hosts[host] += metric.GetCounter().GetValue()
 			case "prometheus_remote_storage_forfeited_total":
 				if have["type"] != "exemplars" {
-					forfeited[have["remote_name"]] += metric.GetCounter().GetValue()
+					k.lost[have["remote_name"]] += metric.GetCounter().GetValue()
 				}
 			}
 		}
 	}
-	for name, n := range forfeited {
-		into[hosts[name]] += n
+}
+
+// byHost is all that was counted as given up, by host.
+func (k *tallies) byHost() map[string]float64 {
+	k.mtx.Lock()
+	defer k.mtx.Unlock()
+	out := maps.Clone(k.hosts)
+	for name, n := range k.lost {
+		out[k.names[name]] += n
 	}
+	return out
 }

@@ -232,14 +232,6 @@ func (u usage) segments() int64 {
 	return n
 }
 
-// measure is what the log and the snapshot take up. A file with several names
-// counts once.
-func (db *DB) measure() (usage, error) {
-	u, err := measure(db.journal.dir, db.archive.chunks())
-	u.other += db.archive.store.Bytes()
-	return u, err
-}
-
 // measure lists the segments in dir, of which the last one is the active one,
 // and everything else but links to the files in known. Files that go in the
 // meantime do not count.

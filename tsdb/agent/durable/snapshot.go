@@ -21,12 +21,8 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
-	"go.uber.org/atomic"
-
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
@@ -34,135 +30,9 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/heal"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
 )
-
-// seriesDir is where the snapshot is kept, in the data directory.
-const seriesDir = "series"
-
-// checkInterval is how often a segment is read that was taken to be whole at the
-// start. Nobody waits for it.
-const checkInterval = 5 * time.Second
-
-// snapshotRate is how fast snapshots are written, in bytes per second, unless
-// something waits for them: a rate that nobody else on the disk notices.
-const snapshotRate = 512 << 10
-
-// archive keeps the snapshot of the series, which is what checkpoints are made
-// of and what a start reads instead of finished segments.
-type archive struct {
-	wanted chan struct{} // Has an element when a segment was finished.
-	urgent atomic.Bool   // Somebody waits: no pauses between writes.
-	users  atomic.Int32  // Those who need the store open.
-
-	mtx   sync.Mutex // Guards what follows; held through an update.
-	store *snapshot.Store
-	state snapshot.State
-	// rebuild says that the store has nothing to go on from: the next update
-	// takes the whole table.
-	rebuild bool
-	// salvaged says that the table has series that the checkpoint may lack.
-	salvaged bool
-	// retired are series that went out of use and are not noted as such in the
-	// snapshot yet, with the last segment that can mention them.
-	retired []retiree
-	// evict is the segment below which series that are retired may leave
-	// memory: they are in the snapshot, and have been for a whole round.
-	evict int
-}
-
-type retiree struct {
-	*series.Series
-	segment int
-}
-
-// pace makes the writing of n bytes take the time that the rate asks for.
-func (a *archive) pace(ctx context.Context, n int) error {
-	if a.urgent.Load() {
-		return nil
-	}
-	t := time.NewTimer(time.Duration(n) * time.Second / snapshotRate)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Resolve implements delivery.Resolver.
-func (a *archive) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
-	if mutation.On(mutation.ForgetRetired) {
-		return labels.EmptyLabels(), false, nil
-	}
-	return a.store.Resolve(ref)
-}
-
-// use keeps the store open until the function it returns is called.
-func (a *archive) use() func() error {
-	a.users.Inc()
-	var once sync.Once
-	return func() (err error) {
-		once.Do(func() {
-			if a.users.Dec() == 0 {
-				err = a.store.Close()
-			}
-		})
-		return err
-	}
-}
-
-// covered is the last segment whose series are all in the snapshot on disk, -1
-// for none.
-func (a *archive) covered() int {
-	a.mtx.Lock()
-	defer a.mtx.Unlock()
-	if a.rebuild {
-		return -1
-	}
-	return a.state.Covered
-}
-
-// chunks returns the chunk files, of which checkpoints have links.
-func (a *archive) chunks() []fs.FileInfo {
-	var out []fs.FileInfo
-	for _, f := range a.store.Files() {
-		if !f.Chunk {
-			continue
-		}
-		if info, err := os.Stat(f.Path); err == nil {
-			out = append(out, info)
-		}
-	}
-	return out
-}
-
-// upkeep is the goroutine of the snapshot and of truncation.
-func (db *DB) upkeep(ctx context.Context) {
-	truncation := time.NewTicker(db.opts.TruncateFrequency)
-	defer truncation.Stop()
-	check := time.NewTicker(checkInterval)
-	defer check.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-truncation.C:
-			if err := db.truncate(ctx); err != nil && ctx.Err() == nil {
-				db.logger.Warn("Truncating the write-ahead log failed and is tried again later", "err", err)
-			}
-		case <-check.C:
-			db.checkNext()
-		case <-db.archive.wanted:
-			if err := db.capture(ctx, false); err != nil && ctx.Err() == nil {
-				db.logger.Warn("The snapshot of series could not be written and is tried again later; until then no segment is removed", "err", err)
-			}
-		}
-	}
-}
 
 // checkNext mends the oldest segment that was not read at the start, because
 // nothing but its content can have changed: in the end the log is as whole as if

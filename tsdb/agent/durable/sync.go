@@ -14,14 +14,12 @@
 package durable
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
@@ -102,32 +100,4 @@ func syncFile(fsys vfs.FS, path string) error {
 		err = e
 	}
 	return err
-}
-
-// syncLog is a step of the syncing.
-func (db *DB) syncLog() error {
-	done, err := db.syncer.sync()
-	switch {
-	case err != nil:
-		db.metrics.syncsFailed.Inc()
-	case done:
-		db.metrics.syncs.Inc()
-	}
-	return err
-}
-
-// keepSynced is the goroutine that syncs the log, if that is wanted.
-func (db *DB) keepSynced(ctx context.Context) {
-	due := time.NewTicker(db.opts.SyncInterval)
-	defer due.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-due.C:
-		case <-ctx.Done():
-			return
-		}
-		if err := db.syncLog(); err != nil {
-			db.logger.Error("The write-ahead log cannot be synced to its disk; a loss of power may cost more than the sync interval", "err", err)
-		}
-	}
 }

@@ -152,13 +152,6 @@ func (h *healer) clear(dir string, l layout) error {
 // rename gives a file or directory another name, for good.
 func (h *healer) rename(from, to string) error { return rename(h.fs, from, to) }
 
-func rename(fsys vfs.FS, from, to string) error {
-	if err := fsys.Rename(from, to); err != nil {
-		return err
-	}
-	return fsys.SyncDir(filepath.Dir(to))
-}
-
 // restore decides about upstream's copy of segment k, which it makes by
 // renaming the segment. It writes the good records to a new one then and
 // removes the copy in the end. So the copy is all there is, unless the segment

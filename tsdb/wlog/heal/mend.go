@@ -228,3 +228,10 @@ func wipe(f vfs.File, losses []loss) error {
 	}
 	return f.Sync()
 }
+
+func rename(fsys vfs.FS, from, to string) error {
+	if err := fsys.Rename(from, to); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(to))
+}

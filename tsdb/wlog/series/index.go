@@ -71,9 +71,13 @@ func (st *stripe) link(s *Series) {
 	st.count++
 }
 
-func (st *stripe) grow() {
+func (st *stripe) grow() { st.resize(max(firstBuckets, 2*len(st.buckets))) }
+
+// resize gives the stripe n buckets, a power of two. The caller holds the lock
+// for writing.
+func (st *stripe) resize(n int) {
 	old := st.buckets
-	st.buckets = make([]*Series, max(firstBuckets, 2*len(old)))
+	st.buckets = make([]*Series, n)
 	for _, s := range old {
 		for s != nil {
 			rest := s.next

@@ -15,6 +15,7 @@ package series
 
 import (
 	"iter"
+	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +54,20 @@ func New(opts Options) *Table {
 		t.now = time.Now
 	}
 	return t
+}
+
+// Reserve makes room for n series, so that inserting them need not make it bit by
+// bit.
+func (t *Table) Reserve(n int) {
+	each := 1 << bits.Len(uint(n/stripes))
+	for i := range t.index {
+		st := &t.index[i]
+		st.mtx.Lock()
+		if each > max(len(st.buckets), firstBuckets) {
+			st.resize(each)
+		}
+		st.mtx.Unlock()
+	}
 }
 
 // Len returns how many series are active, and how many are retired or aliases.

@@ -311,6 +311,24 @@ func TestInsertConcurrently(t *testing.T) {
 	}
 }
 
+// Making room changes nothing else, before series come and after.
+func TestReserve(t *testing.T) {
+	tbl := New(Options{})
+	tbl.Reserve(0)
+	tbl.Reserve(10_000)
+	buckets := len(tbl.index[0].buckets)
+	require.GreaterOrEqual(t, buckets*stripes, 10_000)
+	for i := range 1000 {
+		tbl.Insert(chunks.HeadSeriesRef(i+1), name(i), 0)
+	}
+	require.Len(t, tbl.index[0].buckets, buckets)
+	tbl.Reserve(40_000)
+	tbl.Reserve(10)
+	for i := range 1000 {
+		require.Same(t, tbl.Resolve(chunks.HeadSeriesRef(i+1)), tbl.Find(name(i).Hash(), name(i)))
+	}
+}
+
 // A detached series knows its labels and partition, and is in no table.
 func TestDetached(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)

@@ -15,7 +15,6 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -213,18 +212,6 @@ func (src *source) advance() error {
 			}
 		}
 	}
-}
-
-// blame reports a block that cannot be used, and reports whether reading it was
-// what failed.
-func (s *Store) blame(c *chunk, err error) (failed bool) {
-	if b := (*blockError)(nil); errors.As(err, &b) && b.io {
-		failed = true
-	} else {
-		c.damaged.Store(true)
-	}
-	s.problems.report(ChunkDamaged, c.path, err)
-	return failed
 }
 
 // merged yields the entries of the chunks, oldest first, by ascending ref and

@@ -309,6 +309,22 @@ func (s *Store) Files() []FileInfo {
 	return all
 }
 
+// Series returns about how many definitions Load will find.
+func (s *Store) Series() (n int) {
+	v := s.acquire()
+	if v == nil {
+		return 0
+	}
+	defer s.release(v)
+	for _, c := range v.chunks {
+		n += c.meta.Series
+	}
+	for _, l := range v.retired {
+		n -= l.meta.Entries
+	}
+	return max(n, 0)
+}
+
 // Bytes returns the size of these files.
 func (s *Store) Bytes() int64 {
 	var sum int64
@@ -329,4 +345,16 @@ func (s *Store) Close() error {
 	s.install(nil)
 	s.cache.clear()
 	return nil
+}
+
+// blame reports a block that cannot be used, and reports whether reading it was
+// what failed.
+func (s *Store) blame(c *chunk, err error) (failed bool) {
+	if b := (*blockError)(nil); errors.As(err, &b) && b.io {
+		failed = true
+	} else {
+		c.damaged.Store(true)
+	}
+	s.problems.report(ChunkDamaged, c.path, err)
+	return failed
 }

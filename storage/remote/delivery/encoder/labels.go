@@ -113,8 +113,8 @@ func writeSymbols(b *Builder, list []labels.Label) {
 	packed := w.open(seriesLabels, 1)
 	buf := w.buf
 	for i, l := range list {
-		buf = protowire.AppendVarint(buf, uint64(b.symbols.at(2*i, l.Name)))
-		buf = protowire.AppendVarint(buf, uint64(b.symbols.at(2*i+1, l.Value)))
+		buf = appendRef(buf, b.symbols.at(2*i, l.Name))
+		buf = appendRef(buf, b.symbols.at(2*i+1, l.Value))
 	}
 	w.buf = buf
 	w.close(packed)
@@ -129,8 +129,8 @@ func rangeSymbols(b *Builder, lset labels.Labels) {
 		if l.Value == "" {
 			return
 		}
-		buf = protowire.AppendVarint(buf, uint64(s.at(place, l.Name)))
-		buf = protowire.AppendVarint(buf, uint64(s.at(place+1, l.Value)))
+		buf = appendRef(buf, s.at(place, l.Name))
+		buf = appendRef(buf, s.at(place+1, l.Value))
 		place += 2
 	})
 	if place == 0 {
@@ -139,4 +139,12 @@ func rangeSymbols(b *Builder, lset labels.Labels) {
 	}
 	w.buf = buf
 	w.close(packed)
+}
+
+// appendRef is protowire.AppendVarint, short enough to be inlined.
+func appendRef(buf []byte, ref uint32) []byte {
+	if ref < 1<<7 {
+		return append(buf, byte(ref))
+	}
+	return protowire.AppendVarint(buf, uint64(ref))
 }

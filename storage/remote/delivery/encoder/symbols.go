@@ -102,15 +102,22 @@ func (s *symbols) grow() {
 	}
 }
 
-// at returns the reference of a string that stands at the given place.
+// at returns the reference of a string that stands at the given place. What is
+// seldom done is elsewhere, so that the rest can be inlined.
 func (s *symbols) at(place int, text string) uint32 {
+	// A place never used holds the empty string and its reference, 0.
+	if place < len(s.recent) && s.recent[place].text == text {
+		return s.recent[place].ref
+	}
+	return s.put(place, text)
+}
+
+// put makes a string what a place held last.
+func (s *symbols) put(place int, text string) uint32 {
 	if place >= len(s.recent) {
 		s.recent = append(s.recent, make([]recent, place+1-len(s.recent))...)
 	}
-	// A place never used holds the empty string and its reference, 0.
-	r := &s.recent[place]
-	if r.text != text {
-		*r = recent{text: text, ref: s.ref(text)}
-	}
-	return r.ref
+	ref := s.ref(text)
+	s.recent[place] = recent{text: text, ref: ref}
+	return ref
 }

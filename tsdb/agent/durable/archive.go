@@ -1,0 +1,128 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package durable
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/atomic"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
+)
+
+// seriesDir is where the snapshot is kept, in the data directory.
+const seriesDir = "series"
+
+// snapshotRate is how fast snapshots are written, in bytes per second, unless
+// something waits for them: a rate that nobody else on the disk notices.
+const snapshotRate = 512 << 10
+
+// archive keeps the snapshot of the series, which is what checkpoints are made
+// of and what a start reads instead of finished segments.
+type archive struct {
+	wanted chan struct{} // Has an element when a segment was finished.
+	urgent atomic.Bool   // Somebody waits: no pauses between writes.
+	users  atomic.Int32  // Those who need the store open.
+
+	mtx   sync.Mutex // Guards what follows; held through an update.
+	store *snapshot.Store
+	state snapshot.State
+	// rebuild says that the store has nothing to go on from: the next update
+	// takes the whole table.
+	rebuild bool
+	// salvaged says that the table has series that the checkpoint may lack.
+	salvaged bool
+	// retired are series that went out of use and are not noted as such in the
+	// snapshot yet, with the last segment that can mention them.
+	retired []retiree
+	// evict is the segment below which series that are retired may leave
+	// memory: they are in the snapshot, and have been for a whole round.
+	evict int
+}
+
+type retiree struct {
+	*series.Series
+	segment int
+}
+
+// pace makes the writing of n bytes take the time that the rate asks for.
+func (a *archive) pace(ctx context.Context, n int) error {
+	if a.urgent.Load() {
+		return nil
+	}
+	t := time.NewTimer(time.Duration(n) * time.Second / snapshotRate)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Resolve implements delivery.Resolver.
+func (a *archive) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
+	if mutation.On(mutation.ForgetRetired) {
+		return labels.EmptyLabels(), false, nil
+	}
+	return a.store.Resolve(ref)
+}
+
+// use keeps the store open until the function it returns is called.
+func (a *archive) use() func() error {
+	a.users.Inc()
+	var once sync.Once
+	return func() (err error) {
+		once.Do(func() {
+			if a.users.Dec() == 0 {
+				err = a.store.Close()
+			}
+		})
+		return err
+	}
+}
+
+// covered is the last segment whose series are all in the snapshot on disk, -1
+// for none.
+func (a *archive) covered() int {
+	a.mtx.Lock()
+	defer a.mtx.Unlock()
+	if a.rebuild {
+		return -1
+	}
+	return a.state.Covered
+}
+
+// chunks returns the chunk files, of which checkpoints have links.
+func (a *archive) chunks() []fs.FileInfo {
+	var out []fs.FileInfo
+	for _, f := range a.store.Files() {
+		if !f.Chunk {
+			continue
+		}
+		if info, err := os.Stat(f.Path); err == nil {
+			out = append(out, info)
+		}
+	}
+	return out
+}
