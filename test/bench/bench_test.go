@@ -81,6 +81,7 @@ var names = []struct {
 	{"startup-peak-heap", startup(func(s started) float64 { return s.peak / s.steady }, "peak/steady")},
 	{"checkpoint-bytes", checkpoint(func(c checkpointed) float64 { return c.bytes }, "B")},
 	{"checkpoint-peak", checkpoint(func(c checkpointed) float64 { return c.peak }, "B/s")},
+	{"checkpoint-stall", checkpointStall},
 	{"isolation", isolation},
 }
 

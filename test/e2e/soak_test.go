@@ -58,10 +58,14 @@ func TestSoak(t *testing.T) {
 		for worker := range 2 {
 			t.Run(strconv.Itoa(worker), func(t *testing.T) {
 				t.Parallel()
-				for round := worker; !t.Failed() && taken.Add(soakKills) <= want+soakKills-1 && time.Since(begin) < bound; round++ {
+				for round := worker; !t.Failed() && time.Since(begin) < bound; round++ {
+					kills := min(soakKills, want-(taken.Add(soakKills)-soakKills))
+					if kills <= 0 {
+						return
+					}
 					protocol := protocols[round%len(protocols)]
 					t.Run(fmt.Sprintf("%d/%s", round, protocol.Short()), func(t *testing.T) {
-						soak(t, protocol, &total, func() bool { return time.Since(begin) < bound })
+						soak(t, protocol, &total, func(done int64) bool { return done < kills && time.Since(begin) < bound })
 					})
 				}
 			})
@@ -76,8 +80,9 @@ type soakTotal struct {
 	kills, committed, lost, duplicates, refused atomic.Int64
 }
 
-// soak runs one agent through many kills.
-func soak(t *testing.T, protocol harness.Protocol, total *soakTotal, inTime func() bool) {
+// soak runs one agent through kills as long as more, given how many it had, says
+// so.
+func soak(t *testing.T, protocol harness.Protocol, total *soakTotal, more func(kills int64) bool) {
 	rng := rand.New(rand.NewSource(seed(t)))
 	s := harness.New(t, harness.Options{Protocol: protocol, Queue: map[string]any{
 		"max_samples_per_send": 20 + rng.Intn(400), "max_shards": 1 + rng.Intn(8), "batch_send_deadline": "20ms",
@@ -90,8 +95,8 @@ func soak(t *testing.T, protocol harness.Protocol, total *soakTotal, inTime func
 	require.NoError(t, p.Push())
 	s.WaitRequests(s.Main(), 1)
 	s.Kill()
-	kills := 1
-	for ; kills < soakKills && inTime() && !t.Failed(); kills++ {
+	kills := int64(1)
+	for ; more(kills) && !t.Failed(); kills++ {
 		soakOnce(t, s, p, rng)
 	}
 
@@ -101,7 +106,7 @@ func soak(t *testing.T, protocol harness.Protocol, total *soakTotal, inTime func
 	require.NoError(t, p.Push())
 	v := s.Deliver(s.Main(), 0)
 	s.Report(v, note("kills", kills), note("refused_requests", s.Main().Refused()))
-	total.kills.Add(int64(kills))
+	total.kills.Add(kills)
 	total.committed.Add(int64(v.Committed))
 	total.lost.Add(int64(v.Lost))
 	total.duplicates.Add(int64(v.Duplicates))

@@ -19,6 +19,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // TestGrouping covers how items are put together, with and without samples.
@@ -53,6 +57,36 @@ func TestGrouping(t *testing.T) {
 			require.Equal(t, tc.starts, starts)
 		}
 	}
+}
+
+// TestGroupingByLabels defends I4 where one label set has several refs, or was
+// looked up anew: its samples stay in order although what stands for the series
+// changes from one to the next.
+func TestGroupingByLabels(t *testing.T) {
+	lset := labels.FromStrings("__name__", "m")
+	one, two, other := series.Detached(1, lset), series.Detached(2, lset), series.Detached(3, labels.FromStrings("__name__", "n"))
+	var items []flat
+	for i, s := range []*series.Series{one, other, two, one, two, other, one} {
+		items = append(items, flat{item: &item{series: s, t: int64(i)}})
+	}
+	var g grouping
+	var order []int64
+	for _, f := range g.arrange(items, true) {
+		order = append(order, f.t)
+	}
+	require.Equal(t, []int64{0, 2, 3, 4, 6, 1, 5}, order)
+}
+
+// TestCutBefore covers that a window is cut into full requests, and that no
+// sample is parted from its exemplars.
+func TestCutBefore(t *testing.T) {
+	all := someSeries(t, 2)
+	it := func(s int, k kind) flat { return flat{item: &item{series: all[s], kind: k}} }
+	f, x := kindFloat, kindExemplar
+	require.Equal(t, 2, cutBefore([]flat{it(0, f), it(0, f), it(0, f)}, 2))
+	require.Equal(t, 1, cutBefore([]flat{it(0, f), it(1, f), it(1, x)}, 2))
+	require.Equal(t, 3, cutBefore([]flat{it(0, f), it(0, x), it(0, x), it(1, f)}, 2))
+	require.Equal(t, 2, cutBefore([]flat{it(0, f), it(1, f)}, 5))
 }
 
 // TestMiddle covers that a request is never cut between a sample and its

@@ -49,7 +49,8 @@ func (r *rates) recoverable(until time.Time) {
 }
 
 const (
-	// idlePaces is how often in a row senders must idle before one goes.
+	// idlePaces is how often in a row senders must idle before a quarter of
+	// them goes.
 	idlePaces = 10
 	// growth is the factor by which senders are added. The number is looked at
 	// once a second, so that an endpoint with one has 32 after five.
@@ -83,7 +84,7 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 	case used < float64(have)/2 && have > lowest:
 		if r.idle++; r.idle >= idlePaces {
 			r.idle = 0
-			want = have - 1
+			want = have - max(have/4, 1)
 		}
 	default:
 		r.idle = 0

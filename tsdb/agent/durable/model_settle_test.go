@@ -145,6 +145,9 @@ func (m *modelRun) finish() {
 	defer m.mtx.Unlock()
 	counted := m.counted.byHost()
 	for _, e := range m.endpoints {
+		if e.name == "" {
+			continue // Its metrics are replaced when its settings change.
+		}
 		u, err := url.Parse(e.server.URL)
 		require.NoError(m.t, err)
 		if n := float64(m.without(e)); n > counted[u.Host] && e.lapsed == 0 {

@@ -149,7 +149,6 @@ func (h *healer) clear(dir string, l layout) error {
 	return nil
 }
 
-// rename gives a file or directory another name, for good.
 func (h *healer) rename(from, to string) error { return rename(h.fs, from, to) }
 
 // restore decides about upstream's copy of segment k, which it makes by

@@ -229,6 +229,7 @@ func wipe(f vfs.File, losses []loss) error {
 	return f.Sync()
 }
 
+// rename gives a file or directory another name, for good.
 func rename(fsys vfs.FS, from, to string) error {
 	if err := fsys.Rename(from, to); err != nil {
 		return err
