@@ -33,9 +33,6 @@ func (e *endpoint) adopt(set *settings) error {
 	old := e.settings.Load()
 	m := e.metrics.Load()
 	if old == nil || old.name != set.name || old.url != set.url {
-		if m != nil {
-			m.unregister()
-		}
 		fresh := newEndpointMetrics(e.reg.reg, e.reg.watcher, set.name, set.url)
 		if err := fresh.set.register(); err != nil {
 			return err
@@ -45,6 +42,10 @@ func (e *endpoint) adopt(set *settings) error {
 			fresh.pending[classSamples].Set(float64(st.queued))
 		}
 		e.metrics.Store(fresh)
+		if m != nil {
+			// Only now, so that hardly anything is counted where nobody looks.
+			m.unregister()
+		}
 		m = fresh
 	}
 	m.shardsMin.Set(float64(set.queue.MinShards))
