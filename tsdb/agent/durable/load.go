@@ -236,6 +236,9 @@ func (db *DB) loadSnapshot(state snapshot.State) (found replayed, ok bool, err e
 			db.journal.fresh = append(db.journal.fresh, s)
 		}
 	}
+	if _, aliases := db.table.Len(); aliases == 0 {
+		return found, true, nil
+	}
 	for s := range db.table.All() {
 		if s.Alias() {
 			db.archive.retired = append(db.archive.retired, retiree{s, s.RetiredAt()})
