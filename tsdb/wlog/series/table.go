@@ -59,7 +59,9 @@ func New(opts Options) *Table {
 // Reserve makes room for n series, so that inserting them need not make it bit by
 // bit.
 func (t *Table) Reserve(n int) {
-	each := 1 << bits.Len(uint(n/stripes))
+	// Twice as many as needed: that a label set is new is found out by looking at
+	// what is in its bucket, which takes longest when many come at a time.
+	each := 1 << bits.Len(uint(2*n/stripes))
 	for i := range t.index {
 		st := &t.index[i]
 		st.mtx.Lock()
