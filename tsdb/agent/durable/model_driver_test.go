@@ -44,6 +44,8 @@ import (
 // modelRun carries out one schedule. Its methods belong to the test's goroutine,
 // but for write.
 type modelRun struct {
+	time atomic.Int64 // Timestamp of the next sample in ms. First for 32-bit platforms.
+
 	*ledger
 	t        *testing.T
 	schedule schedule
@@ -52,7 +54,6 @@ type modelRun struct {
 	log      *slog.Logger
 	logged   logTail
 	clock    *testClock
-	time     atomic.Int64 // Timestamp of the next sample in ms.
 	series   []*modelSeries
 	changes  int // Generations of series so far.
 	queue    string

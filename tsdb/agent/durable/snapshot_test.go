@@ -151,7 +151,11 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			opts := small()
-			db := openTest(t, dir, nil, opts, still())
+			// A clock that stands still lets no series go out of use.
+			clock, env := newTestClock(), still()
+			clock.add(time.Hour)
+			env.now = clock.now
+			db := openTest(t, dir, nil, opts, env)
 			appendFloats(t, db, 0, 1000, 10)
 			fill(t, db, dir, 6)
 			db.opts.MinWALTime = 0

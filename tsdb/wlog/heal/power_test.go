@@ -16,6 +16,7 @@ package heal
 import (
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -103,11 +104,14 @@ func TestPowerLoss(t *testing.T) {
 	want := read(t, dir)
 
 	fsys, dir := onFaultFS(t, f)
+	var mtx sync.Mutex // Segments are healed side by side.
 	clones := 0
 	check := func(op faultfs.Op) {
 		if !op.Changes {
 			return
 		}
+		mtx.Lock()
+		defer mtx.Unlock()
 		for seed := range int64(seeds) {
 			clone := filepath.Join(t.TempDir(), fmt.Sprint("clone", seed))
 			require.NoError(t, fsys.Clone(clone, seed))

@@ -35,7 +35,7 @@ import (
 type file struct {
 	path   string
 	side   string // Another file that goes with it, or empty.
-	refs   atomic.Int64
+	refs   atomic.Int32
 	doomed atomic.Bool // Set after a manifest without the file is durable.
 	f      vfs.File    // Open for reading for as long as refs is above 0; nil for lists.
 }

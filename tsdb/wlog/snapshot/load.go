@@ -39,14 +39,15 @@ type tally struct{ blocks, series atomic.Int64 }
 
 // loader is what the workers of a load share.
 type loader struct {
+	// First, so that 32-bit platforms can use them as atomics.
+	taken           atomic.Int64 // Spans taken by workers.
+	series, retired atomic.Int64
+
 	s     *Store
 	f     func(worker int, defs []record.RefSeries) error
 	lists []*retiredList // Nil to load everything.
 	spans []span
-	taken atomic.Int64 // Spans taken by workers.
 	of    map[*chunk]*tally
-
-	series, retired atomic.Int64
 }
 
 // Load calls f with the definitions that are not listed as retired, from the

@@ -38,11 +38,12 @@ var ErrClosed = errors.New("the snapshot of series is closed")
 // Store is the snapshot in one directory. Its methods may be called from any
 // goroutine; Append, Replace and Checkpoint run one at a time.
 type Store struct {
+	written atomic.Int64 // First, so that 32-bit platforms can use it as an atomic.
+
 	dir      string
 	sink     sink
 	problems problems
 	cache    *cache
-	written  atomic.Int64
 
 	// The view is read by everybody and exchanged by a writer. ViewMtx is held
 	// for no I/O.

@@ -28,7 +28,7 @@ type view struct {
 	retired    []*listFile
 	timestamps *listFile // Nil if there are none.
 	metadata   *listFile // Nil if there is none.
-	refs       atomic.Int64
+	refs       atomic.Int32
 }
 
 // files yields the files of the view, those that have several names once.
