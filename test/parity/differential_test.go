@@ -152,6 +152,8 @@ func (v variant) compare(t *testing.T, seed int64) {
 		for name := range endpoints {
 			received[name] = newRecording(true)
 			received[name].outage = v.outage
+			received[name].ahead = e.name == ours.name && strings.Contains(v.features, "metadata-wal-records")
+			received[name].typeAndUnit = strings.Contains(v.features, "type-and-unit-labels")
 			mux.Handle("/"+name, received[name])
 		}
 		server := httptest.NewServer(mux)
@@ -210,6 +212,7 @@ func (r *recording) covers(t *testing.T, name string, v variant) {
 	require.Empty(t, r.errs, "requests that %s delivery got wrong", name)
 	require.Positive(t, r.requests[http.StatusServiceUnavailable], "requests answered 503")
 	require.Positive(t, r.requests[http.StatusTooManyRequests], "requests answered 429")
+	require.Equal(t, r.ahead, r.described > 0, "metadata of the log")
 	var all strings.Builder
 	for _, events := range r.samples {
 		for _, e := range events {

@@ -24,8 +24,10 @@ import (
 	"time"
 
 	"github.com/golang/snappy"
+	"github.com/prometheus/common/model"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
@@ -57,6 +59,11 @@ type recording struct {
 	requests  map[int]int       // By the status they got.
 	agents    map[string]int    // Requests by their headers.
 	errs      []error
+
+	// ahead is for what has the metadata of the log, which stock's log lacks:
+	// what only that can tell is left out of the content, and counted.
+	ahead, typeAndUnit bool
+	described          int
 }
 
 func newRecording(faulty bool) *recording {
@@ -172,6 +179,15 @@ func (r *recording) recordV2(raw []byte) (written [3]int, err error) {
 		meta, err := ts.ToMetadata(message.Symbols)
 		if err != nil {
 			return written, fmt.Errorf("metadata in v2: %w", err)
+		}
+		if r.ahead && !meta.IsEmpty() {
+			if meta.Help != "" {
+				r.described++
+			}
+			meta.Help = ""
+			if !r.typeAndUnit {
+				meta = metadata.Metadata{Type: model.MetricTypeUnknown}
+			}
 		}
 		about := fmt.Sprintf("%s %q %q", meta.Type, meta.Help, meta.Unit)
 		for _, s := range ts.Samples {

@@ -21,16 +21,16 @@ import (
 )
 
 // description is metadata that is new for its series, which is pinned by the
-// batch. Appenders get metadata only with the feature metadata-wal-records.
+// batch.
 type description struct {
 	series   *series.Series
 	metadata metadata.Metadata
 }
 
-// describe takes the metadata of s unless it is known already, or too large for
-// a segment, which it reports as false.
+// describe takes the metadata of s unless it is known already, too large for a
+// segment, or not wanted, which it reports as false.
 func (b *batch) describe(s *series.Series, m metadata.Metadata) bool {
-	if m.IsEmpty() || len(m.Unit)+len(m.Help) > b.db.itemLimit/2 {
+	if !b.db.opts.MetadataRecords || m.IsEmpty() || len(m.Unit)+len(m.Help) > b.db.itemLimit/2 {
 		return false
 	}
 	if old, ok := b.db.table.Metadata(s); ok && *old == m {

@@ -58,7 +58,8 @@ func loggedMetadata(t *testing.T, dataDir string) (out []record.RefMetadata) {
 func TestMetadata(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
-	db := openTest(t, dir, nil, small(), still())
+	opts := small()
+	db := openTest(t, dir, nil, opts, still())
 	counter := metadata.Metadata{Type: model.MetricTypeCounter, Unit: "s", Help: "First."}
 	gauge := metadata.Metadata{Type: model.MetricTypeGauge, Help: "Second."}
 
@@ -78,6 +79,12 @@ func TestMetadata(t *testing.T) {
 		require.NoError(t, app.Commit())
 		return ref
 	}
+	v1(4, 1, counter)
+	v2(5, 1, counter)
+	require.NoError(t, db.Close())
+	require.Empty(t, loggedMetadata(t, dir), "not asked for")
+	opts.MetadataRecords = true
+	db = openTest(t, dir, nil, opts, still())
 	one := v1(1, 1, counter)
 	two := v2(2, 1, counter)
 	v1(1, 2, counter)
@@ -103,19 +110,19 @@ func TestMetadata(t *testing.T) {
 	require.NoError(t, db.Close())
 	typ := record.GetMetricType
 	require.Equal(t, []record.RefMetadata{
-		{Ref: 1, Type: typ(counter.Type), Unit: "s", Help: "First."},
-		{Ref: 2, Type: typ(counter.Type), Unit: "s", Help: "First."},
-		{Ref: 2, Type: typ(gauge.Type), Help: "Second."},
-		{Ref: 3, Type: typ(gauge.Type), Help: "Second."},
+		{Ref: 3, Type: typ(counter.Type), Unit: "s", Help: "First."},
+		{Ref: 4, Type: typ(counter.Type), Unit: "s", Help: "First."},
+		{Ref: 4, Type: typ(gauge.Type), Help: "Second."},
+		{Ref: 5, Type: typ(gauge.Type), Help: "Second."},
 	}, loggedMetadata(t, dir))
-	require.Equal(t, []storage.SeriesRef{1, 2, 3}, []storage.SeriesRef{one, two, three})
+	require.Equal(t, []storage.SeriesRef{3, 4, 5}, []storage.SeriesRef{one, two, three})
 
-	db = openTest(t, dir, nil, small(), still())
+	db = openTest(t, dir, nil, opts, still())
 	require.False(t, db.archive.rebuild)
 	check()
 	require.NoError(t, db.Close())
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, seriesDir)))
-	db = openTest(t, dir, nil, small(), still())
+	db = openTest(t, dir, nil, opts, still())
 	require.True(t, db.archive.rebuild)
 	check()
 	require.NoError(t, db.Close())

@@ -57,6 +57,10 @@ type Options struct {
 	EndpointMaxTime time.Duration
 	EndpointMaxSize int64
 
+	// MetadataRecords logs the metadata that appenders get, as the feature
+	// metadata-wal-records asks for. Agents before 3.15 do not know such records.
+	MetadataRecords bool
+
 	// SyncInterval is how long after a commit, at most, the log is synced to the
 	// disk, beside the commits. 0 leaves that to the operating system, as the
 	// best-effort storage does: a crash of the process loses nothing then, a

@@ -48,6 +48,8 @@ type Flags struct {
 	// WAL in durable mode. 0 is no limit.
 	EndpointMaxSize units.Base2Bytes
 	EndpointMaxTime model.Duration
+	// Metadata says that the feature metadata-wal-records is on.
+	Metadata bool
 	// SyncInterval is how often the WAL is synced to its disk in durable mode,
 	// 0 for never, see durable.Options.
 	SyncInterval model.Duration
@@ -125,6 +127,7 @@ func durableOptions(opts *agent.Options, f Flags) *durable.Options {
 	o := &durable.Options{
 		Options: *opts, MaxSize: int64(f.MaxSize), SyncInterval: time.Duration(f.SyncInterval),
 		EndpointMaxSize: int64(f.EndpointMaxSize), EndpointMaxTime: time.Duration(f.EndpointMaxTime),
+		MetadataRecords: f.Metadata,
 	}
 	if f.MaxTimeSet {
 		o.MaxTime = time.Duration(opts.MaxWALTime) * time.Millisecond

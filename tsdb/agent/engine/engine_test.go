@@ -83,7 +83,8 @@ func TestDurableOptions(t *testing.T) {
 	require.Zero(t, got.MaxSize)
 	require.True(t, got.NoLockfile)
 
-	got = durableOptions(opts, Flags{MaxTimeSet: true, MaxSize: 1 << 20, SyncInterval: model.Duration(time.Second), EndpointMaxSize: 1 << 21, EndpointMaxTime: model.Duration(time.Hour)})
+	got = durableOptions(opts, Flags{MaxTimeSet: true, MaxSize: 1 << 20, SyncInterval: model.Duration(time.Second), EndpointMaxSize: 1 << 21, EndpointMaxTime: model.Duration(time.Hour), Metadata: true})
+	require.True(t, got.MetadataRecords)
 	require.EqualValues(t, 1<<21, got.EndpointMaxSize)
 	require.Equal(t, time.Hour, got.EndpointMaxTime)
 	require.Equal(t, time.Second, got.SyncInterval)
