@@ -96,35 +96,19 @@ func (w *metadataWriter) endRecord() error {
 	return w.end()
 }
 
+// flush ends the run and the record, which is put together at its end.
+func (w *metadataWriter) flush() error {
+	if err := w.endRun(); err != nil {
+		return err
+	}
+	return w.endRecord()
+}
+
 // writeMetadata writes the file. Without entries there is none.
 func (s sink) writeMetadata(ctx context.Context, path string, seq iter.Seq2[chunks.HeadSeriesRef, metadata.Metadata]) (listMeta, error) {
-	var w *metadataWriter
-	for ref, m := range seq {
-		if w == nil {
-			out, err := s.create(ctx, path)
-			if err != nil {
-				return listMeta{}, err
-			}
-			defer out.abort()
-			w = &metadataWriter{
-				listWriter: listWriter{out: out, kind: metadataKind, rec: []byte{metadataKind}},
-				index:      map[metadata.Metadata]uint64{},
-			}
-		}
-		if err := w.add(ref, m); err != nil {
-			return listMeta{}, err
-		}
-	}
-	if w == nil {
-		return listMeta{}, nil
-	}
-	if err := w.endRun(); err != nil {
-		return listMeta{}, err
-	}
-	if err := w.endRecord(); err != nil {
-		return listMeta{}, err
-	}
-	return w.close()
+	return writeList(ctx, s, path, metadataKind, seq, func(w listWriter) packer[metadata.Metadata] {
+		return &metadataWriter{listWriter: w, index: map[metadata.Metadata]uint64{}}
+	})
 }
 
 // metadataRun is one value and the refs that have it.

@@ -98,30 +98,46 @@ func (w *retiredWriter) endRun() error {
 	return w.end()
 }
 
+// flush ends the run. The record ends with the list.
+func (w *retiredWriter) flush() error { return w.endRun() }
+
 // writeRetired writes a list by ascending refs. Without entries there is no
 // file.
-func (s sink) writeRetired(ctx context.Context, path string, seq iter.Seq2[chunks.HeadSeriesRef, int]) (meta listMeta, err error) {
-	var w *retiredWriter
-	for ref, segment := range seq {
-		if w == nil {
+func (s sink) writeRetired(ctx context.Context, path string, seq iter.Seq2[chunks.HeadSeriesRef, int]) (listMeta, error) {
+	return writeList(ctx, s, path, retiredKind, seq, func(w listWriter) packer[int] { return &retiredWriter{listWriter: w} })
+}
+
+// packer packs entries into the records of a list.
+type packer[V any] interface {
+	add(ref chunks.HeadSeriesRef, v V) error
+	flush() error // Ends what is open but the last record.
+	close() (listMeta, error)
+}
+
+// writeList writes the entries to path with the packer that begin makes. Without
+// entries there is no file.
+func writeList[V any](ctx context.Context, s sink, path string, kind byte, seq iter.Seq2[chunks.HeadSeriesRef, V], begin func(listWriter) packer[V]) (listMeta, error) {
+	var p packer[V]
+	for ref, v := range seq {
+		if p == nil {
 			out, err := s.create(ctx, path)
 			if err != nil {
 				return listMeta{}, err
 			}
 			defer out.abort()
-			w = &retiredWriter{listWriter: listWriter{out: out, kind: retiredKind, rec: []byte{retiredKind}}}
+			p = begin(listWriter{out: out, kind: kind, rec: []byte{kind}})
 		}
-		if err := w.add(ref, segment); err != nil {
+		if err := p.add(ref, v); err != nil {
 			return listMeta{}, err
 		}
 	}
-	if w == nil {
+	if p == nil {
 		return listMeta{}, nil
 	}
-	if err := w.endRun(); err != nil {
+	if err := p.flush(); err != nil {
 		return listMeta{}, err
 	}
-	return w.close()
+	return p.close()
 }
 
 // close ends the list and makes it durable.

@@ -69,29 +69,12 @@ func (w *timestampsWriter) endRun() error {
 	return w.end()
 }
 
+// flush ends the run. The record ends with the list.
+func (w *timestampsWriter) flush() error { return w.endRun() }
+
 // writeTimestamps writes the file. Without entries there is none.
 func (s sink) writeTimestamps(ctx context.Context, path string, seq iter.Seq2[chunks.HeadSeriesRef, int64]) (listMeta, error) {
-	var w *timestampsWriter
-	for ref, t := range seq {
-		if w == nil {
-			out, err := s.create(ctx, path)
-			if err != nil {
-				return listMeta{}, err
-			}
-			defer out.abort()
-			w = &timestampsWriter{listWriter: listWriter{out: out, kind: timestampsKind, rec: []byte{timestampsKind}}}
-		}
-		if err := w.add(ref, t); err != nil {
-			return listMeta{}, err
-		}
-	}
-	if w == nil {
-		return listMeta{}, nil
-	}
-	if err := w.endRun(); err != nil {
-		return listMeta{}, err
-	}
-	return w.close()
+	return writeList(ctx, s, path, timestampsKind, seq, func(w listWriter) packer[int64] { return &timestampsWriter{listWriter: w} })
 }
 
 // timestampRun is one timestamp and the refs that have it.
