@@ -111,15 +111,8 @@ func (s sink) writeMetadata(ctx context.Context, path string, seq iter.Seq2[chun
 	})
 }
 
-// metadataRun is one value and the refs that have it.
-type metadataRun struct {
-	first chunks.HeadSeriesRef
-	n     uint64
-	m     metadata.Metadata
-}
-
 // decodeMetadata returns the runs of one record, appended to runs.
-func decodeMetadata(runs []metadataRun, payload []byte) ([]metadataRun, error) {
+func decodeMetadata(runs []run[metadata.Metadata], payload []byte) ([]run[metadata.Metadata], error) {
 	if len(payload) < 1 || payload[0] != metadataKind {
 		return runs, errListKind
 	}
@@ -158,7 +151,7 @@ func decodeMetadata(runs []metadataRun, payload []byte) ([]metadataRun, error) {
 		if !ok || i >= n || first < end || last < first || last+1 == 0 {
 			return runs, errList
 		}
-		runs = append(runs, metadataRun{chunks.HeadSeriesRef(first), more + 1, values[i]})
+		runs = append(runs, run[metadata.Metadata]{chunks.HeadSeriesRef(first), more + 1, values[i]})
 		end, b = last+1, rest
 	}
 	return runs, nil

@@ -107,6 +107,13 @@ func (s sink) writeRetired(ctx context.Context, path string, seq iter.Seq2[chunk
 	return writeList(ctx, s, path, retiredKind, seq, func(w listWriter) packer[int] { return &retiredWriter{listWriter: w} })
 }
 
+// run is one value and the consecutive refs that have it.
+type run[V any] struct {
+	first chunks.HeadSeriesRef
+	n     uint64
+	v     V
+}
+
 // packer packs entries into the records of a list.
 type packer[V any] interface {
 	add(ref chunks.HeadSeriesRef, v V) error

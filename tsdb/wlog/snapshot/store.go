@@ -203,46 +203,29 @@ func (s *Store) Problems() []Problem { return s.problems.all() }
 // ascending ref. Blocks that are damaged are left out and reported as problems.
 // The error is one of reading; what f was called with before holds.
 func (s *Store) Timestamps(f func(ref chunks.HeadSeriesRef, t int64)) error {
-	v := s.acquire()
-	if v == nil {
-		return ErrClosed
-	}
-	defer s.release(v)
-	if v.timestamps == nil {
-		return nil
-	}
-	var runs []timestampRun
-	c := runChecker{left: v.timestamps.meta.Entries}
-	return s.readList(TimestampsDamaged, v.timestamps, func(payload []byte, _ int64) (err error) {
-		if runs, err = decodeTimestamps(runs[:0], payload); err != nil {
-			return err
-		}
-		for _, run := range runs {
-			if err := c.check(run.first, run.n); err != nil {
-				return err
-			}
-			for i := range run.n {
-				f(run.first+chunks.HeadSeriesRef(i), run.t)
-			}
-		}
-		return nil
-	})
+	return readRuns(s, TimestampsDamaged, func(v *view) *listFile { return v.timestamps }, decodeTimestamps, f)
 }
 
 // Metadata calls f with the metadata that the snapshot has, like Timestamps.
 func (s *Store) Metadata(f func(ref chunks.HeadSeriesRef, m metadata.Metadata)) error {
+	return readRuns(s, MetadataDamaged, func(v *view) *listFile { return v.metadata }, decodeMetadata, f)
+}
+
+// readRuns calls f with the entries of a list of runs, if the snapshot has it.
+func readRuns[V any](s *Store, damage ProblemKind, of func(*view) *listFile, decode func([]run[V], []byte) ([]run[V], error), f func(chunks.HeadSeriesRef, V)) error {
 	v := s.acquire()
 	if v == nil {
 		return ErrClosed
 	}
 	defer s.release(v)
-	if v.metadata == nil {
+	l := of(v)
+	if l == nil {
 		return nil
 	}
-	var runs []metadataRun
-	c := runChecker{left: v.metadata.meta.Entries}
-	return s.readList(MetadataDamaged, v.metadata, func(payload []byte, _ int64) (err error) {
-		if runs, err = decodeMetadata(runs[:0], payload); err != nil {
+	var runs []run[V]
+	c := runChecker{left: l.meta.Entries}
+	return s.readList(damage, l, func(payload []byte, _ int64) (err error) {
+		if runs, err = decode(runs[:0], payload); err != nil {
 			return err
 		}
 		for _, run := range runs {
@@ -250,7 +233,7 @@ func (s *Store) Metadata(f func(ref chunks.HeadSeriesRef, m metadata.Metadata)) 
 				return err
 			}
 			for i := range run.n {
-				f(run.first+chunks.HeadSeriesRef(i), run.m)
+				f(run.first+chunks.HeadSeriesRef(i), run.v)
 			}
 		}
 		return nil

@@ -77,15 +77,8 @@ func (s sink) writeTimestamps(ctx context.Context, path string, seq iter.Seq2[ch
 	return writeList(ctx, s, path, timestampsKind, seq, func(w listWriter) packer[int64] { return &timestampsWriter{listWriter: w} })
 }
 
-// timestampRun is one timestamp and the refs that have it.
-type timestampRun struct {
-	first chunks.HeadSeriesRef
-	n     uint64
-	t     int64
-}
-
 // decodeTimestamps returns the runs of one record, appended to runs.
-func decodeTimestamps(runs []timestampRun, payload []byte) ([]timestampRun, error) {
+func decodeTimestamps(runs []run[int64], payload []byte) ([]run[int64], error) {
 	if len(payload) < 1 || payload[0] != timestampsKind {
 		return runs, errListKind
 	}
@@ -106,7 +99,7 @@ func decodeTimestamps(runs []timestampRun, payload []byte) ([]timestampRun, erro
 			return runs, errList
 		}
 		t += delta
-		runs = append(runs, timestampRun{chunks.HeadSeriesRef(first), more + 1, t})
+		runs = append(runs, run[int64]{chunks.HeadSeriesRef(first), more + 1, t})
 		end, b = last+1, rest[n:]
 	}
 	return runs, nil
