@@ -56,7 +56,7 @@ func BenchmarkDrain(b *testing.B) {
 			for i := range refs {
 				lset := labels.FromStrings("__name__", "http_requests_total", "cluster", "eu-west-1", "namespace", "shop", "pod", fmt.Sprintf("frontend-%05d", i/20),
 					"instance", fmt.Sprintf("10.0.%d.%d:8080", i/5000, i/20%250), "job", "frontend", "method", "GET", "code", fmt.Sprint(200+i%20))
-				s, _ := j.table.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
+				s, _ := j.table.GetOrCreate(lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
 				refs[i] = s.Ref()
 			}
 			start := *j.head.Load()

@@ -16,8 +16,6 @@ package delivery
 import (
 	"math/bits"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -106,7 +104,7 @@ func (g *grouping) meet(items []flat, samples bool) {
 func (g *grouping) canonical(s *series.Series) *series.Series {
 	hash := s.Labels().Hash()
 	for _, k := range g.kin[hash] {
-		if k == s || labels.Equal(k.Labels(), s.Labels()) {
+		if series.SameLabels(k, s) {
 			return k
 		}
 	}

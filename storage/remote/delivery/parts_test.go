@@ -67,7 +67,7 @@ func (bodies) Close() {}
 func (j *journal) kindsOfRecords() labels.Labels {
 	var enc record.Encoder
 	lset := labels.FromStrings("__name__", "all_kinds")
-	s, _ := j.table.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
+	s, _ := j.table.GetOrCreate(lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
 	ref := s.Ref()
 	hists, custom := enc.HistogramSamples([]record.RefHistogramSample{
 		{Ref: ref, T: 2, H: tsdbutil.GenerateTestHistogram(1)},

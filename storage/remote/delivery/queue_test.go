@@ -36,7 +36,7 @@ func someSeries(t testing.TB, n int) []*series.Series {
 	out := make([]*series.Series, n)
 	for i := range out {
 		lset := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i))
-		s, created := table.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(i + 1) })
+		s, created := table.GetOrCreate(lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(i + 1) })
 		require.True(t, created)
 		out[i] = s
 	}

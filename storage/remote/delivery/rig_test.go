@@ -90,7 +90,7 @@ func (j *journal) commit(n int) {
 	)
 	for i := range n {
 		lset := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i))
-		s, created := j.table.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
+		s, created := j.table.GetOrCreate(lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
 		if created {
 			j.series = append(j.series, s)
 			defined = append(defined, record.RefSeries{Ref: s.Ref(), Labels: lset})

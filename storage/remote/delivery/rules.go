@@ -76,9 +76,9 @@ func rulesKey(external labels.Labels, configs []*relabel.Config) (string, error)
 
 // judgement is the outcome for one series.
 type judgement struct {
-	labels   labels.Labels
-	external []labels.Label // To be merged while encoding.
-	drop     bool
+	drop    bool
+	changed bool          // Else the series is sent with its own labels and the external ones.
+	labels  labels.Labels // If changed, external ones included.
 }
 
 // judge returns the outcome for every series that each yields. One lock
@@ -86,10 +86,7 @@ type judgement struct {
 func (r *rules) judge(n int, at func(int) *series.Series, out []judgement) []judgement {
 	out = out[:0]
 	if len(r.configs) == 0 {
-		for i := range n {
-			out = append(out, judgement{labels: at(i).Labels(), external: r.external})
-		}
-		return out
+		return append(out, make([]judgement, n)...)
 	}
 	fresh := false
 	r.mu.RLock()
@@ -132,9 +129,9 @@ func (r *rules) lookup(s *series.Series) (judgement, verdict) {
 	}
 	switch v {
 	case keep:
-		return judgement{labels: s.Labels(), external: r.external}, v
+		return judgement{}, v
 	case change:
-		return judgement{labels: r.changed[ref]}, v
+		return judgement{changed: true, labels: r.changed[ref]}, v
 	default:
 		return judgement{drop: true}, v
 	}
@@ -158,9 +155,9 @@ func (r *rules) decide(s *series.Series, b *labels.Builder) judgement {
 	merged := b.Labels()
 	v, j := drop, judgement{drop: true}
 	if relabel.ProcessBuilder(b, r.configs...) {
-		v, j = keep, judgement{labels: s.Labels(), external: r.external}
+		v, j = keep, judgement{}
 		if final := b.Labels(); !labels.Equal(final, merged) {
-			v, j = change, judgement{labels: final}
+			v, j = change, judgement{changed: true, labels: final}
 		}
 	}
 	if s.Gone() {

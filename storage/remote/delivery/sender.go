@@ -321,7 +321,7 @@ func (s *sender) fillLine(p *parcel, set *settings) {
 		items := sp.entry.items
 		for _, i := range sp.entry.order[sp.from:sp.to] {
 			it := &items[i]
-			s.enc.Series(it.series.Labels(), external, s.metadata(set, it.series))
+			s.enc.TableSeries(it.series, external, s.metadata(set, it.series))
 			s.enc.Float(it.st, it.t, it.v)
 			p.highest = max(p.highest, it.t)
 		}
@@ -355,11 +355,11 @@ func (s *sender) fill(p *parcel, set *settings, items []flat) []flat {
 	ruled, grouped := len(s.verdicts) > 0, s.groups()
 	for i, it := range items {
 		if !joins(items, i, grouped) {
-			lset, external := it.series.Labels(), set.rules.external
-			if ruled {
-				lset, external = s.verdicts[i].labels, s.verdicts[i].external
+			if ruled && s.verdicts[i].changed {
+				s.enc.Series(s.verdicts[i].labels, nil, s.metadata(set, it.series))
+			} else {
+				s.enc.TableSeries(it.series, set.rules.external, s.metadata(set, it.series))
 			}
-			s.enc.Series(lset, external, s.metadata(set, it.series))
 		}
 		switch it.kind {
 		case kindFloat:

@@ -80,7 +80,7 @@ func (b *batch) acquire(ref storage.SeriesRef, lset labels.Labels) (*series.Seri
 	if size := labelsBound(lset); size > b.db.itemLimit {
 		return nil, fmt.Errorf("label set of %d bytes is larger than the %d bytes that a segment of the write-ahead log allows: %w", size, b.db.itemLimit, tsdb.ErrInvalidSample)
 	}
-	s, _ := table.GetOrCreate(lset.Hash(), lset, b.db.newRef)
+	s, _ := table.GetOrCreate(lset, b.db.newRef)
 	b.noteFresh(s)
 	return s, nil
 }

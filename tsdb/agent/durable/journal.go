@@ -211,14 +211,13 @@ func (j *journal) chooseSeries(fresh []*series.Series) {
 			j.chosen = append(j.chosen, s)
 		}
 	}
-	bound := func(s **series.Series) int { return labelsBound((*s).Labels()) }
 	var refs []record.RefSeries
-	inRuns(j.chosen, j.recordLimit, bound, func(run []*series.Series) {
-		refs = refs[:0]
-		for _, s := range run {
-			refs = append(refs, record.RefSeries{Ref: s.Ref(), Labels: s.Labels()})
-		}
-		j.records.add(func(dst []byte) []byte { return j.encoder.Series(refs, dst) })
+	for _, s := range j.chosen {
+		refs = append(refs, record.RefSeries{Ref: s.Ref(), Labels: s.Labels()})
+	}
+	bound := func(def *record.RefSeries) int { return labelsBound(def.Labels) }
+	inRuns(refs, j.recordLimit, bound, func(run []record.RefSeries) {
+		j.records.add(func(dst []byte) []byte { return j.encoder.Series(run, dst) })
 	})
 }
 

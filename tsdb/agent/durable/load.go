@@ -22,9 +22,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
@@ -189,12 +189,7 @@ func (db *DB) loadSnapshot(state snapshot.State) (found replayed, ok bool, err e
 	}
 	db.countShortened(state, healed)
 	db.table.Reserve(store.Series())
-	report, err := store.Load(context.Background(), runtime.GOMAXPROCS(0), func(_ int, defs []record.RefSeries) error {
-		for i := range defs {
-			db.table.Insert(defs[i].Ref, defs[i].Labels, state.Covered)
-		}
-		return nil
-	})
+	report, err := store.Load(context.Background(), loaders(), db.insert(state.Covered))
 	if err != nil {
 		return found, false, fmt.Errorf("read snapshot of series: %w", err)
 	}
@@ -255,13 +250,7 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 	db.unread = nil
 	db.archive.salvaged = salvage
 	if salvage {
-		_, err := db.archive.store.LoadAll(context.Background(), runtime.GOMAXPROCS(0), func(_ int, defs []record.RefSeries) error {
-			for i := range defs {
-				db.table.Insert(defs[i].Ref, defs[i].Labels, 0)
-			}
-			return nil
-		})
-		if err != nil {
+		if _, err := db.archive.store.LoadAll(context.Background(), loaders(), db.insert(0)); err != nil {
 			return found, fmt.Errorf("read what is left of the snapshot of series: %w", err)
 		}
 	}
@@ -269,4 +258,20 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 		return found, err
 	}
 	return replayLog(db.logger, db.table, db.journal.dir, -1, nil)
+}
+
+// loaders is how many goroutines read the snapshot.
+func loaders() int { return runtime.GOMAXPROCS(0) }
+
+// insert returns what takes definitions of the snapshot into the table, as ones
+// that segment mentions.
+func (db *DB) insert(segment int) snapshot.Definition {
+	writers := make([]*series.Writer, loaders())
+	for i := range writers {
+		writers[i] = db.table.Writer()
+	}
+	return func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label) error {
+		writers[worker].Insert(ref, lset, segment)
+		return nil
+	}
 }

@@ -101,7 +101,7 @@ func TestMetadata(t *testing.T) {
 	check := func() {
 		t.Helper()
 		for i, m := range want {
-			got, ok := db.table.Metadata(db.table.Find(metric(i).Hash(), metric(i)))
+			got, ok := db.table.Metadata(db.table.Find(metric(i)))
 			require.True(t, ok)
 			require.Equal(t, m, *got)
 		}

@@ -58,7 +58,7 @@ func newModelSeries(i, generation int) *modelSeries {
 
 // partitionOf returns the partition of a series.
 func partitionOf(lset labels.Labels) int {
-	s, _ := modelTable.GetOrCreate(lset.Hash(), lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(modelRefs.Inc()) })
+	s, _ := modelTable.GetOrCreate(lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(modelRefs.Inc()) })
 	return s.Partition()
 }
 

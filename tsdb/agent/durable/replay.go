@@ -168,7 +168,7 @@ func (r *replay) sample(ref chunks.HeadSeriesRef, t int64) {
 		owner := r.owners[ref]
 		if owner == nil {
 			// The alias is older than what is replayed.
-			owner = r.table.Find(s.Labels().Hash(), s.Labels())
+			owner = r.table.First(s)
 			r.owners[ref] = owner
 		}
 		s = owner

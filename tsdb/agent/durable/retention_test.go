@@ -37,7 +37,7 @@ func fill(t *testing.T, db *DB, dir string, n int) []int {
 	const from = 5000
 	for len(segmentNumbers(t, dir)) < n {
 		ts := int64(1)
-		if s := db.table.Find(metric(from).Hash(), metric(from)); s != nil {
+		if s := db.table.Find(metric(from)); s != nil {
 			ts = s.LastSampleTimestamp() + 1
 		}
 		appendFloats(t, db, from, from+1000, ts)
@@ -204,7 +204,7 @@ func TestSeriesLife(t *testing.T) {
 
 	clock.add(10 * time.Minute)
 	appendFloats(t, db, 5, 10, old+1)
-	ref := db.table.Find(metric(3).Hash(), metric(3)).Ref()
+	ref := db.table.Find(metric(3)).Ref()
 	require.NoError(t, db.truncate(ctx))
 	active, retired = db.table.Len()
 	require.Equal(t, []int{6, 5}, []int{active, retired})
@@ -214,7 +214,7 @@ func TestSeriesLife(t *testing.T) {
 
 	// One returns, under its old ref.
 	appendFloats(t, db, 3, 4, old+2)
-	require.Equal(t, ref, db.table.Find(metric(3).Hash(), metric(3)).Ref())
+	require.Equal(t, ref, db.table.Find(metric(3)).Ref())
 
 	// The others go with the last segment that can mention them.
 	fill(t, db, dir, 12)
@@ -222,7 +222,7 @@ func TestSeriesLife(t *testing.T) {
 	appendFloats(t, db, 3, 4, old+1000)
 	require.NoError(t, db.truncate(ctx))
 	require.Greater(t, segmentNumbers(t, dir)[0], 2)
-	require.NotNil(t, db.table.Find(metric(3).Hash(), metric(3)))
+	require.NotNil(t, db.table.Find(metric(3)))
 	require.NoError(t, db.Close())
 	got := readLogged(t, dir)
 	require.Zero(t, got.orphans)

@@ -59,7 +59,7 @@ func TestStartFromSnapshot(t *testing.T) {
 	appendFloats(t, db, 500, 1500, 1_000_000)
 	refs := map[int]chunks.HeadSeriesRef{}
 	for i := range 1500 {
-		refs[i] = db.table.Find(metric(i).Hash(), metric(i)).Ref()
+		refs[i] = db.table.Find(metric(i)).Ref()
 	}
 	last := db.nextRef.Load()
 	require.NoError(t, db.Close())
@@ -70,7 +70,7 @@ func TestStartFromSnapshot(t *testing.T) {
 	require.Zero(t, retired)
 	require.GreaterOrEqual(t, active, 1500)
 	for i := range 1500 {
-		require.Equal(t, refs[i], db.table.Find(metric(i).Hash(), metric(i)).Ref())
+		require.Equal(t, refs[i], db.table.Find(metric(i)).Ref())
 	}
 	require.ErrorIs(t, tryFloats(db, 600, 601, 999_999), storage.ErrOutOfOrderSample)
 	ref, err := db.Appender(context.Background()).Append(0, metric(-1), 1, 1)
@@ -118,7 +118,7 @@ func TestStartAfterCrash(t *testing.T) {
 	require.Empty(t, db.unread)
 	require.Equal(t, covered, db.archive.covered())
 	for i := range 2000 {
-		s := db.table.Find(metric(i).Hash(), metric(i))
+		s := db.table.Find(metric(i))
 		require.NotNil(t, s)
 		require.Equal(t, i >= 1000, s.HasTimestamp(), "known for what was read")
 	}
@@ -170,7 +170,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 			require.Empty(t, db.unread)
 			missing := 0
 			for i := range 1000 {
-				if db.table.Find(metric(i).Hash(), metric(i)) == nil {
+				if db.table.Find(metric(i)) == nil {
 					missing++
 				}
 			}
@@ -273,7 +273,7 @@ func TestChurnInOutage(t *testing.T) {
 	for round := range rounds {
 		appendFloats(t, db, round*at, (round+1)*at, int64(round))
 		for i := round * at; i < (round+1)*at; i++ {
-			want[db.table.Find(metric(i).Hash(), metric(i)).Ref()] = metric(i).String()
+			want[db.table.Find(metric(i)).Ref()] = metric(i).String()
 		}
 		clock.add(10 * time.Minute)
 		require.NoError(t, db.truncate(ctx))

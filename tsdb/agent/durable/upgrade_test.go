@@ -185,7 +185,7 @@ func TestReplayOfOldLogs(t *testing.T) {
 	require.Equal(t, int64(200), six.LastSampleTimestamp(), "raised under the other ref")
 	require.True(t, db.table.Resolve(7).Alias())
 	require.Equal(t, metric(6), db.table.Resolve(7).Labels())
-	require.Same(t, six, db.table.Find(metric(6).Hash(), metric(6)))
+	require.Same(t, six, db.table.Find(metric(6)))
 	require.Equal(t, metric(9), db.table.Resolve(8).Labels(), "the later meaning holds")
 	require.Nil(t, db.table.Resolve(77))
 
@@ -223,7 +223,7 @@ func TestNumbersGoOnAfterCheckpoint(t *testing.T) {
 	require.NoError(t, db.Close())
 
 	db = openTest(t, dir, nil, small(), still())
-	s := db.table.Find(metric(0).Hash(), metric(0))
+	s := db.table.Find(metric(0))
 	require.Equal(t, int64(1000), s.LastSampleTimestamp())
 	require.Equal(t, gate.Free, db.gate.Floor().State)
 }

@@ -24,7 +24,6 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 
@@ -298,7 +297,7 @@ func (f *Follower) takeSeries(it cursor.Item) {
 func (f *Follower) define(defs []record.RefSeries, from cursor.Position) {
 	for i := range defs {
 		d := &defs[i]
-		if old := f.table.Resolve(d.Ref); old != nil && from != (cursor.Position{}) && !labels.Equal(old.Labels(), d.Labels) {
+		if old := f.table.Resolve(d.Ref); old != nil && from != (cursor.Position{}) && !old.Has(d.Labels) {
 			// Before the table changes: readers look here first.
 			f.past.add(old, from)
 		}

@@ -30,7 +30,7 @@ import (
 // readers, and never beside GetOrCreate or Retire.
 func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) {
 	if old := t.refs.get(ref); old != nil {
-		if labels.Equal(old.lset, lset) {
+		if old.Has(lset) {
 			old.Mentioned(segment)
 			return
 		}
@@ -45,5 +45,5 @@ func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment int
 // Mentioned and Define were told, and returns their refs, in no particular
 // order. It belongs to the goroutine that calls Define.
 func (t *Table) DropUnmentioned(floor int) []chunks.HeadSeriesRef {
-	return t.drop(func(s *Series, state int32) bool { return state <= 0 && int(s.retiredAt) < floor })
+	return t.drop(func(s *Series, state int32) bool { return state <= 0 && s.RetiredAt() < floor })
 }

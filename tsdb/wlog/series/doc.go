@@ -17,6 +17,16 @@
 // resolves the refs it reads in it, so that a label set is in memory once,
 // however many endpoints there are.
 //
+// # Labels
+//
+// Every name and value is kept once, as a text with a number (symbols.go). A
+// series is a pointer to the names it shares with others and a list of numbers,
+// 4 bytes for each value: in most agents a few thousand texts make up all label
+// sets. Whoever reads many series compares numbers, see [Series.Spelled]; Labels
+// puts label sets together anew, for what is seldom done. Counting how often a
+// text is used would cost more than adding a series does, so a sweep, now and
+// then, walks over the table and gives back what nothing has (sweep.go).
+//
 // # Life of a series
 //
 //	            GetOrCreate                 Retire                 Drop
@@ -45,7 +55,11 @@
 //     resolves (I3).
 //  3. Labels, ref and partition never change while anyone can see the series.
 //     A reader may keep a *Series for as long as it likes; being dropped only
-//     means that it does not resolve any longer.
+//     means that it does not resolve any longer. The numbers of its texts are
+//     given to others only after the garbage collector has found that nobody
+//     has it.
+//  4. Texts that no series has are given up once a sixteenth of the series, or
+//     1,024 of them, are gone for good, whatever the churn was (I6).
 //
 // # Concurrency
 //
@@ -53,7 +67,10 @@
 // GetOrCreate, Pin, All and OnRemove, which take at most the lock of one of the
 // stripes of the index and never hold it across I/O. Insert is for the replay,
 // before the table is shared, and may be called by several goroutines. Retire
-// and Drop belong to one goroutine; they may run beside all of the above.
+// and Drop, with which sweeps come, belong to one goroutine; they may run beside
+// all of the above. Who turns texts into numbers holds symbols.inUse for reading
+// until the series is in the table; a sweep holds it for writing twice, for
+// moments. Lock order: symbols.inUse, a stripe, refMap's locks, symbols.mtx.
 // Where the log is written by somebody else, nothing is appended through the
 // table: Define and DropUnmentioned keep it in step, on one goroutine, beside
 // any number of readers.

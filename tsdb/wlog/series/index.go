@@ -13,11 +13,7 @@
 
 package series
 
-import (
-	"sync"
-
-	"github.com/prometheus/prometheus/model/labels"
-)
+import "sync"
 
 const (
 	stripeBits = 8
@@ -34,27 +30,39 @@ type index [stripes]stripe
 type stripe struct {
 	mtx     sync.RWMutex
 	buckets []*Series // Power of two, or nil.
+	filter  []uint8   // For each bucket, see filterBit.
 	count   int
 
-	_ [24]byte // Keeps the locks of neighbours on cache lines of their own.
+	_ [64]byte // Keeps the locks of neighbours on cache lines of their own.
 }
 
 func (x *index) stripe(hash uint64) *stripe { return &x[hash%stripes] }
 
 // chainHash is the part of a label set's hash that the buckets go by, and that
 // the series keep.
-func chainHash(hash uint64) uint32 { return uint32(hash>>stripeBits) & (1<<(32-partitionBits) - 1) }
+func chainHash(hash uint64) uint32 { return uint32(hash>>stripeBits) & (1<<hashBits - 1) }
 
-func (s *Series) chainHash() uint32 { return s.key >> partitionBits }
+func (s *Series) chainHash() uint32 { return uint32(s.key.Load()) & (1<<hashBits - 1) }
+
+// filterBit is the bit that a series with the hash sets for its bucket: where it
+// is not set, there is no such series. That nearly every label set is new while
+// a log is read is so told from a byte, of which many are in the cache, rather
+// than from a bucket and the series in it. Bits of series that have left stay
+// until the stripe grows.
+func filterBit(hash uint32) uint8 { return 1 << (hash >> 23 & 7) }
 
 // find returns the series with the labels that can still be appended to. The
 // caller holds the lock, at least for reading.
-func (st *stripe) find(hash uint32, lset labels.Labels) *Series {
+func (st *stripe) find(hash uint32, of set) *Series {
 	if len(st.buckets) == 0 {
 		return nil
 	}
-	for s := st.buckets[int(hash)&(len(st.buckets)-1)]; s != nil; s = s.next {
-		if s.chainHash() == hash && s.state.Load() != stateDead && labels.Equal(s.lset, lset) {
+	at := int(hash) & (len(st.buckets) - 1)
+	if st.filter[at]&filterBit(hash) == 0 {
+		return nil
+	}
+	for s := st.buckets[at]; s != nil; s = s.next {
+		if s.chainHash() == hash && s.state.Load() != stateDead && s.set.equal(of) {
 			return s
 		}
 	}
@@ -66,9 +74,15 @@ func (st *stripe) link(s *Series) {
 	if st.count >= len(st.buckets) {
 		st.grow()
 	}
-	head := &st.buckets[int(s.chainHash())&(len(st.buckets)-1)]
-	s.next, *head = *head, s
+	st.place(s)
 	st.count++
+}
+
+func (st *stripe) place(s *Series) {
+	hash := s.chainHash()
+	at := int(hash) & (len(st.buckets) - 1)
+	s.next, st.buckets[at] = st.buckets[at], s
+	st.filter[at] |= filterBit(hash)
 }
 
 func (st *stripe) grow() { st.resize(max(firstBuckets, 2*len(st.buckets))) }
@@ -77,12 +91,11 @@ func (st *stripe) grow() { st.resize(max(firstBuckets, 2*len(st.buckets))) }
 // for writing.
 func (st *stripe) resize(n int) {
 	old := st.buckets
-	st.buckets = make([]*Series, n)
+	st.buckets, st.filter = make([]*Series, n), make([]uint8, n)
 	for _, s := range old {
 		for s != nil {
 			rest := s.next
-			head := &st.buckets[int(s.chainHash())&(len(st.buckets)-1)]
-			s.next, *head = *head, s
+			st.place(s)
 			s = rest
 		}
 	}

@@ -37,7 +37,7 @@ func TestMetadata(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
 	var all []*Series
 	for i := range 300 {
-		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s, _ := tbl.GetOrCreate(name(i), refs(next))
 		s.Unpin()
 		all = append(all, s)
 		_, ok := tbl.Metadata(s)
@@ -83,7 +83,7 @@ func TestMetadataConcurrently(t *testing.T) {
 	const n = 8
 	var all [n]*Series
 	for i := range n {
-		all[i], _ = tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		all[i], _ = tbl.GetOrCreate(name(i), refs(next))
 	}
 	var writers, readers sync.WaitGroup
 	stop := make(chan struct{})

@@ -37,14 +37,26 @@ type refMap struct {
 	dir atomic.Pointer[directory]
 	far sync.Map // Of chunks.HeadSeriesRef to *Series.
 
-	mtx sync.Mutex // Serialises writers of dir and of pages.
+	mtx sync.Mutex // Serialises writers of dir.
+	// pages serialise writers of the pages whose number modulo pageLocks is
+	// theirs; taken after mtx.
+	pages [pageLocks]pageLock
+}
+
+// pageLocks is how many locks there are, so that goroutines which put series of
+// different pages do not wait for each other.
+const pageLocks = 16
+
+type pageLock struct {
+	sync.Mutex
+	_ [56]byte // Keeps neighbours on cache lines of their own.
 }
 
 type directory []atomic.Pointer[page]
 
 type page struct {
 	slots [pageSize]atomic.Pointer[Series]
-	used  int // Guarded by refMap.mtx.
+	used  int // Guarded by the page's lock.
 }
 
 func (m *refMap) get(ref chunks.HeadSeriesRef) *Series {
@@ -54,11 +66,7 @@ func (m *refMap) get(ref chunks.HeadSeriesRef) *Series {
 		}
 		return nil
 	}
-	dir := m.dir.Load()
-	if dir == nil || int(ref>>pageBits) >= len(*dir) {
-		return nil
-	}
-	p := (*dir)[ref>>pageBits].Load()
+	p := m.page(int(ref >> pageBits))
 	if p == nil {
 		return nil
 	}
@@ -71,16 +79,35 @@ func (m *refMap) put(s *Series) {
 		m.far.Store(s.ref, s)
 		return
 	}
-	m.mtx.Lock()
-	defer m.mtx.Unlock()
-
-	p := m.pageFor(int(s.ref >> pageBits))
+	number := int(s.ref >> pageBits)
+	lock := &m.pages[number%pageLocks]
+	lock.Lock()
+	p := m.page(number)
+	if p == nil {
+		// The order of the locks is the other one.
+		lock.Unlock()
+		m.mtx.Lock()
+		defer m.mtx.Unlock()
+		lock.Lock()
+		p = m.pageFor(number)
+	}
+	defer lock.Unlock()
 	if p.slots[s.ref%pageSize].Swap(s) == nil {
 		p.used++
 	}
 }
 
-// pageFor returns the page with the given number, which it makes if need be.
+// page returns the page with the given number, nil if there is none.
+func (m *refMap) page(number int) *page {
+	dir := m.dir.Load()
+	if dir == nil || number >= len(*dir) {
+		return nil
+	}
+	return (*dir)[number].Load()
+}
+
+// pageFor returns the page with the given number, which it makes if need be. The
+// caller holds mtx.
 func (m *refMap) pageFor(number int) *page {
 	dir := m.dir.Load()
 	if dir == nil || number >= len(*dir) {
@@ -111,6 +138,8 @@ func (m *refMap) remove(s *Series) {
 	defer m.mtx.Unlock()
 
 	number := int(s.ref >> pageBits)
+	m.pages[number%pageLocks].Lock()
+	defer m.pages[number%pageLocks].Unlock()
 	p := m.pageFor(number)
 	if p.slots[s.ref%pageSize].CompareAndSwap(s, nil) {
 		p.used--

@@ -15,6 +15,7 @@ package series
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"go.uber.org/atomic"
@@ -52,35 +53,46 @@ const (
 	metaShift          = secondsBits + recordBits
 )
 
-// partitionBits is how many bits a partition takes up in Series.key.
-const partitionBits = 6
+// Bits of Series.key: those of the hash, then the partition, and whether that is
+// known. Above it is the last segment that can mention the series.
+const (
+	hashBits              = 25
+	partitionShift        = hashBits
+	partitionKnown uint64 = 1 << 31
+	segmentShift          = 32
+)
 
 // Series is a label set with its ref. What identifies it never changes; the
-// rest is for the storage that appends to it. It is one heap object of 64
-// bytes, the string of its labels aside; atomics of less than 8 bytes would
-// take up as much.
+// rest is for the storage that appends to it. It is one heap object of 80
+// bytes, and one with the numbers of its label values.
 type Series struct {
 	// First, so that 32-bit platforms can use them as atomics.
 	lastTs  atomic.Int64  // Milliseconds; math.MinInt64 if none is known.
 	appends atomic.Uint64 // Wall clock of the last commit in Unix seconds, what the log has, and the metadata.
+	key     atomic.Uint64 // See hashBits.
 
-	lset  labels.Labels
+	set
 	next  *Series // The chain of the index; guarded by the stripe's lock.
 	ref   chunks.HeadSeriesRef
 	state atomic.Int32 // See the constants.
-
-	retiredAt int32  // Last segment that can mention the series; maintenance only.
-	key       uint32 // Bits of the label set's hash, and its partition. Immutable.
 }
 
 // Ref is the number that records of the log know the series by.
 func (s *Series) Ref() chunks.HeadSeriesRef { return s.ref }
 
-// Labels are the series' labels; they must not be modified.
-func (s *Series) Labels() labels.Labels { return s.lset }
-
 // Partition is the virtual partition of the label set, in [0, Partitions).
-func (s *Series) Partition() int { return int(s.key % Partitions) }
+func (s *Series) Partition() int {
+	key := s.key.Load()
+	if key&partitionKnown == 0 {
+		// It takes the whole text of the labels, for which a start has no time.
+		found := s.stablePartition()<<partitionShift | partitionKnown
+		for !s.key.CompareAndSwap(key, key|found) {
+			key = s.key.Load()
+		}
+		key |= found
+	}
+	return int(key >> partitionShift % Partitions)
+}
 
 // LastSampleTimestamp is the highest timestamp in milliseconds that was
 // committed, math.MinInt64 if none is known.
@@ -124,7 +136,12 @@ func (s *Series) Alias() bool { return s.state.Load() == stateAlias }
 // whose series left the table while segments that mention it are kept. Several
 // of one ref may be about; nothing is to be stored about them by ref.
 func Detached(ref chunks.HeadSeriesRef, lset labels.Labels) *Series {
-	s := newSeries(ref, 0, lset, stateDetached, time.Time{})
+	x := &Names{}
+	lset.Range(func(l labels.Label) {
+		x.texts = append(x.texts, strings.Clone(l.Name))
+		x.own = append(x.own, strings.Clone(l.Value))
+	})
+	s := newSeries(ref, 0, set{names: x}, stateDetached, time.Time{})
 	s.SetLogged(true)
 	return s
 }
@@ -143,10 +160,19 @@ func (s *Series) Idle() bool { return s.state.Load() < 0 }
 
 // RetiredAt is the last segment that can mention a series that is retired or an
 // alias. Only the goroutine that retires series may ask.
-func (s *Series) RetiredAt() int { return int(s.retiredAt) }
+func (s *Series) RetiredAt() int { return int(s.key.Load() >> segmentShift) }
 
 // Mentioned notes, during the replay, that segment has a record of an alias.
-func (s *Series) Mentioned(segment int) { s.retiredAt = max(s.retiredAt, int32(segment)) }
+func (s *Series) Mentioned(segment int) { s.retireAt(max(s.RetiredAt(), segment)) }
+
+func (s *Series) retireAt(segment int) {
+	for {
+		key := s.key.Load()
+		if s.key.CompareAndSwap(key, key&(1<<segmentShift-1)|uint64(max(segment, 0))<<segmentShift) {
+			return
+		}
+	}
+}
 
 // Logged reports whether the log has a record of the series.
 func (s *Series) Logged() bool { return s.appends.Load()&recordMask == recordWritten }
@@ -199,12 +225,9 @@ func (s *Series) setMeta(id uint32) {
 	}
 }
 
-func newSeries(ref chunks.HeadSeriesRef, hash uint32, lset labels.Labels, state int32, now time.Time) *Series {
-	s := &Series{
-		ref:  ref,
-		lset: lset,
-		key:  hash<<partitionBits | uint32(labels.StableHash(lset)%Partitions),
-	}
+func newSeries(ref chunks.HeadSeriesRef, hash uint32, of set, state int32, now time.Time) *Series {
+	s := &Series{set: of, ref: ref}
+	s.key.Store(uint64(hash))
 	s.lastTs.Store(math.MinInt64)
 	s.state.Store(state)
 	s.appends.Store(seconds(now)<<recordBits | recordMissing)

@@ -16,6 +16,7 @@ package series
 import (
 	"iter"
 	"math/bits"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,8 @@ type Table struct {
 
 	refs     refMap
 	index    index
+	symbols  *symbols
+	spellers sync.Pool // Of *writer.
 	metadata metadataPool
 	now      func() time.Time
 
@@ -49,7 +52,7 @@ type Table struct {
 
 // New returns an empty table.
 func New(opts Options) *Table {
-	t := &Table{now: opts.Now}
+	t := &Table{now: opts.Now, symbols: newSymbols()}
 	if t.now == nil {
 		t.now = time.Now
 	}
@@ -82,12 +85,33 @@ func (t *Table) Len() (active, retired int) {
 func (t *Table) Resolve(ref chunks.HeadSeriesRef) *Series { return t.refs.get(ref) }
 
 // Find returns the series with the given labels, active or retired, and nil if
-// there is none. hash is lset.Hash().
-func (t *Table) Find(hash uint64, lset labels.Labels) *Series {
+// there is none.
+func (t *Table) Find(lset labels.Labels) *Series {
+	t.symbols.inUse.RLock()
+	defer t.symbols.inUse.RUnlock()
+	of, ok := t.symbols.find(lset)
+	if !ok {
+		return nil
+	}
+	return t.find(of)
+}
+
+// First returns the series that can be found with the labels of s, which may be
+// s itself, an alias of it, or one that has left the table.
+func (t *Table) First(s *Series) *Series {
+	if names, _ := s.Spelled(); names == nil || names.y != t.symbols {
+		return t.Find(s.Labels())
+	}
+	return t.find(s.set)
+}
+
+// find returns the series with the given numbers, which are in use.
+func (t *Table) find(of set) *Series {
+	hash := of.hash()
 	st := t.index.stripe(hash)
 	st.mtx.RLock()
 	defer st.mtx.RUnlock()
-	return st.find(chainHash(hash), lset)
+	return st.find(chainHash(hash), of)
 }
 
 // Pin keeps s from being retired until Unpin, and makes a retired series active
@@ -120,74 +144,21 @@ func (t *Table) Pin(s *Series) bool {
 }
 
 // GetOrCreate returns the series with the given labels, pinned. If there is
-// none, it makes one with a ref from newRef, which it calls only then. hash is
-// lset.Hash(); lset has no empty values and no duplicate names, and belongs to
-// the table from now on.
-func (t *Table) GetOrCreate(hash uint64, lset labels.Labels, newRef func() chunks.HeadSeriesRef) (s *Series, created bool) {
-	if s = t.Find(hash, lset); s != nil && t.Pin(s) {
-		return s, false
-	}
-	st, h := t.index.stripe(hash), chainHash(hash)
-	st.mtx.Lock()
-	defer st.mtx.Unlock()
-	for s = st.find(h, lset); s != nil; s = st.find(h, lset) {
-		if t.Pin(s) {
-			return s, false
-		}
-		// It was dropped in between, and find does not return it again.
-	}
-	s = newSeries(newRef(), h, lset, 1, t.now())
-	t.refs.put(s)
-	st.link(s)
-	t.active.Inc()
-	return s, true
+// none, it makes one with a ref from newRef, which it calls only then. lset has
+// no empty values and no duplicate names; nothing of it is kept.
+func (t *Table) GetOrCreate(lset labels.Labels, newRef func() chunks.HeadSeriesRef) (s *Series, created bool) {
+	w := t.Writer()
+	defer t.spellers.Put(w)
+	w.list = listed(w.list[:0], lset)
+	return w.getOrCreate(newRef)
 }
 
-// Insert adds what a series record of the log says, and returns the series that
-// samples of ref belong to: if the label set has a ref already, that is the
-// series with the first ref, and ref becomes an alias, mentioned in segment.
-// displaced reports that ref meant another label set until now; only engines
-// that hand out refs again after a restart cause that, and what they wrote
-// under the old meaning can no longer be told apart.
-//
-// Several goroutines may insert at the same time as long as each ref stands for
-// one label set. Which of two refs for one label set becomes the first then
-// depends on them.
+// Insert adds what a series record of the log says, see [Writer.Insert].
 func (t *Table) Insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) (s *Series, displaced bool) {
-	hash := lset.Hash()
-	if old := t.refs.get(ref); old != nil {
-		displaced = !labels.Equal(old.lset, lset)
-		if !displaced && !old.Alias() {
-			return old, false
-		}
-		if canonical := t.Find(hash, lset); !displaced && canonical != nil {
-			old.Mentioned(segment)
-			return canonical, false
-		}
-		t.discard(old)
-	}
-
-	st, h := t.index.stripe(hash), chainHash(hash)
-	st.mtx.Lock()
-	defer st.mtx.Unlock()
-	canonical := st.find(h, lset)
-	if canonical == nil {
-		s = newSeries(ref, h, lset, 0, t.now())
-		s.SetLogged(true)
-		t.refs.put(s)
-		st.link(s)
-		t.active.Inc()
-		return s, displaced
-	}
-	if t.refs.get(ref) != nil {
-		return canonical, displaced // Another goroutine was faster.
-	}
-	alias := newSeries(ref, h, canonical.lset, stateAlias, t.now())
-	alias.retiredAt = int32(segment)
-	alias.SetLogged(true)
-	t.refs.put(alias)
-	t.retired.Inc()
-	return canonical, displaced
+	w := t.Writer()
+	defer t.spellers.Put(w)
+	w.list = listed(w.list[:0], lset)
+	return w.Insert(ref, w.list, segment)
 }
 
 // discard removes s whatever its state is.
@@ -203,11 +174,12 @@ func (t *Table) discard(s *Series) {
 // forget removes a dead series from where it can be found.
 func (t *Table) forget(s *Series) {
 	t.refs.remove(s)
-	st := t.index.stripe(s.lset.Hash())
+	st := t.index.stripe(s.hash())
 	st.mtx.Lock()
 	st.unlink(s)
 	st.mtx.Unlock()
 	t.releaseMetadata(s)
+	t.bury(s)
 }
 
 // Retire retires the series that are not pinned and to which nothing was
@@ -232,9 +204,9 @@ func (t *Table) Retire(idle time.Time, segment func() int) []*Series {
 		return true
 	})
 	if len(gone) > 0 {
-		at := int32(segment())
+		at := segment()
 		for _, s := range gone {
-			s.retiredAt = at
+			s.retireAt(at)
 		}
 	}
 	return gone
@@ -243,7 +215,7 @@ func (t *Table) Retire(idle time.Time, segment func() int) []*Series {
 // Drop removes retired series and aliases that no segment from floor on can
 // mention, tells the listeners, and returns the refs.
 func (t *Table) Drop(floor int) []chunks.HeadSeriesRef {
-	return t.drop(func(s *Series, state int32) bool { return state < 0 && int(s.retiredAt) < floor })
+	return t.drop(func(s *Series, state int32) bool { return state < 0 && s.RetiredAt() < floor })
 }
 
 // drop removes the series that are dead by the given judgement and not by now
@@ -274,6 +246,7 @@ func (t *Table) drop(dead func(s *Series, state int32) bool) []chunks.HeadSeries
 		t.forget(s)
 	}
 	t.announce(refs)
+	t.tidy()
 	return refs
 }
 
@@ -302,4 +275,25 @@ func (t *Table) All() iter.Seq[*Series] {
 	return func(yield func(*Series) bool) {
 		t.refs.each(func(s *Series) bool { return s.state.Load() == stateDead || yield(s) })
 	}
+}
+
+// bury keeps the numbers of s, which has left the table, in use for as long as
+// anybody has s.
+func (t *Table) bury(s *Series) { runtime.AddCleanup(s, t.symbols.close, t.symbols.grave(s.set)) }
+
+// tidy gives up texts that nothing has, if it is worth the while. It belongs to
+// the goroutine that drops series.
+func (t *Table) tidy() {
+	if t.symbols.due(t.active.Load() + t.retired.Load()) {
+		t.sweep()
+	}
+}
+
+func (t *Table) sweep() {
+	t.symbols.sweepBy(func(mark func(set)) {
+		t.refs.each(func(s *Series) bool {
+			mark(s.set)
+			return true
+		})
+	})
 }

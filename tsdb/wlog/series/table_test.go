@@ -52,7 +52,7 @@ func refs(next *atomic.Uint64) func() chunks.HeadSeriesRef {
 
 func TestSeriesIsOneSmallObject(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) == 8 {
-		require.LessOrEqual(t, unsafe.Sizeof(Series{}), 48+unsafe.Sizeof(labels.Labels{}))
+		require.LessOrEqual(t, unsafe.Sizeof(Series{}), uintptr(80))
 	}
 }
 
@@ -62,7 +62,7 @@ func TestGetOrCreate(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
 	const n = 5000
 	for i := range n {
-		s, created := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s, created := tbl.GetOrCreate(name(i), refs(next))
 		require.True(t, created)
 		require.Equal(t, chunks.HeadSeriesRef(i+1), s.Ref())
 		require.Equal(t, int64(math.MinInt64), s.LastSampleTimestamp())
@@ -70,28 +70,37 @@ func TestGetOrCreate(t *testing.T) {
 		s.Unpin()
 	}
 	for i := range n {
-		s, created := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s, created := tbl.GetOrCreate(name(i), refs(next))
 		require.False(t, created)
 		require.Equal(t, chunks.HeadSeriesRef(i+1), s.Ref())
 		require.Same(t, s, tbl.Resolve(s.Ref()))
-		require.Same(t, s, tbl.Find(name(i).Hash(), name(i)))
+		require.Same(t, s, tbl.Find(name(i)))
 		s.Unpin()
 	}
 	require.Equal(t, uint64(n), next.Load(), "no ref is used up by a lookup")
 	require.Nil(t, tbl.Resolve(0))
 	require.Nil(t, tbl.Resolve(n+1))
 	require.Nil(t, tbl.Resolve(1<<50))
-	require.Nil(t, tbl.Find(name(n).Hash(), name(n)))
+	require.Nil(t, tbl.Find(name(n)))
 }
 
 // Label sets whose hashes collide are told apart.
 func TestHashCollision(t *testing.T) {
-	tbl, next := New(Options{}), atomic.NewUint64(0)
-	a, _ := tbl.GetOrCreate(42, name(1), refs(next))
-	b, _ := tbl.GetOrCreate(42, name(2), refs(next))
-	require.NotSame(t, a, b)
-	require.Same(t, a, tbl.Find(42, name(1)))
-	require.Same(t, b, tbl.Find(42, name(2)))
+	y := newSymbols()
+	sp := y.speller()
+	var st stripe
+	all := make([]*Series, 3)
+	for i := range all {
+		all[i] = newSeries(chunks.HeadSeriesRef(i+1), 42, sp.set(listed(nil, name(i))).kept(), 0, time.Time{})
+		require.Nil(t, st.find(42, all[i].set))
+		st.link(all[i])
+	}
+	for _, s := range all {
+		require.Same(t, s, st.find(42, s.set))
+	}
+	st.unlink(all[1])
+	require.Nil(t, st.find(42, all[1].set))
+	require.Same(t, all[0], st.find(42, all[0].set))
 }
 
 // Refs beyond the directory's bound work like all others.
@@ -117,7 +126,7 @@ func TestRetireDropReturn(t *testing.T) {
 	c := newClock()
 	tbl, next := New(Options{Now: c.now.Load}), atomic.NewUint64(0)
 	get := func(i int) *Series {
-		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s, _ := tbl.GetOrCreate(name(i), refs(next))
 		return s
 	}
 	idle, busy, pinned := get(0), get(1), get(2)
@@ -158,7 +167,7 @@ func TestRetireDropReturn(t *testing.T) {
 func TestPagesAreReleased(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
 	for i := range 3 * pageSize {
-		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s, _ := tbl.GetOrCreate(name(i), refs(next))
 		s.Unpin()
 	}
 	tbl.Retire(time.Now().Add(time.Hour), func() int { return 0 })
@@ -186,7 +195,7 @@ func TestInsert(t *testing.T) {
 	require.True(t, alias.Alias())
 	require.Equal(t, first.Labels(), alias.Labels())
 	require.False(t, tbl.Pin(alias))
-	require.Same(t, first, tbl.Find(name(1).Hash(), name(1)))
+	require.Same(t, first, tbl.Find(name(1)))
 
 	canonical, _ = tbl.Insert(20, name(1), 5)
 	require.Same(t, first, canonical)
@@ -197,7 +206,7 @@ func TestInsert(t *testing.T) {
 	other, displaced := tbl.Insert(10, name(2), 6)
 	require.True(t, displaced)
 	require.Same(t, other, tbl.Resolve(10))
-	require.Nil(t, tbl.Find(name(1).Hash(), name(1)))
+	require.Nil(t, tbl.Find(name(1)))
 	active, retired := tbl.Len()
 	require.Equal(t, []int{1, 0}, []int{active, retired})
 }
@@ -211,14 +220,14 @@ func TestInsertAliasOfDisplaced(t *testing.T) {
 	s, displaced := tbl.Insert(2, name(1), 2)
 	require.False(t, displaced)
 	require.False(t, s.Alias())
-	require.Same(t, s, tbl.Find(name(1).Hash(), name(1)))
+	require.Same(t, s, tbl.Find(name(1)))
 	require.Same(t, s, tbl.Resolve(2))
 	active, retired := tbl.Len()
 	require.Equal(t, []int{2, 0}, []int{active, retired})
 }
 
 func TestTimestampAndLogged(t *testing.T) {
-	s, _ := New(Options{}).GetOrCreate(1, name(1), func() chunks.HeadSeriesRef { return 1 })
+	s, _ := New(Options{}).GetOrCreate(name(1), func() chunks.HeadSeriesRef { return 1 })
 	require.True(t, s.RaiseTimestamp(5))
 	require.True(t, s.RaiseTimestamp(5))
 	require.False(t, s.RaiseTimestamp(4))
@@ -237,7 +246,7 @@ func TestTimestampAndLogged(t *testing.T) {
 // known that there was one before (I3: the earlier one may go with its segment).
 func TestReturnIsLoggedAgain(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
-	s, _ := tbl.GetOrCreate(name(1).Hash(), name(1), refs(next))
+	s, _ := tbl.GetOrCreate(name(1), refs(next))
 	require.False(t, s.LoggedOnce())
 	require.True(t, s.ChooseForLog())
 	s.SetLogged(true)
@@ -307,7 +316,7 @@ func TestInsertConcurrently(t *testing.T) {
 		require.Equal(t, name(int(ref)%sets), tbl.Resolve(ref+1).Labels())
 	}
 	for i := range sets {
-		require.False(t, tbl.Find(name(i).Hash(), name(i)).Alias())
+		require.False(t, tbl.Find(name(i)).Alias())
 	}
 }
 
@@ -325,14 +334,14 @@ func TestReserve(t *testing.T) {
 	tbl.Reserve(40_000)
 	tbl.Reserve(10)
 	for i := range 1000 {
-		require.Same(t, tbl.Resolve(chunks.HeadSeriesRef(i+1)), tbl.Find(name(i).Hash(), name(i)))
+		require.Same(t, tbl.Resolve(chunks.HeadSeriesRef(i+1)), tbl.Find(name(i)))
 	}
 }
 
 // A detached series knows its labels and partition, and is in no table.
 func TestDetached(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
-	s, _ := tbl.GetOrCreate(name(1).Hash(), name(1), refs(next))
+	s, _ := tbl.GetOrCreate(name(1), refs(next))
 	d := Detached(s.Ref(), name(1))
 	require.True(t, d.Detached())
 	require.True(t, d.Gone())
@@ -357,12 +366,12 @@ func TestConcurrency(t *testing.T) {
 			rnd := rand.New(rand.NewSource(int64(g)))
 			for range 20_000 {
 				i := rnd.Intn(sets)
-				s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+				s, _ := tbl.GetOrCreate(name(i), refs(next))
 				if tbl.Resolve(s.Ref()) != s {
 					t.Error("a pinned series does not resolve")
 				}
 				// While this pin is held no other series may take the label set.
-				if cur := tbl.Find(name(i).Hash(), name(i)); cur != s {
+				if cur := tbl.Find(name(i)); cur != s {
 					t.Error("two series of one label set")
 				}
 				s.Committed(c.now.Load())
@@ -410,7 +419,7 @@ func BenchmarkResolve(b *testing.B) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
 	const n = 100_000
 	for i := range n {
-		s, _ := tbl.GetOrCreate(name(i).Hash(), name(i), refs(next))
+		s, _ := tbl.GetOrCreate(name(i), refs(next))
 		s.Unpin()
 	}
 	b.ReportAllocs()

@@ -21,7 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 var benchSeries = flag.Int("series", 1_000_000, "number of series in the benchmarks")
@@ -37,7 +37,7 @@ func BenchmarkLoad(b *testing.B) {
 	s, n := benchStore(b, Options{})
 	b.ReportAllocs()
 	for b.Loop() {
-		rep, err := s.Load(context.Background(), 0, func(int, []record.RefSeries) error { return nil })
+		rep, err := s.Load(context.Background(), 0, func(int, ref, []labels.Label) error { return nil })
 		require.NoError(b, err)
 		require.Equal(b, n, rep.Series)
 	}

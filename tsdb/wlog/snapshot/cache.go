@@ -136,7 +136,7 @@ func (s *Store) lookup(c *chunk, i int, ref chunks.HeadSeriesRef) (lset labels.L
 		r := readers.Get().(*blockReader)
 		payload, err := r.block(c, i)
 		if err == nil {
-			defs, _, err = newDecoder().definitions(make([]record.RefSeries, 0, MaxBlockSeries), payload, nil)
+			defs, err = newDecoder().definitions(make([]record.RefSeries, 0, MaxBlockSeries), payload)
 		}
 		readers.Put(r)
 		if err != nil {

@@ -116,67 +116,93 @@ func skipEntry(b []byte) ([]byte, bool) {
 	return b, ok
 }
 
-// decoder turns entries into label sets. It belongs to one goroutine.
+// decoder reads the entries of payloads. One goroutine owns it.
 type decoder struct {
+	list    []labels.Label
 	builder labels.ScratchBuilder
 }
 
 func newDecoder() *decoder {
 	d := &decoder{builder: labels.NewScratchBuilder(32)}
-	d.builder.SetUnsafeAdd(true)
+	d.builder.SetUnsafeAdd(true) // It copies what it keeps.
 	return d
 }
 
-// definitions appends to defs what the series record defines, without the refs
-// that skip, if there is one, returns true for. It appends nothing if any of it
-// cannot be decoded. Skipped is the number of those left out.
-func (d *decoder) definitions(defs []record.RefSeries, payload []byte, skip func(chunks.HeadSeriesRef) bool) (_ []record.RefSeries, skipped int, err error) {
+// entryError is damage in a payload, as opposed to an error of the callback's.
+type entryError struct{ error }
+
+func (e entryError) Unwrap() error { return e.error }
+
+// each calls f for the entries of a payload but those that skip says to leave
+// out, nil for none, and returns how many of either there were. The labels,
+// their texts included, are valid during the call only. An error of the
+// payload's is an entryError; f has seen the entries before it.
+func (d *decoder) each(payload []byte, skip func(chunks.HeadSeriesRef) bool, f func(chunks.HeadSeriesRef, []labels.Label) error) (taken, skipped int, err error) {
 	it, err := newEntries(payload)
 	if err != nil {
-		return defs, 0, err
+		return 0, 0, entryError{err}
 	}
-	had := len(defs)
 	for b := it.rest; len(b) > 0; {
 		if len(b) < refSize {
-			return defs[:had], 0, errEntry
+			return taken, skipped, entryError{errEntry}
 		}
 		ref := chunks.HeadSeriesRef(binary.BigEndian.Uint64(b))
 		var ok bool
 		if skip != nil && skip(ref) {
-			b, ok = skipEntry(b)
-			skipped++
-		} else {
-			var lset labels.Labels
-			if lset, b, ok = d.labels(b[refSize:]); ok {
-				defs = append(defs, record.RefSeries{Ref: ref, Labels: lset})
+			if b, ok = skipEntry(b); !ok {
+				return taken, skipped, entryError{errEntry}
 			}
+			skipped++
+			continue
 		}
-		if !ok {
-			return defs[:had], 0, errEntry
+		if b, ok = d.labels(b[refSize:]); !ok {
+			return taken, skipped, entryError{errEntry}
 		}
+		if err := f(ref, d.list); err != nil {
+			return taken, skipped, err
+		}
+		taken++
 	}
-	return defs, skipped, nil
+	return taken, skipped, nil
 }
 
-// labels decodes a label set into memory of its own.
-func (d *decoder) labels(b []byte) (labels.Labels, []byte, bool) {
+// definitions appends the entries of a payload to defs, with labels of their
+// own.
+func (d *decoder) definitions(defs []record.RefSeries, payload []byte) ([]record.RefSeries, error) {
+	had := len(defs)
+	_, _, err := d.each(payload, nil, func(ref chunks.HeadSeriesRef, lset []labels.Label) error {
+		d.builder.Reset()
+		for i := range lset {
+			d.builder.Add(lset[i].Name, lset[i].Value)
+		}
+		defs = append(defs, record.RefSeries{Ref: ref, Labels: d.builder.Labels()})
+		return nil
+	})
+	if err != nil {
+		return defs[:had], err
+	}
+	return defs, nil
+}
+
+// labels reads the labels of an entry into d.list, without copying texts, and
+// returns what follows them.
+func (d *decoder) labels(b []byte) ([]byte, bool) {
 	n, b, ok := labelCount(b)
 	if !ok {
-		return labels.EmptyLabels(), nil, false
+		return nil, false
 	}
-	d.builder.Reset()
+	d.list = d.list[:0]
 	for ; n > 0; n-- {
 		var name, value []byte
 		if name, b, ok = text(b); ok {
 			value, b, ok = text(b)
 		}
 		if !ok {
-			return labels.EmptyLabels(), nil, false
+			return nil, false
 		}
-		// The builder copies what it keeps, see SetUnsafeAdd.
-		d.builder.Add(shared(name), shared(value))
+		d.list = append(d.list, labels.Label{Name: shared(name), Value: shared(value)})
 	}
-	return d.builder.Labels(), b, true
+	return b, true
 }
 
 // shared returns b as a string that is valid as long as b is unchanged.

@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -130,18 +131,17 @@ func loaded(t testing.TB, s *Store, all bool) (map[ref]labels.Labels, LoadReport
 	if all {
 		load = s.LoadAll
 	}
-	rep, err := load(context.Background(), 3, func(_ int, defs []record.RefSeries) error {
+	rep, err := load(context.Background(), 3, func(_ int, ref ref, lset []labels.Label) error {
 		mtx.Lock()
 		defer mtx.Unlock()
-		for i, def := range defs {
-			if i > 0 && def.Ref <= defs[i-1].Ref {
-				return errOrder
-			}
-			if _, ok := got[def.Ref]; ok {
-				return fmt.Errorf("ref %d came twice", def.Ref)
-			}
-			got[def.Ref] = def.Labels
+		if _, ok := got[ref]; ok {
+			return fmt.Errorf("ref %d came twice", ref)
 		}
+		b := labels.NewScratchBuilder(len(lset))
+		for _, l := range lset {
+			b.Add(strings.Clone(l.Name), strings.Clone(l.Value))
+		}
+		got[ref] = b.Labels()
 		return nil
 	})
 	require.NoError(t, err)

@@ -15,14 +15,15 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 
 	"go.uber.org/atomic"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // loadBytes is about how much of a chunk is read at a time.
@@ -44,28 +45,31 @@ type loader struct {
 	series, retired atomic.Int64
 
 	s     *Store
-	f     func(worker int, defs []record.RefSeries) error
+	f     Definition
 	lists []*retiredList // Nil to load everything.
 	spans []span
 	of    map[*chunk]*tally
 }
 
+// Definition is what a load calls with each definition: for one value of worker
+// one call at a time, mostly in the order of the refs. The labels and their
+// texts are only valid during the call. An error ends the load, and is returned.
+type Definition func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label) error
+
 // Load calls f with the definitions that are not listed as retired, from the
-// given number of workers (GOMAXPROCS if it is below 1): for one value of
-// worker one call at a time. Refs ascend within one call. The slice is used
-// again after f returned; the labels in it may be kept. Damaged blocks are
-// passed over and reported. An error of f ends the load and is returned.
-func (s *Store) Load(ctx context.Context, workers int, f func(worker int, defs []record.RefSeries) error) (LoadReport, error) {
+// given number of workers (GOMAXPROCS if it is below 1). Damaged blocks are
+// passed over and reported.
+func (s *Store) Load(ctx context.Context, workers int, f Definition) (LoadReport, error) {
 	return s.load(ctx, workers, true, f)
 }
 
 // LoadAll is Load with the definitions that are listed as retired: all that the
 // chunks have.
-func (s *Store) LoadAll(ctx context.Context, workers int, f func(worker int, defs []record.RefSeries) error) (LoadReport, error) {
+func (s *Store) LoadAll(ctx context.Context, workers int, f Definition) (LoadReport, error) {
 	return s.load(ctx, workers, false, f)
 }
 
-func (s *Store) load(ctx context.Context, workers int, active bool, f func(worker int, defs []record.RefSeries) error) (LoadReport, error) {
+func (s *Store) load(ctx context.Context, workers int, active bool, f Definition) (LoadReport, error) {
 	v := s.acquire()
 	if v == nil {
 		return LoadReport{}, ErrClosed
@@ -112,12 +116,12 @@ func (l *loader) work(ctx context.Context, worker int) error {
 		r    = newBlockReader()
 		d    = newDecoder()
 		gone = newRetirement(l.lists)
-		defs []record.RefSeries
 		skip func(chunks.HeadSeriesRef) bool
 	)
 	if len(gone) > 0 {
 		skip = func(ref chunks.HeadSeriesRef) bool { return gone.segment(ref) != alive }
 	}
+	take := func(ref chunks.HeadSeriesRef, lset []labels.Label) error { return l.f(worker, ref, lset) }
 	for {
 		n := l.taken.Inc() - 1
 		if n >= int64(len(l.spans)) {
@@ -128,21 +132,21 @@ func (l *loader) work(ctx context.Context, worker int) error {
 		}
 		sp := l.spans[n]
 		gone.seek(sp.c.idx[sp.from].first)
-		err := l.each(r, sp, func(payload []byte) (err error) {
-			var skipped int
-			if defs, skipped, err = d.definitions(defs[:0], payload, skip); err != nil {
-				l.s.blame(sp.c, err)
+		err := l.each(r, sp, func(payload []byte) error {
+			taken, skipped, err := d.each(payload, skip, take)
+			if damage := (entryError{}); errors.As(err, &damage) {
+				l.s.blame(sp.c, damage.error)
 				return nil
+			}
+			if err != nil {
+				return err
 			}
 			t := l.of[sp.c]
 			t.blocks.Inc()
-			t.series.Add(int64(len(defs) + skipped))
-			l.series.Add(int64(len(defs)))
+			t.series.Add(int64(taken + skipped))
+			l.series.Add(int64(taken))
 			l.retired.Add(int64(skipped))
-			if len(defs) == 0 {
-				return nil
-			}
-			return l.f(worker, defs)
+			return nil
 		})
 		if err != nil {
 			return err

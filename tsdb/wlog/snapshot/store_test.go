@@ -341,11 +341,11 @@ func TestLoadStops(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	require.NoError(t, s.Append(context.Background(), Update{State: stateOf(1), Series: defs(upTo(1, 2000))}))
 	cause := errors.New("stop")
-	_, err := s.Load(context.Background(), 2, func(int, []record.RefSeries) error { return cause })
+	_, err := s.Load(context.Background(), 2, func(int, ref, []labels.Label) error { return cause })
 	require.ErrorIs(t, err, cause)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = s.Load(ctx, 2, func(int, []record.RefSeries) error { return nil })
+	_, err = s.Load(ctx, 2, func(int, ref, []labels.Label) error { return nil })
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -23,8 +23,11 @@ import (
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 	"github.com/prometheus/prometheus/util/compression"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // load is a batch such as an agent sends: one sample per series, series of a
@@ -55,11 +58,11 @@ func load(series int) *batch {
 // stock's way: exported conversions into reused structs, marshalling into a
 // reused buffer, compression.
 func BenchmarkRequest(b *testing.B) {
-	const series = 2000
-	x := load(series)
+	const count = 2000
+	x := load(count)
 	report := func(b *testing.B, packed int) {
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/series, "ns/sample")
-		b.ReportMetric(float64(packed)/series, "B/sample")
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/count, "ns/sample")
+		b.ReportMetric(float64(packed)/count, "B/sample")
 	}
 	for _, p := range []Protocol{V1, V2} {
 		b.Run("by=ours/proto="+p.String(), func(b *testing.B) {
@@ -68,6 +71,25 @@ func BenchmarkRequest(b *testing.B) {
 			for b.Loop() {
 				builder.Reset()
 				x.build(builder)
+				packed, _ = builder.Finish()
+			}
+			report(b, len(packed))
+		})
+		b.Run("by=ours/from=table/proto="+p.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			builder, packed, table := New(p, Options{}), []byte(nil), series.New(series.Options{})
+			var all []*series.Series
+			for i, l := range x.lines {
+				s, _ := table.GetOrCreate(l.lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(i + 1) })
+				all = append(all, s)
+			}
+			for b.Loop() {
+				builder.Reset()
+				next := 0
+				x.buildWith(builder, func(l line) {
+					builder.TableSeries(all[next], x.external, l.meta)
+					next++
+				})
 				packed, _ = builder.Finish()
 			}
 			report(b, len(packed))
@@ -85,7 +107,7 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	b.Run("by=stock/proto="+V1.String(), func(b *testing.B) {
 		b.ReportAllocs()
-		request, marshalled, pack := prompb.WriteRequest{Timeseries: make([]prompb.TimeSeries, series)}, proto.NewBuffer(nil), compression.NewSyncEncodeBuffer()
+		request, marshalled, pack := prompb.WriteRequest{Timeseries: make([]prompb.TimeSeries, count)}, proto.NewBuffer(nil), compression.NewSyncEncodeBuffer()
 		var packed []byte
 		for b.Loop() {
 			for n, l := range x.lines {
@@ -108,7 +130,7 @@ func BenchmarkRequest(b *testing.B) {
 	})
 	b.Run("by=stock/proto="+V2.String(), func(b *testing.B) {
 		b.ReportAllocs()
-		request, table, pack := writev2.Request{Timeseries: make([]writev2.TimeSeries, series)}, writev2.NewSymbolTable(), compression.NewSyncEncodeBuffer()
+		request, table, pack := writev2.Request{Timeseries: make([]writev2.TimeSeries, count)}, writev2.NewSymbolTable(), compression.NewSyncEncodeBuffer()
 		var marshalled, packed []byte
 		for b.Loop() {
 			table.Reset()

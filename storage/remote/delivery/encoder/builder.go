@@ -43,11 +43,14 @@ type Builder struct {
 
 	body    wire           // The request's series and families.
 	symbols symbols        // V2 only.
+	plans   plans          // See TableSeries.
 	list    []labels.Label // Scratch space, see gather.
 
 	series   nested // The open series.
 	inSeries bool
 	about    about
+	told     about              // What was made of
+	tellsOf  *metadata.Metadata // this, which many series share.
 
 	// How many bytes the length of the last of its kind took.
 	seriesRoom, exemplarRoom, histogramRoom int
@@ -75,6 +78,8 @@ func (b *Builder) Reset() {
 	b.body.buf = b.body.buf[:0]
 	clear(b.list[:cap(b.list)])
 	b.inSeries = false
+	b.plans.reset()
+	b.told, b.tellsOf = about{}, nil
 	if b.shape.metadata != 0 {
 		b.symbols.reset()
 	}
@@ -92,10 +97,7 @@ func (b *Builder) Len() int {
 // none if relabelling has already seen them. meta may be nil and is ignored by
 // V1, which sends metadata as messages of their own.
 func (b *Builder) Series(lset labels.Labels, external []labels.Label, meta *metadata.Metadata) {
-	b.endSeries()
-	b.series = b.body.open(b.shape.series, b.seriesRoom)
-	b.inSeries = true
-	if b.about = (about{}); len(external) == 0 && !b.opts.TypeAndUnitLabels {
+	if b.begin(); len(external) == 0 && !b.opts.TypeAndUnitLabels {
 		// Nothing to merge or to look for.
 		if b.shape.metadata != 0 {
 			b.describe(nil, meta)
@@ -110,8 +112,20 @@ func (b *Builder) Series(lset labels.Labels, external []labels.Label, meta *meta
 	b.shape.labels(b, list)
 }
 
+// begin ends a series and begins the next.
+func (b *Builder) begin() {
+	b.endSeries()
+	b.series = b.body.open(b.shape.series, b.seriesRoom)
+	b.inSeries = true
+	b.about = about{}
+}
+
 // describe settles the metadata of the series that begins.
 func (b *Builder) describe(list []labels.Label, meta *metadata.Metadata) {
+	if meta != nil && meta == b.tellsOf {
+		b.about = b.told
+		return
+	}
 	if meta != nil {
 		b.about.help = b.symbols.ref(meta.Help)
 	}
@@ -123,6 +137,7 @@ func (b *Builder) describe(list []labels.Label, meta *metadata.Metadata) {
 	if meta != nil {
 		b.about.kind = writev2.FromMetadataType(meta.Type)
 		b.about.unit = b.symbols.ref(meta.Unit)
+		b.told, b.tellsOf = b.about, meta
 	}
 }
 

@@ -72,8 +72,6 @@ const (
 	familyHelp = 4<<3 | delimited
 	familyUnit = 5<<3 | delimited
 
-	requestSymbols = 4<<3 | delimited // V2.
-
 	metadataType = 1<<3 | varint // V2.
 	metadataHelp = 3<<3 | varint
 	metadataUnit = 4<<3 | varint
@@ -97,6 +95,8 @@ type shape struct {
 	// direct does the same for the labels of a series as they are, less those
 	// without a value.
 	direct func(b *Builder, lset labels.Labels)
+	// spelled does it for those of a series of the table.
+	spelled func(b *Builder, p *plan, values []uint32)
 }
 
 var shapes = [...]*shape{
@@ -108,6 +108,7 @@ var shapes = [...]*shape{
 		histograms: 4<<3 | delimited,
 		labels:     writePairs,
 		direct:     rangePairs,
+		spelled:    spellPairs,
 	},
 	V2: {
 		message:    remoteapi.WriteV2MessageType,
@@ -118,5 +119,6 @@ var shapes = [...]*shape{
 		start:      true,
 		labels:     writeSymbols,
 		direct:     rangeSymbols,
+		spelled:    spellSymbols,
 	},
 }

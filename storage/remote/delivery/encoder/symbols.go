@@ -43,6 +43,9 @@ type recent struct {
 	ref  uint32
 }
 
+// requestSymbols is the field of a V2 request that holds the strings.
+const requestSymbols = 4<<3 | delimited
+
 // minSlots is enough for a request with few series.
 const minSlots = 256
 

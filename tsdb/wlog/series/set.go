@@ -1,0 +1,149 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// set is a label set in numbers. Equal sets of one table have the same names and
+// equal values.
+type set struct {
+	names  *Names
+	values []symbol
+}
+
+func (a set) equal(b set) bool { return a.names == b.names && slices.Equal(a.values, b.values) }
+
+// hash is good for as long as the set is in use.
+func (a set) hash() uint64 {
+	const factor = 0x9e3779b97f4a7c15
+	h := uint64(a.names.id) * factor
+	for _, n := range a.values {
+		h = (bits.RotateLeft64(h, 23) ^ uint64(n)) * factor
+	}
+	h ^= h >> 32
+	h *= factor
+	return h ^ h>>29
+}
+
+// kept returns a copy that stays as it is.
+func (a set) kept() set { return set{names: a.names, values: slices.Clone(a.values)} }
+
+// speller turns label sets into numbers. It remembers what it met last: the
+// neighbours of a series mostly differ from it in a label or two, and what they
+// differ in comes again.
+//
+// One goroutine owns it, and holds inUse while it uses it and what it returns.
+type speller struct {
+	y     *symbols
+	swept int // Sweeps before what is remembered below.
+
+	places []known // What stood there last; names and values alternate.
+	recent []known // By hash.
+
+	last          *Names
+	names, values []symbol
+	key           []byte
+}
+
+type known struct {
+	text string
+	n    symbol
+}
+
+// spellerMemory is how many texts a speller remembers by hash.
+const spellerMemory = 1024
+
+func (y *symbols) speller() *speller {
+	return &speller{y: y, recent: make([]known, spellerMemory)}
+}
+
+// set returns the numbers of a label set. Its values are valid until the next
+// call.
+func (sp *speller) set(lset []labels.Label) (of set) {
+	sp.refresh()
+	sp.names, sp.values = sp.names[:0], sp.values[:0]
+	if need := 2 * len(lset); len(sp.places) < need {
+		sp.places = append(sp.places, make([]known, need-len(sp.places))...)
+	}
+	for i := range lset {
+		sp.names = append(sp.names, sp.number(2*i, lset[i].Name))
+		sp.values = append(sp.values, sp.number(2*i+1, lset[i].Value))
+	}
+	if sp.last == nil || !slices.Equal(sp.names, sp.last.numbers) {
+		sp.key = sp.key[:0]
+		for _, n := range sp.names {
+			sp.key = binary.LittleEndian.AppendUint32(sp.key, n)
+		}
+		sp.last = sp.y.namesOf(sp.names, sp.key)
+	}
+	of = set{names: sp.last, values: sp.values}
+	if sp.y.sweep.marking {
+		sp.y.mark(of)
+	}
+	return of
+}
+
+// refresh forgets everything if numbers may have been given back since.
+func (sp *speller) refresh() {
+	if sp.swept != sp.y.sweep.finished {
+		sp.swept, sp.last = sp.y.sweep.finished, nil
+		clear(sp.places)
+		clear(sp.recent)
+	}
+}
+
+func (sp *speller) number(place int, text string) symbol {
+	k := &sp.places[place]
+	if k.text == text {
+		return k.n
+	}
+	hash := sp.y.hash(text)
+	r := &sp.recent[hash%spellerMemory]
+	if r.text != text {
+		n := sp.y.intern(hash, text)
+		*r = known{text: sp.y.text(n), n: n} // The caller's text may not last.
+	}
+	*k = *r
+	return k.n
+}
+
+// find returns the numbers of a label set, and false if a part of it has none, in
+// which case the table has no such series. The caller holds inUse.
+func (y *symbols) find(lset labels.Labels) (of set, ok bool) {
+	var key []byte
+	ok = true
+	lset.Range(func(l labels.Label) {
+		name, known := y.lookup(y.hash(l.Name), l.Name)
+		value, both := y.lookup(y.hash(l.Value), l.Value)
+		key = binary.LittleEndian.AppendUint32(key, name)
+		of.values = append(of.values, value)
+		ok = ok && known && both
+	})
+	y.mtx.RLock()
+	defer y.mtx.RUnlock()
+	of.names = y.names[string(key)]
+	return of, ok && of.names != nil
+}
+
+// listed appends the labels of lset to list.
+func listed(list []labels.Label, lset labels.Labels) []labels.Label {
+	lset.Range(func(l labels.Label) { list = append(list, l) })
+	return list
+}

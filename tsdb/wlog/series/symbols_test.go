@@ -1,0 +1,45 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Texts are found by whatever texts were removed before.
+func TestSymbolsAfterRemovals(t *testing.T) {
+	y := newSymbols()
+	r := rand.New(rand.NewPCG(3, 4))
+	have := map[string]symbol{}
+	for range 50_000 {
+		text := fmt.Sprint(r.IntN(3000))
+		n, ok := y.lookup(y.hash(text), text)
+		require.Equal(t, have[text], n)
+		switch {
+		case !ok:
+			have[text] = y.intern(y.hash(text), text)
+			require.Equal(t, text, y.text(have[text]))
+		case r.IntN(3) > 0:
+			y.remove(text)
+			(*y.texts.Load())[n/textPageSize][n%textPageSize].Store(nil)
+			y.free = append(y.free, n)
+			delete(have, text)
+		}
+		require.Len(t, have, y.count)
+	}
+}
