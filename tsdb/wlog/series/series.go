@@ -64,7 +64,7 @@ const (
 
 // Series is a label set with its ref. What identifies it never changes; the
 // rest is for the storage that appends to it. It is one heap object of 80
-// bytes, and one with the numbers of its label values.
+// bytes, and a share in one with the numbers of label values.
 type Series struct {
 	// First, so that 32-bit platforms can use them as atomics.
 	lastTs  atomic.Int64  // Milliseconds; math.MinInt64 if none is known.

@@ -42,9 +42,6 @@ func (a set) hash() uint64 {
 	return h ^ h>>29
 }
 
-// kept returns a copy that stays as it is.
-func (a set) kept() set { return set{names: a.names, values: slices.Clone(a.values)} }
-
 // speller turns label sets into numbers. It remembers what it met last: the
 // neighbours of a series mostly differ from it in a label or two, and what they
 // differ in comes again.
@@ -60,6 +57,7 @@ type speller struct {
 	last          *Names
 	names, values []symbol
 	key           []byte
+	room          []symbol // For what keep returns.
 }
 
 type known struct {
@@ -98,6 +96,22 @@ func (sp *speller) set(lset []labels.Label) (of set) {
 		sp.y.mark(of)
 	}
 	return of
+}
+
+// keepRoom is how many numbers are allocated at a time, for a dozen series or so
+// that most often come and go together.
+const keepRoom = 128
+
+// keep returns a copy of a set that stays as it is.
+func (sp *speller) keep(of set) set {
+	n := len(of.values)
+	if n > len(sp.room) {
+		sp.room = make([]symbol, max(n, keepRoom))
+	}
+	kept := sp.room[:n:n]
+	sp.room = sp.room[n:]
+	copy(kept, of.values)
+	return set{names: of.names, values: kept}
 }
 
 // refresh forgets everything if numbers may have been given back since.

@@ -53,7 +53,7 @@ func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 		}
 		// It was dropped in between, and find does not return it again.
 	}
-	s = newSeries(newRef(), h, of.kept(), 1, t.now())
+	s = newSeries(newRef(), h, w.spell.keep(of), 1, t.now())
 	t.refs.put(s)
 	st.link(s)
 	t.active.Inc()
@@ -93,7 +93,7 @@ func (w *Writer) Insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment i
 	defer st.mtx.Unlock()
 	canonical := st.find(h, of)
 	if canonical == nil {
-		s = newSeries(ref, h, of.kept(), 0, t.now())
+		s = newSeries(ref, h, w.spell.keep(of), 0, t.now())
 		s.SetLogged(true)
 		t.refs.put(s)
 		st.link(s)

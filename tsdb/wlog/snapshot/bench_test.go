@@ -16,12 +16,17 @@ package snapshot
 import (
 	"context"
 	"flag"
+	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/record"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 var benchSeries = flag.Int("series", 1_000_000, "number of series in the benchmarks")
@@ -43,6 +48,47 @@ func BenchmarkLoad(b *testing.B) {
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*1e9/float64(n), "ns/series")
 	b.ReportMetric(float64(s.Bytes())/float64(n), "B/series")
+}
+
+// BenchmarkLoadTable is what a start does with it.
+func BenchmarkLoadTable(b *testing.B) {
+	n := *benchSeries
+	s := open(b, b.TempDir(), Options{})
+	require.NoError(b, s.Append(context.Background(), Update{State: stateOf(1), Series: func(yield func(record.RefSeries) bool) {
+		for i := range n {
+			if !yield(record.RefSeries{Ref: ref(i + 1), Labels: scraped(i)}) {
+				return
+			}
+		}
+	}}))
+	b.ReportAllocs()
+	for b.Loop() {
+		table := series.New(series.Options{})
+		table.Reserve(n)
+		writers := make([]*series.Writer, runtime.GOMAXPROCS(0))
+		for i := range writers {
+			writers[i] = table.Writer()
+		}
+		_, err := s.Load(context.Background(), len(writers), func(worker int, ref ref, lset []labels.Label) error {
+			writers[worker].Insert(ref, lset, 0)
+			return nil
+		})
+		require.NoError(b, err)
+		active, _ := table.Len()
+		require.Equal(b, n, active)
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*1e9/float64(n), "ns/series")
+}
+
+// scraped are labels as an agent has them: 500 metrics of each target.
+func scraped(i int) labels.Labels {
+	target, metric := i/500, i%500
+	return labels.FromStrings(
+		"__name__", fmt.Sprintf("queue_operations_%02d_total", metric/20), "cluster", "eu-west-1", "container", "frontend",
+		"handler", fmt.Sprintf("/api/v1/items/%02d", metric%20), "instance", fmt.Sprintf("10.20.%d.%d:8080", target/250, target%250),
+		"job", "kubernetes-pods", "namespace", fmt.Sprintf("team-%02d", target%50), "node", fmt.Sprintf("node-%03d", target/10),
+		"pod", fmt.Sprintf("frontend-7d9f8c6b54-%05x", target), "status", fmt.Sprint(200+metric%4),
+	)
 }
 
 func BenchmarkResolve(b *testing.B) {

@@ -14,6 +14,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"unsafe"
@@ -119,6 +120,7 @@ func skipEntry(b []byte) ([]byte, bool) {
 // decoder reads the entries of payloads. One goroutine owns it.
 type decoder struct {
 	list    []labels.Label
+	raw     [][]byte // What list was read from, by place.
 	builder labels.ScratchBuilder
 }
 
@@ -142,6 +144,7 @@ func (d *decoder) each(payload []byte, skip func(chunks.HeadSeriesRef) bool, f f
 	if err != nil {
 		return 0, 0, entryError{err}
 	}
+	d.raw = d.raw[:0] // It was of another payload.
 	for b := it.rest; len(b) > 0; {
 		if len(b) < refSize {
 			return taken, skipped, entryError{errEntry}
@@ -192,8 +195,16 @@ func (d *decoder) labels(b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	d.list = d.list[:0]
-	for ; n > 0; n-- {
+	for place := range n {
+		if place < len(d.raw) && bytes.HasPrefix(b, d.raw[place]) {
+			// The same label as in the entry before, as most are: lengths stand
+			// before texts, so that equal bytes are equal labels.
+			b = b[len(d.raw[place]):]
+			d.list = d.list[:place+1]
+			continue
+		}
 		var name, value []byte
+		from := b
 		if name, b, ok = text(b); ok {
 			value, b, ok = text(b)
 		}
@@ -201,6 +212,10 @@ func (d *decoder) labels(b []byte) ([]byte, bool) {
 			return nil, false
 		}
 		d.list = append(d.list, labels.Label{Name: shared(name), Value: shared(value)})
+		if place == len(d.raw) {
+			d.raw = append(d.raw, nil)
+		}
+		d.raw[place] = from[:len(from)-len(b)]
 	}
 	return b, true
 }

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -211,6 +212,15 @@ func FuzzEntries(f *testing.F) {
 		require.Zero(t, none)
 		if err == nil {
 			require.Equal(t, len(defs), skipped)
+			// Upstream's decoder reads the same.
+			dec := record.NewDecoder(labels.NewSymbolTable(), promslog.NewNopLogger())
+			want, err := dec.Series(b, nil)
+			require.NoError(t, err)
+			require.Len(t, defs, len(want))
+			for i := range want {
+				require.Equal(t, want[i].Ref, defs[i].Ref)
+				require.True(t, labels.Equal(want[i].Labels, defs[i].Labels))
+			}
 		}
 		it, err := newEntries(b)
 		for n := 0; err == nil; n++ {
