@@ -227,9 +227,14 @@ func (b *batch) clear() {
 // encodeSamples adds the records of everything in the batch but series, in the
 // order that readers of stock's log are used to, and hands the same over.
 func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
+	var of []touch // The series of the floats that are left, if there is nothing else.
+	if len(b.touched) == len(b.floatSamples) {
+		of = b.touched
+	}
 	inRuns(b.floatSamples, limit, func(*record.RefSample) int { return sampleBound }, func(run []record.RefSample) {
 		b.out.add(func(dst []byte) []byte { return enc.Samples(run, dst) })
-		hand.samples(run)
+		hand.samples(run, of)
+		of = of[min(len(run), len(of)):]
 	})
 	inRuns(b.histogramSamples, limit, func(h *record.RefHistogramSample) int { return sampleBound + histogramBound(h.H) }, func(run []record.RefHistogramSample) {
 		var custom []record.RefHistogramSample

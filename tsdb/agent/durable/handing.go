@@ -45,8 +45,15 @@ func (h *handing) start(st int64) int64 {
 	return 0
 }
 
-func (h *handing) samples(run []record.RefSample) {
+// samples adds the floats of a run. of says which series they are, or is nil.
+func (h *handing) samples(run []record.RefSample, of []touch) {
 	if h.collector == nil {
+		return
+	}
+	if of != nil {
+		for i := range run {
+			h.Float(of[i].series, h.start(run[i].ST), run[i].T, run[i].V)
+		}
 		return
 	}
 	for i := range run {

@@ -17,11 +17,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"time"
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
@@ -30,7 +27,6 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-	"go.uber.org/atomic"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage/remote"
@@ -75,14 +71,17 @@ func FromRemoteWrite(name string, c *config.RemoteWriteConfig) Config {
 // Client sends requests to one endpoint. It is safe for concurrent use.
 type Client struct {
 	name     string
-	target   string // With user info: net/http makes basic auth of it.
-	endpoint string // Without, for people.
+	endpoint string // Without user info, for people.
 	timeout  time.Duration
-	header   http.Header // Of every request; cloned, never changed.
 	http     *http.Client
-	closers  []idleCloser
-	usage    usage
-	secrets  []string // Of the configuration; not to be shown.
+	signs    bool // A layer of http writes to the requests it is given.
+	// Every request is like these. Transports share their URLs and headers and
+	// leave them alone, as round trippers have to.
+	direct  *http.Request // For the transport.
+	full    *http.Request // For http, which makes basic auth of user info.
+	closers []idleCloser
+	usage   usage
+	secrets []string // Of the configuration; not to be shown.
 }
 
 type idleCloser interface{ CloseIdleConnections() }
@@ -96,7 +95,6 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		name:     cfg.Name,
-		target:   cfg.URL.String(),
 		endpoint: withoutUser(cfg.URL.URL),
 		timeout:  cfg.Timeout,
 		secrets:  secretsOf(cfg, cfg.Headers),
@@ -104,14 +102,31 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout <= 0 {
 		return nil, fmt.Errorf("remote write endpoint %s: remote_timeout is %s, set it to more than zero", c.endpoint, cfg.Timeout)
 	}
-	var err error
-	if c.header, err = fixedHeader(cfg.Protocol); err != nil {
+	header, err := fixedHeader(cfg.Protocol)
+	if err != nil {
 		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, err)
+	}
+	if err := c.prepare(cfg.URL.URL, header); err != nil {
+		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, safe(err, c.secrets))
 	}
 	if err := c.connect(cfg); err != nil {
 		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, safe(err, c.secrets))
 	}
 	return c, nil
+}
+
+// prepare makes what all requests have in common.
+func (c *Client) prepare(u *url.URL, header http.Header) (err error) {
+	if c.full, err = http.NewRequestWithContext(context.Background(), http.MethodPost, u.String(), http.NoBody); err != nil {
+		return err
+	}
+	c.full.Header = header
+	c.direct = own(c.full.Clone(context.Background()))
+	if user := c.direct.URL.User; user != nil {
+		password, _ := user.Password()
+		c.direct.SetBasicAuth(user.Username(), password)
+	}
+	return nil
 }
 
 // fixedHeader returns what every request of the protocol carries.
@@ -155,60 +170,56 @@ func (c *Client) disconnect() {
 	}
 }
 
-// Store sends the compressed request once. attempt counts earlier attempts with
+// Store sends the compressed request once. tries counts earlier attempts with
 // the same samples and is told to the receiver if it is above zero. The body
 // may be reused as soon as Store has returned. Store returns promptly when the
 // context is cancelled; the result is then a Retry whose Err is the context's.
-func (c *Client) Store(ctx context.Context, body []byte, attempt int) Result {
-	c.usage.begin()
+func (c *Client) Store(ctx context.Context, body []byte, tries int) (r Result) {
+	a := c.usage.begin(ctx, c.timeout)
+	answered := false
 	defer func() {
-		if c.usage.end() {
+		if c.usage.end(a, answered) {
 			c.disconnect()
 		}
 	}()
-	bounded, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	bounded, span := otel.Tracer("").Start(bounded, "Remote Store", trace.WithSpanKind(trace.SpanKindClient))
-	defer span.End()
+	a.lent.lend(body)
+	within := context.Context(a)
+	if traced(ctx) {
+		var span trace.Span
+		within, span = otel.Tracer("").Start(a, "Remote Store", trace.WithSpanKind(trace.SpanKindClient))
+		defer func() {
+			if r.Err != nil {
+				span.SetStatus(codes.Error, r.Err.Error())
+			}
+			span.End()
+		}()
+	}
 
-	lent := &loan{data: body}
-	// The hook may run in one of the transport's goroutines.
-	var connected atomic.Bool
-	traced := httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
-	})
-
-	var r Result
-	response, err := c.send(traced, lent, attempt)
+	response, err := c.send(within, a, tries)
 	// Signers read the body before there is a connection, hence both conditions.
-	sent := lent.end() && connected.Load()
+	sent := a.lent.end() && a.connected.Load()
 	if err != nil {
-		r = Result{Ambiguous: sent, Err: c.failure(ctx, bounded, err)}
-	} else {
-		r = c.read(response, cancel)
+		return Result{Ambiguous: sent, Err: c.failure(ctx, a, err)}
 	}
-	if r.Err != nil {
-		span.SetStatus(codes.Error, r.Err.Error())
-	}
-	return r
+	// With a span, that has the context too.
+	answered = response.Body == http.NoBody && within == a
+	return c.read(response, a)
 }
 
-func (c *Client) send(ctx context.Context, lent *loan, attempt int) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target, http.NoBody)
-	if err != nil {
-		return nil, err
+// send has the request sent. net/http's client comes in where there is more to
+// do than that: it follows redirects and words errors. Otherwise it would be a
+// third of what a request allocates.
+func (c *Client) send(ctx context.Context, a *attempt, tries int) (*http.Response, error) {
+	transport := c.http.Transport
+	if !c.signs {
+		response, err := transport.RoundTrip(a.request(ctx, c.direct, tries))
+		if err == nil && response != nil && response.Body != nil && response.StatusCode/100 != 3 {
+			return response, nil
+		}
+		transport = &answered{response: response, err: err, next: transport}
 	}
-	// The values are shared: who sets a header replaces them.
-	request.Header = maps.Clone(c.header)
-	if attempt > 0 {
-		request.Header.Set("Retry-Attempt", strconv.Itoa(attempt))
-	}
-	if len(lent.data) > 0 {
-		request.ContentLength = int64(len(lent.data))
-		request.Body = lent.reader()
-		request.GetBody = lent.again
-	}
-	response, err := c.http.Do(request)
+	client := http.Client{Transport: transport, CheckRedirect: c.http.CheckRedirect}
+	response, err := client.Do(own(a.request(ctx, c.full, tries)))
 	// The layer that net/http adds names the URL again.
 	if layer := (*url.Error)(nil); errors.As(err, &layer) {
 		err = layer.Err

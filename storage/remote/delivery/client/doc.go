@@ -41,10 +41,13 @@
 //
 // # Ownership
 //
-// A Client is immutable after [New] and safe for concurrent use; it has no
-// goroutines of its own besides those of the HTTP transport, which end with
-// [Client.Close]. The body that Store is given is only read, and only during
-// the call.
+// A Client is immutable after [New], but for a few contexts that wait to serve
+// again, and safe for concurrent use; it has no goroutines of its own besides
+// those of the HTTP transport, which end with [Client.Close]. The body that
+// Store is given is only read, and only during the call.
+//
+// All requests share a URL and a header map that nobody writes to, since a round
+// tripper has to leave requests alone; signers, which do not, get their own.
 //
 // Sources: the remote write specifications 1.0 and 2.0, RFC 9110 (Retry-After),
 // and issues about senders that sleep through a stuck receiver.

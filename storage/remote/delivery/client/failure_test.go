@@ -317,9 +317,14 @@ func TestBodyIsNotReadAfterStore(t *testing.T) {
 	require.Zero(t, <-foreign)
 }
 
+func opened(l *loan) io.ReadCloser {
+	r, _ := l.again()
+	return r
+}
+
 func TestLoan(t *testing.T) {
 	l := &loan{data: []byte("abcdef")}
-	first := l.reader()
+	first := opened(l)
 	p := make([]byte, 4)
 	n, err := first.Read(p)
 	require.NoError(t, err)
@@ -337,7 +342,7 @@ func TestLoan(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF, "what has been read in full ends well even later")
 
 	partly := &loan{data: []byte("abc")}
-	_, _ = partly.reader().Read(p[:1])
+	_, _ = opened(partly).Read(p[:1])
 	require.False(t, partly.end())
 	require.True(t, (&loan{}).end(), "there was nothing to take")
 }

@@ -32,11 +32,30 @@ var errEnded = errors.New("the attempt to send this request is over")
 // A loan also knows whether the transport has taken the last byte. That happens
 // before the byte is sent, so a receiver cannot have a whole request of which
 // the loan does not know.
+//
+// A loan may be lent again when it is settled. Readers of before then have
+// nothing more to do with what is in it: one that has read everything never
+// looks at the data again.
 type loan struct {
-	mtx   sync.Mutex
-	data  []byte // Nil after end.
-	taken bool
-	over  bool
+	mtx     sync.Mutex
+	data    []byte // Nil after end.
+	readers int
+	taken   bool
+	over    bool
+}
+
+// lend puts a buffer in. The loan is new, or settled.
+func (l *loan) lend(data []byte) {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	l.data, l.readers, l.taken, l.over = data, 0, false, false
+}
+
+// size is the number of bytes on loan.
+func (l *loan) size() int {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	return len(l.data)
 }
 
 // end takes the buffer back. It reports whether all of it had been read.
@@ -48,10 +67,28 @@ func (l *loan) end() (taken bool) {
 	return taken
 }
 
-func (l *loan) reader() io.ReadCloser { return &loanReader{loan: l} }
+// settled reports whether the loan is over and its only reader has read all of
+// it. If there were several, one may not be through.
+func (l *loan) settled() bool {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	return l.over && l.taken && l.readers == 1
+}
+
+// open makes r a reader of what is on loan.
+func (l *loan) open(r *loanReader) {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	l.readers++
+	*r = loanReader{loan: l}
+}
 
 // again serves transports and redirects that send the request a second time.
-func (l *loan) again() (io.ReadCloser, error) { return l.reader(), nil }
+func (l *loan) again() (io.ReadCloser, error) {
+	r := &loanReader{}
+	l.open(r)
+	return r, nil
+}
 
 // loanReader reads a loan once from start to end. It has Read only: io.Copy
 // would otherwise hand the buffer itself to the connection.

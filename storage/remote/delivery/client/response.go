@@ -14,7 +14,6 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,15 +39,18 @@ const (
 	drainTime = time.Second
 )
 
-// read turns a response into a result. cancel ends the attempt.
-func (c *Client) read(response *http.Response, cancel context.CancelFunc) Result {
+// read turns the response of an attempt into a result.
+func (c *Client) read(response *http.Response, a *attempt) Result {
 	defer response.Body.Close()
-	if response.ContentLength != 0 {
-		defer time.AfterFunc(drainTime, cancel).Stop()
+	if response.Body != http.NoBody {
+		defer time.AfterFunc(drainTime, a.stop).Stop()
 	}
 	r := Result{Status: response.StatusCode, Outcome: outcomeOf(response.StatusCode)}
 	r.Written, r.StatsErr = writtenStats(response)
 
+	if r.Outcome == Delivered && response.Body == http.NoBody {
+		return r
+	}
 	body := io.LimitReader(response.Body, maxDrain)
 	if r.Outcome != Delivered {
 		r.Err = c.refusal(response, body)

@@ -14,17 +14,12 @@
 package client
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 
 	commonconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/sigv4"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/httptrace/otelhttptrace"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/prometheus/prometheus/storage/remote/azuread"
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
@@ -75,32 +70,12 @@ func (c *Client) connect(cfg Config) error {
 		}
 		c.keepCloser(top)
 	}
+	c.signs = cfg.SigV4 != nil || cfg.AzureAD != nil || cfg.GoogleIAM != nil
 	c.http = &http.Client{
 		Transport:     newTracing(top),
 		CheckRedirect: followOnlyPosts(cfg.HTTPClientConfig.FollowRedirects),
 	}
 	return nil
-}
-
-// tracing adds the spans of net/http to requests that belong to a trace. Without
-// a tracing configuration none does, and the layer would be most of what a
-// request allocates.
-type tracing struct{ plain, spans http.RoundTripper }
-
-func newTracing(next http.RoundTripper) *tracing {
-	return &tracing{plain: next, spans: otelhttp.NewTransport(next, otelhttp.WithClientTrace(
-		func(ctx context.Context) *httptrace.ClientTrace {
-			return otelhttptrace.NewClientTrace(ctx, otelhttptrace.WithoutSubSpans())
-		},
-	))}
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *tracing) RoundTrip(request *http.Request) (*http.Response, error) {
-	if trace.SpanContextFromContext(request.Context()).IsValid() {
-		return t.spans.RoundTrip(request)
-	}
-	return t.plain.RoundTrip(request)
 }
 
 func (c *Client) keepCloser(t http.RoundTripper) {
