@@ -29,6 +29,9 @@
 //     or stops scraping (I5).
 //   - isolation: a dead and a slow endpoint do not touch a healthy one, nor
 //     memory (I5, I6).
+//   - fresh: with fresh samples first, what is new does not wait for the backlog
+//     of an outage, and nothing of either is lost, also not by kills (I2, I4,
+//     I8).
 //   - exchange: stock's data directories open here and ours in stock, back and
 //     forth, without anything being sent twice (I7, I9).
 //

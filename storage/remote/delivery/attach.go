@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 
@@ -157,6 +158,10 @@ func lastForeign(walDir string, segments []epoch.Segment, f savepoint.File) int 
 // resolve finds where a saved endpoint stands in the log that is there now.
 func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int) (*stand, error) {
 	st := &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: e.Removed}
+	if r := e.FreshFor(partitions); r != nil {
+		st.mark = r.BacklogDispatched
+		st.fresh = &freshRange{from: r.From, marks: r.Acked, mark: r.Dispatched}
+	}
 	if st.name == "" {
 		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
 	}
@@ -165,37 +170,32 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
 		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what lies between is taken to be delivered by it",
 			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
-		return &stand{
-			id: st.id, identity: st.identity, name: st.name, removed: st.removed, mark: at,
-			marks: standAt("", st.identity, "", cursor.Point{Position: at}, at).marks,
-		}, nil
+		mark := at
+		if mark.Before(e.Dispatched) {
+			// It was here before, and sent some of what it is sent now.
+			mark = e.Dispatched
+		}
+		behind := standAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
+		behind.removed = st.removed
+		return behind, nil
 	}
-	found := map[cursor.Point]savepoint.Mark{}
-	worst := cursor.Exact
-	for p, m := range st.marks {
-		at, ok := found[m.Point]
-		if !ok {
-			pos, verdict, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: m.Point, Fingerprint: f.Segments[m.Segment]})
-			if err != nil {
-				return nil, fmt.Errorf("find the saved position of remote write endpoint %q: %w", st.name, err)
-			}
-			s.metrics.resumed.WithLabelValues(verdict.String()).Inc()
-			at = savepoint.Mark{Point: cursor.Point{Position: pos}}
-			if verdict == cursor.Exact {
-				at.Point = m.Point
-			}
-			worst = max(worst, verdict)
-			found[m.Point] = at
+	found := map[cursor.Point]resolved{}
+	worst, err := s.find(src, f, st.name, st.marks, found)
+	if err != nil {
+		return nil, err
+	}
+	if st.fresh != nil {
+		if err := s.findFresh(src, f, e, st, found); err != nil {
+			return nil, err
 		}
-		if at.Point == m.Point {
-			at.Skip = m.Skip
-		}
-		st.marks[p] = at
 	}
 	switch worst {
 	case cursor.SegmentStart:
 		// Nothing is known of what was sent from here on.
 		st.mark = src.Head()
+		if st.fresh != nil {
+			st.confine()
+		}
 	case cursor.Ahead:
 		// The log was wiped: nothing in it can have been sent.
 		st.mark = st.floor().Position
@@ -205,4 +205,64 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
 	return st, nil
+}
+
+// resolved is where a saved point was found.
+type resolved struct {
+	savepoint.Mark
+	verdict cursor.Verdict
+}
+
+// find puts marks where they are in the log that is there now, and returns what
+// is the worst that can be said of one. found remembers what was looked up.
+func (s *Storage) find(src *Source, f savepoint.File, name string, marks []savepoint.Mark, found map[cursor.Point]resolved) (worst cursor.Verdict, err error) {
+	for p, m := range marks {
+		at, ok := found[m.Point]
+		if !ok {
+			pos, verdict, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: m.Point, Fingerprint: f.Segments[m.Segment]})
+			if err != nil {
+				return worst, fmt.Errorf("find the saved position of remote write endpoint %q: %w", name, err)
+			}
+			s.metrics.resumed.WithLabelValues(verdict.String()).Inc()
+			at = resolved{savepoint.Mark{Point: cursor.Point{Position: pos}}, verdict}
+			if verdict == cursor.Exact {
+				at.Point = m.Point
+			}
+			found[m.Point] = at
+		}
+		worst = max(worst, at.verdict)
+		if at.Point == m.Point {
+			at.Skip = m.Skip
+		}
+		marks[p] = at.Mark
+	}
+	return worst, nil
+}
+
+// findFresh finds the fresh range of a stand whose other marks were found. If
+// anything of it is not exactly where it was, or the backlog is found to go on
+// behind its end, there is one range again, from the backlog's marks on: what
+// was delivered before its turn is sent once more.
+func (s *Storage) findFresh(src *Source, f savepoint.File, e *savepoint.Endpoint, st *stand, found map[cursor.Point]resolved) error {
+	ends := []savepoint.Mark{{Point: st.fresh.from}}
+	worst, err := s.find(src, f, st.name, ends, found)
+	if err != nil {
+		return err
+	}
+	of, err := s.find(src, f, st.name, st.fresh.marks, found)
+	if err != nil {
+		return err
+	}
+	behind := slices.ContainsFunc(st.marks, func(m savepoint.Mark) bool { return st.fresh.from.Before(m.Position) })
+	if worst = max(worst, of); worst == cursor.Exact && !behind {
+		st.settle()
+		return nil
+	}
+	s.logger.Error("What was delivered before its turn cannot be found in the log again; it is sent once more, behind the backlog",
+		"remote_name", st.name, "saved", e.Fresh.From.String(), "resuming_at", st.floor().String(), "reason", worst.String())
+	st.fresh, st.mark = nil, e.Dispatched
+	if worst == cursor.SegmentStart {
+		st.mark = src.Head() // Nothing is known of what was sent from there on.
+	}
+	return nil
 }

@@ -14,6 +14,8 @@
 package delivery
 
 import (
+	"slices"
+
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
@@ -27,6 +29,7 @@ type stats struct {
 	ready   int
 	zoned   int
 	oldest  int64 // Timestamp in ms of an item that waits longest, 0 if none.
+	middle  int64 // The middle one of those of the partitions, 0 if none.
 	waiting int   // Items neither acknowledged nor under way.
 	backlog bool  // A full request waits, and every sender is busy.
 }
@@ -36,16 +39,27 @@ func (q *queue) stats() stats {
 	defer q.mu.Unlock()
 	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, zoned: q.zoned, waiting: q.waiting}
 	s.backlog = (q.idle == 0 && q.waiting >= q.max) || q.zoned > 0
+	fronts := make([]int64, 0, partitions)
 	for p := range q.parts {
 		part := &q.parts[p]
 		if part.fifo.len() == 0 {
 			continue
 		}
-		if t := part.fifo.all()[0].part(p)[part.done].t; s.oldest == 0 || t < s.oldest {
-			s.oldest = t
-		}
+		fronts = append(fronts, part.fifo.all()[0].part(p)[part.done].t)
+	}
+	if len(fronts) > 0 {
+		slices.Sort(fronts)
+		s.oldest, s.middle = fronts[0], fronts[len(fronts)/2]
 	}
 	return s
+}
+
+// done reports whether everything before a position was pushed, and everything
+// that was pushed is acknowledged.
+func (q *queue) done(until cursor.Position) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.queued == 0 && q.flying == 0 && !q.read.Before(until)
 }
 
 // before counts what is not acknowledged and begins before a segment.

@@ -26,7 +26,6 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -55,12 +54,23 @@ func (s *Storage) ApplyConfig(conf *config.Config) error {
 	for _, w := range warnings {
 		s.logger.Warn("Endpoints without a name are hard to tell apart", "warning", w.String())
 	}
+	s.checkFreshFirst(sets)
 	if s.src == nil {
 		closeClients(sets)
 		s.conf = conf
 		return nil
 	}
 	return s.apply(sets)
+}
+
+// checkFreshFirst tells of options that no endpoint has, which is most likely a
+// mistake in a name, or a reload away from being none.
+func (s *Storage) checkFreshFirst(sets []*settings) {
+	for name := range s.opts.FreshFirst {
+		if !slices.ContainsFunc(sets, func(set *settings) bool { return set.name == name }) {
+			s.logger.Warn("An endpoint that is to have fresh samples first is not in the configuration", "remote_name", name)
+		}
+	}
 }
 
 // prepare builds the settings of all endpoints in conf. Nothing of them takes
@@ -221,43 +231,35 @@ func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*s
 // startEndpoint puts an endpoint to work where st says.
 func startEndpoint(s *Storage, st *stand, set *settings) (*endpoint, error) {
 	e := &endpoint{
-		id:      st.id,
-		logger:  s.logger.With("remote_name", set.name, "url", set.url),
-		src:     s.src,
-		feed:    s.feed,
-		persist: func() error { return s.save(true) },
-		damaged: s.damaged,
-		sm:      s.scrape,
-		reg:     registry{s.reg, s.watcher},
-
-		exchanges: &s.exchanges,
-		queue:     newQueue(time.Now),
-		zoneEnd:   st.mark,
-		stop:      make(chan struct{}),
+		id:         st.id,
+		logger:     s.logger.With("remote_name", set.name, "url", set.url),
+		src:        s.src,
+		feed:       s.feed,
+		persist:    func() error { return s.save(true) },
+		pointAt:    func(at cursor.Position) cursor.Point { return s.pointAt(s.src.WALDir, at) },
+		damaged:    s.damaged,
+		sm:         s.scrape,
+		reg:        registry{s.reg, s.watcher},
+		freshAfter: s.opts.FreshAfter,
+		paceEvery:  s.opts.pace,
+		exchanges:  &s.exchanges,
+		stop:       make(chan struct{}),
 	}
-	if mutation.On(mutation.NoZone) {
-		e.zoneEnd = cursor.Position{}
-	}
-	if head := s.src.Head(); head.Before(e.zoneEnd) {
-		e.zoneEnd = head // Beyond it, nothing was there to be sent.
-	}
-	e.resumption = newResumption(st.marks)
-	e.place.pos = st.floor().Point
-	if mutation.On(mutation.SkipZone) {
-		e.place.pos = cursor.Point{Position: e.zoneEnd}
-	}
-	e.marks.wanted, e.marks.durable = st.mark, st.mark
-	e.queue.resume(e.place.pos, st.marks)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.rates.paced = time.Now()
+	e.at = []*lane{e.newLane(st.marks, st.mark)}
+	if st.fresh != nil {
+		e.at[0].place.bound(st.fresh.from)
+		e.at = append(e.at, e.newLane(st.fresh.marks, st.fresh.mark))
+	}
 	if err := e.adopt(set); err != nil {
 		e.exchanges.leave(e.exchange.Swap(nil))
 		e.cancel()
 		return nil, err
 	}
-	readCtx, cancel := context.WithCancel(e.ctx)
-	e.reader = cancel
-	e.wg.Go(func() { e.readLog(readCtx) })
-	e.wg.Go(func() { e.pace(readCtx) })
+	for _, l := range e.at {
+		l.begin()
+	}
+	e.observe()
+	e.wg.Go(e.pace)
 	return e, nil
 }

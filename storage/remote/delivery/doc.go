@@ -24,7 +24,9 @@
 // The feed, or dispatcher, reads and decodes the head of the log once and
 // shares immutable batches with every endpoint that keeps up. An endpoint that
 // falls behind them reads the log on its own, and joins again where it meets a
-// batch. A queue holds what one endpoint has read, in 64 virtual partitions; a
+// batch. What belongs to one stretch of the log on its way to an endpoint is a
+// lane: a reader, a queue and senders. An endpoint has one, or for a while two.
+// A queue holds what a lane has read, in 64 virtual partitions; a
 // series belongs to one by the stable hash of its labels. Senders take requests
 // from it that span several partitions, but no partition is in two requests at
 // once, so their number can change without draining anything. A savepoint
@@ -46,11 +48,27 @@
 // second case package follow keeps a table in step with it, and the storage's own
 // gate tells the writer, if it asks, what it may remove (Floor).
 //
+// # Fresh first
+//
+// An endpoint with the option (Options.FreshFirst) that is far behind when its
+// receiver answers again gets a second lane (fresh.go, lane.go). The first, the
+// backlog's, ends at the head of the log as it was then, the second begins
+// there, so that what is new does not wait. The backlog takes a share of the
+// senders, and when it has come to its end, the second lane is the only one.
+// There are two at most.
+//
+// Far behind means: in another segment than the head or more than 1 MiB before
+// it, and a minute by the clock. For that, the timestamps of the oldest samples
+// that are not acknowledged are looked at, the middle one of the partitions'.
+// The time a batch was read says how long it is in memory, which after an outage
+// is short, and the log keeps no other time.
+//
 // # Invariants
 //
 // I1: the gate is told a position only after a savepoint with it was synced to
-// disk, including the position at which a new endpoint begins. A limit that
-// removes more goes through Forfeit, which counts what is lost.
+// disk, including the position at which a new endpoint begins. With two lanes it
+// is the backlog's. A limit that removes more goes through Forfeit, which counts
+// what is lost, on each lane.
 //
 // I2: a mark passes an item only when the endpoint acknowledged it, refused it
 // for good, or the configuration dropped it, and each of those is counted. A
@@ -59,13 +77,15 @@
 // items before anything of it counts as refused.
 //
 // I4: items of one partition leave in the order of the log, one request at a
-// time, and the next only after the one before is settled.
+// time, and the next only after the one before is settled. That holds on each
+// lane; between two lanes there is no order, which is what Options.FreshFirst is
+// for.
 //
 // I5: no endpoint waits for another. Changing the configuration waits for none:
 // settings are replaced while requests are under way. Closing waits a few
 // seconds at most.
 //
-// I6: an endpoint holds no more than queue_config.capacity items for each
+// I6: a lane holds no more than queue_config.capacity items for each
 // sender and one batch beyond it; while it catches up and its receiver answers,
 // 16 items for each active series if that is more, but never more than 524,288
 // (20 MiB). The rest waits in the log. What was handed over and not read yet is
@@ -80,6 +100,9 @@
 // whose other samples are then counted as refused. A window counts as one
 // request: what is acknowledged of it is saved when all of it is, which takes no
 // longer than the interval of savepoints unless the receiver fails meanwhile.
+// Each lane has marks and a dispatch mark of its own. A second lane sends nothing
+// before a savepoint with both lanes is synced to disk; if none can be written,
+// it waits until the backlog is delivered.
 //
 // I9: damage in the log is passed over and counted, a savepoint that cannot be
 // read leads to the oldest record, never to the newest.
@@ -87,10 +110,12 @@
 // # Goroutines and locks
 //
 // Storage owns the dispatcher (feed.run), the keeper, which writes savepoints,
-// and, where the log is followed, the goroutine that reads it for series. Each endpoint owns a reader, a pacer and its senders. Items,
+// and, where the log is followed, the goroutine that reads it for series. Each
+// endpoint owns a pacer, which alone makes and ends lanes, and each lane a reader
+// and its senders; all of them belong to the endpoint's wait group. Items,
 // batches and settings never change once they are shared. Lock order:
-// Storage.mtx, Storage.saveMtx, Storage.listMtx; queue.mu, then
-// endpoint.sendersMtx. Only Storage.mtx and Storage.saveMtx are held across
+// Storage.mtx, Storage.saveMtx, Storage.listMtx; endpoint.lanesMtx, place.mu;
+// queue.mu, then endpoint.sendersMtx. Only Storage.mtx and Storage.saveMtx are held across
 // I/O, and nothing on the path of a commit or of a request takes them, save for
 // a sender that has to raise the dispatch mark.
 //
@@ -98,6 +123,7 @@
 //
 // A receiver sees duplicates after a crash, at most what was acknowledged since
 // the last savepoint (a quarter of a second) and what was under way, and none
-// after a graceful stop. It sees no sample of a series before an older one of the same
-// series was settled.
+// after a graceful stop. It sees no sample of a series before an older one of the
+// same series was settled, unless it is to have fresh samples first; then it has
+// to take samples out of order.
 package delivery

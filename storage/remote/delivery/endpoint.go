@@ -27,18 +27,21 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
-// endpoint is one remote-write endpoint at work: a reader that fills its queue
-// from the log, and senders that empty it. Nothing it does waits for another
-// endpoint (I5).
+// endpoint is one remote-write endpoint at work. What it sends comes to it on a
+// lane, for a while on two. Nothing it does waits for another endpoint (I5).
 type endpoint struct {
 	id      string
 	logger  *slog.Logger
 	src     *Source
 	feed    *feed
 	persist func() error // Writes a durable savepoint.
+	pointAt func(cursor.Position) cursor.Point
 	damaged func(*cursor.Corruption)
 	sm      remote.ReadyScrapeManager
 	reg     registry
+	// freshAfter is how old the oldest samples are with which an endpoint may
+	// get a second lane.
+	freshAfter, paceEvery time.Duration
 
 	settings atomic.Pointer[settings]
 	metrics  atomic.Pointer[endpointMetrics]
@@ -46,22 +49,15 @@ type endpoint struct {
 	exchange  atomic.Pointer[exchange]
 	exchanges *exchanges
 
-	queue      *queue
-	place      place
-	resumption *resumption // Owned by the reader.
-	zoneEnd    cursor.Position
-	rates      rates
-	failing    atomic.Bool // The last attempt failed and is to be made again.
-	marks      dispatchMark
-
 	ctx    context.Context // Ends when requests under way are to be broken off.
 	cancel context.CancelFunc
 	stop   chan struct{} // Closed when nothing new is to be begun.
-	reader context.CancelFunc
 	wg     sync.WaitGroup
 
-	sendersMtx sync.Mutex
-	live, want int // Senders there are, and that there should be.
+	lanesMtx sync.Mutex // Held for moments, also while a limit moves all lanes.
+	at       []*lane    // Replaced, never changed in place; the last reads the head of the log.
+
+	sendersMtx sync.Mutex // Orders the start of goroutines and the closing of stop.
 
 	metadata *metadataSender // Guarded by Storage.mtx.
 }
@@ -72,21 +68,12 @@ type registry struct {
 	watcher *watcherMetrics
 }
 
-func (e *endpoint) senders() int {
-	e.sendersMtx.Lock()
-	defer e.sendersMtx.Unlock()
-	return e.want
-}
-
-// wanted tells a sender between two requests whether it is still wanted.
-func (e *endpoint) wanted() bool {
-	e.sendersMtx.Lock()
-	defer e.sendersMtx.Unlock()
-	if e.live > e.want {
-		e.live--
-		return false
-	}
-	return true
+// lanes returns the lanes in the order of the log: one, or the backlog's and the
+// fresh one.
+func (e *endpoint) lanes() []*lane {
+	e.lanesMtx.Lock()
+	defer e.lanesMtx.Unlock()
+	return e.at
 }
 
 func (e *endpoint) stopping() bool {
@@ -95,27 +82,6 @@ func (e *endpoint) stopping() bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// reserve makes sure that the dispatch mark on disk is past what is about to be
-// sent. If it cannot be written, delivery goes on all the same: a full disk is
-// emptied by delivering. What that can cost is said in the package's
-// documentation.
-func (e *endpoint) reserve(end cursor.Position) {
-	for !e.marks.covers(end) {
-		e.marks.mtx.Lock()
-		recent := time.Since(e.marks.failed) < retryInterval
-		e.marks.mtx.Unlock()
-		if recent {
-			return
-		}
-		if err := e.persist(); err != nil {
-			e.marks.mtx.Lock()
-			e.marks.failed = time.Now()
-			e.marks.mtx.Unlock()
-			return
-		}
 	}
 }
 

@@ -59,6 +59,10 @@ type logReader struct {
 	ahead    []byte
 	aheadEnd cursor.Point
 	hasAhead bool
+	// until is where the reader's part of the log ends, nil for nowhere. Records
+	// that start there or later are not read. Damage that reaches over it ends
+	// the part.
+	until *cursor.Point
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
@@ -111,6 +115,15 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 		if err != nil {
 			return nil, err
 		}
+		if r.until != nil && r.until.Before(it.End.Position) {
+			if it.Kind == cursor.Record && it.Start.Before(r.until.Position) {
+				if err := r.decode(it.Data, it.End); err != nil {
+					return nil, err
+				}
+			}
+			r.bb.end = *r.until
+			break
+		}
 		if it.Kind == cursor.Record {
 			if n >= limit && !continues(it.Data) {
 				r.ahead, r.aheadEnd, r.hasAhead = append(r.ahead[:0], it.Data...), it.End, true
@@ -130,7 +143,7 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 
 // next returns the next item before the head.
 func (r *logReader) next() (cursor.Item, error) {
-	if !r.tail.Point().Before(r.head()) {
+	if !r.tail.Point().Before(r.head()) || (r.until != nil && !r.tail.Point().Before(r.until.Position)) {
 		return cursor.Item{}, cursor.ErrCaughtUp
 	}
 	was := r.tail.Point()

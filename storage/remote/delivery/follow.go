@@ -135,8 +135,8 @@ func (s *Storage) truncated(first int) bool {
 	running := s.running
 	s.listMtx.Unlock()
 	for _, e := range running {
-		if from, moved := e.place.raise(to); moved {
-			e.skipped(from.Position, to)
+		for _, g := range e.raise(to) {
+			e.skipped(g.from, g.to)
 		}
 	}
 	return !s.feed.readsBefore(to)

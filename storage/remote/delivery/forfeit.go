@@ -44,37 +44,31 @@ func (s *Storage) Forfeit(before cursor.Position, reason string, holders ...stri
 		if !meant(e.settings.Load().name, e.id) {
 			continue
 		}
-		from, moved := e.place.raise(before)
-		if !moved {
-			continue
+		for _, l := range e.raise(before) {
+			errs = append(errs, s.forfeit(e.settings.Load().name, reason, l))
 		}
-		lost, err := s.countItems(from.Position, before, e.resumption.marks)
-		errs = append(errs, err)
-		bytes := logBytes(s.src.WALDir, from.Position, before)
-		s.forfeited(e.settings.Load().name, from.Position, before, reason, lost, bytes)
 	}
 	held := make([]*stand, len(s.held))
 	for i, st := range s.held {
 		held[i] = st
-		floor := st.floor().Position
-		if !floor.Before(before) || !meant(st.name, st.id) {
+		if !st.floor().Before(before) || !meant(st.name, st.id) {
 			continue
 		}
-		lost, err := s.countItems(floor, before, st.marks)
-		errs = append(errs, err)
-		moved := *st
-		moved.marks = make([]savepoint.Mark, len(st.marks))
-		for p, m := range st.marks {
-			if m.Before(before) {
-				m = savepoint.Mark{Point: cursor.Point{Position: before}}
-			}
-			moved.marks[p] = m
+		moved, lost := st.given(before)
+		for _, l := range lost {
+			errs = append(errs, s.forfeit(st.name, reason, l))
 		}
-		held[i] = &moved
-		s.forfeited(st.name, floor, before, reason, lost, logBytes(s.src.WALDir, floor, before))
+		held[i] = moved
 	}
 	s.setLists(s.running, held)
 	return errors.Join(errs...)
+}
+
+// forfeit counts what a limit takes from one endpoint.
+func (s *Storage) forfeit(name, reason string, l lostRange) error {
+	lost, err := s.countItems(l.from, l.to, l.marks)
+	s.forfeited(name, l.from, l.to, reason, lost, logBytes(s.src.WALDir, l.from, l.to))
+	return err
 }
 
 // reasonStopped is for what a limit had removed from the log while it was still
@@ -87,10 +81,16 @@ func (s *Storage) forfeitMemory(e *endpoint) {
 	if err != nil || first <= 0 {
 		return
 	}
-	if lost := e.queue.before(first); lost.total() > 0 {
-		to := cursor.Position{Segment: first}
-		marks := make([]savepoint.Mark, partitions)
-		s.forfeited(e.settings.Load().name, e.queue.marks(marks).Position, to, reasonStopped, lost, 0)
+	for _, l := range e.lanes() {
+		lost := l.queue.before(first)
+		if u := l.unqueued; u != nil && u.start.Segment < first {
+			lost.plus(u.content())
+		}
+		if lost.total() > 0 {
+			to := cursor.Position{Segment: first}
+			marks := make([]savepoint.Mark, partitions)
+			s.forfeited(e.settings.Load().name, l.queue.marks(marks).Position, to, reasonStopped, lost, 0)
+		}
 	}
 }
 
@@ -108,6 +108,7 @@ func (s *Storage) forfeited(name string, from, to cursor.Position, reason string
 func (s *Storage) countItems(from, to cursor.Position, marks []savepoint.Mark) (t tally, err error) {
 	r := newLogReader(s.logger, s.src, func(*cursor.Corruption) {})
 	defer r.close()
+	r.until = &cursor.Point{Position: to}
 	if err := r.seek(cursor.Point{Position: from}); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return t, nil
@@ -116,20 +117,17 @@ func (s *Storage) countItems(from, to cursor.Position, marks []savepoint.Mark) (
 	}
 	res := newResumption(marks)
 	for {
-		b, err := r.batch(maxBatchItems, func(p cursor.Position) bool { return !p.Before(to) || res.at(p) })
+		b, err := r.batch(maxBatchItems, res.at)
 		if errors.Is(err, cursor.ErrCaughtUp) {
 			return t, nil
 		}
 		if err != nil {
 			return t, fmt.Errorf("count what is removed from the log at %s: %w", from, err)
 		}
-		if to.Before(b.end.Position) {
-			return t, nil
-		}
 		b, _ = res.filter(b)
 		t.plus(b.content())
 		t.plus(b.unknown)
-		if b.end.Position == to {
+		if !b.end.Before(to) {
 			return t, nil
 		}
 	}

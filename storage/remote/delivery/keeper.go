@@ -17,12 +17,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/prometheus/prometheus/tsdb/wlog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
@@ -56,44 +53,48 @@ func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error 
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
-	all := stands()
+	all, segment := stands(), s.src.Head().Segment
+	if !durable && s.last.holds(all, segment, clean) {
+		return nil
+	}
 	f := savepoint.File{
 		Run:        s.src.Run.String(),
-		Segment:    s.src.Head().Segment,
-		Checkpoint: -1,
+		Segment:    segment,
+		Checkpoint: s.checkpoint(segment, durable),
 		Partitions: partitions,
 		Clean:      clean,
-	}
-	if _, n, err := wlog.LastCheckpoint(s.src.WALDir); err == nil {
-		f.Checkpoint = n
+		Endpoints:  make([]savepoint.Endpoint, 0, len(all)),
 	}
 	sums := map[cursor.Position]uint32{}
-	for i := range all {
-		all[i] = s.identified(all[i], sums)
-	}
-	s.sums = sums
 	for _, st := range all {
+		st = s.identified(st, sums)
 		floor := st.floor()
-		f.Endpoints = append(f.Endpoints, savepoint.Endpoint{
+		saved := savepoint.Endpoint{
 			ID:         st.id,
 			Identity:   st.identity,
 			Floor:      floor,
-			Dispatched: st.mark,
+			Dispatched: st.dispatched(),
 			Acked:      st.marks,
 			Removed:    st.removed,
-		})
+		}
+		if r := st.fresh; r != nil {
+			saved.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, BacklogDispatched: st.mark}
+		}
+		f.Endpoints = append(f.Endpoints, saved)
 	}
-	f.Segments = s.fingerprints(f.Referenced())
-	if !durable && s.saved != nil && reflect.DeepEqual(f, *s.saved) {
-		return nil
-	}
-	saved := f
+	s.sums = sums
+	referenced := f.Referenced()
+	f.Segments = s.fingerprints(referenced)
 	f.Written = time.Now()
 	if err := s.store.Write(f, durable && !mutation.On(mutation.TrustUnsynced)); err != nil {
+		s.last.done = false // What there is now is not known.
 		s.metrics.savepointFails.Inc()
 		return fmt.Errorf("write savepoint in %s: %w", s.src.DataDir, err)
 	}
-	s.saved = &saved
+	s.last = lastSave{
+		done: true, whole: len(f.Segments) == len(referenced), stands: all, clean: clean,
+		segment: segment, checkpoint: f.Checkpoint,
+	}
 	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
 	s.metrics.savepointWritten.set(f.Written.UnixMilli())
 	if durable {
@@ -107,8 +108,22 @@ func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error 
 // sums; one that cannot be read would cost that a part is sent again. Callers
 // hold saveMtx.
 func (s *Storage) identified(st *stand, sums map[cursor.Position]uint32) *stand {
-	var own []savepoint.Mark // Stands may be shared.
-	for p, m := range st.marks {
+	whole := *st // Stands may be shared.
+	whole.marks = s.identifiedMarks(st.marks, sums)
+	if st.fresh != nil {
+		fresh := *st.fresh
+		fresh.marks = s.identifiedMarks(fresh.marks, sums)
+		fresh.from = s.identifiedMarks([]savepoint.Mark{{Point: fresh.from}}, sums)[0].Point
+		whole.fresh = &fresh
+	}
+	return &whole
+}
+
+// identifiedMarks returns marks with their checksums, in place of the caller's
+// if one was missing.
+func (s *Storage) identifiedMarks(marks []savepoint.Mark, sums map[cursor.Position]uint32) []savepoint.Mark {
+	var own []savepoint.Mark
+	for p, m := range marks {
 		if m.CRC != 0 || m.Offset == 0 {
 			continue
 		}
@@ -120,16 +135,14 @@ func (s *Storage) identified(st *stand, sums map[cursor.Position]uint32) *stand 
 			sums[m.Position] = crc
 		}
 		if own == nil {
-			own = slices.Clone(st.marks)
+			own = slices.Clone(marks)
 		}
 		own[p].CRC = crc
 	}
 	if own == nil {
-		return st
+		return marks
 	}
-	whole := *st
-	whole.marks = own
-	return &whole
+	return own
 }
 
 // holderName tells holders of one name apart.
@@ -154,14 +167,14 @@ func (s *Storage) release(all []*stand) {
 			s.src.Gate.Remove(h.Name)
 		}
 	}
-	s.listMtx.Lock()
-	running := s.running
-	s.listMtx.Unlock()
-	for _, e := range running {
-		for _, st := range all {
-			if st.id == e.id {
-				e.marks.synced(st.mark)
-			}
+	for _, st := range all {
+		// Each lane learns of its own mark only: that of one says nothing of
+		// what another may send.
+		if st.lane != nil {
+			st.lane.marks.synced(st.mark)
+		}
+		if st.fresh != nil && st.fresh.lane != nil {
+			st.fresh.lane.marks.synced(st.fresh.mark)
 		}
 	}
 }

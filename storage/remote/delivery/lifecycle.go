@@ -38,8 +38,11 @@ func (e *endpoint) adopt(set *settings) error {
 			return err
 		}
 		if m != nil {
-			st := e.queue.stats()
-			fresh.pending[classSamples].Set(float64(st.queued))
+			queued := 0
+			for _, l := range e.lanes() {
+				queued += l.queue.stats().queued
+			}
+			fresh.pending[classSamples].Set(float64(queued))
 		}
 		e.metrics.Store(fresh)
 		if m != nil {
@@ -58,7 +61,9 @@ func (e *endpoint) adopt(set *settings) error {
 	e.settings.Store(set)
 	left := e.exchange.Swap(e.exchanges.join(set.kindred()))
 	e.exchanges.leave(left)
-	e.setSenders(min(max(e.senders(), set.queue.MinShards, 1), max(set.queue.MaxShards, 1)))
+	for _, l := range e.lanes() {
+		l.adapt(set)
+	}
 	if old != nil {
 		close(old.replaced)
 		// Requests under way keep the old client until they are done.
@@ -67,84 +72,132 @@ func (e *endpoint) adopt(set *settings) error {
 	return nil
 }
 
-// setSenders changes how many senders there are.
-func (e *endpoint) setSenders(n int) {
-	n = min(n, partitions)
-	set := e.settings.Load()
-	e.sendersMtx.Lock()
-	e.want = n
-	for ; e.live < n && !e.stopping(); e.live++ {
-		e.wg.Go((&sender{e: e}).run)
-	}
-	e.sendersMtx.Unlock()
-	e.queue.staff(n)
-	e.queue.configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
-	m := e.metrics.Load()
-	m.shards.Set(float64(n))
-}
-
-// pace adapts the number of senders until ctx ends.
-func (e *endpoint) pace(ctx context.Context) {
-	ticker := time.NewTicker(paceInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case now := <-ticker.C:
-			set := e.settings.Load()
-			st := e.queue.stats()
-			have := e.senders()
-			n, desired := e.rates.pace(now, have, set.queue.MinShards, set.queue.MaxShards, st.backlog)
-			m := e.metrics.Load()
-			m.shardsDesired.Set(desired)
-			if n != have {
-				e.logger.Debug("Changing the number of senders", "from", have, "to", n)
-				e.setSenders(n)
-			}
-			e.observe(m, st)
-		case <-ctx.Done():
-			return
+// showSenders tells how many senders there are on all lanes.
+func (e *endpoint) showSenders() {
+	n := 0
+	for _, l := range e.lanes() {
+		if l.working() {
+			n += l.senders()
 		}
 	}
+	e.metrics.Load().shards.Set(float64(n))
 }
 
 // observe sets the gauges that tell how far behind the endpoint is.
-func (e *endpoint) observe(m *endpointMetrics, st stats) {
-	marks := make([]savepoint.Mark, partitions)
-	floor := e.queue.marks(marks)
-	m.ackedSegment.Set(float64(floor.Segment))
-	m.ackedOffset.Set(float64(floor.Offset))
-	m.unackedBytes.Set(float64(logBytes(e.src.WALDir, floor.Position, e.src.Head())))
+func (e *endpoint) observe() {
+	var (
+		m      = e.metrics.Load()
+		marks  = make([]savepoint.Mark, partitions)
+		oldest int64
+		bytes  int64 // Not acknowledged, on all lanes.
+		old    int64 // Of that, the backlog's.
+		lanes  = e.lanes()
+	)
+	for i, l := range lanes {
+		floor := l.queue.marks(marks)
+		end := e.src.Head()
+		if i == 0 {
+			m.ackedSegment.Set(float64(floor.Segment))
+			m.ackedOffset.Set(float64(floor.Offset))
+		}
+		if until, bounded := l.place.end(); bounded {
+			end = until.Position
+			old = logBytes(e.src.WALDir, floor.Position, end)
+		}
+		bytes += logBytes(e.src.WALDir, floor.Position, end)
+		if t := l.queue.stats().oldest; t > 0 && (oldest == 0 || t < oldest) {
+			oldest = t
+		}
+	}
+	m.unackedBytes.Set(float64(bytes))
+	m.freshActive.Set(float64(len(lanes) - 1))
+	m.freshBacklog.Set(float64(old))
 	waiting := 0.0
-	if st.oldest > 0 {
-		waiting = max(0, time.Since(time.UnixMilli(st.oldest)).Seconds())
+	if oldest > 0 {
+		waiting = max(0, time.Since(time.UnixMilli(oldest)).Seconds())
 	}
 	m.unackedSeconds.Set(waiting)
 }
 
-// beginStop makes the endpoint make no second attempt at anything. One that
+// begin puts the lane to work, unless the endpoint stops.
+func (l *lane) begin() {
+	l.sendersMtx.Lock()
+	if l.begun || l.stopping() {
+		l.sendersMtx.Unlock()
+		return
+	}
+	l.begun = true
+	l.wg.Go(l.readLog)
+	l.sendersMtx.Unlock()
+	l.setSenders(l.senders())
+}
+
+// setSenders changes how many senders there are.
+func (l *lane) setSenders(n int) {
+	n = min(n, partitions)
+	set := l.settings.Load()
+	l.sendersMtx.Lock()
+	l.want = n
+	for ; l.begun && l.live < n && !l.stopping(); l.live++ {
+		l.wg.Go((&sender{e: l}).run)
+	}
+	l.sendersMtx.Unlock()
+	l.queue.staff(n)
+	l.queue.configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
+	l.showSenders()
+}
+
+// adapt takes new settings over.
+func (l *lane) adapt(set *settings) {
+	lowest, highest := l.limits(set)
+	l.setSenders(min(max(l.senders(), lowest, 1), highest))
+}
+
+// adjust changes the number of senders as the load asks, and returns the number
+// it asks for whatever the limits.
+func (l *lane) adjust(now time.Time, set *settings) (desired float64) {
+	have := l.senders()
+	lowest, highest := l.limits(set)
+	n, desired := l.rates.pace(now, have, lowest, highest, l.queue.stats().backlog)
+	if n != have {
+		l.logger.Debug("Changing the number of senders", "from", have, "to", n)
+		l.setSenders(n)
+	}
+	return desired
+}
+
+// beginStop makes the endpoint make no second attempt at anything. A lane that
 // fails already is stopped at once.
 func (e *endpoint) beginStop() {
 	e.sendersMtx.Lock()
 	close(e.stop)
 	e.sendersMtx.Unlock()
-	if e.failing.Load() {
-		e.halt()
+	lanes, failing := e.lanes(), 0
+	for _, l := range lanes {
+		if l.failing.Load() {
+			failing++
+			l.halt()
+			l.cancel()
+		}
+	}
+	if failing == len(lanes) {
 		e.cancel()
 	}
 }
 
 // halt lets nothing new begin. Requests under way may finish.
 func (e *endpoint) halt() {
-	e.queue.close()
-	e.reader()
+	for _, l := range e.lanes() {
+		l.halt()
+	}
 }
 
 // drain lets an endpoint that has kept up deliver what was committed last,
 // until ctx ends or an attempt fails. A backlog is not for draining.
 func (e *endpoint) drain(ctx context.Context) {
-	pos, _ := e.place.get()
-	if e.feed.shares(pos.Position) {
-		e.queue.drain(ctx, e.src.Head())
+	lanes := e.lanes()
+	if l := lanes[len(lanes)-1]; l.working() && e.feed.shares(l.place.start()) {
+		l.queue.drain(ctx, e.src.Head())
 	}
 }
 
@@ -170,22 +223,23 @@ func (e *endpoint) finishStop(ctx context.Context) *stand {
 	return e.stand(true)
 }
 
-// stand returns where the endpoint stands. final says that it has stopped, so
-// that the dispatch mark can be taken back to what really was sent.
+// stand returns where the endpoint stands. final says that it has stopped.
 func (e *endpoint) stand(final bool) *stand {
 	set := e.settings.Load()
-	st := &stand{id: e.id, identity: set.identity, name: set.name, marks: make([]savepoint.Mark, partitions)}
-	// The mark is read first: it must cover whatever is sent while the
-	// positions are read.
-	st.mark = e.marks.get()
-	e.queue.marks(st.marks)
+	st := &stand{id: e.id, identity: set.identity, name: set.name}
+	lanes := e.lanes()
+	st.marks, st.mark = lanes[0].stand(final)
+	st.lane = lanes[0]
+	if until, bounded := lanes[0].place.end(); bounded && len(lanes) > 1 {
+		st.fresh = &freshRange{from: until, lane: lanes[1]}
+		st.fresh.marks, st.fresh.mark = lanes[1].stand(final)
+		st.confine()
+	}
 	if final {
-		st.mark = e.queue.stats().taken
-		if st.mark.Before(e.zoneEnd) {
-			st.mark = e.zoneEnd
-		}
-		if floor := st.floor(); st.mark.Before(floor.Position) {
-			st.mark = floor.Position
+		st.settle()
+		st.lane = nil
+		if st.fresh != nil {
+			st.fresh.lane = nil
 		}
 	}
 	return st

@@ -130,6 +130,8 @@ type endpointMetrics struct {
 	ackedOffset     prometheus.Gauge
 	unackedBytes    prometheus.Gauge
 	unackedSeconds  prometheus.Gauge
+	freshActive     prometheus.Gauge
+	freshBacklog    prometheus.Gauge
 	records         *prometheus.CounterVec
 	undecodable     prometheus.Counter
 	preTailing      prometheus.Counter
@@ -201,6 +203,8 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.ackedOffset = s.gauge("acked_offset_bytes", "Offset in that segment up to which the endpoint has acknowledged everything.")
 	m.unackedBytes = s.gauge("unacked_bytes", "Bytes of the log that the endpoint has not acknowledged.")
 	m.unackedSeconds = s.gauge("unacked_seconds", "Age of the oldest sample in memory that the endpoint has not acknowledged, 0 if there is none.")
+	m.freshActive = s.gauge("fresh_first_active", "Whether the endpoint is sent what is new while a backlog is delivered beside it, 1 or 0.")
+	m.freshBacklog = s.gauge("fresh_first_backlog_bytes", "Bytes of the log in that backlog that the endpoint has not acknowledged.")
 
 	m.records = w.records.MustCurryWith(prometheus.Labels{"consumer": name})
 	for t := range m.recordCounters {
@@ -230,7 +234,6 @@ func (m *endpointMetrics) enqueued(b *batch, content tally, preTailing bool) {
 			m.dropped[c].WithLabelValues(reasonUnknownRef).Add(float64(b.unknown[c]))
 		}
 	}
-	m.segment.Set(float64(b.end.Segment))
 	for t, n := range b.records.types {
 		if n > 0 && m.recordCounters[t] != nil {
 			m.recordCounters[t].Add(float64(n))

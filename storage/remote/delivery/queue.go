@@ -201,8 +201,23 @@ func (q *queue) push(e *entry) bool {
 func (q *queue) jump(to cursor.Point) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.read.Before(to.Position) {
-		q.read = to
+	if !q.read.Before(to.Position) {
+		return
+	}
+	q.read = to
+	for p := range q.parts {
+		if q.parts[p].resumed.Before(to.Position) {
+			q.parts[p].skip = 0 // See resumption.jump.
+		}
+	}
+}
+
+// unskip forgets what was to be skipped and is not in the log.
+func (q *queue) unskip() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for p := range q.parts {
+		q.parts[p].skip = 0
 	}
 }
 
@@ -244,10 +259,18 @@ func (q *queue) arm() {
 	}
 	d := q.linger - q.now().Sub(q.since)
 	if q.timer == nil {
-		q.timer = time.AfterFunc(d, q.cond.Broadcast)
+		q.timer = time.AfterFunc(d, q.wake)
 		return
 	}
 	q.timer.Reset(d)
+}
+
+// wake lets everybody look again. It takes the lock, since who has looked and is
+// about to wait would not notice.
+func (q *queue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.cond.Broadcast()
 }
 
 // request is what one sender has taken. It belongs to the sender until it is
@@ -424,7 +447,7 @@ func (part *partition) advance(s span) {
 // drain waits until everything before head has been pushed and acknowledged, or
 // the queue is closed, or ctx ends. Meanwhile nothing lingers.
 func (q *queue) drain(ctx context.Context, head cursor.Position) {
-	defer context.AfterFunc(ctx, q.cond.Broadcast)()
+	defer context.AfterFunc(ctx, q.wake)()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.linger = 0

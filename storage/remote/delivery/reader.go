@@ -25,28 +25,43 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// readLog feeds the endpoint's queue until ctx ends or the queue closes.
-func (e *endpoint) readLog(ctx context.Context) {
-	own := newLogReader(e.logger, e.src, e.damaged)
+// readLog feeds the lane's queue until the lane ends or stops, or the queue
+// closes.
+func (l *lane) readLog() {
+	ctx := l.reading
+	own := newLogReader(l.logger, l.src, l.damaged)
 	defer own.close()
-	pos, moves := e.place.get()
-	fl := e.feed.join(pos)
-	defer e.feed.leave(fl)
+	pos, moves := l.place.get()
+	fl := l.feed.join(pos)
+	defer l.feed.leave(fl)
 	ownAt := cursor.Point{}
 	met := false // The endpoint has been at the head of the log.
 	for ctx.Err() == nil {
-		if p, m := e.place.get(); m != moves {
+		if p, m := l.place.get(); m != moves {
 			pos, moves = p, m
-			e.queue.jump(pos)
+			l.resumption.jump(pos.Position)
+			l.queue.jump(pos)
+		}
+		until, bounded := l.place.end()
+		if bounded && !pos.Before(until.Position) {
+			l.queue.shallow() // Nothing gets deeper now.
+			return
+		}
+		if bounded && own.until == nil {
+			// What was read ahead may be behind the end, and so is what
+			// others share.
+			own.close()
+			own.until = &until
+			l.feed.leave(fl)
 		}
 		b, err := (*batch)(nil), errBehind
-		zone := pos.Before(e.zoneEnd)
-		resuming := zone || e.resumption.active(pos.Position)
-		if !resuming {
-			if !pos.Before(e.src.Head()) {
-				e.queue.shallow()
+		zone := pos.Before(l.zoneEnd)
+		resuming := zone || l.resumption.active(pos.Position)
+		if !resuming && !bounded {
+			if !pos.Before(l.src.Head()) {
+				l.queue.shallow()
 			}
-			if b, err = e.feed.after(ctx, fl, pos); err == nil {
+			if b, err = l.feed.after(ctx, fl, pos); err == nil {
 				met = true
 			}
 		}
@@ -57,9 +72,12 @@ func (e *endpoint) readLog(ctx context.Context) {
 				err = nil
 			}
 			if err == nil {
-				limit, stop := maxBatchItems, e.feed.meets
+				limit, stop := maxBatchItems, l.feed.meets
+				if bounded {
+					stop = func(cursor.Position) bool { return false }
+				}
 				if resuming {
-					stop = e.resumption.at
+					stop = l.resumption.at
 				}
 				if zone {
 					limit = 1 // One commit, so that requests can be small.
@@ -74,40 +92,48 @@ func (e *endpoint) readLog(ctx context.Context) {
 		case err == nil:
 		case errors.Is(err, os.ErrNotExist):
 			own.close()
-			e.lostSegment(pos, moves)
+			l.lostSegment(pos, moves)
 			continue
 		case errors.Is(err, cursor.ErrCaughtUp):
 			// Only while resuming, or in the moment before the dispatcher
 			// is met: what is acknowledged ends where the log does.
-			e.resumption.beyond = cursor.Position{}
-			e.resumption.skip = [partitions]int{}
+			l.resumption.beyond = cursor.Position{}
+			l.resumption.skip = [partitions]int{}
+			l.queue.unskip()
 			sleep(ctx, 10*time.Millisecond)
 			continue
 		case ctx.Err() != nil:
 			return
 		default:
 			own.close()
-			e.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err)
+			l.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err)
 			sleep(ctx, retryInterval)
 			continue
 		}
-		if !e.place.claim(moves, b.end) {
+		part, was := b, l.resumption.skip
+		var skipped map[int]int
+		if resuming {
+			part, skipped = l.resumption.filter(b)
+		}
+		if !l.place.claim(moves, b.end, &l.resumption.skip) {
+			l.resumption.skip = was
 			continue
 		}
 		pos = b.end
-		e.countUnknown(b.unknown)
-		ent := &entry{batch: b, zone: zone, behind: lags(b.end.Position, e.src.Head())}
-		if ent.behind && !zone && !e.failing.Load() {
-			active, _ := e.src.Table.Len()
+		l.countUnknown(b.unknown)
+		ent := &entry{batch: part, skipped: skipped, zone: zone, behind: bounded || lags(b.end.Position, l.src.Head())}
+		if ent.behind && !zone && !l.failing.Load() {
+			active, _ := l.src.Table.Len()
 			ent.room = deepRoom(active)
 		}
-		if resuming {
-			ent.batch, ent.skipped = e.resumption.filter(b)
-		}
-		m := e.metrics.Load()
+		m := l.metrics.Load()
 		m.enqueued(b, ent.content(), !met)
-		m.highest.raise(e.highest(ent.batch))
-		if !e.queue.push(ent) {
+		if !bounded {
+			m.segment.Set(float64(b.end.Segment))
+		}
+		m.highest.raise(l.highest(ent.batch))
+		if !l.queue.push(ent) {
+			l.unqueued = ent
 			return
 		}
 	}
@@ -126,10 +152,10 @@ func lags(at, head cursor.Position) bool {
 // highest returns the highest timestamp in ms of what the endpoint will send of
 // a batch, as far as that can be told cheaply: where rules apply, only if the
 // endpoint fails, since else a sender tells soon enough.
-func (e *endpoint) highest(b *batch) (highest int64) {
-	set := e.settings.Load()
+func (l *lane) highest(b *batch) (highest int64) {
+	set := l.settings.Load()
 	ruled := len(set.rules.configs) > 0
-	if set.queue.SampleAgeLimit != 0 || (ruled && !e.failing.Load()) {
+	if set.queue.SampleAgeLimit != 0 || (ruled && !l.failing.Load()) {
 		return 0
 	}
 	if !ruled {
@@ -151,20 +177,20 @@ func (e *endpoint) highest(b *batch) (highest int64) {
 
 // lostSegment moves on to the oldest segment there is, after one vanished that
 // was not removed by a limit of ours.
-func (e *endpoint) lostSegment(pos cursor.Point, moves int) {
-	first, _, err := wlog.Segments(e.src.WALDir)
+func (l *lane) lostSegment(pos cursor.Point, moves int) {
+	first, _, err := wlog.Segments(l.src.WALDir)
 	to := cursor.Position{Segment: first}
 	if err != nil || first < 0 || !pos.Before(to) {
 		// The directory cannot be listed, or the log has not come to this
 		// segment yet.
-		sleep(e.ctx, retryInterval)
+		sleep(l.ctx, retryInterval)
 		return
 	}
-	if _, m := e.place.get(); m != moves {
+	if _, m := l.place.get(); m != moves {
 		return
 	}
-	if from, moved := e.place.raise(to); moved {
-		e.skipped(from.Position, to)
+	if from, to, _, moved := l.place.raise(to); moved {
+		l.skipped(from.Position, to)
 	}
 }
 

@@ -15,17 +15,28 @@ package delivery
 
 import (
 	"sync"
+	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// place is where an endpoint reads on. A limit may move it while the reader is
-// at work; what the reader had claimed before then is delivered all the same.
+// saveInterval is how often positions are written without a sync. It bounds
+// what is sent again after a crash (I8). Each costs a small file, and only if
+// something changed.
+const saveInterval = 250 * time.Millisecond
+
+// place is where a lane reads on. A limit may move it while the reader is at
+// work; what the reader had claimed before then is delivered all the same. Once
+// it has an end, nothing behind that can be claimed.
 type place struct {
 	mu    sync.Mutex
 	pos   cursor.Point
 	moves int
+	until *cursor.Point // Where the lane ends, nil for nowhere.
+	// skip says how many items of each partition behind pos an earlier run had
+	// acknowledged, where the partition's mark is before pos.
+	skip [partitions]int
 }
 
 func (p *place) get() (cursor.Point, int) {
@@ -34,29 +45,63 @@ func (p *place) get() (cursor.Point, int) {
 	return p.pos, p.moves
 }
 
-// claim moves the place from one position to the next, unless a limit has moved
-// it meanwhile.
-func (p *place) claim(moves int, to cursor.Point) bool {
+// start returns the position alone.
+func (p *place) start() cursor.Position {
+	pos, _ := p.get()
+	return pos.Position
+}
+
+// end returns where the lane ends, if it does.
+func (p *place) end() (until cursor.Point, bounded bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.moves != moves {
+	if p.until == nil {
+		return cursor.Point{}, false
+	}
+	return *p.until, true
+}
+
+// bound gives the lane an end, unless it has one or is behind that already.
+func (p *place) bound(until cursor.Point) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.until != nil || until.Before(p.pos.Position) {
 		return false
 	}
-	p.pos = to
+	p.until = &until
 	return true
 }
 
-// raise moves the place forward to a position and returns where it was.
-func (p *place) raise(to cursor.Position) (from cursor.Point, moved bool) {
+// claim moves the place from one position to the next, unless a limit has moved
+// it meanwhile or the lane ends before that. skip is what is left to be skipped
+// then.
+func (p *place) claim(moves int, to cursor.Point, skip *[partitions]int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	from = p.pos
-	if !from.Before(to) {
-		return from, false
+	if p.moves != moves || (p.until != nil && p.until.Before(to.Position)) {
+		return false
 	}
-	p.pos = cursor.Point{Position: to}
+	p.pos, p.skip = to, *skip
+	return true
+}
+
+// raise moves the place forward to a position, or to the end of the lane if
+// that is before it, and returns where it was and is, and what would have been
+// skipped in between.
+func (p *place) raise(before cursor.Position) (from cursor.Point, to cursor.Position, skip [partitions]int, moved bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from, skip = p.pos, p.skip
+	target := cursor.Point{Position: before}
+	if p.until != nil && p.until.Before(before) {
+		target = *p.until
+	}
+	if !from.Before(target.Position) {
+		return from, from.Position, skip, false
+	}
+	p.pos, p.skip = target, [partitions]int{}
 	p.moves++
-	return from, true
+	return from, target.Position, skip, true
 }
 
 // resumption filters what an earlier run had acknowledged already, per
@@ -96,6 +141,16 @@ func (r *resumption) active(pos cursor.Position) bool {
 		}
 	}
 	return false
+}
+
+// jump forgets what was to be skipped before a position, and so does not lie
+// behind it: a count would pass over others in its place.
+func (r *resumption) jump(to cursor.Position) {
+	for p := range r.skip {
+		if r.marks[p].Before(to) {
+			r.skip[p] = 0
+		}
+	}
 }
 
 // filter returns b without the items that are acknowledged, and how many of

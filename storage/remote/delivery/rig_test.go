@@ -238,7 +238,9 @@ type rig struct {
 
 func newRig(t testing.TB, j *journal, receivers map[string]*receiver, opts Options) *rig {
 	r := &rig{t: t, reg: prometheus.NewRegistry(), receivers: receivers, journal: j}
-	opts.newClient = func(c client.Config) (storer, error) { return receivers[c.URL.Host], nil }
+	if opts.newClient == nil {
+		opts.newClient = func(c client.Config) (storer, error) { return receivers[c.URL.Host], nil }
+	}
 	var err error
 	r.Storage, err = NewStorage(nil, r.reg, func() (int64, error) { return 0, nil }, j.dir, time.Minute, nil, false, opts)
 	require.NoError(t, err)

@@ -33,10 +33,10 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// sender turns what it takes from its endpoint's queue into requests. One
-// goroutine owns it; its buffers live as long as it does.
+// sender turns what it takes from its lane's queue into requests. One goroutine
+// owns it; its buffers live as long as it does.
 type sender struct {
-	e        *endpoint
+	e        *lane
 	req      request
 	items    []flat
 	verdicts []judgement
@@ -48,13 +48,16 @@ type sender struct {
 	own     parcel    // What it encoded itself.
 	sharing *exchange // Where borrowed is from.
 	borrow  *shared   // A parcel of an exchange, or nil.
+
+	worked time.Duration // How long the attempts took that settled the request.
 }
 
-// run delivers until the endpoint stops or has more senders than it wants.
+// run delivers until the lane stops or has more senders than it wants.
 func (s *sender) run() {
 	e := s.e
 	for e.queue.take(&s.req, e.wanted) {
 		began := time.Now()
+		s.worked = 0
 		e.reserve(s.req.end)
 		settled := s.serve()
 		e.rates.busy(time.Since(began))
@@ -66,6 +69,9 @@ func (s *sender) run() {
 		}
 		e.queue.ack(&s.req)
 		e.settled(content)
+		if !e.rest(s.worked) {
+			return
+		}
 	}
 }
 
@@ -207,7 +213,11 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		if p.sent.total() == 0 {
 			return true
 		}
+		began := time.Now()
 		res := e.attempt(set, p.payload, attempt, p.sent)
+		if res.Outcome != client.Retry {
+			s.worked += time.Since(began)
+		}
 		switch res.Outcome {
 		case client.Delivered:
 			s.delivered(set, p, res, replayed)
@@ -487,17 +497,23 @@ func unwritten(sent tally, res client.Result) (t tally) {
 }
 
 // attempt sends a payload once.
-func (e *endpoint) attempt(set *settings, payload []byte, attempt int, sent tally) client.Result {
-	m := e.metrics.Load()
+func (l *lane) attempt(set *settings, payload []byte, attempt int, sent tally) client.Result {
+	m := l.metrics.Load()
 	for c, n := range sent {
 		m.attempted[c].Add(float64(n))
 	}
 	began := time.Now()
-	res := set.client.Store(e.ctx, payload, attempt)
+	res := set.client.Store(l.ctx, payload, attempt)
 	m.latency.Observe(time.Since(began).Seconds())
-	e.failing.Store(res.Outcome == client.Retry)
+	l.failing.Store(res.Outcome == client.Retry)
+	switch res.Outcome {
+	case client.Delivered:
+		l.proven.Store(true)
+	case client.Retry:
+		l.proven.Store(false)
+	}
 	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.NoDataWritten())) {
-		e.logFailed(set, payload, res)
+		l.logFailed(set, payload, res)
 	}
 	return res
 }
@@ -524,8 +540,8 @@ func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
 
 // pause waits before the next attempt, as long as the receiver asks for or the
 // back-off says. It ends early when the endpoint stops or its settings change.
-func (e *endpoint) pause(set *settings, last time.Duration, res client.Result, sent tally) (next time.Duration) {
-	m := e.metrics.Load()
+func (l *lane) pause(set *settings, last time.Duration, res client.Result, sent tally) (next time.Duration) {
+	m := l.metrics.Load()
 	for c, n := range sent {
 		m.retried[c].Add(float64(n))
 	}
@@ -533,16 +549,16 @@ func (e *endpoint) pause(set *settings, last time.Duration, res client.Result, s
 	if res.RetryAfter > 0 {
 		wait = res.RetryAfter
 	}
-	e.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
-	e.rates.recoverable(time.Now().Add(2 * wait))
+	l.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
+	l.rates.recoverable(time.Now().Add(2 * wait))
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-set.replaced:
 		return 0
-	case <-e.stop:
-	case <-e.ctx.Done():
+	case <-l.stop:
+	case <-l.ctx.Done():
 	}
 	return min(2*wait, time.Duration(set.queue.MaxBackoff))
 }

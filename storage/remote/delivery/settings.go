@@ -55,6 +55,7 @@ type settings struct {
 	histograms bool
 	logFailed  bool
 	holdDenied bool
+	share      float64 // Of a backlog beside fresh samples, 0 for none.
 
 	replaced chan struct{}
 }
@@ -109,6 +110,7 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 		histograms: c.SendNativeHistograms,
 		logFailed:  c.FailedRequestLogging,
 		holdDenied: opts.HoldDenied,
+		share:      opts.FreshFirst[name],
 		replaced:   make(chan struct{}),
 	}, nil
 }

@@ -58,6 +58,14 @@ type Resolver interface {
 	Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error)
 }
 
+const (
+	// DefaultFreshShare is what the backlog may have of the senders.
+	DefaultFreshShare = 0.5
+	// DefaultFreshAfter is how far behind an endpoint has to be to get a second
+	// lane.
+	DefaultFreshAfter = time.Minute
+)
+
 // Options of a Storage. The zero value is what the binary uses.
 type Options struct {
 	// Grace is how long an endpoint that was removed from the configuration
@@ -70,16 +78,32 @@ type Options struct {
 	// the log since. What that engine delivered is then sent again.
 	ResumeForeign bool
 
+	// FreshFirst names the endpoints, as remote_name in metrics does, to which
+	// new samples are delivered before a backlog is, with the share of
+	// max_shards that the backlog may take meanwhile, above 0 and below 1. Their
+	// receivers have to take samples out of order.
+	FreshFirst map[string]float64
+	// FreshAfter is how old the samples of a backlog are with which that begins,
+	// DefaultFreshAfter if 0.
+	FreshAfter time.Duration
+
 	// FS is the file system of the savepoints, nil for that of the operating
 	// system. It is for tests.
 	FS vfs.FS
 
 	newClient func(client.Config) (storer, error)
+	pace      time.Duration // How often lanes and senders are looked at.
 }
 
 func (o *Options) setDefaults() {
 	if o.Grace == 0 {
 		o.Grace = DefaultGrace
+	}
+	if o.FreshAfter == 0 {
+		o.FreshAfter = DefaultFreshAfter
+	}
+	if o.pace == 0 {
+		o.pace = paceInterval
 	}
 	if o.newClient == nil {
 		o.newClient = func(c client.Config) (storer, error) { return client.New(c) }

@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -26,11 +27,6 @@ import (
 // beyond what is about to be sent. Raising it costs a sync.
 const markAhead = 8 << 20
 
-// saveInterval is how often positions are written without a sync. It bounds
-// what is sent again after a crash (I8). Each costs a small file, and only if
-// something changed.
-const saveInterval = 250 * time.Millisecond
-
 // stand is where an endpoint stands while it is not at work: loaded from a
 // savepoint, or removed from the configuration and held for a while.
 type stand struct {
@@ -40,12 +36,96 @@ type stand struct {
 	marks    []savepoint.Mark
 	mark     cursor.Position // Dispatch mark.
 	removed  *time.Time
+	fresh    *freshRange // What was delivered before its turn, or nil.
+	lane     *lane       // Whose marks these are, nil if it has stopped.
 }
 
-// floor returns the lowest mark.
-func (st *stand) floor() savepoint.Mark {
-	floor := st.marks[0]
-	for _, m := range st.marks[1:] {
+// freshRange is the second range of an endpoint. With it, the marks of the stand
+// are those of the backlog, which ends where it begins.
+type freshRange struct {
+	from  cursor.Point
+	marks []savepoint.Mark
+	mark  cursor.Position // Dispatch mark.
+	lane  *lane           // As in stand.
+}
+
+// floor returns the lowest mark of all ranges.
+func (st *stand) floor() savepoint.Mark { return lowest(st.marks) }
+
+// dispatched returns the dispatch mark for those who know one range only.
+func (st *stand) dispatched() cursor.Position {
+	if st.fresh != nil {
+		return st.fresh.mark
+	}
+	return st.mark
+}
+
+// confine lets no mark of the backlog be behind its end. What a partition had to
+// skip and never met is of no use behind it.
+func (st *stand) confine() {
+	end := st.fresh.from
+	if end.Before(st.mark) {
+		st.mark = end.Position
+	}
+	for p, m := range st.marks {
+		if !m.Before(end.Position) {
+			st.marks[p] = savepoint.Mark{Point: end}
+		}
+	}
+}
+
+// settle leaves one range if the backlog is delivered.
+func (st *stand) settle() {
+	if st.fresh != nil && !st.floor().Before(st.fresh.from.Position) {
+		st.marks, st.mark, st.lane, st.fresh = st.fresh.marks, st.fresh.mark, st.fresh.lane, nil
+	}
+}
+
+// given returns the stand after everything before a position was given up, and
+// the ranges of that of which something was left.
+func (st *stand) given(before cursor.Position) (after *stand, lost []lostRange) {
+	moved := *st
+	end := before
+	if st.fresh != nil && st.fresh.from.Before(before) {
+		end = st.fresh.from.Position
+		fresh := *st.fresh
+		if floor := lowest(fresh.marks).Position; floor.Before(before) {
+			lost = append(lost, lostRange{floor, before, fresh.marks})
+		}
+		fresh.marks = raisedTo(fresh.marks, before)
+		moved.fresh = &fresh
+	}
+	if floor := st.floor().Position; floor.Before(end) {
+		lost = append(lost, lostRange{floor, end, st.marks})
+	}
+	moved.marks = raisedTo(st.marks, end)
+	if moved.fresh != nil {
+		moved.confine()
+		moved.settle()
+	}
+	return &moved, lost
+}
+
+// lostRange is what lies between two positions and behind the marks.
+type lostRange struct {
+	from, to cursor.Position
+	marks    []savepoint.Mark
+}
+
+// raisedTo returns a copy of marks with none before a position.
+func raisedTo(marks []savepoint.Mark, to cursor.Position) []savepoint.Mark {
+	out := slices.Clone(marks)
+	for p, m := range out {
+		if m.Before(to) {
+			out[p] = savepoint.Mark{Point: cursor.Point{Position: to}}
+		}
+	}
+	return out
+}
+
+func lowest(marks []savepoint.Mark) savepoint.Mark {
+	floor := marks[0]
+	for _, m := range marks[1:] {
 		if m.Before(floor.Position) {
 			floor = m
 		}

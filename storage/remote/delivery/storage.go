@@ -73,9 +73,9 @@ type Storage struct {
 
 	saveMtx sync.Mutex
 	store   *savepoint.Store
-	saved   *savepoint.File // As last written, without the time.
+	last    lastSave // Of the newest savepoint.
 	prints  map[int]uint32
-	sums    map[cursor.Position]uint32 // Checksums that were looked up for saved.
+	sums    map[cursor.Position]uint32 // Checksums that were looked up for it.
 }
 
 // NewStorage returns a storage that waits for its log, see Attach. dataDir is
@@ -85,6 +85,11 @@ type Storage struct {
 func NewStorage(l *slog.Logger, reg prometheus.Registerer, stCallback func() (int64, error), dataDir string, flushDeadline time.Duration, sm remote.ReadyScrapeManager, enableTypeAndUnitLabels bool, opts Options) (*Storage, error) {
 	if l == nil {
 		l = promslog.NewNopLogger()
+	}
+	for name, share := range opts.FreshFirst {
+		if !(share > 0 && share < 1) {
+			return nil, fmt.Errorf("remote write endpoint %q: the share of a backlog beside fresh samples has to be above 0 and below 1, it is %v", name, share)
+		}
 	}
 	opts.setDefaults()
 	deduper := logging.Dedupe(l, time.Minute)

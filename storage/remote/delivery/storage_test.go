@@ -82,7 +82,7 @@ func TestOutage(t *testing.T) {
 		}
 		r.complete("up", j.count)
 		for _, e := range r.running {
-			most = max(most, e.queue.stats().queued)
+			most = max(most, e.lanes()[0].queue.stats().queued)
 		}
 		j.cut()
 	}
@@ -133,7 +133,7 @@ func TestCrash(t *testing.T) {
 		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored || now == j.count }, 10*time.Second, time.Millisecond)
 		// The crash: what is saved after this instant is lost, save for the
 		// dispatch mark, which is written ahead.
-		mark := r.running[0].marks.get()
+		mark := r.running[0].lanes()[0].marks.get()
 		require.NoError(t, r.Close())
 		require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), old, 0o600))
 		f, _, err := savepoint.NewStore(j.dir).Load()
@@ -398,8 +398,8 @@ func TestForfeit(t *testing.T) {
 	var pos cursor.Point
 	require.Eventually(t, func() bool {
 		was := pos
-		pos, _ = e.place.get()
-		return was == pos && e.queue.stats().queued > 0
+		pos, _ = e.lanes()[0].place.get()
+		return was == pos && e.lanes()[0].queue.stats().queued > 0
 	}, 10*time.Second, 20*time.Millisecond, "the queue does not fill")
 	before := cursor.Position{Segment: 6}
 	require.True(t, pos.Before(before))

@@ -84,6 +84,7 @@ type Recorder struct {
 	applied   Set                // Taken by the receiver, whatever the agent was told.
 	newest    map[SeriesID]int64 // Newest acknowledged sample time per series.
 	resends   []Resend
+	unordered bool    // They may overtake each other.
 	overtakes []Point // First acknowledged after a newer sample of its series.
 	conflicts []Point // Sent with two different values.
 	refused   int     // Requests the receiver answered with 4xx other than 429.
@@ -105,6 +106,14 @@ func (r *Recorder) SetRun(run int) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	r.run = run
+}
+
+// AllowOvertaking makes it no finding that a sample is first acknowledged after
+// a newer one of its series.
+func (r *Recorder) AllowOvertaking() {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.unordered = true
 }
 
 func (r *Recorder) arrive(req *Request) {
@@ -163,7 +172,7 @@ func (r *Recorder) answer(req *Request, status int) {
 		}
 		if newest, ok := r.newest[e.point.Series]; !ok || e.point.T > newest {
 			r.newest[e.point.Series] = e.point.T
-		} else if !known {
+		} else if !known && !r.unordered {
 			r.overtakes = append(r.overtakes, e.point)
 		}
 	}
@@ -236,7 +245,7 @@ func (r *Recorder) Missing(due Set) (missing, hopeless int) {
 			continue
 		}
 		missing++
-		if r.newest[p.Series] > p.T {
+		if r.newest[p.Series] > p.T && !r.unordered {
 			hopeless++
 		}
 	}

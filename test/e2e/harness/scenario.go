@@ -44,6 +44,10 @@ type Options struct {
 	Queue map[string]any
 	// Extra overrides settings of all remote_write entries.
 	Extra map[string]any
+	// OutOfOrder is the window in which receivers take samples that are older
+	// than others of their series. With one, samples that overtake each other
+	// are no finding.
+	OutOfOrder time.Duration
 }
 
 // Scenario is one agent with its target and receivers. Its methods fail the
@@ -169,7 +173,12 @@ func (s *Scenario) AddReceiver(name string) *Proxy {
 	s.t.Helper()
 	proxy := s.AddProxy(name)
 	config := filepath.Join(s.dir, name+".yml")
-	require.NoError(s.t, os.WriteFile(config, []byte(receiverConfig), 0o666))
+	text := receiverConfig
+	if s.opts.OutOfOrder > 0 {
+		text += fmt.Sprintf("storage: {tsdb: {out_of_order_time_window: %ds}}\n", int(s.opts.OutOfOrder.Seconds()))
+		proxy.AllowOvertaking()
+	}
+	require.NoError(s.t, os.WriteFile(config, []byte(text), 0o666))
 	r := &Receiver{
 		Name:   name,
 		path:   s.opts.Engine.Path,

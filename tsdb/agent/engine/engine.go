@@ -58,6 +58,8 @@ type Flags struct {
 	MaxTimeSet bool
 	// HoldDenied and ResumeForeign are as in delivery.Options.
 	HoldDenied, ResumeForeign bool
+	// FreshFirst are the endpoints that get new samples before a backlog.
+	FreshFirst FreshFirst
 	// RemovedGrace is how long an endpoint that was removed from the
 	// configuration holds its samples. Without RemovedGraceSet 0 stands for
 	// the default, with it for no time at all.
@@ -136,7 +138,7 @@ func durableOptions(opts *agent.Options, f Flags) *durable.Options {
 }
 
 func deliveryOptions(f Flags) delivery.Options {
-	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), HoldDenied: f.HoldDenied, ResumeForeign: f.ResumeForeign}
+	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), HoldDenied: f.HoldDenied, ResumeForeign: f.ResumeForeign, FreshFirst: f.FreshFirst}
 	if f.RemovedGraceSet {
 		// There 0 is the default.
 		o.Grace = max(o.Grace, time.Nanosecond)

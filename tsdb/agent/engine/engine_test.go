@@ -106,8 +106,8 @@ func TestDeliveryOptions(t *testing.T) {
 	}{
 		"nothing set": {Flags{}, delivery.Options{}},
 		"all set": {
-			Flags{HoldDenied: true, ResumeForeign: true, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true},
-			delivery.Options{HoldDenied: true, ResumeForeign: true, Grace: time.Hour},
+			Flags{HoldDenied: true, ResumeForeign: true, FreshFirst: FreshFirst{"a": 0.25}, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true},
+			delivery.Options{HoldDenied: true, ResumeForeign: true, FreshFirst: map[string]float64{"a": 0.25}, Grace: time.Hour},
 		},
 		"default of the flag": {Flags{RemovedGrace: model.Duration(delivery.DefaultGrace)}, delivery.Options{Grace: delivery.DefaultGrace}},
 		// Not the default, which 0 stands for in the options.

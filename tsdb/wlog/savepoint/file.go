@@ -87,6 +87,10 @@ type Endpoint struct {
 	Dispatched cursor.Position
 	// Acked holds a mark per partition.
 	Acked []Mark
+	// Fresh is the second range, nil if there is one range only. With it, Floor
+	// and Acked are those of the first, and Dispatched is not before the
+	// dispatch mark of either.
+	Fresh *Fresh
 	// Removed is when the endpoint disappeared from the configuration, nil
 	// while it is configured.
 	Removed *time.Time
@@ -105,6 +109,37 @@ func (e *Endpoint) MarksFor(partitions int) []Mark {
 		marks[i].Point = e.Floor.Point
 	}
 	return marks
+}
+
+// marks yields the marks of all ranges.
+func (e *Endpoint) marks(yield func(Mark) bool) {
+	for _, m := range e.Acked {
+		if !yield(m) {
+			return
+		}
+	}
+	if e.Fresh == nil {
+		return
+	}
+	for _, m := range e.Fresh.Acked {
+		if !yield(m) {
+			return
+		}
+	}
+}
+
+// segments yields the segments that a stored point lies in, with repetitions.
+func (e *Endpoint) segments(yield func(int) bool) {
+	if !yield(e.Floor.Segment) || (e.Fresh != nil && !yield(e.Fresh.From.Segment)) {
+		return
+	}
+	last := -1
+	for m := range e.marks {
+		if m.Segment != last && !yield(m.Segment) {
+			return
+		}
+		last = m.Segment
+	}
 }
 
 // File is the content of a savepoint.
@@ -142,10 +177,8 @@ type File struct {
 func (f *File) Referenced() []int {
 	seen := map[int]struct{}{}
 	for i := range f.Endpoints {
-		e := &f.Endpoints[i]
-		seen[e.Floor.Segment] = struct{}{}
-		for _, m := range e.Acked {
-			seen[m.Segment] = struct{}{}
+		for s := range f.Endpoints[i].segments {
+			seen[s] = struct{}{}
 		}
 	}
 	segments := make([]int, 0, len(seen))
@@ -213,11 +246,8 @@ func (e *Endpoint) validate(partitions int) error {
 		return fmt.Errorf("%d marks for %d partitions", len(e.Acked), partitions)
 	}
 	for p, m := range e.Acked {
-		if err := validatePosition(m.Position); err != nil {
+		if err := m.validate(); err != nil {
 			return fmt.Errorf("mark of partition %d: %w", p, err)
-		}
-		if m.Skip < 0 || m.Skip > maxSkip {
-			return fmt.Errorf("mark of partition %d: skip %d is out of range", p, m.Skip)
 		}
 		// The log is released up to the floor, so a mark below it would be
 		// of a partition whose samples may be gone (I1).
@@ -227,6 +257,11 @@ func (e *Endpoint) validate(partitions int) error {
 	}
 	if e.Removed != nil && e.Removed.IsZero() {
 		return errors.New("the time of removal is not set")
+	}
+	if e.Fresh != nil {
+		if err := e.validateFresh(); err != nil {
+			return fmt.Errorf("fresh range: %w", err)
+		}
 	}
 	return nil
 }

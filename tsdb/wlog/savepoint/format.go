@@ -14,12 +14,10 @@
 package savepoint
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"slices"
 	"strconv"
 	"time"
 
@@ -60,66 +58,13 @@ type endpoint struct {
 	Floor      []int64    `json:"floor"`
 	Dispatched []int64    `json:"dispatched"`
 	Acked      [][]int64  `json:"acked"`
+	Fresh      *fresh     `json:"fresh,omitempty"`
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum covers the version as well, so that a flipped bit in it is damage
-// and not a later release.
-func checksum(version int, body []byte) string {
-	sum := crc32.Checksum(strconv.AppendInt(nil, int64(version), 10), castagnoli)
-	sum = crc32.Update(sum, castagnoli, []byte{'\n'})
-	return fmt.Sprintf("%08x", crc32.Update(sum, castagnoli, body))
-}
-
-// Encode returns the bytes of the file that holds f. Equal files have equal
-// bytes.
-func Encode(f File) ([]byte, error) {
-	if err := f.Validate(); err != nil {
-		return nil, fmt.Errorf("invalid content: %w", err)
-	}
-	points, index := pointTable(f.Endpoints)
-	written := f.Written.UTC()
-	b := body{
-		Run:          &f.Run,
-		Segment:      &f.Segment,
-		Checkpoint:   &f.Checkpoint,
-		Clean:        &f.Clean,
-		Written:      &written,
-		Partitions:   &f.Partitions,
-		Fingerprints: map[string]uint32{},
-		Points:       make([][]int64, len(points)),
-		Endpoints:    make([]endpoint, len(f.Endpoints)),
-	}
-	for _, segment := range f.Referenced() {
-		if fingerprint, ok := f.Segments[segment]; ok {
-			b.Fingerprints[strconv.Itoa(segment)] = fingerprint
-		}
-	}
-	for i, p := range points {
-		b.Points[i] = encodePoint(p)
-	}
-	for i := range f.Endpoints {
-		e := &f.Endpoints[i]
-		b.Endpoints[i] = endpoint{
-			ID:         &e.ID,
-			Identity:   &e.Identity,
-			Removed:    inUTC(e.Removed),
-			Floor:      encodePoint(e.Floor.Point),
-			Dispatched: []int64{int64(e.Dispatched.Segment), e.Dispatched.Offset},
-			Acked:      encodeMarks(e.Acked, index),
-		}
-	}
-	content, err := json.Marshal(&b)
-	if err != nil {
-		return nil, err
-	}
-	// Put together by hand: the checksum is of the body's very bytes.
-	data := make([]byte, 0, len(content)+64)
-	data = fmt.Appendf(data, `{"version":%d,"crc32c":%q,"body":`, Version, checksum(Version, content))
-	data = append(data, content...)
-	return append(data, '}', '\n'), nil
-}
+// checksum is the text of the sum, see sumOf.
+func checksum(version int, body []byte) string { return fmt.Sprintf("%08x", sumOf(version, body)) }
 
 // Decode is the reverse of Encode. It returns a *[VersionError], with no path,
 // for a whole file of a later version, and another error for everything that
@@ -209,10 +154,7 @@ func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, erro
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("floor: %w", err)
 	}
-	if len(e.Dispatched) != 2 {
-		return Endpoint{}, fmt.Errorf("dispatched has %d elements, not 2", len(e.Dispatched))
-	}
-	dispatched, err := decodePosition(e.Dispatched[0], e.Dispatched[1])
+	dispatched, err := decodePair(e.Dispatched)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("dispatched: %w", err)
 	}
@@ -220,62 +162,19 @@ func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, erro
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("acked: %w", err)
 	}
+	second, err := e.Fresh.decode(points, partitions)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("fresh range: %w", err)
+	}
 	return Endpoint{
 		ID:         *e.ID,
 		Identity:   *e.Identity,
 		Floor:      Mark{Point: floor},
 		Dispatched: dispatched,
 		Acked:      acked,
+		Fresh:      second,
 		Removed:    inUTC(e.Removed),
 	}, nil
-}
-
-// pointTable returns the distinct points of all marks in ascending order, and
-// the place of each. Endpoints that keep up share nearly all of them.
-func pointTable(endpoints []Endpoint) ([]cursor.Point, map[cursor.Point]int) {
-	index := map[cursor.Point]int{}
-	var points []cursor.Point
-	for i := range endpoints {
-		for _, m := range endpoints[i].Acked {
-			if _, ok := index[m.Point]; !ok {
-				index[m.Point] = 0
-				points = append(points, m.Point)
-			}
-		}
-	}
-	slices.SortFunc(points, func(a, b cursor.Point) int {
-		if c := a.Compare(b.Position); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.CRC, b.CRC)
-	})
-	for i, p := range points {
-		index[p] = i
-	}
-	return points, index
-}
-
-// encodeMarks writes runs of equal marks as [point], [point, count] or
-// [point, count, skip], the shortest that says it.
-func encodeMarks(marks []Mark, index map[cursor.Point]int) [][]int64 {
-	runs := [][]int64{}
-	for start := 0; start < len(marks); {
-		end := start + 1
-		for end < len(marks) && marks[end] == marks[start] {
-			end++
-		}
-		run := []int64{int64(index[marks[start].Point]), int64(end - start), int64(marks[start].Skip)}
-		switch {
-		case run[2] != 0:
-		case run[1] != 1:
-			run = run[:2]
-		default:
-			run = run[:1]
-		}
-		runs = append(runs, run)
-		start = end
-	}
-	return runs
 }
 
 func decodeMarks(runs [][]int64, points []cursor.Point, partitions int) ([]Mark, error) {
@@ -305,10 +204,6 @@ func decodeMarks(runs [][]int64, points []cursor.Point, partitions int) ([]Mark,
 		}
 	}
 	return marks, nil
-}
-
-func encodePoint(p cursor.Point) []int64 {
-	return []int64{int64(p.Segment), p.Offset, int64(p.CRC)}
 }
 
 func decodePoint(tuple []int64) (cursor.Point, error) {

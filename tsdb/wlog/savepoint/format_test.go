@@ -429,9 +429,10 @@ func BenchmarkEncode(b *testing.B) {
 // since the fuzzer will not find that by itself. Whatever is accepted has to be
 // valid and to survive being written again.
 func FuzzDecode(f *testing.F) {
-	seeds := []File{example(), {}}
+	seeds := []File{example(), freshExample(), {}}
 	for seed := range int64(5) {
-		seeds = append(seeds, randomFile(rand.New(rand.NewSource(seed))))
+		rnd := rand.New(rand.NewSource(seed))
+		seeds = append(seeds, randomFile(rnd), withFresh(rnd, randomFile(rnd)))
 	}
 	for _, file := range seeds {
 		if data, err := Encode(file); err == nil {
@@ -441,6 +442,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(exampleBody(f)))
 	f.Add([]byte(`{"version":2,"crc32c":"00000000","body":{}}`))
 	f.Add([]byte(`{"endpoints":[{"acked":[[0,64]]}]}`))
+	f.Add([]byte(`{"endpoints":[{"acked":[[0,64]],"fresh":{"from":[1,0,0],"dispatched":[1,0],"acked":[[0,64]],"backlog_dispatched":[1,0]}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, input := range [][]byte{data, withBody(1, string(data))} {
 			file, err := Decode(input)

@@ -19,6 +19,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -262,12 +263,12 @@ func (s *Store) moveAside(path string) (string, error) {
 		next = existing[len(existing)-1] + 1
 	}
 	target := s.path(corruptName(next))
-	if err := s.do("set aside", func() error { return s.fs.Rename(path, target) }); err != nil {
+	if err := s.do(filepath.Base(path), "set aside", func() error { return s.fs.Rename(path, target) }); err != nil {
 		return "", err
 	}
 	for len(existing) >= corruptKept {
 		oldest := s.path(corruptName(existing[0]))
-		if err := s.do("remove set aside", func() error { return s.removeIfExists(oldest) }); err != nil {
+		if err := s.do(filepath.Base(oldest), "remove set aside", func() error { return s.removeIfExists(oldest) }); err != nil {
 			// One too many is harmless, and the next time tries again.
 			break
 		}

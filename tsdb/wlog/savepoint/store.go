@@ -36,6 +36,7 @@ type Store struct {
 	fs  vfs.FS
 
 	mtx sync.Mutex // Held across a whole Load or Write.
+	enc writer
 
 	// before is called ahead of every operation that changes the disk, with
 	// its name; an error is taken for the operation's own. Nil except in tests,
@@ -77,13 +78,12 @@ func WithFS(fsys vfs.FS) Option {
 // After an error f may or may not be what Load returns. The caller holds on to
 // what it knew before, and writes again.
 func (s *Store) Write(f File, durable bool) error {
-	data, err := Encode(f)
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	data, err := s.enc.encode(&f)
 	if err != nil {
 		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
 	}
-	s.mtx.Lock()
-	defer s.mtx.Unlock()
-
 	if err := s.replace(CurrentName, data, durable); err != nil {
 		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
 	}
@@ -101,10 +101,10 @@ func (s *Store) Write(f File, durable bool) error {
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
-// do runs one operation that changes the disk.
-func (s *Store) do(operation string, f func() error) error {
+// do runs one operation that changes the disk, on a file of that name.
+func (s *Store) do(name, operation string, f func() error) error {
 	if s.before != nil {
-		if err := s.before(operation); err != nil {
+		if err := s.before(name + " " + operation); err != nil {
 			return err
 		}
 	}
@@ -114,7 +114,8 @@ func (s *Store) do(operation string, f func() error) error {
 // replace puts data in the place of the named file, atomically for readers and
 // for a process that dies, and for a machine that does if durable.
 func (s *Store) replace(name string, data []byte, durable bool) (err error) {
-	temp := s.path(name + tempSuffix)
+	path := s.path(name)
+	temp := path + tempSuffix
 	defer func() {
 		if err != nil {
 			// Best effort: the next write removes it too.
@@ -122,35 +123,44 @@ func (s *Store) replace(name string, data []byte, durable bool) (err error) {
 		}
 	}()
 
-	// A file left by a crash may have another mode or be a link to elsewhere.
-	if err := s.do(name+" remove temp", func() error { return s.removeIfExists(temp) }); err != nil {
-		return err
+	f, err := s.create(name, temp)
+	if errors.Is(err, fs.ErrExist) {
+		// A file left by a crash may have another mode or be a link to elsewhere.
+		if err := s.do(name, "remove temp", func() error { return s.removeIfExists(temp) }); err != nil {
+			return err
+		}
+		f, err = s.create(name, temp)
 	}
-	var f vfs.File
-	if err := s.do(name+" create", func() error {
-		f, err = s.fs.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
-		return err
-	}); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := s.fill(name, f, data, durable); err != nil {
 		_ = f.Close() // The first error is the one that matters.
 		return err
 	}
-	if err := s.do(name+" close", f.Close); err != nil {
+	if err := s.do(name, "close", f.Close); err != nil {
 		return err
 	}
-	if err := s.do(name+" rename", func() error { return s.fs.Rename(temp, s.path(name)) }); err != nil {
+	if err := s.do(name, "rename", func() error { return s.fs.Rename(temp, path) }); err != nil {
 		return err
 	}
 	if !durable {
 		return nil
 	}
-	return s.do(name+" sync directory", s.syncDir)
+	return s.do(name, "sync directory", s.syncDir)
+}
+
+// create makes a file that is not there.
+func (s *Store) create(name, path string) (f vfs.File, err error) {
+	err = s.do(name, "create", func() (err error) {
+		f, err = s.fs.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
+		return err
+	})
+	return f, err
 }
 
 func (s *Store) fill(name string, f vfs.File, data []byte, durable bool) error {
-	if err := s.do(name+" write", func() error {
+	if err := s.do(name, "write", func() error {
 		_, err := f.Write(data)
 		return err
 	}); err != nil {
@@ -159,7 +169,7 @@ func (s *Store) fill(name string, f vfs.File, data []byte, durable bool) error {
 	if !durable {
 		return nil
 	}
-	return s.do(name+" sync", f.Sync)
+	return s.do(name, "sync", f.Sync)
 }
 
 func (s *Store) syncDir() error {

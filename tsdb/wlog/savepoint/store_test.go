@@ -124,12 +124,12 @@ func TestWriteAndLoad(t *testing.T) {
 func TestOrderOfOperations(t *testing.T) {
 	s := NewStore(t.TempDir())
 	require.Equal(t, []string{
-		"delivery.json remove temp", "delivery.json create", "delivery.json write", "delivery.json close", "delivery.json rename",
+		"delivery.json create", "delivery.json write", "delivery.json close", "delivery.json rename",
 	}, operations(s, func() { require.NoError(t, s.Write(numbered(1), false)) }))
 	require.Equal(t, []string{
-		"delivery.json remove temp", "delivery.json create", "delivery.json write", "delivery.json sync", "delivery.json close", "delivery.json rename",
+		"delivery.json create", "delivery.json write", "delivery.json sync", "delivery.json close", "delivery.json rename",
 		"delivery.json sync directory",
-		"delivery.prev.json remove temp", "delivery.prev.json create", "delivery.prev.json write", "delivery.prev.json sync", "delivery.prev.json close",
+		"delivery.prev.json create", "delivery.prev.json write", "delivery.prev.json sync", "delivery.prev.json close",
 		"delivery.prev.json rename", "delivery.prev.json sync directory",
 	}, operations(s, func() { require.NoError(t, s.Write(numbered(1), true)) }))
 }
@@ -138,12 +138,15 @@ func TestOrderOfOperations(t *testing.T) {
 // is loaded, nothing is left behind, and the next write succeeds.
 func TestEveryOperationFails(t *testing.T) {
 	for _, durable := range []bool{false, true} {
-		probe := NewStore(t.TempDir())
+		dir := t.TempDir()
+		put(t, dir, CurrentName+tempSuffix, "left over")
+		probe := NewStore(dir)
 		for i, operation := range operations(probe, func() { require.NoError(t, probe.Write(numbered(2), durable)) }) {
 			t.Run(fmt.Sprintf("durable=%t/%s", durable, operation), func(t *testing.T) {
 				dir := t.TempDir()
 				s := NewStore(dir)
 				require.NoError(t, s.Write(numbered(1), true))
+				put(t, dir, CurrentName+tempSuffix, "left over")
 
 				injected := errors.New("no space left on device")
 				n := 0
@@ -200,7 +203,8 @@ func TestLeftOverTempFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, None, src.Origin)
 
-	require.NoError(t, s.Write(numbered(1), true))
+	require.Equal(t, []string{"delivery.json create", "delivery.json remove temp", "delivery.json create"},
+		operations(s, func() { require.NoError(t, s.Write(numbered(1), true)) })[:3])
 	require.Equal(t, []string{CurrentName, PreviousName}, names(t, dir))
 	content, err := os.ReadFile(victim)
 	require.NoError(t, err)

@@ -1,0 +1,174 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// Fresh first: an endpoint that was away for long, and whose receiver takes
+// samples out of order, is sent what is new at once, while what it missed
+// follows within a share of its senders. Its lane then ends at the head of the
+// log as it is at that moment, always the end of a commit, and another one
+// begins there. When the first, the backlog's, has come to its end, the second
+// is the only one. There are never more than two: an endpoint that fails again
+// meanwhile catches up with the second in the order of the log.
+//
+// Each lane keeps the order (I4), has a savepoint (I2) and a dispatch mark (I8)
+// of its own. The log is held from the floor of the backlog (I1).
+
+// due reports whether an endpoint with one lane should have two now: it is to
+// have fresh samples first, its receiver works again, and it is far behind. How
+// far is told by timestamps against the clock, since the log has no other time;
+// by the middle one of the partitions' oldest, so that a few series with
+// timestamps of their own decide nothing.
+func (l *lane) due(now time.Time, set *settings) (head cursor.Position, due bool) {
+	if set.share == 0 || l.failing.Load() || !l.proven.Load() {
+		return head, false
+	}
+	head = l.src.Head()
+	if floor := l.queue.marks(make([]savepoint.Mark, partitions)); !lags(floor.Position, head) {
+		return head, false
+	}
+	middle := l.queue.stats().middle
+	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= l.freshAfter
+}
+
+// divide gives an endpoint a second lane if it is due. That one is at work only
+// after a savepoint with both is on the disk, see beginFresh.
+func (e *endpoint) divide(now time.Time, set *settings) {
+	lanes := e.lanes()
+	if len(lanes) > 1 || !lanes[0].working() {
+		return
+	}
+	backlog := lanes[0]
+	head, due := backlog.due(now, set)
+	if !due {
+		return
+	}
+	from := e.pointAt(head)
+	if from.CRC == 0 && from.Offset != 0 {
+		return // A restart would not find it. There is a next time.
+	}
+	marks := make([]savepoint.Mark, partitions)
+	for p := range marks {
+		marks[p].Point = from
+	}
+	fresh := e.newLane(marks, from.Position)
+	e.lanesMtx.Lock()
+	// The lanes meet at from, whatever limits do in this moment.
+	divided := !e.stopping() && backlog.place.bound(from)
+	if divided {
+		e.at = []*lane{backlog, fresh}
+	}
+	e.lanesMtx.Unlock()
+	if !divided {
+		fresh.cancel()
+		return
+	}
+	backlog.adapt(set)
+	fresh.adapt(set)
+	e.logger.Info("The endpoint is far behind: what is new is delivered at once, and the backlog beside it", "backlog_until", from.String(), "share", set.freshShare())
+}
+
+// beginFresh puts the last lane to work if it is not yet: once a savepoint that
+// has it is on the disk, or if there is no other lane. Before that, a restart
+// would know nothing of what it had sent.
+func (e *endpoint) beginFresh() {
+	lanes := e.lanes()
+	last := lanes[len(lanes)-1]
+	if last.working() {
+		return
+	}
+	first := last.place.start()
+	first.Offset++
+	if len(lanes) > 1 && !last.marks.covers(first) {
+		if err := e.persist(); err != nil {
+			e.logger.Error("Cannot write the savepoint; what is new waits until it can be written, or the backlog is delivered", "err", err)
+		}
+		if !last.marks.covers(first) {
+			return
+		}
+	}
+	last.begin()
+}
+
+// merge ends the backlog's lane if everything of it is delivered.
+func (e *endpoint) merge() {
+	lanes := e.lanes()
+	if len(lanes) < 2 || !lanes[0].exhausted() {
+		return
+	}
+	e.lanesMtx.Lock()
+	e.at = lanes[1:]
+	e.lanesMtx.Unlock()
+	lanes[0].halt()
+	lanes[0].cancel()
+	e.logger.Info("The backlog is delivered", "until", lanes[1].resumption.marks[0].String())
+}
+
+// exhausted reports whether a lane has delivered everything up to its end.
+func (l *lane) exhausted() bool {
+	until, bounded := l.place.end()
+	return bounded && l.queue.done(until.Position)
+}
+
+// pace looks at the lanes and at the number of senders until the endpoint
+// stops.
+func (e *endpoint) pace() {
+	ticker := time.NewTicker(e.paceEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			set := e.settings.Load()
+			e.merge()
+			e.divide(now, set)
+			e.beginFresh()
+			desired := 0.0
+			for _, l := range e.lanes() {
+				desired += l.adjust(now, set)
+			}
+			e.metrics.Load().shardsDesired.Set(desired)
+			e.observe()
+		case <-e.stop:
+			return
+		}
+	}
+}
+
+// raise makes all lanes give up what they have not read before a position. None
+// gives up what is another's. It returns what was given up.
+func (e *endpoint) raise(before cursor.Position) (given []lostRange) {
+	e.lanesMtx.Lock()
+	defer e.lanesMtx.Unlock()
+	for _, l := range e.at {
+		from, to, skip, moved := l.place.raise(before)
+		if !moved {
+			continue
+		}
+		marks := slices.Clone(l.resumption.marks)
+		for p, m := range marks {
+			if m.Before(from.Position) {
+				marks[p] = savepoint.Mark{Point: from, Skip: skip[p]}
+			}
+		}
+		given = append(given, lostRange{from.Position, to, marks})
+	}
+	return given
+}

@@ -1,0 +1,232 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"flag"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/config"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+var (
+	freshRuns = flag.Int("fresh.runs", 12, "number of random schedules of TestFreshModel")
+	freshSeed = flag.Int64("fresh.seed", 0, "seed of the first of them")
+)
+
+// freshModel runs one random schedule against an endpoint that has fresh samples
+// first.
+type freshModel struct {
+	*freshRig
+	rnd     *rand.Rand
+	conf    *config.RemoteWriteConfig
+	opts    Options
+	lost    int  // Forfeited in lives that are over.
+	unsure  bool // Something may have been stored without being acknowledged.
+	divided int  // How often there were two lanes.
+
+	mtx    sync.Mutex // Guards what follows.
+	answer *rand.Rand
+	bad    int  // Of 100 requests, how many fail without being stored.
+	lose   int  // Of 100 requests, how many fail after they were stored.
+	dead   bool // The process has crashed: nothing arrives any more.
+}
+
+func (m *freshModel) before(context.Context, int64, int64) *client.Result {
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	switch {
+	case m.dead:
+		return &client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
+	case m.answer.Intn(100) < m.bad:
+		return unavailable(0)
+	}
+	return nil
+}
+
+func (m *freshModel) after(context.Context, int64, int64) *client.Result {
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	if m.answer.Intn(100) < m.lose {
+		return &client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
+	}
+	return nil
+}
+
+func (m *freshModel) condition(bad, lose int) {
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	m.bad, m.lose = bad, lose
+	m.unsure = m.unsure || lose > 0
+}
+
+// start begins a life.
+func (m *freshModel) start() {
+	m.mtx.Lock()
+	m.dead = false
+	m.mtx.Unlock()
+	opts := m.opts
+	if m.rnd.Intn(4) == 0 {
+		opts.FreshFirst = nil
+	}
+	m.freshRig = newFreshRig(m.t, m.journal, m.rc, opts, m.conf)
+}
+
+func (m *freshModel) forfeited() int {
+	return int(m.value("prometheus_remote_storage_forfeited_total", map[string]string{"type": "samples"}))
+}
+
+// stop ends a life gracefully.
+func (m *freshModel) stop() {
+	stopped := m.metrics.forfeited
+	require.NoError(m.t, m.Close())
+	for _, reason := range []string{"max_size", reasonStopped} {
+		m.lost += int(testutil.ToFloat64(stopped.WithLabelValues("a", reason, "samples")))
+	}
+	f, _, err := savepoint.NewStore(m.journal.dir).Load()
+	require.NoError(m.t, err)
+	require.True(m.t, f.Clean)
+}
+
+// crash ends a life as SIGKILL does: from one instant on, nothing reaches the
+// receiver, and what is on the disk then is all there is.
+func (m *freshModel) crash() {
+	m.unsure = true
+	m.rc.mtx.Lock() // Nobody is about to store anything.
+	m.mtx.Lock()
+	m.dead = true
+	m.mtx.Unlock()
+	saved, err := os.ReadFile(filepath.Join(m.journal.dir, savepoint.CurrentName))
+	require.NoError(m.t, err)
+	m.rc.frozen = true
+	m.rc.mtx.Unlock()
+	m.lost += m.forfeited()
+	require.NoError(m.t, m.Close())
+	require.NoError(m.t, os.WriteFile(filepath.Join(m.journal.dir, savepoint.CurrentName), saved, 0o600))
+	m.rc.mtx.Lock()
+	m.rc.frozen = false
+	m.rc.mtx.Unlock()
+}
+
+// check demands what holds at every moment.
+func (m *freshModel) check() {
+	if len(m.running) == 0 {
+		return
+	}
+	lanes := m.running[0].lanes()
+	require.LessOrEqual(m.t, len(lanes), 2)
+	if len(lanes) == 2 {
+		m.divided++
+	}
+	require.NoError(m.t, m.Persist(m.t.Context()))
+	floor := m.journal.gate.Floor().Position
+	f, _, err := savepoint.NewStore(m.journal.dir).Load()
+	require.NoError(m.t, err)
+	require.False(m.t, f.Endpoints[0].Floor.Before(floor), "I1: the gate is at %s, the savepoint at %s", floor, f.Endpoints[0].Floor)
+}
+
+// live lets everything that can arrive do so.
+func (m *freshModel) live() {
+	m.condition(0, 0)
+	require.Eventually(m.t, func() bool {
+		require.NoError(m.t, m.Persist(m.t.Context()))
+		return m.journal.gate.Floor().Position == *m.journal.head.Load()
+	}, 30*time.Second, time.Millisecond, "%s", stringer(m.state))
+}
+
+func (m *freshModel) step() {
+	switch n := m.rnd.Intn(100); {
+	case n < 45:
+		for range m.rnd.Intn(25) {
+			m.commit(50)
+		}
+	case n < 60:
+		m.journal.cut()
+	case n < 67:
+		m.condition(100, 0)
+	case n < 78:
+		m.condition(m.rnd.Intn(30), 0)
+	case n < 80:
+		m.condition(0, m.rnd.Intn(30))
+	case n < 86:
+		changed := *m.conf
+		changed.QueueConfig.MaxShards = 1 + m.rnd.Intn(5)
+		changed.QueueConfig.MaxSamplesPerSend = 20 + m.rnd.Intn(200)
+		m.conf = &changed
+		m.apply(m.conf)
+	case n < 89:
+		m.apply()
+		m.commit(50)
+		m.apply(m.conf)
+	case n < 92:
+		head := *m.journal.head.Load()
+		require.NoError(m.t, m.Forfeit(cursor.Position{Segment: head.Segment - m.rnd.Intn(3)}, "max_size"))
+	case n < 95:
+		m.stop()
+		m.start()
+	case n < 98:
+		m.crash()
+		m.start()
+	default:
+		m.live()
+	}
+}
+
+// TestFreshModel defends I1, I2 and I8 with two lanes: whatever is committed
+// arrives or is counted as given up, whatever happens in between; and where no
+// answer was lost and nothing crashed, it arrives or is counted exactly once.
+func TestFreshModel(t *testing.T) {
+	divided := 0
+	for seed := *freshSeed; seed < *freshSeed+int64(*freshRuns); seed++ {
+		m := &freshModel{rnd: rand.New(rand.NewSource(seed)), answer: rand.New(rand.NewSource(seed)), conf: remoteWrite("a"), opts: freshOptions()}
+		j := openJournal(t, t.TempDir(), nil)
+		rc := newLateReceiver()
+		rc.before, rc.after = m.before, m.after
+		m.freshRig = &freshRig{rig: &rig{t: t, journal: j}, rc: rc}
+		m.start()
+		for range 60 {
+			m.step()
+			m.check()
+		}
+		t.Logf("seed %d", seed)
+		m.live()
+		m.lost += m.forfeited()
+		if m.unsure {
+			n, _ := rc.counts()
+			require.GreaterOrEqual(t, n+m.lost, j.count, "seed %d", seed)
+		} else {
+			m.completeBut(m.lost)
+			_, again := rc.counts()
+			require.Zero(t, again, "seed %d", seed)
+		}
+		require.NoError(t, m.Close())
+		require.NoError(t, j.wal.Close())
+		divided += m.divided
+	}
+	t.Logf("two lanes at %d of %d moments", divided, *freshRuns*60)
+	require.Positive(t, divided)
+}

@@ -1,0 +1,296 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// arrival is a sample as a receiver got it.
+type arrival struct {
+	series string
+	t      int64
+}
+
+// lateReceiver takes samples in any order, as receivers with an out-of-order
+// window do, and remembers in which they came.
+type lateReceiver struct {
+	mtx    sync.Mutex
+	times  map[arrival]int // How often each sample was stored.
+	order  map[string][]int64
+	stored int
+	frozen bool // Whoever sent the request is dead.
+	// before is asked with the timestamps a request spans, ahead of storing it;
+	// after it was stored, after. A result is the answer. Both may wait.
+	before, after func(ctx context.Context, oldest, newest int64) *client.Result
+}
+
+func newLateReceiver() *lateReceiver {
+	return &lateReceiver{times: map[arrival]int{}, order: map[string][]int64{}}
+}
+
+func (*lateReceiver) Close() {}
+
+func (r *lateReceiver) Store(ctx context.Context, body []byte, _ int) client.Result {
+	raw, err := snappy.Decode(nil, body)
+	var req prompb.WriteRequest
+	if err == nil {
+		err = req.Unmarshal(raw)
+	}
+	if err != nil {
+		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
+	}
+	var (
+		came    []arrival
+		oldest  = req.Timeseries[0].Samples[0].Timestamp
+		newest  = oldest
+		builder = labels.NewScratchBuilder(0)
+	)
+	for _, ts := range req.Timeseries {
+		name := ts.ToLabels(&builder, nil).String()
+		for _, s := range ts.Samples {
+			came = append(came, arrival{name, s.Timestamp})
+			oldest, newest = min(oldest, s.Timestamp), max(newest, s.Timestamp)
+		}
+	}
+	r.mtx.Lock()
+	before, after := r.before, r.after
+	r.mtx.Unlock()
+	if before != nil {
+		if res := before(ctx, oldest, newest); res != nil {
+			return *res
+		}
+	}
+	r.mtx.Lock()
+	if r.frozen {
+		r.mtx.Unlock()
+		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
+	}
+	for _, a := range came {
+		r.times[a]++
+		r.stored++
+		r.order[a.series] = append(r.order[a.series], a.t)
+	}
+	r.mtx.Unlock()
+	if after != nil {
+		if res := after(ctx, oldest, newest); res != nil {
+			return *res
+		}
+	}
+	return client.Result{Status: 204, Outcome: client.Delivered}
+}
+
+func (r *lateReceiver) set(before func(ctx context.Context, oldest, newest int64) *client.Result) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.before = before
+}
+
+// counts returns how many samples there are, and how often samples were stored
+// that were there already.
+func (r *lateReceiver) counts() (different, again int) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return len(r.times), r.stored - len(r.times)
+}
+
+// has returns how many different samples there are with a time in (from, to].
+func (r *lateReceiver) has(from, to int64) (n int) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for a := range r.times {
+		if from < a.t && a.t <= to {
+			n++
+		}
+	}
+	return n
+}
+
+// requireOrdered checks I4 within two ranges: up to and after a time, each
+// series' samples came in order.
+func (r *lateReceiver) requireOrdered(t testing.TB, until int64) {
+	t.Helper()
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for series, times := range r.order {
+		last := map[bool]int64{}
+		for _, at := range times {
+			require.Greater(t, at, last[at > until], "%s: %d came after %d", series, at, last[at > until])
+			last[at > until] = at
+		}
+	}
+}
+
+func down(context.Context, int64, int64) *client.Result { return unavailable(0) }
+
+// freshRig is a storage with one endpoint, "a", that has fresh samples first.
+type freshRig struct {
+	*rig
+	rc *lateReceiver
+	// until is the time of the last sample that was committed before the
+	// receiver worked again.
+	until int64
+}
+
+// restingOptions leave the backlog hardly any time: it gets one window through.
+func restingOptions() (Options, *config.RemoteWriteConfig) {
+	opts, conf := freshOptions(), remoteWrite("a")
+	opts.FreshFirst["a"] = 1e-9
+	conf.QueueConfig.MaxShards = 1
+	return opts, conf
+}
+
+func freshOptions() Options {
+	return Options{FreshFirst: map[string]float64{"a": 0.5}, pace: 2 * time.Millisecond}
+}
+
+func newFreshRig(t testing.TB, j *journal, rc *lateReceiver, opts Options, cs ...*config.RemoteWriteConfig) *freshRig {
+	t.Helper()
+	opts.newClient = func(client.Config) (storer, error) { return rc, nil }
+	r := &freshRig{rig: newRig(t, j, nil, opts), rc: rc}
+	if len(cs) == 0 {
+		cs = append(cs, remoteWrite("a"))
+	}
+	r.attach(cs...)
+	return r
+}
+
+// blockOld makes the receiver keep requests with what is not after r.until,
+// but for the first few, until release is called.
+func (r *freshRig) blockOld(first int) (release func()) {
+	var (
+		mtx    sync.Mutex
+		closed = make(chan struct{})
+		until  = r.until
+	)
+	r.rc.set(func(ctx context.Context, oldest, _ int64) *client.Result {
+		if oldest > until {
+			return nil
+		}
+		mtx.Lock()
+		first--
+		pass := first >= 0
+		mtx.Unlock()
+		if pass {
+			return nil
+		}
+		select {
+		case <-closed:
+			return nil
+		case <-ctx.Done():
+			return &client.Result{Outcome: client.Retry, Ambiguous: true, Err: ctx.Err()}
+		}
+	})
+	return func() { close(closed) }
+}
+
+// outage commits something that arrives, and then much that cannot.
+func (r *freshRig) outage() {
+	r.t.Helper()
+	r.commit(50)
+	r.complete()
+	r.rc.set(down)
+	r.commit(50)
+	require.Eventually(r.t, func() bool { return r.running[0].lanes()[0].failing.Load() }, 30*time.Second, time.Millisecond)
+	for range 6 {
+		for range 30 {
+			r.commit(50)
+		}
+		r.journal.cut()
+	}
+	r.until = r.journal.time
+}
+
+// divided waits until the endpoint has two lanes at work.
+func (r *freshRig) divided() {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		lanes := r.running[0].lanes()
+		return len(lanes) == 2 && lanes[1].working()
+	}, 30*time.Second, time.Millisecond, "the endpoint gets no second lane")
+}
+
+// merged waits until the endpoint has one lane again.
+func (r *freshRig) merged() {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return len(r.running[0].lanes()) == 1 }, 30*time.Second, time.Millisecond, "the backlog's lane does not end")
+}
+
+// live commits after an outage and waits until the receiver has it.
+func (r *freshRig) live(commits int) {
+	r.t.Helper()
+	from := r.journal.time
+	for range commits {
+		r.commit(50)
+	}
+	require.Eventually(r.t, func() bool { return r.rc.has(from, r.journal.time) == 50*commits }, 30*time.Second, time.Millisecond, "%s", stringer(func() string {
+		return fmt.Sprintf("what is new does not arrive: %d of %d from %d on; %s", r.rc.has(from, r.journal.time), 50*commits, from, r.state())
+	}))
+}
+
+// state describes the lanes.
+func (r *freshRig) state() string {
+	out := fmt.Sprintf("head %s", r.journal.head.Load())
+	for _, l := range r.running[0].lanes() {
+		pos, moves := l.place.get()
+		until, bounded := l.place.end()
+		st := l.queue.stats()
+		out += fmt.Sprintf("; lane at %s (%d moves), until %s %t, begun %t, %d senders, queued %d, ready %d, waiting %d, read %s, failing %t, proven %t",
+			pos, moves, until, bounded, l.working(), l.senders(), st.queued, st.ready, st.waiting, st.read, l.failing.Load(), l.proven.Load())
+	}
+	return out
+}
+
+// complete waits until the receiver has everything.
+func (r *freshRig) complete() {
+	r.t.Helper()
+	r.completeBut(0)
+}
+
+// completeBut waits until the receiver has everything but so many samples.
+func (r *freshRig) completeBut(lost int) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { n, _ := r.rc.counts(); return n >= r.journal.count-lost }, 30*time.Second, time.Millisecond, "%s", stringer(func() string {
+		n, again := r.rc.counts()
+		return fmt.Sprintf("receiver has %d of %d samples, %d again; %s", n, r.journal.count-lost, again, r.state())
+	}))
+	n, _ := r.rc.counts()
+	require.Equal(r.t, r.journal.count-lost, n)
+}
+
+// saved returns what the current savepoint says of the endpoint.
+func (r *freshRig) saved() savepoint.Endpoint {
+	r.t.Helper()
+	f, _, err := savepoint.NewStore(r.journal.dir).Load()
+	require.NoError(r.t, err)
+	require.Len(r.t, f.Endpoints, 1)
+	return f.Endpoints[0]
+}
+
+var errReset = errors.New("connection reset")

@@ -1,0 +1,367 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/promslog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// TestFreshFirst shows what the option is for: after an outage what is new
+// arrives while the backlog is held up, in order on each lane (I4); the log is
+// held for the backlog (I1); and in the end everything arrived once, on one
+// lane.
+func TestFreshFirst(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
+	r.outage()
+	release := r.blockOld(3)
+	r.divided()
+	r.live(20)
+
+	require.Equal(t, 1.0, r.value("prometheus_remote_storage_fresh_first_active", nil))
+	require.NoError(t, r.Persist(t.Context()))
+	saved := r.saved()
+	require.NotNil(t, saved.Fresh)
+	floor := j.gate.Floor()
+	require.Equal(t, gate.Held, floor.State)
+	require.Equal(t, saved.Floor.Position, floor.Position)
+	require.True(t, floor.Position.Before(saved.Fresh.From.Position))
+	lanes := r.running[0].lanes()
+	require.LessOrEqual(t, lanes[0].senders(), 2)
+	require.LessOrEqual(t, lanes[1].senders(), 2)
+	require.Eventually(t, func() bool {
+		old := r.value("prometheus_remote_storage_fresh_first_backlog_bytes", nil)
+		return old > 0 && r.value("prometheus_remote_storage_unacked_bytes", nil) >= old &&
+			r.value("prometheus_remote_storage_shards", nil) == float64(lanes[0].senders()+lanes[1].senders()) &&
+			r.value("prometheus_remote_storage_samples_pending", nil) > 0 &&
+			r.value("prometheus_remote_storage_acked_segment", nil) == float64(floor.Position.Segment)
+	}, 10*time.Second, 5*time.Millisecond)
+
+	// Nobody waits for anybody.
+	release()
+	r.live(20)
+	r.complete()
+	r.merged()
+	r.live(20)
+	r.complete()
+	_, again := r.rc.counts()
+	require.Zero(t, again)
+	r.rc.requireOrdered(t, r.until)
+	require.NoError(t, r.Persist(t.Context()))
+	require.Nil(t, r.saved().Fresh)
+	require.Equal(t, *j.head.Load(), j.gate.Floor().Position)
+	require.Eventually(t, func() bool {
+		return r.value("prometheus_remote_storage_fresh_first_active", nil) == 0 && r.value("prometheus_remote_storage_unacked_bytes", nil) == 0 &&
+			r.value("prometheus_remote_storage_fresh_first_backlog_bytes", nil) == 0 && r.value("prometheus_remote_storage_samples_pending", nil) == 0
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestFreshFirstIsAsked: without the option an endpoint catches up in order.
+func TestFreshFirstIsAsked(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	opts := freshOptions()
+	opts.FreshFirst = map[string]float64{"b": 0.5}
+	r := newFreshRig(t, j, newLateReceiver(), opts)
+	r.outage()
+	r.rc.set(nil)
+	r.complete()
+	r.rc.requireOrdered(t, 0)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+
+	// A name that nobody has is most likely a mistake, and said so.
+	var log bytes.Buffer
+	s, err := NewStorage(slog.New(slog.NewTextHandler(&log, nil)), nil, func() (int64, error) { return 0, nil }, t.TempDir(), time.Second, nil, false, opts)
+	require.NoError(t, err)
+	require.NoError(t, s.ApplyConfig(r.confWith(remoteWrite("a"))))
+	require.NoError(t, s.Close())
+	require.Contains(t, log.String(), "not in the configuration")
+	require.Contains(t, log.String(), "remote_name=b")
+
+	for _, share := range []float64{0, -1, 1, 2} {
+		_, err := NewStorage(nil, nil, nil, t.TempDir(), 0, nil, false, Options{FreshFirst: map[string]float64{"a": share}})
+		require.ErrorContains(t, err, "above 0 and below 1")
+	}
+}
+
+// TestFreshIsSavedFirst defends I8: whatever of the fresh range a receiver gets,
+// a savepoint on the disk knows that it can have been sent.
+func TestFreshIsSavedFirst(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
+	r.outage()
+	var (
+		once  sync.Once
+		saved savepoint.Endpoint
+		block = make(chan struct{})
+		until = r.until
+		first = 3
+		mtx   sync.Mutex
+	)
+	r.rc.set(func(ctx context.Context, _, newest int64) *client.Result {
+		if newest > until {
+			once.Do(func() {
+				// The fallback is what a loss of power leaves.
+				data, err := os.ReadFile(filepath.Join(j.dir, savepoint.PreviousName))
+				require.NoError(t, err)
+				f, err := savepoint.Decode(data)
+				require.NoError(t, err)
+				saved = f.Endpoints[0]
+			})
+			return nil
+		}
+		mtx.Lock()
+		first--
+		pass := first >= 0
+		mtx.Unlock()
+		if !pass {
+			select {
+			case <-block:
+			case <-ctx.Done():
+			}
+		}
+		return nil
+	})
+	r.divided()
+	from := *j.head.Load()
+	r.live(10)
+	close(block)
+	r.complete()
+	require.NotNil(t, saved.Fresh)
+	require.Equal(t, from, saved.Fresh.From.Position)
+	require.True(t, from.Before(saved.Fresh.Dispatched))
+	require.False(t, saved.Dispatched.Before(saved.Fresh.Dispatched))
+	require.False(t, saved.Fresh.From.Before(saved.Fresh.BacklogDispatched))
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestFreshReload defends that a reload changes neither lane but for its
+// settings, and that each keeps to its part of the senders.
+func TestFreshReload(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
+	r.outage()
+	release := r.blockOld(3)
+	r.divided()
+	lanes := r.running[0].lanes()
+	for _, shards := range []int{1, 2, 3, 8, 200} {
+		changed := remoteWrite("a")
+		changed.QueueConfig.MaxShards, changed.QueueConfig.MinShards = shards, shards
+		changed.RemoteTimeout = model.Duration(time.Duration(shards) * time.Second)
+		r.apply(changed)
+		require.Equal(t, lanes, r.running[0].lanes())
+		all := min(shards, partitions)
+		require.Equal(t, (all+1)/2, lanes[0].senders(), "backlog, max_shards %d", shards)
+		require.Equal(t, max(all/2, 1), lanes[1].senders(), "fresh, max_shards %d", shards)
+		require.Equal(t, float64((all+1)/2+max(all/2, 1)), r.value("prometheus_remote_storage_shards", nil))
+		r.live(3)
+	}
+	release()
+	renamed := remoteWrite("a")
+	renamed.URL.Path = "/moved" // New metrics, the same endpoint.
+	r.apply(renamed)
+	r.complete()
+	r.merged()
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestFreshSecondOutage defends that there are never more than two ranges: what
+// comes with a second outage follows on the second lane, in order.
+func TestFreshSecondOutage(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
+	r.outage()
+	release := r.blockOld(3)
+	r.divided()
+	r.live(10)
+	lanes := r.running[0].lanes()
+	from := r.journal.time
+	r.rc.set(down)
+	for range 4 {
+		for range 30 {
+			r.commit(50)
+		}
+		j.cut()
+	}
+	// The backlog is still held up when the receiver works again.
+	releaseToo := r.blockOld(0)
+	require.Eventually(t, func() bool { return r.rc.has(from, j.time) == 4*30*50 }, 30*time.Second, time.Millisecond)
+	require.Equal(t, lanes, r.running[0].lanes())
+	r.live(10)
+	require.Equal(t, lanes, r.running[0].lanes())
+	release()
+	releaseToo()
+	r.complete()
+	r.merged()
+	require.Same(t, lanes[1], r.running[0].lanes()[0])
+	r.rc.requireOrdered(t, r.until)
+
+	// The next outage after that is another matter.
+	r.outage()
+	release = r.blockOld(3)
+	r.divided()
+	require.Same(t, lanes[1], r.running[0].lanes()[0])
+	r.live(10)
+	release()
+	r.complete()
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestFreshShare defends the share: the backlog's senders rest so long that all
+// of them work no more of the time than it says.
+func TestFreshShare(t *testing.T) {
+	for _, tc := range []struct {
+		shards int
+		share  float64
+		want   int
+		rest   time.Duration // After a second of work.
+	}{
+		{1, 0.5, 1, time.Second},
+		{1, 0.25, 1, 3 * time.Second},
+		{4, 0.5, 2, 0},
+		{4, 0.25, 1, 0},
+		{3, 0.5, 2, time.Second / 3},
+		{10, 0.01, 1, 9 * time.Second},
+		{10, 0.99, 10, time.Second / 99},
+		{500, 0.5, 32, 0},
+		{0, 0.5, 1, time.Second},
+	} {
+		set := &settings{share: tc.share}
+		set.queue.MaxShards = tc.shards
+		busy, senders := set.budget()
+		require.Equal(t, tc.want, senders, tc)
+		require.InDelta(t, tc.rest, restAfter(time.Second, senders, busy), float64(time.Microsecond), tc)
+		require.Zero(t, restAfter(0, senders, busy), tc)
+		require.Zero(t, restAfter(time.Second, int(busy), busy), "as many as there is time for need no rest")
+	}
+	require.Equal(t, DefaultFreshShare, (&settings{}).freshShare())
+}
+
+// TestFreshRests: with hardly any share the backlog gets one request through,
+// what is new all of them, and a stop does not wait for the rest.
+func TestFreshRests(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	opts, conf := restingOptions()
+	r := newFreshRig(t, j, newLateReceiver(), opts, conf)
+	r.outage()
+	release := r.blockOld(1)
+	r.divided()
+	r.rc.set(nil)
+	release()
+	r.live(50)
+	old := r.rc.has(0, r.until)
+	r.live(50)
+	require.LessOrEqual(t, r.rc.has(0, r.until), 50+(1+2*maxWindow)*100)
+	require.GreaterOrEqual(t, r.rc.has(0, r.until), old)
+	require.NoError(t, r.Close())
+	require.NotNil(t, r.saved().Fresh)
+	require.NoError(t, j.wal.Close())
+}
+
+// TestFreshDue says when an endpoint gets a second lane.
+func TestFreshDue(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	start := *j.head.Load()
+	now := time.Now()
+	j.time = now.Add(-time.Hour).UnixMilli()
+	for range 3 {
+		j.commit(100)
+	}
+	j.cut()
+	src := j.source()
+	head := *j.head.Load()
+	table := map[string]struct {
+		share          float64
+		failing, fresh bool
+		proven         bool
+		after          time.Duration
+		at             cursor.Position
+		want           bool
+	}{
+		"far behind":            {share: 0.5, proven: true, after: time.Minute, want: true},
+		"not asked for":         {proven: true, after: time.Minute},
+		"failing":               {share: 0.5, failing: true, proven: true, after: time.Minute},
+		"nothing delivered yet": {share: 0.5, after: time.Minute},
+		"not far enough":        {share: 0.5, proven: true, after: 2 * time.Hour},
+		"at the head":           {share: 0.5, proven: true, after: time.Minute, at: head},
+	}
+	for name, tc := range table {
+		t.Run(name, func(t *testing.T) {
+			e := &endpoint{src: &src, freshAfter: tc.after, ctx: t.Context()}
+			at := start
+			if tc.at != (cursor.Position{}) {
+				at = tc.at
+			}
+			l := e.newLane(standAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).marks, at)
+			defer l.cancel()
+			l.failing.Store(tc.failing)
+			l.proven.Store(tc.proven)
+			l.queue.configure(1000, 100, 0)
+			if at == start {
+				r := newLogReader(promslog.NewNopLogger(), &src, nil)
+				defer r.close()
+				require.NoError(t, r.seek(cursor.Point{Position: at}))
+				b, err := r.batch(maxBatchItems, func(cursor.Position) bool { return false })
+				require.NoError(t, err)
+				require.True(t, l.queue.push(&entry{batch: b, behind: true}))
+			}
+			got, due := l.due(now, &settings{share: tc.share})
+			require.Equal(t, tc.want, due)
+			if due {
+				require.Equal(t, head, got)
+			}
+		})
+	}
+	require.NoError(t, j.wal.Close())
+}
+
+// TestMiddleOfFronts: a few series with old timestamps make no endpoint late.
+func TestMiddleOfFronts(t *testing.T) {
+	q := newQueue(time.Now)
+	q.configure(1000, 100, 0)
+	bb := batchBuilder{}
+	for i, s := range someSeries(t, 200) {
+		at := int64(1000)
+		if i%10 == 0 {
+			at = 1
+		}
+		bb.add(item{series: s, t: at})
+	}
+	b := bb.build(time.Now())
+	b.end = cursor.Point{Position: cursor.Position{Offset: 1}}
+	require.True(t, q.push(&entry{batch: b}))
+	require.Equal(t, int64(1), q.stats().oldest)
+	require.Equal(t, int64(1000), q.stats().middle)
+}

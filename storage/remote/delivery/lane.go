@@ -1,0 +1,144 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/atomic"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// lane is one stretch of the log on its way to an endpoint: a reader that fills
+// a queue from it, and senders that empty it. An endpoint has one, which goes
+// on for ever, or for a while two, see fresh.go: the first then ends where the
+// second began.
+type lane struct {
+	*endpoint
+
+	queue      *queue
+	place      place
+	resumption *resumption // Owned by the reader, but for its marks, which never change.
+	unqueued   *entry      // What the reader had in its hands when it ended; its own until then.
+	zoneEnd    cursor.Position
+	rates      rates
+	failing    atomic.Bool // The last attempt failed and is to be made again.
+	proven     atomic.Bool // Something was delivered since an attempt failed.
+	marks      dispatchMark
+
+	ctx     context.Context // Ends when requests under way are to be broken off.
+	cancel  context.CancelFunc
+	reading context.Context // Ends when nothing more is to be read.
+	reader  context.CancelFunc
+
+	begun      bool // At work. Guarded by endpoint.sendersMtx, as is what follows.
+	live, want int  // Senders there are, and that there should be.
+}
+
+// newLane returns a lane that goes on where marks say. Up to mark, things may
+// have been sent before.
+func (e *endpoint) newLane(marks []savepoint.Mark, mark cursor.Position) *lane {
+	l := &lane{endpoint: e, queue: newQueue(time.Now), zoneEnd: mark, resumption: newResumption(marks)}
+	if mutation.On(mutation.NoZone) {
+		l.zoneEnd = cursor.Position{}
+	}
+	if head := e.src.Head(); head.Before(l.zoneEnd) {
+		l.zoneEnd = head // Beyond it, nothing was there to be sent.
+	}
+	l.place.pos = lowest(marks).Point
+	if mutation.On(mutation.SkipZone) {
+		l.place.pos = cursor.Point{Position: l.zoneEnd}
+	}
+	l.marks.wanted, l.marks.durable = mark, mark
+	l.queue.resume(l.place.pos, marks)
+	l.rates.paced = time.Now()
+	l.ctx, l.cancel = context.WithCancel(e.ctx)
+	l.reading, l.reader = context.WithCancel(l.ctx)
+	return l
+}
+
+func (l *lane) working() bool {
+	l.sendersMtx.Lock()
+	defer l.sendersMtx.Unlock()
+	return l.begun
+}
+
+// halt lets nothing new begin. Requests under way may finish.
+func (l *lane) halt() {
+	l.queue.close()
+	l.reader()
+}
+
+// stand returns how far the lane has come, and its dispatch mark. final says
+// that it has stopped, so that the mark can be taken back to what really was
+// sent.
+func (l *lane) stand(final bool) (marks []savepoint.Mark, mark cursor.Position) {
+	// The mark is read first: it must cover whatever is sent while the
+	// positions are read.
+	mark = l.marks.get()
+	marks = make([]savepoint.Mark, partitions)
+	floor := l.queue.marks(marks)
+	if !final {
+		return marks, mark
+	}
+	mark = l.queue.stats().taken
+	for _, least := range []cursor.Position{l.zoneEnd, floor.Position} {
+		if mark.Before(least) {
+			mark = least
+		}
+	}
+	return marks, mark
+}
+
+func (l *lane) senders() int {
+	l.sendersMtx.Lock()
+	defer l.sendersMtx.Unlock()
+	return l.want
+}
+
+// wanted tells a sender between two requests whether it is still wanted.
+func (l *lane) wanted() bool {
+	l.sendersMtx.Lock()
+	defer l.sendersMtx.Unlock()
+	if l.live > l.want {
+		l.live--
+		return false
+	}
+	return true
+}
+
+// reserve makes sure that the dispatch mark on disk is past what is about to be
+// sent. If it cannot be written, delivery goes on all the same: a full disk is
+// emptied by delivering. What that can cost is said in the package's
+// documentation.
+func (l *lane) reserve(end cursor.Position) {
+	for !l.marks.covers(end) {
+		l.marks.mtx.Lock()
+		recent := time.Since(l.marks.failed) < retryInterval
+		l.marks.mtx.Unlock()
+		if recent {
+			return
+		}
+		if err := l.persist(); err != nil {
+			l.marks.mtx.Lock()
+			l.marks.failed = time.Now()
+			l.marks.mtx.Unlock()
+			return
+		}
+	}
+}

@@ -1,0 +1,105 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+package delivery
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
+)
+
+// TestLastSave defends I8: whatever of a stand is written to the savepoint, a
+// change of it is noticed.
+func TestLastSave(t *testing.T) {
+	now := time.Now()
+	at := func(offset int64) cursor.Point { return cursor.Point{Position: cursor.Position{Offset: offset}} }
+	whole := func() *stand {
+		st := standAt("id", savepoint.Identity{Name: "a"}, "a", at(1), at(5).Position)
+		st.removed = &now
+		second := standAt("", savepoint.Identity{}, "", at(3), cursor.Position{})
+		st.fresh = &freshRange{from: at(3), marks: second.marks, mark: at(7).Position}
+		return st
+	}
+	l := lastSave{done: true, whole: true, stands: []*stand{whole()}, segment: 4}
+	require.True(t, l.holds([]*stand{whole()}, 4, false))
+	for name, change := range map[string]func(st *stand){
+		"id":            func(st *stand) { st.id = "other" },
+		"identity":      func(st *stand) { st.identity.TenantHash = "b" },
+		"mark":          func(st *stand) { st.mark.Offset++ },
+		"position":      func(st *stand) { st.marks[63].Offset++ },
+		"checksum":      func(st *stand) { st.marks[63].CRC++ },
+		"skip":          func(st *stand) { st.marks[1].Skip++ },
+		"removed later": func(st *stand) { later := now.Add(1); st.removed = &later },
+		"not removed":   func(st *stand) { st.removed = nil },
+		"one range":     func(st *stand) { st.fresh = nil },
+		"from":          func(st *stand) { st.fresh.from.Offset++ },
+		"fresh mark":    func(st *stand) { st.fresh.mark.Segment++ },
+		"fresh marks":   func(st *stand) { st.fresh.marks[0].Skip++ },
+	} {
+		st := whole()
+		change(st)
+		require.False(t, l.holds([]*stand{st}, 4, false), name)
+		require.False(t, (&lastSave{done: true, whole: true, stands: []*stand{st}, segment: 4}).holds([]*stand{whole()}, 4, false), name)
+	}
+	require.False(t, l.holds(nil, 4, false))
+	require.False(t, l.holds([]*stand{whole()}, 5, false), "another segment")
+	require.False(t, l.holds([]*stand{whole()}, 4, true), "a clean stop")
+	for _, l := range []lastSave{{whole: true}, {done: true}} {
+		l.stands, l.segment = []*stand{whole()}, 4
+		require.False(t, l.holds([]*stand{whole()}, 4, false))
+	}
+}
+
+// TestSavesOnlyChanges: four times a second nothing is written if nothing
+// happened; after a failure it is written again, and a durable savepoint always
+// is.
+func TestSavesOnlyChanges(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	fsys, err := faultfs.New(dir)
+	require.NoError(t, err)
+	j := openJournal(t, dir, nil)
+	r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{FS: fsys})
+	r.attach(remoteWrite("a"))
+	r.commit(5)
+	r.complete("a", 5)
+	head := *j.head.Load()
+	require.Eventually(t, func() bool {
+		return r.Persist(t.Context()) == nil && j.gate.Floor().Position == head
+	}, 30*time.Second, time.Millisecond)
+
+	writes := func() float64 { return testutil.ToFloat64(r.metrics.savepointWrites.WithLabelValues("false")) }
+	before := writes()
+	for range 10 {
+		require.NoError(t, r.save(false))
+	}
+	require.Equal(t, before, writes())
+
+	fsys.Inject(faultfs.Fault{Err: faultfs.NoSpace})
+	require.ErrorIs(t, r.save(true), faultfs.NoSpace)
+	fsys.Count(nil)
+	require.Eventually(t, func() bool {
+		return r.save(false) == nil && writes() > before
+	}, 30*time.Second, time.Millisecond)
+	before = writes()
+	require.NoError(t, r.save(false))
+	require.Equal(t, before, writes())
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}

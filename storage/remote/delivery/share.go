@@ -1,0 +1,87 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"math"
+	"time"
+)
+
+// This file is about what the lanes of an endpoint may have of its senders.
+
+// freshShare returns the share of a backlog, also of one that is left over
+// although nobody asks for fresh samples first any more.
+func (s *settings) freshShare() float64 {
+	if s.share > 0 {
+		return s.share
+	}
+	return DefaultFreshShare
+}
+
+// mostSenders is how many senders there can be on all lanes.
+func (s *settings) mostSenders() int { return min(max(s.queue.MaxShards, 1), partitions) }
+
+// budget returns how much of the time of how many senders a backlog may take.
+func (s *settings) budget() (busy float64, senders int) {
+	busy = s.freshShare() * float64(s.mostSenders())
+	return busy, max(int(math.Ceil(busy)), 1)
+}
+
+// limits returns the lowest and highest number of senders of a lane. The backlog
+// has its share, rounded up, and the other lane the rest, but one at least.
+func (l *lane) limits(set *settings) (lowest, highest int) {
+	highest = set.mostSenders()
+	switch lanes := l.lanes(); {
+	case len(lanes) < 2:
+	case l == lanes[0]:
+		_, highest = set.budget()
+	default:
+		_, backlog := set.budget()
+		highest = max(highest-backlog, 1)
+	}
+	return min(set.queue.MinShards, highest), highest
+}
+
+// restAfter returns how long each of a backlog's senders rests after it has
+// worked for a time, so that all of them together work no more than the budget.
+func restAfter(worked time.Duration, senders int, busy float64) time.Duration {
+	if rest := float64(senders)/busy - 1; rest > 0 {
+		return time.Duration(float64(worked) * rest)
+	}
+	return 0
+}
+
+// rest keeps a sender of the backlog from taking more than its share. It
+// returns false if the endpoint stops meanwhile.
+func (l *lane) rest(worked time.Duration) bool {
+	if _, bounded := l.place.end(); !bounded {
+		return true
+	}
+	set := l.settings.Load()
+	busy, _ := set.budget()
+	d := restAfter(worked, l.senders(), busy)
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-set.replaced:
+	case <-l.reading.Done():
+	case <-l.stop:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,144 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package savepoint
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+// Fresh is the second range of an endpoint that delivers what is new before it
+// has delivered what is old. The first range, the backlog, then ends where this
+// one begins: Endpoint.Acked and Endpoint.Floor are those of the backlog.
+//
+// A reader that does not know it takes the marks of the backlog for those of
+// the whole log and sends the fresh range once more; as Endpoint.Dispatched is
+// not before Fresh.Dispatched, all of it counts as perhaps sent. So nothing is
+// lost.
+type Fresh struct {
+	// From is where the backlog ends and the fresh range begins: the end of a
+	// commit. No mark of the backlog is after it, none of Acked before it.
+	From cursor.Point
+	// Dispatched is the dispatch mark of the fresh range. It is not before
+	// From.
+	Dispatched cursor.Position
+	// Acked holds a mark per partition, of the fresh range.
+	Acked []Mark
+	// BacklogDispatched is the dispatch mark of the backlog. It is not after
+	// From.
+	BacklogDispatched cursor.Position
+}
+
+// fresh is how a [Fresh] is written.
+type fresh struct {
+	From              []int64   `json:"from"`
+	Dispatched        []int64   `json:"dispatched"`
+	Acked             [][]int64 `json:"acked"`
+	BacklogDispatched []int64   `json:"backlog_dispatched"`
+}
+
+// FreshFor returns a copy of the fresh range for the given number of
+// partitions, nil if there is none. If the file was written with another
+// number it is of no use and left out: where the backlog of a new partition
+// ends is then not known, and MarksFor begins at the floor.
+func (e *Endpoint) FreshFor(partitions int) *Fresh {
+	if e.Fresh == nil || len(e.Acked) != partitions {
+		return nil
+	}
+	f := *e.Fresh
+	f.Acked = slices.Clone(f.Acked)
+	return &f
+}
+
+func (f *fresh) decode(points []cursor.Point, partitions int) (*Fresh, error) {
+	if f == nil {
+		return nil, nil
+	}
+	var (
+		out Fresh
+		err error
+	)
+	if out.From, err = decodePoint(f.From); err != nil {
+		return nil, fmt.Errorf("from: %w", err)
+	}
+	if out.Dispatched, err = decodePair(f.Dispatched); err != nil {
+		return nil, fmt.Errorf("dispatched: %w", err)
+	}
+	if out.BacklogDispatched, err = decodePair(f.BacklogDispatched); err != nil {
+		return nil, fmt.Errorf("backlog_dispatched: %w", err)
+	}
+	if out.Acked, err = decodeMarks(f.Acked, points, partitions); err != nil {
+		return nil, fmt.Errorf("acked: %w", err)
+	}
+	return &out, nil
+}
+
+// validateFresh checks that the two ranges of e meet at one point and that
+// nothing of either lies in the other.
+func (e *Endpoint) validateFresh() error {
+	f := e.Fresh
+	for _, at := range []struct {
+		what string
+		pos  cursor.Position
+	}{{"from", f.From.Position}, {"dispatch mark", f.Dispatched}, {"dispatch mark of the backlog", f.BacklogDispatched}} {
+		if err := validatePosition(at.pos); err != nil {
+			return fmt.Errorf("%s: %w", at.what, err)
+		}
+	}
+	switch {
+	case f.Dispatched.Before(f.From.Position):
+		return fmt.Errorf("dispatch mark %s is before the beginning %s", f.Dispatched, f.From.Position)
+	case f.From.Before(f.BacklogDispatched):
+		return fmt.Errorf("dispatch mark %s of the backlog is after its end %s", f.BacklogDispatched, f.From.Position)
+	case e.Dispatched.Before(f.Dispatched):
+		// A reader that ignores the range would take what was sent for new.
+		return fmt.Errorf("dispatch mark %s of the endpoint is before that of the fresh range, %s", e.Dispatched, f.Dispatched)
+	case len(f.Acked) != len(e.Acked):
+		return fmt.Errorf("%d marks for %d partitions", len(f.Acked), len(e.Acked))
+	}
+	for p, m := range f.Acked {
+		if err := m.validate(); err != nil {
+			return fmt.Errorf("mark of partition %d: %w", p, err)
+		}
+		if m.Before(f.From.Position) {
+			return fmt.Errorf("mark %s of partition %d is before the beginning %s", m.Position, p, f.From.Position)
+		}
+		switch b := e.Acked[p]; {
+		case f.From.Before(b.Position):
+			return fmt.Errorf("mark %s of the backlog of partition %d is after its end %s", b.Position, p, f.From.Position)
+		case b.Position == f.From.Position && b.Skip > 0:
+			return fmt.Errorf("mark of the backlog of partition %d skips items after its end", p)
+		}
+	}
+	return nil
+}
+
+func (m Mark) validate() error {
+	if err := validatePosition(m.Position); err != nil {
+		return err
+	}
+	if m.Skip < 0 || m.Skip > maxSkip {
+		return fmt.Errorf("skip %d is out of range", m.Skip)
+	}
+	return nil
+}
+
+func decodePair(tuple []int64) (cursor.Position, error) {
+	if len(tuple) != 2 {
+		return cursor.Position{}, fmt.Errorf("a position has %d elements, not 2", len(tuple))
+	}
+	return decodePosition(tuple[0], tuple[1])
+}
