@@ -29,14 +29,39 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 )
 
-const (
-	// underTest is the package with the model test, as seen from here.
-	underTest = "../../tsdb/agent/durable"
-	limit     = 5 * time.Minute
+const limit = 5 * time.Minute
+
+// finding is what a model test prints for a broken invariant.
+var finding = regexp.MustCompile(`(?m)^\s+(?:Messages:\s+)?(I\d): .*$`)
+
+// model is a test that has to notice.
+type model struct {
+	dir  string // Of its package, as seen from here.
+	args []string
+}
+
+var (
+	// pipeline has everything from the log to the endpoints.
+	pipeline = model{"../../tsdb/agent/durable", []string{"-test.run=^TestModel$", "-model.patience=5s"}}
+	// twoRanges has an endpoint with fresh samples first.
+	twoRanges = model{"../../storage/remote/delivery", []string{"-test.run=^TestFreshModel$", "-fresh.patience=5s"}}
 )
 
-// finding is what the model test prints for a broken invariant.
-var finding = regexp.MustCompile(`(?m)^\s+(I\d): .*$`)
+// runs is the argument that says how many schedules to run.
+func (m model) runs(n string) string {
+	if m.dir == twoRanges.dir {
+		return "-fresh.runs=" + n
+	}
+	return "-model.runs=" + n
+}
+
+// build returns the path of the model's binary, with defects to be switched on.
+func (m model) build(t *testing.T) string {
+	binary := filepath.Join(t.TempDir(), "model.test")
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "mutation", "-o", binary, m.dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return binary
+}
 
 // TestModelNotices defends the defence: a test that stays green whatever breaks
 // shows nothing.
@@ -47,23 +72,27 @@ func TestModelNotices(t *testing.T) {
 	for _, invariant := range []string{"I1", "I2", "I3", "I4", "I8"} {
 		require.True(t, slices.ContainsFunc(mutation.All, func(m mutation.Mutation) bool { return m.Invariant == invariant }), "no defect breaks %s", invariant)
 	}
-	binary := filepath.Join(t.TempDir(), "model.test")
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "mutation", "-o", binary, underTest).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	model := func(t *testing.T, name, runs string) ([]byte, error) {
-		cmd := exec.CommandContext(t.Context(), binary, "-test.run=^TestModel$", "-test.v", "-test.timeout="+limit.String(), "-model.patience=5s", "-model.runs="+runs)
-		cmd.Dir = underTest
+	binaries := map[string]string{pipeline.dir: pipeline.build(t), twoRanges.dir: twoRanges.build(t)}
+	run := func(t *testing.T, of model, name, runs string) ([]byte, error) {
+		cmd := exec.CommandContext(t.Context(), binaries[of.dir], append(slices.Clone(of.args), "-test.v", "-test.timeout="+limit.String(), of.runs(runs))...)
+		cmd.Dir = of.dir
 		cmd.Env = append(os.Environ(), mutation.Environment+"="+name)
 		return cmd.CombinedOutput()
 	}
 
-	out, err = model(t, "", "4")
-	require.NoError(t, err, "the model test fails without any defect:\n%s", out)
+	for _, of := range []model{pipeline, twoRanges} {
+		out, err := run(t, of, "", "4")
+		require.NoError(t, err, "the model test fails without any defect:\n%s", out)
+	}
 
 	for _, m := range mutation.All {
 		t.Run(m.Name, func(t *testing.T) {
 			begin := time.Now()
-			out, err := model(t, m.Name, cmp.Or(os.Getenv("ACKWAL_MUTATION_RUNS"), "60"))
+			of := pipeline
+			if m.TwoRanges {
+				of = twoRanges
+			}
+			out, err := run(t, of, m.Name, cmp.Or(os.Getenv("ACKWAL_MUTATION_RUNS"), "60"))
 			found := finding.FindSubmatch(out)
 			require.True(t, err != nil && found != nil, "%s (%s): nobody noticed that %s: %v\n%s", m.Name, m.Invariant, m.Effect, err, out[max(0, len(out)-4000):])
 			t.Logf("MUTATION %s %s after %s: %s", m.Invariant, m.Name, time.Since(begin).Round(time.Millisecond), bytes.TrimSpace(found[0]))

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -125,6 +126,9 @@ func (e *endpoint) merge() {
 // exhausted reports whether a lane has delivered everything up to its end.
 func (l *lane) exhausted() bool {
 	until, bounded := l.place.end()
+	if mutation.On(mutation.MergeEarly) {
+		return bounded && !l.place.start().Before(until.Position)
+	}
 	return bounded && l.queue.done(until.Position)
 }
 

@@ -252,3 +252,30 @@ func TestReadingEndsAt(t *testing.T) {
 	require.Greater(t, all, items)
 	require.NoError(t, j.wal.Close())
 }
+
+// TestLimitBeforeReading defends I1: what a limit took, and counted, before the
+// reader looked where it stands is not sent after a stop all the same.
+func TestLimitBeforeReading(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
+	marks := make([]savepoint.Mark, partitions)
+	l := r.running[0].newLane(marks, cursor.Position{})
+	defer l.cancel()
+	to := cursor.Position{Segment: 3}
+	_, _, _, moved := l.place.raise(to)
+	require.True(t, moved)
+	marks, mark := l.stand(true)
+	require.Equal(t, to, lowest(marks).Position)
+	require.False(t, mark.Before(to))
+
+	// A batch that the reader had claimed before is not given up with it.
+	l = r.running[0].newLane(make([]savepoint.Mark, partitions), cursor.Position{})
+	defer l.cancel()
+	l.unqueued = &entry{}
+	_, _, _, moved = l.place.raise(to)
+	require.True(t, moved)
+	marks, _ = l.stand(true)
+	require.Equal(t, cursor.Position{}, lowest(marks).Position)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}

@@ -35,6 +35,7 @@ import (
 
 var (
 	freshRuns = flag.Int("fresh.runs", 12, "number of random schedules of TestFreshModel")
+	freshWait = flag.Duration("fresh.patience", 30*time.Second, "how long TestFreshModel waits for what has to come")
 	freshSeed = flag.Int64("fresh.seed", 0, "seed of the first of them")
 )
 
@@ -155,7 +156,7 @@ func (m *freshModel) live() {
 	require.Eventually(m.t, func() bool {
 		require.NoError(m.t, m.Persist(m.t.Context()))
 		return m.journal.gate.Floor().Position == *m.journal.head.Load()
-	}, 30*time.Second, time.Millisecond, "%s", stringer(m.state))
+	}, *freshWait, time.Millisecond, "%s", stringer(m.state))
 }
 
 func (m *freshModel) step() {
@@ -217,7 +218,7 @@ func TestFreshModel(t *testing.T) {
 		m.lost += m.forfeited()
 		if m.unsure {
 			n, _ := rc.counts()
-			require.GreaterOrEqual(t, n+m.lost, j.count, "seed %d", seed)
+			require.GreaterOrEqual(t, n+m.lost, j.count, "I2: samples are missing, seed %d", seed)
 		} else {
 			m.completeBut(m.lost)
 			_, again := rc.counts()

@@ -278,7 +278,7 @@ func (r *freshRig) completeBut(lost int) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool { n, _ := r.rc.counts(); return n >= r.journal.count-lost }, 30*time.Second, time.Millisecond, "%s", stringer(func() string {
 		n, again := r.rc.counts()
-		return fmt.Sprintf("receiver has %d of %d samples, %d again; %s", n, r.journal.count-lost, again, r.state())
+		return fmt.Sprintf("I2: receiver has %d of %d samples, %d again; %s", n, r.journal.count-lost, again, r.state())
 	}))
 	n, _ := r.rc.counts()
 	require.Equal(r.t, r.journal.count-lost, n)

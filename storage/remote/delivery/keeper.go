@@ -160,7 +160,11 @@ func (s *Storage) release(all []*stand) {
 			name = holderName(name, st.id)
 		}
 		holders[name] = true
-		s.src.Gate.Set(name, st.floor().Position)
+		floor := st.floor().Position
+		if st.fresh != nil && mutation.On(mutation.FreshFloor) {
+			floor = lowest(st.fresh.marks).Position
+		}
+		s.src.Gate.Set(name, floor)
 	}
 	for _, h := range s.src.Gate.Holders() {
 		if !holders[h.Name] {

@@ -88,6 +88,11 @@ func (l *lane) halt() {
 // that it has stopped, so that the mark can be taken back to what really was
 // sent.
 func (l *lane) stand(final bool) (marks []savepoint.Mark, mark cursor.Position) {
+	if final && l.unqueued == nil {
+		// A limit may have moved the place when the reader did not look any more.
+		pos, _ := l.place.get()
+		l.queue.jump(pos)
+	}
 	// The mark is read first: it must cover whatever is sent while the
 	// positions are read.
 	mark = l.marks.get()

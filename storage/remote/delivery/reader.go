@@ -31,7 +31,8 @@ func (l *lane) readLog() {
 	ctx := l.reading
 	own := newLogReader(l.logger, l.src, l.damaged)
 	defer own.close()
-	pos, moves := l.place.get()
+	pos, _ := l.place.get()
+	moves := 0 // A limit may have moved the place before this.
 	fl := l.feed.join(pos)
 	defer l.feed.leave(fl)
 	ownAt := cursor.Point{}

@@ -15,8 +15,9 @@
 // Product code asks On at the few places at which one line decides over an
 // invariant. Built as usual, On is false for the compiler, and nothing of it is
 // left in the binary. Built with the tag "mutation", the one defect that the
-// environment variable WAL_MUTATION names is there; the model test of package
-// durable has to fail then.
+// environment variable WAL_MUTATION names is there; a model test has to fail then,
+// that of package durable or, for what only two ranges of an endpoint can show,
+// that of package delivery.
 //
 // There is no state but what is read from the environment at the start, and no
 // goroutine; On may be called from anywhere.
@@ -29,6 +30,8 @@ type Mutation struct {
 	Invariant string
 	// Effect is what goes wrong.
 	Effect string
+	// TwoRanges says that only an endpoint with two ranges can show it.
+	TwoRanges bool
 }
 
 // Names of the mutations.
@@ -41,18 +44,22 @@ const (
 	NoZone        = "no_zone"
 	SendUnmarked  = "send_unmarked"
 	SkipZone      = "skip_zone"
+	FreshFloor    = "fresh_floor"
+	MergeEarly    = "merge_early"
 )
 
 // All are the mutations there are.
 var All = []Mutation{
-	{IgnoreGate, "I1", "segments are removed whatever endpoints need"},
-	{TrustUnsynced, "I1", "segments are removed on the word of savepoints that are not synced to disk"},
-	{MarkAhead, "I2", "a savepoint says that all that was read was acknowledged"},
-	{ForgetRetired, "I3", "series that left memory are not found in the snapshot"},
-	{RetryReversed, "I4", "a request is sent in the opposite order when it is sent again"},
-	{NoZone, "I8", "after a crash nothing counts as perhaps sent before"},
-	{SendUnmarked, "I8", "samples are sent before the dispatch mark is on the disk"},
-	{SkipZone, "I8", "after a crash delivery resumes at the dispatch mark"},
+	{Name: IgnoreGate, Invariant: "I1", Effect: "segments are removed whatever endpoints need"},
+	{Name: TrustUnsynced, Invariant: "I1", Effect: "segments are removed on the word of savepoints that are not synced to disk"},
+	{Name: MarkAhead, Invariant: "I2", Effect: "a savepoint says that all that was read was acknowledged"},
+	{Name: ForgetRetired, Invariant: "I3", Effect: "series that left memory are not found in the snapshot"},
+	{Name: RetryReversed, Invariant: "I4", Effect: "a request is sent in the opposite order when it is sent again"},
+	{Name: NoZone, Invariant: "I8", Effect: "after a crash nothing counts as perhaps sent before"},
+	{Name: SendUnmarked, Invariant: "I8", Effect: "samples are sent before the dispatch mark is on the disk"},
+	{Name: SkipZone, Invariant: "I8", Effect: "after a crash delivery resumes at the dispatch mark"},
+	{Name: FreshFloor, Invariant: "I1", Effect: "segments are removed that only the backlog needs", TwoRanges: true},
+	{Name: MergeEarly, Invariant: "I2", Effect: "the backlog counts as delivered when it was read", TwoRanges: true},
 }
 
 // Environment is the variable that names the mutation.

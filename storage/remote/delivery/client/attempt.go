@@ -32,14 +32,15 @@ import (
 //
 // One goroutine owns it. As a context it is used by the transport as well.
 type attempt struct {
+	until atomic.Duration // From made to the deadline. First, so that 32-bit platforms can use it as an atomic.
+
 	context.Context // Of the caller, with cancel and the hook.
 
 	caller    context.Context
 	cancel    context.CancelCauseFunc
 	timer     *time.Timer
 	made      time.Time
-	until     atomic.Duration // From made to the deadline.
-	connected atomic.Bool     // The hook may run in one of the transport's goroutines.
+	connected atomic.Bool // The hook may run in one of the transport's goroutines.
 	lent      loan
 	again     func() (io.ReadCloser, error) // The loan's.
 }
