@@ -21,6 +21,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,20 @@ import (
 
 // bodies keeps the bodies it is sent.
 type bodies struct{ c chan []byte }
+
+// next returns the next request, and fails with what everybody does if none
+// comes.
+func (b bodies) next(t testing.TB) []byte {
+	t.Helper()
+	select {
+	case raw := <-b.c:
+		return raw
+	case <-time.After(time.Minute):
+		all := make([]byte, 1<<20)
+		t.Fatalf("no request came\n%s", all[:runtime.Stack(all, true)])
+		return nil
+	}
+}
 
 func (b bodies) Store(_ context.Context, body []byte, _ int) client.Result {
 	raw, err := snappy.Decode(nil, body)
@@ -119,7 +134,7 @@ func TestKinds(t *testing.T) {
 			want := labels.NewBuilder(lset).Set("replica", "1").Labels()
 			samples, hists, exes := 0, 0, 0
 			for samples+hists+exes < tc.samples+tc.hists+tc.exes {
-				raw := <-got.c
+				raw := got.next(t)
 				builder := labels.NewScratchBuilder(0)
 				if tc.message == remoteapi.WriteV1MessageType {
 					var req prompb.WriteRequest
@@ -407,7 +422,7 @@ func TestFailedRequestLogging(t *testing.T) {
 			c.ProtobufMessage, c.FailedRequestLogging = message, on
 			r.attach(c)
 			r.commit(1)
-			<-got.c
+			got.next(t)
 			require.Eventually(t, func() bool {
 				return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "404"}) == 1
 			}, 10*time.Second, time.Millisecond)
