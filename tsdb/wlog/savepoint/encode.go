@@ -17,7 +17,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strconv"
 	"time"
@@ -235,12 +234,4 @@ func (w *writer) time(t time.Time) (err error) {
 	}
 	w.out = append(w.out, '"')
 	return nil
-}
-
-// sumOf covers the version as well, so that a flipped bit in it is damage and
-// not a later release.
-func sumOf(version int, body []byte) uint32 {
-	var number [21]byte
-	sum := crc32.Checksum(append(strconv.AppendInt(number[:0], int64(version), 10), '\n'), castagnoli)
-	return crc32.Update(sum, castagnoli, body)
 }

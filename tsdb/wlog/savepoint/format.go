@@ -66,6 +66,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checksum is the text of the sum, see sumOf.
 func checksum(version int, body []byte) string { return fmt.Sprintf("%08x", sumOf(version, body)) }
 
+// sumOf covers the version as well, so that a flipped bit in it is damage and
+// not a later release.
+func sumOf(version int, body []byte) uint32 {
+	var number [21]byte
+	sum := crc32.Checksum(append(strconv.AppendInt(number[:0], int64(version), 10), '\n'), castagnoli)
+	return crc32.Update(sum, castagnoli, body)
+}
+
 // Decode is the reverse of Encode. It returns a *[VersionError], with no path,
 // for a whole file of a later version, and another error for everything that
 // is not a whole file.
