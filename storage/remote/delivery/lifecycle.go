@@ -24,9 +24,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// paceInterval is how often the number of senders is looked at.
-const paceInterval = time.Second
-
 // adopt makes set the endpoint's settings. Whatever is under way goes on; it is
 // only the next attempt that uses them.
 func (e *endpoint) adopt(set *settings) error {

@@ -58,6 +58,9 @@ type Resolver interface {
 	Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error)
 }
 
+// paceInterval is how often the number of senders is looked at.
+const paceInterval = time.Second
+
 const (
 	// DefaultFreshShare is what the backlog may have of the senders.
 	DefaultFreshShare = 0.5
