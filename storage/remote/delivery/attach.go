@@ -76,10 +76,6 @@ func (s *Storage) Attach(src Source) error {
 	return s.apply(sets)
 }
 
-func (s *Storage) damaged(*cursor.Corruption) {
-	s.metrics.corruption.WithLabelValues("skipped").Inc()
-}
-
 // recall loads the savepoint and finds its positions in the log again. What it
 // cannot find is resolved towards sending again, never towards skipping.
 // Callers hold mtx.

@@ -165,3 +165,7 @@ func (s *Storage) Committed(c *Commit, start, end cursor.Position) {
 	c.start, c.end = start, end
 	c.to.put(c)
 }
+
+func (s *Storage) damaged(*cursor.Corruption) {
+	s.metrics.corruption.WithLabelValues("skipped").Inc()
+}
