@@ -48,12 +48,6 @@ type batch struct {
 	out recordBuffer
 }
 
-// touch is a sample's timestamp and its series, which is pinned.
-type touch struct {
-	series *series.Series
-	t      int64
-}
-
 // sample is a float unless h or fh is set.
 type sample struct {
 	st, t int64

@@ -21,6 +21,12 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
+// touch is a sample's timestamp and its series, which is pinned.
+type touch struct {
+	series *series.Series
+	t      int64
+}
+
 // collector takes the items of a commit; *delivery.Commit is one.
 type collector interface {
 	Float(s *series.Series, st, t int64, v float64)
