@@ -189,7 +189,7 @@ func (db *DB) loadSnapshot(state snapshot.State) (found replayed, ok bool, err e
 	}
 	db.countShortened(state, healed)
 	db.table.Reserve(store.Series())
-	report, err := store.Load(context.Background(), loaders(), db.insert(state.Covered))
+	report, err := db.fill(store.Load, state.Covered)
 	if err != nil {
 		return found, false, fmt.Errorf("read snapshot of series: %w", err)
 	}
@@ -250,7 +250,7 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 	db.unread = nil
 	db.archive.salvaged = salvage
 	if salvage {
-		if _, err := db.archive.store.LoadAll(context.Background(), loaders(), db.insert(0)); err != nil {
+		if _, err := db.fill(db.archive.store.LoadAll, 0); err != nil {
 			return found, fmt.Errorf("read what is left of the snapshot of series: %w", err)
 		}
 	}
@@ -260,18 +260,15 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 	return replayLog(db.logger, db.table, db.journal.dir, -1, nil)
 }
 
-// loaders is how many goroutines read the snapshot.
-func loaders() int { return runtime.GOMAXPROCS(0) }
-
-// insert returns what takes definitions of the snapshot into the table, as ones
-// that segment mentions.
-func (db *DB) insert(segment int) snapshot.Definition {
-	writers := make([]*series.Writer, loaders())
+// fill takes the definitions that load reads from the snapshot into the table, as
+// ones that segment mentions.
+func (db *DB) fill(load func(context.Context, int, snapshot.Definition) (snapshot.LoadReport, error), segment int) (snapshot.LoadReport, error) {
+	writers := make([]*series.Writer, runtime.GOMAXPROCS(0))
 	for i := range writers {
 		writers[i] = db.table.Writer()
 	}
-	return func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label) error {
+	return load(context.Background(), len(writers), func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label) error {
 		writers[worker].Insert(ref, lset, segment)
 		return nil
-	}
+	})
 }

@@ -41,7 +41,7 @@ type writer struct {
 }
 
 // head is what stands before the body. The checksum is filled in last.
-const head = `{"version":1,"crc32c":"########","body":`
+var head = `{"version":` + strconv.Itoa(Version) + `,"crc32c":"########","body":`
 
 func (w *writer) encode(f *File) ([]byte, error) {
 	if err := f.Validate(); err != nil {

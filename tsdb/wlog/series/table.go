@@ -42,7 +42,7 @@ type Table struct {
 	refs     refMap
 	index    index
 	symbols  *symbols
-	spellers sync.Pool // Of *writer.
+	writers  sync.Pool // Of *Writer.
 	metadata metadataPool
 	now      func() time.Time
 
@@ -93,7 +93,7 @@ func (t *Table) Find(lset labels.Labels) *Series {
 	if !ok {
 		return nil
 	}
-	return t.find(of)
+	return t.find(of, of.hash())
 }
 
 // First returns the series that can be found with the labels of s, which may be
@@ -102,12 +102,12 @@ func (t *Table) First(s *Series) *Series {
 	if names, _ := s.Spelled(); names == nil || names.y != t.symbols {
 		return t.Find(s.Labels())
 	}
-	return t.find(s.set)
+	return t.find(s.set, s.hash())
 }
 
-// find returns the series with the given numbers, which are in use.
-func (t *Table) find(of set) *Series {
-	hash := of.hash()
+// find returns the series with the given numbers, which are in use, and their
+// hash.
+func (t *Table) find(of set, hash uint64) *Series {
 	st := t.index.stripe(hash)
 	st.mtx.RLock()
 	defer st.mtx.RUnlock()
@@ -148,7 +148,7 @@ func (t *Table) Pin(s *Series) bool {
 // no empty values and no duplicate names; nothing of it is kept.
 func (t *Table) GetOrCreate(lset labels.Labels, newRef func() chunks.HeadSeriesRef) (s *Series, created bool) {
 	w := t.Writer()
-	defer t.spellers.Put(w)
+	defer t.writers.Put(w)
 	w.list = listed(w.list[:0], lset)
 	return w.getOrCreate(newRef)
 }
@@ -156,7 +156,7 @@ func (t *Table) GetOrCreate(lset labels.Labels, newRef func() chunks.HeadSeriesR
 // Insert adds what a series record of the log says, see [Writer.Insert].
 func (t *Table) Insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) (s *Series, displaced bool) {
 	w := t.Writer()
-	defer t.spellers.Put(w)
+	defer t.writers.Put(w)
 	w.list = listed(w.list[:0], lset)
 	return w.Insert(ref, w.list, segment)
 }

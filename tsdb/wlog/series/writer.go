@@ -28,7 +28,7 @@ type Writer struct {
 
 // Writer returns one for the table.
 func (t *Table) Writer() *Writer {
-	if w, ok := t.spellers.Get().(*Writer); ok {
+	if w, ok := t.writers.Get().(*Writer); ok {
 		return w
 	}
 	return &Writer{t: t, spell: t.symbols.speller()}
@@ -40,10 +40,10 @@ func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 	t.symbols.inUse.RLock()
 	defer t.symbols.inUse.RUnlock()
 	of := w.spell.set(w.list)
-	if s = t.find(of); s != nil && t.Pin(s) {
+	hash := of.hash()
+	if s = t.find(of, hash); s != nil && t.Pin(s) {
 		return s, false
 	}
-	hash := of.hash()
 	st, h := t.index.stripe(hash), chainHash(hash)
 	st.mtx.Lock()
 	defer st.mtx.Unlock()
@@ -54,9 +54,7 @@ func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 		// It was dropped in between, and find does not return it again.
 	}
 	s = newSeries(newRef(), h, w.spell.keep(of), 1, t.now())
-	t.refs.put(s)
-	st.link(s)
-	t.active.Inc()
+	t.enter(s, st)
 	return s, true
 }
 
@@ -75,19 +73,19 @@ func (w *Writer) Insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment i
 	t.symbols.inUse.RLock()
 	defer t.symbols.inUse.RUnlock()
 	of := w.spell.set(lset)
+	hash := of.hash()
 	if old := t.refs.get(ref); old != nil {
 		displaced = !old.set.equal(of)
 		if !displaced && !old.Alias() {
 			return old, false
 		}
-		if canonical := t.find(of); !displaced && canonical != nil {
+		if canonical := t.find(of, hash); !displaced && canonical != nil {
 			old.Mentioned(segment)
 			return canonical, false
 		}
 		t.discard(old)
 	}
 
-	hash := of.hash()
 	st, h := t.index.stripe(hash), chainHash(hash)
 	st.mtx.Lock()
 	defer st.mtx.Unlock()
@@ -95,9 +93,7 @@ func (w *Writer) Insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment i
 	if canonical == nil {
 		s = newSeries(ref, h, w.spell.keep(of), 0, t.now())
 		s.SetLogged(true)
-		t.refs.put(s)
-		st.link(s)
-		t.active.Inc()
+		t.enter(s, st)
 		return s, displaced
 	}
 	if t.refs.get(ref) != nil {
@@ -109,4 +105,12 @@ func (w *Writer) Insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment i
 	t.refs.put(alias)
 	t.retired.Inc()
 	return canonical, displaced
+}
+
+// enter makes a new series one that can be found. The caller holds the lock of
+// its stripe for writing.
+func (t *Table) enter(s *Series, st *stripe) {
+	t.refs.put(s)
+	st.link(s)
+	t.active.Inc()
 }

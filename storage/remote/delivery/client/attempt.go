@@ -28,7 +28,7 @@ import (
 // that ends with the caller's or when the time is over, the loan of the body,
 // and the note that there was a connection. Making these anew was half of what a
 // request allocates, so an attempt serves again if nothing of it can still be in
-// use, see [attempt.settled].
+// use, see [attempt.end].
 //
 // One goroutine owns it. As a context it is used by the transport as well.
 type attempt struct {

@@ -121,7 +121,7 @@ func (c *Client) prepare(u *url.URL, header http.Header) (err error) {
 		return err
 	}
 	c.full.Header = header
-	c.direct = own(c.full.Clone(context.Background()))
+	c.direct = c.full.Clone(context.Background())
 	if user := c.direct.URL.User; user != nil {
 		password, _ := user.Password()
 		c.direct.SetBasicAuth(user.Username(), password)
