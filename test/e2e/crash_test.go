@@ -57,13 +57,20 @@ func TestCrashFlapping(t *testing.T) {
 		}
 		s.Main().Use(harness.Pass())
 		s.Start()
-		v := s.Deliver(s.Main(), 0)
-		s.Report(v, note("kills", 7), note("refused_requests", s.Main().Refused()))
-
-		s.RequireIntact(s.Main(), v)
-		s.RequireSequences()
-		s.RequireBoundedResends(s.Main())
+		requireSurvived(s, 7)
 	})
+}
+
+// requireSurvived waits until everything is delivered that was committed in spite
+// of so many kills, and demands that nothing is lost and no more than I8 allows
+// came again.
+func requireSurvived(s *harness.Scenario, kills int) {
+	v := s.Deliver(s.Main(), 0)
+	s.Report(v, note("kills", kills), note("refused_requests", s.Main().Refused()))
+
+	s.RequireIntact(s.Main(), v)
+	s.RequireSequences()
+	s.RequireBoundedResends(s.Main())
 }
 
 // TestCrashInCatchUp defends I8 where positions move fastest: kills while a
@@ -87,12 +94,7 @@ func TestCrashInCatchUp(t *testing.T) {
 			s.Start()
 		}
 		s.Main().Use(harness.Pass())
-		v := s.Deliver(s.Main(), 0)
-		s.Report(v, note("kills", 4), note("refused_requests", s.Main().Refused()))
-
-		s.RequireIntact(s.Main(), v)
-		s.RequireSequences()
-		s.RequireBoundedResends(s.Main())
+		requireSurvived(s, 4)
 	})
 }
 
@@ -119,11 +121,6 @@ func TestCrashHanging(t *testing.T) {
 			s.Start()
 			s.WaitScrapes(10)
 		}
-		v := s.Deliver(s.Main(), 0)
-		s.Report(v, note("kills", 2), note("refused_requests", s.Main().Refused()))
-
-		s.RequireIntact(s.Main(), v)
-		s.RequireSequences()
-		s.RequireBoundedResends(s.Main())
+		requireSurvived(s, 2)
 	})
 }

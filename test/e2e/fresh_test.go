@@ -175,12 +175,7 @@ func TestFreshFirstCrash(t *testing.T) {
 			s.Kill()
 			s.Start()
 		}
-		v := s.Deliver(s.Main(), 0)
-		s.Report(v, note("kills", 3), note("refused_requests", s.Main().Refused()))
-
-		s.RequireIntact(s.Main(), v)
-		s.RequireSequences()
-		s.RequireBoundedResends(s.Main())
+		requireSurvived(s, 3)
 		requireFreshFirst(t, s, back-outageFor.Milliseconds(), back)
 	})
 }

@@ -117,11 +117,8 @@ func TestFreshForfeit(t *testing.T) {
 	} {
 		for _, held := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
-				j := openJournal(t, t.TempDir(), nil)
-				r := newFreshRig(t, j, newLateReceiver(), freshOptions())
-				r.outage()
-				release := r.blockOld(1)
-				r.divided()
+				r, release := newDividedRig(t, 1)
+				j := r.journal
 				r.live(5)
 				from, bounded := r.running[0].lanes()[0].place.end()
 				require.True(t, bounded)
@@ -276,6 +273,5 @@ func TestLimitBeforeReading(t *testing.T) {
 	require.True(t, moved)
 	marks, _ = l.stand(true)
 	require.Equal(t, cursor.Position{}, lowest(marks).Position)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

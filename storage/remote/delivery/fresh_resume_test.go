@@ -80,11 +80,8 @@ func TestFreshStop(t *testing.T) {
 // TestFreshRemovedAndBack defends that a removed endpoint is held with both its
 // ranges, over a restart too, and resumes them.
 func TestFreshRemovedAndBack(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
-	r.outage()
-	release := r.blockOld(3)
-	r.divided()
+	r, release := newDividedRig(t, 3)
+	j := r.journal
 	r.live(20)
 	release()
 	r.rc.set(down)
@@ -108,8 +105,7 @@ func TestFreshRemovedAndBack(t *testing.T) {
 	require.Len(t, r.running[0].lanes(), 2)
 	r.complete()
 	r.merged()
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestFreshCrash defends I2 and I8 on both lanes: after a crash with requests
@@ -117,11 +113,8 @@ func TestFreshRemovedAndBack(t *testing.T) {
 // what comes again is no more than what was under way and what was acknowledged
 // since the savepoint.
 func TestFreshCrash(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
-	r.outage()
-	release := r.blockOld(20)
-	r.divided()
+	r, release := newDividedRig(t, 20)
+	j := r.journal
 	r.live(20)
 	before, _ := r.rc.counts()
 	require.NoError(t, r.save(false))
@@ -251,26 +244,31 @@ func TestFreshBehindForeignSegments(t *testing.T) {
 			require.Equal(t, before+50, n)
 			require.Zero(t, again)
 		}
-		require.NoError(t, r.Close())
-		require.NoError(t, j.wal.Close())
+		r.end()
 	}
+}
+
+// onFullDisk returns a rig whose endpoint has two lanes, and a disk that has no
+// room since before the second one came.
+func onFullDisk(t *testing.T) (r *freshRig, fsys *faultfs.FS, release func()) {
+	dir := filepath.Join(t.TempDir(), "data")
+	fsys, err := faultfs.New(dir)
+	require.NoError(t, err)
+	opts := freshOptions()
+	opts.FS = fsys
+	r = newFreshRig(t, openJournal(t, dir, nil), newLateReceiver(), opts)
+	r.outage()
+	fsys.Inject(faultfs.Fault{At: 0, Err: faultfs.NoSpace, Stays: true})
+	release = r.blockOld(3)
+	require.Eventually(t, func() bool { return len(r.running[0].lanes()) == 2 }, 10*time.Second, time.Millisecond)
+	return r, fsys, release
 }
 
 // TestFreshWaitsForTheDisk defends I8: while no savepoint can be written,
 // nothing of the fresh range is sent; the backlog goes on, since delivering is
 // what makes room.
 func TestFreshWaitsForTheDisk(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	fsys, err := faultfs.New(dir)
-	require.NoError(t, err)
-	j := openJournal(t, dir, nil)
-	opts := freshOptions()
-	opts.FS = fsys
-	r := newFreshRig(t, j, newLateReceiver(), opts)
-	r.outage()
-	fsys.Inject(faultfs.Fault{At: 0, Err: faultfs.NoSpace, Stays: true})
-	release := r.blockOld(3)
-	require.Eventually(t, func() bool { return len(r.running[0].lanes()) == 2 }, 10*time.Second, time.Millisecond)
+	r, fsys, release := onFullDisk(t)
 	fails := r.value("prometheus_remote_storage_savepoint_write_failures_total", nil)
 	for range 20 {
 		r.commit(50)
@@ -279,37 +277,25 @@ func TestFreshWaitsForTheDisk(t *testing.T) {
 		return r.value("prometheus_remote_storage_savepoint_write_failures_total", nil) > fails+10
 	}, 10*time.Second, time.Millisecond)
 	require.False(t, r.running[0].lanes()[1].working())
-	require.Zero(t, r.rc.has(r.until, j.time))
+	require.Zero(t, r.rc.has(r.until, r.journal.time))
 
 	fsys.Count(nil)
 	r.divided()
-	require.Eventually(t, func() bool { return r.rc.has(r.until, j.time) == 20*50 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.rc.has(r.until, r.journal.time) == 20*50 }, 10*time.Second, time.Millisecond)
 	release()
 	r.complete()
 	r.merged()
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestFreshBacklogDeliveredOnFullDisk: if the backlog is delivered before a
 // savepoint could be written, what is new waits no longer.
 func TestFreshBacklogDeliveredOnFullDisk(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	fsys, err := faultfs.New(dir)
-	require.NoError(t, err)
-	j := openJournal(t, dir, nil)
-	opts := freshOptions()
-	opts.FS = fsys
-	r := newFreshRig(t, j, newLateReceiver(), opts)
-	r.outage()
-	fsys.Inject(faultfs.Fault{At: 0, Err: faultfs.NoSpace, Stays: true})
-	release := r.blockOld(3)
-	require.Eventually(t, func() bool { return len(r.running[0].lanes()) == 2 }, 10*time.Second, time.Millisecond)
+	r, fsys, release := onFullDisk(t)
 	release()
 	r.commit(50)
 	r.complete()
 	r.merged()
 	fsys.Count(nil)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
 
 	"github.com/prometheus/prometheus/config"
@@ -58,13 +57,9 @@ func newLateReceiver() *lateReceiver {
 func (*lateReceiver) Close() {}
 
 func (r *lateReceiver) Store(ctx context.Context, body []byte, _ int) client.Result {
-	raw, err := snappy.Decode(nil, body)
 	var req prompb.WriteRequest
-	if err == nil {
-		err = req.Unmarshal(raw)
-	}
-	if err != nil {
-		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
+	if res := unpack(body, &req); res != nil {
+		return *res
 	}
 	var (
 		came    []arrival
@@ -179,6 +174,24 @@ func newFreshRig(t testing.TB, j *journal, rc *lateReceiver, opts Options, cs ..
 	}
 	r.attach(cs...)
 	return r
+}
+
+// newDividedRig returns a rig whose endpoint has just got its second lane after an
+// outage. Its receiver keeps what is of the backlog, but for the first few
+// requests, until release is called.
+func newDividedRig(t testing.TB, first int) (r *freshRig, release func()) {
+	r = newFreshRig(t, openJournal(t, t.TempDir(), nil), newLateReceiver(), freshOptions())
+	r.outage()
+	release = r.blockOld(first)
+	r.divided()
+	return r, release
+}
+
+// end closes everything.
+func (r *freshRig) end() {
+	r.t.Helper()
+	require.NoError(r.t, r.Close())
+	require.NoError(r.t, r.journal.wal.Close())
 }
 
 // blockOld makes the receiver keep requests with what is not after r.until,

@@ -38,11 +38,8 @@ import (
 // held for the backlog (I1); and in the end everything arrived once, on one
 // lane.
 func TestFreshFirst(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
-	r.outage()
-	release := r.blockOld(3)
-	r.divided()
+	r, release := newDividedRig(t, 3)
+	j := r.journal
 	r.live(20)
 
 	require.Equal(t, 1.0, r.value("prometheus_remote_storage_fresh_first_active", nil))
@@ -81,8 +78,7 @@ func TestFreshFirst(t *testing.T) {
 		return r.value("prometheus_remote_storage_fresh_first_active", nil) == 0 && r.value("prometheus_remote_storage_unacked_bytes", nil) == 0 &&
 			r.value("prometheus_remote_storage_fresh_first_backlog_bytes", nil) == 0 && r.value("prometheus_remote_storage_samples_pending", nil) == 0
 	}, 10*time.Second, 5*time.Millisecond)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestFreshFirstIsAsked: without the option an endpoint catches up in order.
@@ -95,8 +91,7 @@ func TestFreshFirstIsAsked(t *testing.T) {
 	r.rc.set(nil)
 	r.complete()
 	r.rc.requireOrdered(t, 0)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 
 	// A name that nobody has is most likely a mistake, and said so.
 	var log bytes.Buffer
@@ -161,18 +156,13 @@ func TestFreshIsSavedFirst(t *testing.T) {
 	require.True(t, from.Before(saved.Fresh.Dispatched))
 	require.False(t, saved.Dispatched.Before(saved.Fresh.Dispatched))
 	require.False(t, saved.Fresh.From.Before(saved.Fresh.BacklogDispatched))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestFreshReload defends that a reload changes neither lane but for its
 // settings, and that each keeps to its part of the senders.
 func TestFreshReload(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
-	r.outage()
-	release := r.blockOld(3)
-	r.divided()
+	r, release := newDividedRig(t, 3)
 	lanes := r.running[0].lanes()
 	for _, shards := range []int{1, 2, 3, 8, 200} {
 		changed := remoteWrite("a")
@@ -192,18 +182,14 @@ func TestFreshReload(t *testing.T) {
 	r.apply(renamed)
 	r.complete()
 	r.merged()
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestFreshSecondOutage defends that there are never more than two ranges: what
 // comes with a second outage follows on the second lane, in order.
 func TestFreshSecondOutage(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
-	r.outage()
-	release := r.blockOld(3)
-	r.divided()
+	r, release := newDividedRig(t, 3)
+	j := r.journal
 	r.live(10)
 	lanes := r.running[0].lanes()
 	from := r.journal.time
@@ -235,8 +221,7 @@ func TestFreshSecondOutage(t *testing.T) {
 	r.live(10)
 	release()
 	r.complete()
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestFreshShare defends the share: the backlog's senders rest so long that all

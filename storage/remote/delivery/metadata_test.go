@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/golang/snappy"
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
@@ -42,13 +41,9 @@ type metadataReceiver struct {
 func (*metadataReceiver) Close() {}
 
 func (r *metadataReceiver) Store(_ context.Context, body []byte, _ int) client.Result {
-	raw, err := snappy.Decode(nil, body)
 	var req writev2.Request
-	if err == nil {
-		err = req.Unmarshal(raw)
-	}
-	if err != nil {
-		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
+	if res := unpack(body, &req); res != nil {
+		return *res
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

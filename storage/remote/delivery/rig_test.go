@@ -139,16 +139,24 @@ func newReceiver() *receiver {
 	return &receiver{last: map[string]int64{}, samples: map[string]int{}}
 }
 
+// unpack reads the body of a request, and returns a refusal if it cannot.
+func unpack(body []byte, req interface{ Unmarshal([]byte) error }) *client.Result {
+	raw, err := snappy.Decode(nil, body)
+	if err == nil {
+		err = req.Unmarshal(raw)
+	}
+	if err != nil {
+		return &client.Result{Status: 400, Outcome: client.Refused, Err: err}
+	}
+	return nil
+}
+
 func (r *receiver) Close() {}
 
 func (r *receiver) Store(ctx context.Context, body []byte, _ int) client.Result {
-	raw, err := snappy.Decode(nil, body)
-	if err != nil {
-		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
-	}
 	var req prompb.WriteRequest
-	if err := req.Unmarshal(raw); err != nil {
-		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
+	if res := unpack(body, &req); res != nil {
+		return *res
 	}
 	r.mtx.Lock()
 	r.requests++
