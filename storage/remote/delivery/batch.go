@@ -100,8 +100,8 @@ type batch struct {
 	highest    [classes]int64 // Highest timestamp in ms by class, 0 if none is above.
 	unknown    tally          // Items dropped because nothing defines their ref.
 	records    recordTally
-	gap        bool      // A part of the log between start and end is damaged.
-	read       time.Time // When the batch was read.
+	gap        bool          // A part of the log between start and end is damaged.
+	waited     time.Duration // How long the oldest commit was in memory before, see patience.
 
 	// order lists the items in the order of the log, as indexes. Only batches
 	// that the dispatcher shares have it.
@@ -161,6 +161,7 @@ type batchBuilder struct {
 	unknown tally
 	records recordTally
 	gap     bool
+	waited  time.Duration
 }
 
 func (bb *batchBuilder) reset(start cursor.Point) {
@@ -180,8 +181,8 @@ func (bb *batchBuilder) addExtra(it item, x extra) {
 
 // build groups what was collected by partition and resets the builder to the
 // end of the batch.
-func (bb *batchBuilder) build(now time.Time) *batch {
-	b := &batch{start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records, gap: bb.gap, read: now}
+func (bb *batchBuilder) build() *batch {
+	b := &batch{start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records, gap: bb.gap, waited: bb.waited}
 	if len(bb.items) > 0 {
 		bb.parts = slices.Grow(bb.parts[:0], len(bb.items))[:len(bb.items)]
 		for i := range bb.items {

@@ -73,7 +73,7 @@ func (q *queue) shallow() {
 	defer q.mu.Unlock()
 	if q.deep {
 		q.deep = false
-		q.woken(q.ready)
+		q.woken(q.ready, 0)
 	}
 }
 

@@ -138,7 +138,7 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 			break // A batch lies in one segment, which goes as a whole.
 		}
 	}
-	return r.bb.build(time.Now()), nil
+	return r.bb.build(), nil
 }
 
 // next returns the next item before the head.
@@ -238,15 +238,27 @@ func newFeed(l *slog.Logger, r *logReader, head cursor.Point) *feed {
 	}
 }
 
-// poke tells the dispatcher that something was written. It never blocks, and
-// returns false if the dispatcher had been told already and not looked yet.
+// poke tells the dispatcher that something was written, if it need know. It
+// never blocks, and returns false if the dispatcher had been told already and
+// not looked yet.
 func (f *feed) poke() bool {
+	return f.hand.rests(f.reader.head()) || f.rouse()
+}
+
+// rouse makes the dispatcher look again.
+func (f *feed) rouse() bool {
 	select {
 	case f.notify <- struct{}{}:
 		return true
 	default:
 		return false
 	}
+}
+
+// be makes the dispatcher as patient as p says, from now on.
+func (f *feed) be(p *patience) {
+	f.hand.patience.Store(p)
+	f.rouse()
 }
 
 // join adds an endpoint that reads on at p. leave takes it out again.
@@ -398,9 +410,14 @@ func (f *feed) publish(b *batch) {
 // run reads the head of the log until ctx ends.
 func (f *feed) run(ctx context.Context) {
 	defer f.reader.close()
-	poll := time.NewTicker(pollInterval)
+	every := pollInterval
+	poll := time.NewTicker(every)
 	defer poll.Stop()
 	for {
+		if p := f.hand.patience.Load(); p != nil && p.wait != every {
+			every = p.wait
+			poll.Reset(every)
+		}
 		head, moved, ok := f.wanted(ctx)
 		if !ok {
 			return

@@ -344,7 +344,7 @@ func TestMiddleOfFronts(t *testing.T) {
 		}
 		bb.add(item{series: s, t: at})
 	}
-	b := bb.build(time.Now())
+	b := bb.build()
 	b.end = cursor.Point{Position: cursor.Position{Offset: 1}}
 	require.True(t, q.push(&entry{batch: b}))
 	require.Equal(t, int64(1), q.stats().oldest)

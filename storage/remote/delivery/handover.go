@@ -37,6 +37,7 @@ type Commit struct {
 	extras     []extra
 	records    recordTally
 	start, end cursor.Position
+	written    time.Time
 	to         *handover
 }
 
@@ -82,10 +83,38 @@ func (c *Commit) Discard() { c.to.recycle(c) }
 type handover struct {
 	wanted atomic.Bool // Somebody follows the head of the log.
 
+	patience atomic.Pointer[patience] // Nil for none.
+
 	mtx   sync.Mutex // Guards what follows; held for moments only.
 	ready []*Commit  // In the order of the log.
 	items int        // In ready.
 	free  []*Commit
+}
+
+// patience is how long what was handed over may wait, so that the dispatcher and
+// its readers are woken once for a request, not with each commit. An item that
+// waits has its share of batch_send_deadline behind it when it is read.
+type patience struct {
+	items int           // Enough to fill a request: nobody waits for more.
+	wait  time.Duration // How long less than that may wait.
+}
+
+// leastWait is the shortest wait that is worth a timer.
+const leastWait = time.Millisecond
+
+// patienceFor returns what suits every one of some endpoints, nil if one of them
+// wants everything at once.
+func patienceFor(all []*endpoint) *patience {
+	p := patience{items: handedItems / 2, wait: pollInterval}
+	for _, e := range all {
+		q := &e.settings.Load().queue
+		p.items = min(p.items, q.MaxSamplesPerSend)
+		p.wait = min(p.wait, time.Duration(q.BatchSendDeadline)/4)
+	}
+	if len(all) == 0 || p.wait < leastWait {
+		return nil
+	}
+	return &p
 }
 
 const (
@@ -114,6 +143,7 @@ func (h *handover) take(items int) *Commit {
 }
 
 func (h *handover) put(c *Commit) {
+	c.written = time.Now()
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
 	h.ready = append(h.ready, c)
@@ -128,6 +158,19 @@ func (h *handover) recycle(c *Commit) {
 	if len(h.free) < keptCommits && cap(c.items) <= 2*keptItems {
 		h.free = append(h.free, c)
 	}
+}
+
+// rests reports whether the dispatcher need not be told now that the log ends at
+// head: all of it was handed over, and is not enough yet.
+func (h *handover) rests(head cursor.Position) bool {
+	p := h.patience.Load()
+	if p == nil {
+		return false
+	}
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	n := len(h.ready)
+	return n > 0 && h.items < p.items && h.ready[n-1].end == head
 }
 
 // clear drops what waits.
@@ -190,6 +233,7 @@ func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
 		return nil
 	}
 	bb.reset(head)
+	bb.waited = time.Since(c.written)
 	for {
 		if len(bb.items) == 0 {
 			// Nothing is copied: the buffers change places.
@@ -217,5 +261,5 @@ func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
 			break
 		}
 	}
-	return bb.build(time.Now())
+	return bb.build()
 }

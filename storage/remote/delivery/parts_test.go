@@ -360,7 +360,7 @@ func TestExemplarsBehindTheCut(t *testing.T) {
 	bb.end = at(0, 10)
 	q := newQueue(time.Now)
 	q.configure(100, 4, 0)
-	require.True(t, q.push(&entry{batch: bb.build(time.Now())}))
+	require.True(t, q.push(&entry{batch: bb.build()}))
 	s := &sender{}
 	var got [][]int64
 	for range 3 {
@@ -392,7 +392,7 @@ func TestExemplarsBehindTheCut(t *testing.T) {
 	}
 	bb.end = at(0, 20)
 	q.configure(100, 1, 0)
-	require.True(t, q.push(&entry{batch: bb.build(time.Now())}))
+	require.True(t, q.push(&entry{batch: bb.build()}))
 	got = nil
 	for range 4 {
 		require.True(t, q.take(&s.req, func() bool { return true }))

@@ -192,7 +192,7 @@ func (q *queue) push(e *entry) bool {
 	if q.ready == was {
 		q.cond.Broadcast() // For drain: nothing else tells that read has moved.
 	}
-	q.woken(was)
+	q.woken(was, e.waited)
 	return true
 }
 
@@ -221,13 +221,14 @@ func (q *queue) unskip() {
 	}
 }
 
-// woken follows every rise of ready from was.
-func (q *queue) woken(was int) {
+// woken follows every rise of ready from was. What is new has waited elsewhere
+// for a while.
+func (q *queue) woken(was int, waited time.Duration) {
 	if q.ready == 0 {
 		return
 	}
 	if was == 0 {
-		q.since = q.now()
+		q.since = q.now().Add(-waited)
 	}
 	if q.ripe() {
 		q.cond.Broadcast()
@@ -431,7 +432,7 @@ func (q *queue) finish(r *request, acknowledged bool) {
 		}
 	}
 	q.cond.Broadcast()
-	q.woken(was)
+	q.woken(was, 0)
 }
 
 // advance moves the partition past a span of its first entry.

@@ -143,7 +143,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 				return
 			}
 			resuming := res.active(bb.start.Position)
-			b := bb.build(time.Now())
+			b := bb.build()
 			number++
 			b.number, b.before = number, number*100
 			e := &entry{batch: b, zone: b.start.Before(zone), behind: rnd.Intn(3) == 0}
@@ -278,7 +278,7 @@ func TestQueueWaitsForRoom(t *testing.T) {
 			bb.add(item{series: all[i%len(all)], t: from + int64(i) + 1})
 		}
 		bb.end = at(0, from+int64(n))
-		return &entry{batch: bb.build(time.Now())}
+		return &entry{batch: bb.build()}
 	}
 	require.True(t, q.push(batchOf(0, 30)), "a batch beyond the limit fits an empty queue")
 	pushed := make(chan bool)
@@ -328,7 +328,7 @@ func TestLine(t *testing.T) {
 			bb.add(item{series: all[(n*70+i)%len(all)], t: ts})
 		}
 		bb.end = at(0, int64(n+1))
-		batches[n] = bb.build(time.Now())
+		batches[n] = bb.build()
 		batches[n].number, batches[n].before = uint64(n+1), uint64(n*70)
 	}
 	run := func(linger func(n int) time.Duration) (keys []stretchKey) {
@@ -383,7 +383,7 @@ func TestDeep(t *testing.T) {
 			bb.add(item{series: s, t: bb.end.Offset*1000 + int64(i)})
 		}
 		bb.end.Offset++
-		require.True(t, q.push(&entry{batch: bb.build(time.Now()), behind: behind, room: 1 << 20}))
+		require.True(t, q.push(&entry{batch: bb.build(), behind: behind, room: 1 << 20}))
 	}
 	for !q.ripe() {
 		require.Less(t, bb.end.Offset, int64(100))

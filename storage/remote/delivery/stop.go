@@ -57,6 +57,7 @@ func (s *Storage) stop() error {
 	drain, cancelDrain := context.WithTimeout(ctx, budget*2/3)
 	defer cancelDrain()
 	s.catchUp(drain)
+	s.feed.be(nil)
 	var drained sync.WaitGroup
 	for _, e := range s.running {
 		e.stopMetadata()
