@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"testing"
 )
 
@@ -115,20 +116,33 @@ func once[T any](b *testing.B, key string, measure func(b *testing.B) T) T {
 
 // compare runs both engines and prints the line of the benchmark.
 func compare(b *testing.B, unit string, measure func(b *testing.B, e engine) float64) {
-	values := map[string]float64{}
-	for _, e := range engines {
-		b.Run(e.name, func(b *testing.B) {
-			v := measure(b, e)
-			b.ReportMetric(0, "ns/op") // Says nothing here.
-			b.ReportMetric(v, unit)
-			values[e.name] = v
-		})
+	compareRounds(b, 1, unit, func(b *testing.B, e engine, _ int) float64 { return measure(b, e) })
+}
+
+// compareRounds does so several times, one engine after the other so that the
+// machine's moods meet both, and prints the medians.
+func compareRounds(b *testing.B, rounds int, unit string, measure func(b *testing.B, e engine, round int) float64) {
+	values := map[string][]float64{}
+	for round := range rounds {
+		for _, e := range engines {
+			b.Run(e.name, func(b *testing.B) {
+				v := measure(b, e, round)
+				b.ReportMetric(0, "ns/op") // Says nothing here.
+				b.ReportMetric(v, unit)
+				values[e.name] = append(values[e.name], v)
+			})
+		}
 	}
-	s, have := values["stock"]
-	d, both := values["durable"]
-	if have && both {
-		fmt.Printf("\nBENCH %s stock=%.4f durable=%.4f ratio=%.3f\n", nameOf(b), s, d, d/s)
+	s, d := values["stock"], values["durable"]
+	if len(s) > 0 && len(d) > 0 {
+		fmt.Printf("\nBENCH %s stock=%.4f durable=%.4f ratio=%.3f\n", nameOf(b), median(s), median(d), median(d)/median(s))
 	}
+}
+
+// median returns the middle of an odd number of values.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
 }
 
 // nameOf is the last part of a benchmark's name.

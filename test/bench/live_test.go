@@ -16,7 +16,6 @@ package bench
 import (
 	"fmt"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,10 +40,10 @@ const liveRate = 50_000
 // scrapeEvery is the time between two commits.
 const scrapeEvery = time.Second * scrapeSize / liveRate
 
-// pacingCost is the CPU time that waiting for the next commit takes, without an
+// pacingCost measures the CPU time that waiting for the next commit takes, without an
 // engine: the process is woken for each, which is the benchmark's doing, and
 // costs as much as a good part of a delivery.
-var pacingCost = sync.OnceValue(func() time.Duration {
+func pacingCost() time.Duration {
 	const n = 250
 	ticks := time.NewTicker(scrapeEvery)
 	defer ticks.Stop()
@@ -54,13 +53,17 @@ var pacingCost = sync.OnceValue(func() time.Duration {
 		<-ticks.C
 	}
 	return (processTime() - before) / n
-})
+}
 
 // settle is longer than batch_send_deadline, of which the default is 5 s.
 const settle = 5500 * time.Millisecond
 
-func liveWork(b *testing.B, e engine, endpoints int, protocol remoteapi.WriteMessageType) work {
-	return once(b, fmt.Sprintf("live/%s/%d/%s", e.name, endpoints, protocol), func(b *testing.B) work {
+// liveRounds is how often the live path is measured: the CPU time of bursts that
+// last a millisecond differs by a tenth between equal runs.
+const liveRounds = 3
+
+func liveWork(b *testing.B, e engine, endpoints int, protocol remoteapi.WriteMessageType, round int) work {
+	return once(b, fmt.Sprintf("live/%s/%d/%s/%d", e.name, endpoints, protocol, round), func(b *testing.B) work {
 		pacing := pacingCost()
 		r := openRig(b, e, plan{endpoints: endpoints, protocol: protocol})
 		defer r.Close()
@@ -99,8 +102,12 @@ func liveWork(b *testing.B, e engine, endpoints int, protocol remoteapi.WriteMes
 
 func cpu(endpoints int, protocol remoteapi.WriteMessageType) func(b *testing.B) {
 	return func(b *testing.B) {
-		compare(b, "cpu-s/Msample", func(b *testing.B, e engine) float64 {
-			return liveWork(b, e, endpoints, protocol).cpuPerMillion
+		rounds := liveRounds
+		if *small {
+			rounds = 1
+		}
+		compareRounds(b, rounds, "cpu-s/Msample", func(b *testing.B, e engine, round int) float64 {
+			return liveWork(b, e, endpoints, protocol, round).cpuPerMillion
 		})
 	}
 }
@@ -108,7 +115,7 @@ func cpu(endpoints int, protocol remoteapi.WriteMessageType) func(b *testing.B) 
 func allocs(protocol remoteapi.WriteMessageType) func(b *testing.B) {
 	return func(b *testing.B) {
 		compare(b, "allocs/sample", func(b *testing.B, e engine) float64 {
-			return liveWork(b, e, 1, protocol).allocs
+			return liveWork(b, e, 1, protocol, 0).allocs
 		})
 	}
 }
