@@ -53,7 +53,7 @@ func (s *Storage) Attach(src Source) error {
 	s.src = &src
 	s.saveMtx.Unlock()
 	s.listMtx.Lock()
-	s.feed = newFeed(s.logger, reader, s.pointAt(src.WALDir, src.Head()))
+	s.feed = newFeed(reader, s.pointAt(src.WALDir, src.Head()))
 	s.held = held
 	s.wake = s.feed.poke
 	s.listMtx.Unlock()
@@ -61,7 +61,6 @@ func (s *Storage) Attach(src Source) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.followLog(ctx)
-	s.wg.Go(func() { s.feed.run(ctx) })
 	s.wg.Go(func() { s.keep(ctx) })
 
 	if s.conf == nil {

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/atomic"
+
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
@@ -80,6 +82,13 @@ type item struct {
 	v      float64
 	extra  uint32 // Index in batch.extras for everything but floats.
 	kind   kind
+	part   uint8 // The partition of the series.
+}
+
+// itemOf returns an item of a series. Whoever appends or decodes has the series
+// at hand, and spares all others a look at it.
+func itemOf(s *series.Series, k kind, st, t int64, v float64) item {
+	return item{series: s, st: st, t: t, v: v, kind: k, part: uint8(s.Partition())}
 }
 
 // extra holds what does not fit an item. Exactly one field is set.
@@ -89,12 +98,12 @@ type extra struct {
 	labels labels.Labels
 }
 
-// batch is a decoded stretch of the log, grouped by partition and in the order
-// of the log within each. It is immutable once built and shared by endpoints.
+// batch is a decoded stretch of the log. It is immutable once built and shared by
+// endpoints.
 type batch struct {
 	start, end cursor.Point
-	items      []item
-	first      [partitions + 1]uint32 // items[first[p]:first[p+1]] are partition p's.
+	items      []item                 // In the order of the log if ordered, else by partition.
+	first      [partitions + 1]uint32 // Where each partition begins in what is by partition.
 	extras     []extra
 	tally      tally          // Items by class.
 	highest    [classes]int64 // Highest timestamp in ms by class, 0 if none is above.
@@ -103,9 +112,10 @@ type batch struct {
 	gap        bool          // A part of the log between start and end is damaged.
 	waited     time.Duration // How long the oldest commit was in memory before, see patience.
 
-	// order lists the items in the order of the log, as indexes. Only batches
-	// that the dispatcher shares have it.
-	order []uint32
+	// ordered batches are those that endpoints share. byPart is made of them
+	// when somebody asks for a partition, which few do that keep up.
+	ordered bool
+	byPart  atomic.Pointer[[]item]
 	// number counts shared batches from 1, so that it identifies this one, and
 	// before is how many items those before it had.
 	number, before uint64
@@ -147,16 +157,44 @@ func (b *batch) survey() {
 	}
 }
 
-// part returns the items of partition p.
-func (b *batch) part(p int) []item { return b.items[b.first[p]:b.first[p+1]] }
+// part returns the items of partition p, in the order of the log.
+func (b *batch) part(p int) []item {
+	all := b.items
+	if b.ordered {
+		all = b.grouped()
+	}
+	return all[b.first[p]:b.first[p+1]]
+}
+
+// grouped returns the items by partition. All callers get the same.
+func (b *batch) grouped() []item {
+	if have := b.byPart.Load(); have != nil {
+		return *have
+	}
+	made := byPartition(b.items, b.first)
+	b.byPart.CompareAndSwap(nil, &made)
+	return *b.byPart.Load()
+}
+
+// byPartition returns a copy of items, which are in the order of the log,
+// grouped by partition and in the same order within each. It begins each where
+// first says.
+func byPartition(items []item, first [partitions + 1]uint32) []item {
+	out := make([]item, len(items))
+	for i := range items {
+		next := &first[items[i].part]
+		out[*next] = items[i]
+		*next++
+	}
+	return out
+}
 
 // batchBuilder collects items in the order of the log. One goroutine owns it.
 type batchBuilder struct {
 	start   cursor.Point
 	end     cursor.Point
 	items   []item
-	parts   []uint8 // Scratch space, see build.
-	ordered bool    // Batches keep the order of the log too.
+	ordered bool // Batches keep the order of the log.
 	extras  []extra
 	unknown tally
 	records recordTally
@@ -166,7 +204,7 @@ type batchBuilder struct {
 
 func (bb *batchBuilder) reset(start cursor.Point) {
 	clear(bb.items) // Series and histograms must not be kept alive by the buffer.
-	*bb = batchBuilder{start: start, end: start, items: bb.items[:0], parts: bb.parts, ordered: bb.ordered}
+	*bb = batchBuilder{start: start, end: start, items: bb.items[:0], ordered: bb.ordered}
 }
 
 func (bb *batchBuilder) add(it item) {
@@ -179,38 +217,30 @@ func (bb *batchBuilder) addExtra(it item, x extra) {
 	bb.add(it)
 }
 
-// build groups what was collected by partition and resets the builder to the
-// end of the batch.
+// build makes a batch of what was collected and resets the builder to its end.
 func (bb *batchBuilder) build() *batch {
-	b := &batch{start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records, gap: bb.gap, waited: bb.waited}
-	if len(bb.items) > 0 {
-		bb.parts = slices.Grow(bb.parts[:0], len(bb.items))[:len(bb.items)]
-		for i := range bb.items {
-			p := uint8(bb.items[i].series.Partition())
-			bb.parts[i] = p
-			b.first[p+1]++
-		}
-		var next [partitions]uint32
-		for p := range partitions {
-			b.first[p+1] += b.first[p]
-			next[p] = b.first[p]
-		}
-		b.items = make([]item, len(bb.items))
-		if bb.ordered {
-			b.order = make([]uint32, len(bb.items))
-		}
-		for i, p := range bb.parts {
-			to := next[p]
-			next[p]++
-			it := &b.items[to]
-			*it = bb.items[i]
-			if bb.ordered {
-				b.order[i] = to
-			}
-			c := classOf[it.kind]
-			b.tally[c]++
-			b.highest[c] = max(b.highest[c], it.t)
-		}
+	b := &batch{
+		start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records,
+		gap: bb.gap, waited: bb.waited, ordered: bb.ordered,
+	}
+	for i := range bb.items {
+		it := &bb.items[i]
+		b.first[it.part+1]++
+		c := classOf[it.kind]
+		b.tally[c]++
+		b.highest[c] = max(b.highest[c], it.t)
+	}
+	for p := range partitions {
+		b.first[p+1] += b.first[p]
+	}
+	switch n := len(bb.items); {
+	case n == 0:
+	case !bb.ordered:
+		b.items = byPartition(bb.items, b.first)
+	case cap(bb.items)-n <= n/8:
+		b.items, bb.items = bb.items, nil // Nothing is copied.
+	default:
+		b.items = slices.Clone(bb.items)
 	}
 	bb.reset(b.end)
 	return b

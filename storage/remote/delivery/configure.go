@@ -190,7 +190,7 @@ func (s *Storage) apply(sets []*settings) error {
 			"position", fresh[n].floor().String(), "resumed", match[i] >= 0 || s.lost)
 	}
 	s.setLists(running, held)
-	s.feed.be(patienceFor(running))
+	s.feed.be(patienceFor(sets))
 	s.rules.retain(rules)
 	s.lost = false
 	return errors.Join(errs...)

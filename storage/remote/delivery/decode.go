@@ -60,7 +60,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.samples {
 			s := &d.samples[i]
 			if sr := d.resolve(s.Ref, kindFloat, bb); sr != nil {
-				bb.add(item{series: sr, st: s.ST, t: s.T, v: s.V, kind: kindFloat})
+				bb.add(itemOf(sr, kindFloat, s.ST, s.T, s.V))
 			}
 		}
 	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
@@ -70,7 +70,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.hists {
 			s := &d.hists[i]
 			if sr := d.resolve(s.Ref, kindHistogram, bb); sr != nil {
-				bb.addExtra(item{series: sr, st: s.ST, t: s.T, kind: kindHistogram}, extra{h: s.H})
+				bb.addExtra(itemOf(sr, kindHistogram, s.ST, s.T, 0), extra{h: s.H})
 			}
 		}
 		clear(d.hists)
@@ -81,7 +81,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.floats {
 			s := &d.floats[i]
 			if sr := d.resolve(s.Ref, kindFloatHistogram, bb); sr != nil {
-				bb.addExtra(item{series: sr, st: s.ST, t: s.T, kind: kindFloatHistogram}, extra{fh: s.FH})
+				bb.addExtra(itemOf(sr, kindFloatHistogram, s.ST, s.T, 0), extra{fh: s.FH})
 			}
 		}
 		clear(d.floats)
@@ -92,7 +92,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.exemplars {
 			e := &d.exemplars[i]
 			if sr := d.resolve(e.Ref, kindExemplar, bb); sr != nil {
-				bb.addExtra(item{series: sr, t: e.T, v: e.V, kind: kindExemplar}, extra{labels: e.Labels})
+				bb.addExtra(itemOf(sr, kindExemplar, 0, e.T, e.V), extra{labels: e.Labels})
 			}
 		}
 		clear(d.exemplars)

@@ -21,10 +21,10 @@
 //	log ──▶ feed ──▶ queue ──▶ senders ──▶ endpoint
 //	         (one)    (one each endpoint)
 //
-// The feed, or dispatcher, reads and decodes the head of the log once and
-// shares immutable batches with every endpoint that keeps up. An endpoint that
-// falls behind them reads the log on its own, and joins again where it meets a
-// batch. What belongs to one stretch of the log on its way to an endpoint is a
+// The feed, or dispatcher, has the head of the log read and decoded once, by one
+// of the readers that wait there, and shares immutable batches with every
+// endpoint that keeps up. An endpoint that falls behind them reads the log on
+// its own, and joins again where it meets a batch. What belongs to one stretch of the log on its way to an endpoint is a
 // lane: a reader, a queue and senders. An endpoint has one, or for a while two.
 // A queue holds what a lane has read, in 64 virtual partitions; a
 // series belongs to one by the stable hash of its labels. Senders take requests
@@ -33,7 +33,9 @@
 // (package savepoint) keeps what each partition has acknowledged over a restart.
 //
 // Where the log is written in this process, commits are handed over in memory
-// too, see [Commit]: the dispatcher reads the log only where one is missing.
+// too, see [Commit]: the log is read only where one is missing. They wait until
+// they fill a request, or for a part of batch_send_deadline (patience.go), so
+// that a request, and not each commit, wakes a reader and a sender.
 //
 // How requests are cut depends on how far behind an endpoint is. At the head of
 // the log they are stretches of it in its own order (line.go), which endpoints
@@ -109,15 +111,18 @@
 //
 // # Goroutines and locks
 //
-// Storage owns the dispatcher (feed.run), the keeper, which writes savepoints,
-// and, where the log is followed, the goroutine that reads it for series. Each
-// endpoint owns a pacer, which alone makes and ends lanes, and each lane a reader
-// and its senders; all of them belong to the endpoint's wait group. Items,
-// batches and settings never change once they are shared. Lock order:
-// Storage.mtx, Storage.saveMtx, Storage.listMtx; endpoint.lanesMtx, place.mu;
-// queue.mu, then endpoint.sendersMtx. Only Storage.mtx and Storage.saveMtx are held across
-// I/O, and nothing on the path of a commit or of a request takes them, save for
-// a sender that has to raise the dispatch mark.
+// Storage owns the keeper, which writes savepoints, and, where the log is
+// followed, the goroutine that reads it for series. Each endpoint owns a pacer,
+// which alone makes and ends lanes, and each lane a reader and its senders; all
+// of them belong to the endpoint's wait group. The reader that leads has the
+// feed's log reader and what was handed over to itself until it publishes or
+// resigns. Items, batches and settings never change once they are shared.
+//
+// Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
+// endpoint.lanesMtx, place.mu; queue.mu, then endpoint.sendersMtx; feed.mu, then
+// handover.mtx. Only Storage.mtx and Storage.saveMtx are held across I/O, and
+// nothing on the path of a commit or of a request takes them, save for a sender
+// that has to raise the dispatch mark.
 //
 // # What receivers have to do
 //

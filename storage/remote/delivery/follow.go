@@ -142,17 +142,10 @@ func (s *Storage) truncated(first int) bool {
 	return !s.feed.readsBefore(to)
 }
 
-// readsBefore reports whether the dispatcher is at work before p.
+// readsBefore reports whether somebody reads for all before p. Who is about to
+// finds that its place was moved before it uses what it read.
 func (f *feed) readsBefore(p cursor.Position) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.head.Before(p) {
-		return false
-	}
-	for fl := range f.follow {
-		if fl.attached {
-			return true
-		}
-	}
-	return false
+	return f.leading && f.head.Before(p)
 }

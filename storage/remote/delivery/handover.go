@@ -28,7 +28,7 @@ import (
 )
 
 // Commit is what one commit writes to the log, in memory: handed over by whoever
-// writes it, it spares the dispatcher to read and decode the same. It is filled
+// writes it, it spares readers to read and decode the same. It is filled
 // in the order of the records, since positions count items in that order.
 //
 // It belongs to one goroutine until [Storage.Committed] or [Commit.Discard].
@@ -43,22 +43,22 @@ type Commit struct {
 
 // Float adds a sample. Times are in ms; st is 0 where the log does not keep it.
 func (c *Commit) Float(s *series.Series, st, t int64, v float64) {
-	c.items = append(c.items, item{series: s, st: st, t: t, v: v, kind: kindFloat})
+	c.items = append(c.items, itemOf(s, kindFloat, st, t, v))
 }
 
 // Histogram adds a histogram, which it copies.
 func (c *Commit) Histogram(s *series.Series, st, t int64, h *histogram.Histogram) {
-	c.more(item{series: s, st: st, t: t, kind: kindHistogram}, extra{h: h.Copy()})
+	c.more(itemOf(s, kindHistogram, st, t, 0), extra{h: h.Copy()})
 }
 
 // FloatHistogram adds a histogram, which it copies.
 func (c *Commit) FloatHistogram(s *series.Series, st, t int64, h *histogram.FloatHistogram) {
-	c.more(item{series: s, st: st, t: t, kind: kindFloatHistogram}, extra{fh: h.Copy()})
+	c.more(itemOf(s, kindFloatHistogram, st, t, 0), extra{fh: h.Copy()})
 }
 
 // Exemplar adds an exemplar.
 func (c *Commit) Exemplar(s *series.Series, t int64, v float64, lset labels.Labels) {
-	c.more(item{series: s, t: t, v: v, kind: kindExemplar}, extra{labels: lset})
+	c.more(itemOf(s, kindExemplar, 0, t, v), extra{labels: lset})
 }
 
 func (c *Commit) more(it item, x extra) {
@@ -77,9 +77,9 @@ func (c *Commit) Record(rec []byte) {
 // Discard gives a commit back that was not written, or not in one segment.
 func (c *Commit) Discard() { c.to.recycle(c) }
 
-// handover holds what was committed until the dispatcher takes it. It is
+// handover holds what was committed until who leads (feed) takes it. It is
 // bounded (I6), and nothing depends on it being complete: where a commit is
-// missing, the dispatcher reads the log up to the next one.
+// missing, the log is read up to the next one.
 type handover struct {
 	wanted atomic.Bool // Somebody follows the head of the log.
 
@@ -91,38 +91,15 @@ type handover struct {
 	free  []*Commit
 }
 
-// patience is how long what was handed over may wait, so that the dispatcher and
-// its readers are woken once for a request, not with each commit. An item that
-// waits has its share of batch_send_deadline behind it when it is read.
-type patience struct {
-	items int           // Enough to fill a request: nobody waits for more.
-	wait  time.Duration // How long less than that may wait.
-}
-
-// leastWait is the shortest wait that is worth a timer.
-const leastWait = time.Millisecond
-
-// patienceFor returns what suits every one of some endpoints, nil if one of them
-// wants everything at once.
-func patienceFor(all []*endpoint) *patience {
-	p := patience{items: handedItems / 2, wait: pollInterval}
-	for _, e := range all {
-		q := &e.settings.Load().queue
-		p.items = min(p.items, q.MaxSamplesPerSend)
-		p.wait = min(p.wait, time.Duration(q.BatchSendDeadline)/4)
-	}
-	if len(all) == 0 || p.wait < leastWait {
-		return nil
-	}
-	return &p
-}
-
 const (
 	// handedItems bounds what waits, in items of 40 bytes.
 	handedItems = 1 << 16
 	// keptCommits and keptItems bound the buffers that are kept.
 	keptCommits = 16
 	keptItems   = 2 * maxBatchItems
+	// wholeItems is the size from which on a commit makes a batch of its own,
+	// without a copy; smaller ones are put together.
+	wholeItems = 256
 )
 
 func (h *handover) take(items int) *Commit {
@@ -134,12 +111,15 @@ func (h *handover) take(items int) *Commit {
 	if h.items+items > handedItems {
 		return nil
 	}
+	c := &Commit{to: h}
 	if n := len(h.free); n > 0 {
-		c := h.free[n-1]
+		c = h.free[n-1]
 		h.free = h.free[:n-1]
-		return c
 	}
-	return &Commit{to: h}
+	if cap(c.items) < items {
+		c.items = make([]item, 0, items) // A batch may take it as it is.
+	}
+	return c
 }
 
 func (h *handover) put(c *Commit) {
@@ -158,19 +138,6 @@ func (h *handover) recycle(c *Commit) {
 	if len(h.free) < keptCommits && cap(c.items) <= 2*keptItems {
 		h.free = append(h.free, c)
 	}
-}
-
-// rests reports whether the dispatcher need not be told now that the log ends at
-// head: all of it was handed over, and is not enough yet.
-func (h *handover) rests(head cursor.Position) bool {
-	p := h.patience.Load()
-	if p == nil {
-		return false
-	}
-	h.mtx.Lock()
-	defer h.mtx.Unlock()
-	n := len(h.ready)
-	return n > 0 && h.items < p.items && h.ready[n-1].end == head
 }
 
 // clear drops what waits.
@@ -217,8 +184,8 @@ func (h *handover) pop() {
 	h.ready = h.ready[:n]
 }
 
-// starts reports whether a commit that waits begins at p: there, the dispatcher
-// need not read on.
+// starts reports whether a commit that waits begins at p: there, nobody need
+// read on.
 func (h *handover) starts(p cursor.Position) bool {
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
@@ -226,7 +193,7 @@ func (h *handover) starts(p cursor.Position) bool {
 }
 
 // batch makes one of what was handed over from a position on, nil if nothing
-// was. bb is scratch space of the dispatcher's.
+// was. bb is scratch space.
 func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
 	c, at := h.next(head.Position)
 	if !at {
@@ -235,8 +202,7 @@ func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
 	bb.reset(head)
 	bb.waited = time.Since(c.written)
 	for {
-		if len(bb.items) == 0 {
-			// Nothing is copied: the buffers change places.
+		if len(bb.items) == 0 && len(c.items) >= wholeItems {
 			bb.items, c.items = c.items, bb.items
 			bb.extras = c.extras
 		} else {
@@ -254,7 +220,7 @@ func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
 		bb.records.unknown += c.records.unknown
 		bb.end = cursor.Point{Position: c.end}
 		h.recycle(c)
-		if len(bb.items) >= maxBatchItems {
+		if len(bb.items) >= wholeItems {
 			break
 		}
 		if c, at = h.next(bb.end.Position); !at {

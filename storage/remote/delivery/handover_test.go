@@ -63,7 +63,7 @@ func TestHandover(t *testing.T) {
 		}
 		require.Eventually(t, r.feed.hand.wanted.Load, 10*time.Second, time.Millisecond)
 		for range 100 {
-			n := 1 + rnd.Intn(150)
+			n := 1 + rnd.Intn(2*wholeItems)
 			switch rnd.Intn(6) {
 			case 0:
 				r.commit(n)
@@ -112,12 +112,12 @@ func TestHandoverBounds(t *testing.T) {
 	require.Nil(t, h.take(keptItems+1), "too large")
 	all := someSeries(t, 1)
 	pos := at(0, 0)
-	put := func() bool {
-		c := h.take(1000)
+	put := func(items int) bool {
+		c := h.take(items)
 		if c == nil {
 			return false
 		}
-		for range 1000 {
+		for range items {
 			c.Float(all[0], 0, 1, 1)
 		}
 		c.start = pos.Position
@@ -127,7 +127,7 @@ func TestHandoverBounds(t *testing.T) {
 		return true
 	}
 	n := 0
-	for put() {
+	for put(1000) {
 		n++
 		require.Less(t, n*1000, handedItems+1)
 	}
@@ -138,11 +138,21 @@ func TestHandoverBounds(t *testing.T) {
 	require.Equal(t, n-1, len(h.ready), "the first begins before, and was read from the log")
 	require.True(t, h.starts(at(0, 10).Position))
 	b := h.batch(&bb, at(0, 10))
-	require.Equal(t, at(0, 60).Position, b.end.Position)
-	require.Len(t, b.items, 5000)
+	require.Equal(t, at(0, 20).Position, b.end.Position)
+	require.Len(t, b.items, 1000)
 	require.Empty(t, bb.items)
 	require.LessOrEqual(t, len(h.free), keptCommits)
 	h.clear()
 	require.Zero(t, h.items)
+	require.Empty(t, h.ready)
+
+	// Small ones are put together.
+	first := pos
+	for range 3 {
+		require.True(t, put(100))
+	}
+	b = h.batch(&bb, first)
+	require.Equal(t, pos.Position, b.end.Position)
+	require.Len(t, b.items, 300)
 	require.Empty(t, h.ready)
 }

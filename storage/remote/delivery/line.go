@@ -41,7 +41,7 @@ const (
 // stretch is a run of an entry's items in the order of the log.
 type stretch struct {
 	entry    *entry
-	from, to int // Indexes into entry.order.
+	from, to int // Indexes into entry.items, which is ordered.
 }
 
 // add appends an entry, if it can be sent in the order of the log. fresh says
@@ -56,7 +56,7 @@ func (l *line) add(e *entry, fresh bool) {
 			l.entries.pop()
 		}
 	}
-	if l.on = l.on && e.order != nil && !e.zone && !e.behind && e.skipped == nil; l.on {
+	if l.on = l.on && e.ordered && !e.zone && !e.behind && e.skipped == nil; l.on {
 		l.entries.push(e)
 	}
 }
@@ -147,7 +147,7 @@ func (sp stretch) count(to *[partitions]int) {
 		}
 		return
 	}
-	for _, i := range sp.entry.order[sp.from:sp.to] {
-		to[sp.entry.items[i].series.Partition()]++
+	for i := range sp.entry.items[sp.from:sp.to] {
+		to[sp.entry.items[sp.from+i].part]++
 	}
 }

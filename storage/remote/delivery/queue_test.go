@@ -66,7 +66,7 @@ func modelLog(rnd *rand.Rand, all []*series.Series, records int) []logged {
 		items = nil
 		for range rnd.Intn(40) {
 			ts++
-			items = append(items, item{series: all[rnd.Intn(len(all))], t: ts})
+			items = append(items, itemOf(all[rnd.Intn(len(all))], kindFloat, 0, ts, 0))
 		}
 		pos.Offset += int64(1 + rnd.Intn(100))
 		if rnd.Intn(10) == 0 {
@@ -223,7 +223,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 // eachOf calls f for the items of a request, in the order in which they are sent.
 func eachOf(r *request, f func(part int, it *item)) {
 	for _, sp := range r.stretch {
-		for _, i := range sp.entry.order[sp.from:sp.to] {
+		for i := sp.from; i < sp.to; i++ {
 			it := &sp.entry.items[i]
 			f(it.series.Partition(), it)
 		}
@@ -275,7 +275,7 @@ func TestQueueWaitsForRoom(t *testing.T) {
 		bb := batchBuilder{}
 		bb.reset(at(0, from))
 		for i := range n {
-			bb.add(item{series: all[i%len(all)], t: from + int64(i) + 1})
+			bb.add(itemOf(all[i%len(all)], kindFloat, 0, from+int64(i)+1, 0))
 		}
 		bb.end = at(0, from+int64(n))
 		return &entry{batch: bb.build()}
@@ -325,7 +325,7 @@ func TestLine(t *testing.T) {
 	for n := range batches {
 		for i := range 70 {
 			ts++
-			bb.add(item{series: all[(n*70+i)%len(all)], t: ts})
+			bb.add(itemOf(all[(n*70+i)%len(all)], kindFloat, 0, ts, 0))
 		}
 		bb.end = at(0, int64(n+1))
 		batches[n] = bb.build()
@@ -380,7 +380,7 @@ func TestDeep(t *testing.T) {
 	bb.reset(at(0, 0))
 	push := func(behind bool) {
 		for i, s := range all {
-			bb.add(item{series: s, t: bb.end.Offset*1000 + int64(i)})
+			bb.add(itemOf(s, kindFloat, 0, bb.end.Offset*1000+int64(i), 0))
 		}
 		bb.end.Offset++
 		require.True(t, q.push(&entry{batch: bb.build(), behind: behind, room: 1 << 20}))

@@ -188,13 +188,12 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 	if !any {
 		return b, nil
 	}
-	out := *b
-	out.items, out.order = nil, nil
+	out := &batch{start: b.start, end: b.end, extras: b.extras, unknown: b.unknown, records: b.records, gap: b.gap, waited: b.waited}
 	for p := range drop {
 		out.first[p] = uint32(len(out.items))
 		out.items = append(out.items, b.part(p)[drop[p]:]...)
 	}
 	out.first[partitions] = uint32(len(out.items))
 	out.survey()
-	return &out, skipped
+	return out, skipped
 }

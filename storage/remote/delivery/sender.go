@@ -113,7 +113,7 @@ func (s *sender) forget() {
 func (s *sender) collect() {
 	s.forget()
 	for _, sp := range s.req.stretch {
-		for _, i := range sp.entry.order[sp.from:sp.to] {
+		for i := sp.from; i < sp.to; i++ {
 			s.items = append(s.items, flat{item: &sp.entry.items[i], batch: sp.entry.batch})
 		}
 	}
@@ -328,8 +328,8 @@ func (s *sender) fillLine(p *parcel, set *settings) {
 	s.ready(p, set)
 	external := set.rules.external
 	for _, sp := range s.req.stretch {
-		items := sp.entry.items
-		for _, i := range sp.entry.order[sp.from:sp.to] {
+		items := sp.entry.items[sp.from:sp.to]
+		for i := range items {
 			it := &items[i]
 			s.enc.TableSeries(it.series, external, s.metadata(set, it.series))
 			s.enc.Float(it.st, it.t, it.v)

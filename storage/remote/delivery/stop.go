@@ -73,6 +73,7 @@ func (s *Storage) stop() error {
 	stands = append(stands, s.held...)
 	s.cancel()
 	s.wg.Wait()
+	s.feed.close()
 	s.setLists(nil, stands)
 	return s.saveStands(func() []*stand { return stands }, true, true)
 }

@@ -1,0 +1,283 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"math/rand"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/promslog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+func openFeed(t *testing.T, j *journal, at cursor.Position) *feed {
+	src := j.source()
+	f := newFeed(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
+	t.Cleanup(func() {
+		f.close()
+		_ = j.wal.Close() // One test removes the segment.
+	})
+	return f
+}
+
+// waiter is one follower that asks for the batch at a position.
+type waiter struct {
+	cancel context.CancelFunc
+	done   chan struct{} // Closed when what follows is set.
+	b      *batch
+	err    error
+}
+
+func (f *feed) ask(at cursor.Point) *waiter {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &waiter{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		fl := f.join(at)
+		defer f.leave(fl)
+		w.b, w.err = f.after(ctx, fl, at)
+	}()
+	return w
+}
+
+// state waits until somebody leads, or nobody, and somebody waits, or nobody.
+func (f *feed) state(t *testing.T, leading, waiting bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.leading == leading && (f.changed != nil) == waiting
+	}, 10*time.Second, time.Millisecond)
+}
+
+// TestFeedLeads defends I5 where one reader reads for all: it may leave, fail or
+// be overtaken, and the others go on.
+func TestFeedLeads(t *testing.T) {
+	both := func(t *testing.T) (j *journal, f *feed, first, second *waiter) {
+		j = openJournal(t, t.TempDir(), nil)
+		j.commit(10)
+		f = openFeed(t, j, *j.head.Load())
+		first = f.ask(f.head)
+		f.state(t, true, false)
+		second = f.ask(f.head)
+		f.state(t, true, true)
+		require.True(t, f.hand.wanted.Load())
+		return j, f, first, second
+	}
+	t.Run("leaves", func(t *testing.T) {
+		j, f, first, second := both(t)
+		first.cancel()
+		<-first.done
+		require.ErrorIs(t, first.err, context.Canceled)
+		f.state(t, true, false)
+		j.commit(10)
+		f.poke()
+		<-second.done
+		require.NoError(t, second.err)
+		require.Len(t, second.b.items, 10)
+		require.Equal(t, *j.head.Load(), second.b.end.Position)
+		require.False(t, f.hand.wanted.Load(), "nobody follows, and commits are handed over")
+	})
+	t.Run("came by another way", func(t *testing.T) {
+		j := openJournal(t, t.TempDir(), nil)
+		j.commit(10)
+		f := openFeed(t, j, *j.head.Load())
+		f.head.CRC = 1
+		w := f.ask(cursor.Point{Position: f.head.Position})
+		f.state(t, true, false)
+		j.commit(10)
+		f.poke()
+		<-w.done
+		require.NoError(t, w.err)
+		require.Equal(t, uint32(1), w.b.start.CRC, "what identifies the start is lost")
+	})
+	t.Run("reads", func(t *testing.T) {
+		j, f, first, second := both(t)
+		j.commit(10)
+		f.poke()
+		<-first.done
+		<-second.done
+		require.NoError(t, first.err)
+		require.NoError(t, second.err)
+		require.Same(t, first.b, second.b)
+	})
+	t.Run("fails", func(t *testing.T) {
+		j, f, first, second := both(t)
+		j.commit(10)
+		require.NoError(t, os.Remove(wlog.SegmentName(j.source().WALDir, 0)))
+		f.poke()
+		<-first.done
+		<-second.done
+		require.ErrorIs(t, first.err, os.ErrNotExist)
+		require.ErrorIs(t, second.err, os.ErrNotExist)
+		f.state(t, false, false)
+	})
+	t.Run("is overtaken", func(t *testing.T) {
+		j, f, first, second := both(t)
+		before := f.head
+		j.commit(10)
+		third := f.ask(cursor.Point{Position: *j.head.Load()})
+		<-first.done
+		<-second.done
+		for _, w := range []*waiter{first, second} {
+			if w.err == nil { // It looked before the third one came.
+				require.Equal(t, before, w.b.start)
+				continue
+			}
+			require.ErrorIs(t, w.err, errBehind)
+		}
+		third.cancel()
+		<-third.done
+		f.state(t, false, false)
+	})
+}
+
+// TestFeedFollowers defends that whoever follows gets all of the log, in order
+// and once, whoever reads it, comes and goes.
+func TestFeedFollowers(t *testing.T) {
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewSource(seed))
+	j := openJournal(t, t.TempDir(), nil)
+	j.commit(10)
+	began := *j.head.Load()
+	before := j.count
+	f := openFeed(t, j, began)
+	f.be(&patience{items: 100, wait: time.Millisecond})
+	const commits = 300
+	last := make(chan struct{}) // Closed when everything is committed.
+	var followers sync.WaitGroup
+	totals := make([]int, 4)
+	for i := range totals {
+		leaveEvery := 1 + rnd.Intn(5)
+		followers.Go(func() {
+			at := cursor.Point{Position: began}
+			src := j.source()
+			own := newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {})
+			defer own.close()
+			for n := 0; ; n++ {
+				select {
+				case <-last:
+					if at.Position == *j.head.Load() {
+						return
+					}
+				default:
+				}
+				// Some have little patience, and leave while they lead.
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+n%leaveEvery)*time.Millisecond)
+				fl := f.join(at)
+				b, err := f.after(ctx, fl, at)
+				f.leave(fl)
+				cancel()
+				if err == errBehind {
+					if err = own.seek(at); err == nil {
+						b, err = own.batch(maxBatchItems, f.meets)
+					}
+				}
+				if err != nil {
+					continue
+				}
+				if b.start.Position != at.Position {
+					t.Errorf("batch begins at %s, not at %s", b.start, at)
+					return
+				}
+				totals[i] += len(b.items)
+				at = b.end
+			}
+		})
+	}
+	for range commits {
+		j.commit(1 + rnd.Intn(30))
+		if rnd.Intn(20) == 0 {
+			j.cut()
+		}
+		f.poke()
+	}
+	close(last)
+	followers.Wait()
+	for _, n := range totals {
+		require.Equal(t, j.count-before, n)
+	}
+}
+
+// TestPatience defends that what waits in memory is never what fills a request,
+// that the log is looked at where something was not handed over, and that
+// batch_send_deadline begins with the commit.
+func TestPatience(t *testing.T) {
+	h := handover{}
+	h.wanted.Store(true)
+	all := someSeries(t, 1)
+	head := at(0, 10).Position
+	put := func(n int) {
+		c := h.take(n)
+		for range n {
+			c.Float(all[0], 0, 1, 1)
+		}
+		c.start = head
+		head.Offset += 10
+		c.end = head
+		h.put(c)
+	}
+	put(10)
+	require.False(t, h.rests(head), "nobody said how long it may wait")
+	h.patience.Store(&patience{items: 100})
+	require.True(t, h.rests(head))
+	put(89)
+	require.True(t, h.rests(head))
+	require.False(t, h.rests(at(0, 31).Position), "the last commit was not handed over")
+	put(1)
+	require.False(t, h.rests(head), "enough for a request")
+	h.clear()
+	require.False(t, h.rests(head), "nothing was handed over")
+
+	set := func(items int, deadline time.Duration) *settings {
+		return &settings{queue: config.QueueConfig{MaxSamplesPerSend: items, BatchSendDeadline: model.Duration(deadline)}}
+	}
+	require.Nil(t, patienceFor(nil))
+	require.Nil(t, patienceFor([]*settings{set(100, time.Minute), set(100, 0)}))
+	require.Equal(t, &patience{items: 100, wait: pollInterval}, patienceFor([]*settings{set(100, time.Minute), set(200, time.Hour)}))
+	require.Equal(t, &patience{items: handedItems / 2, wait: 25 * time.Millisecond}, patienceFor([]*settings{set(1<<20, 100*time.Millisecond)}))
+
+	now := time.Unix(1, 0)
+	q := newQueue(func() time.Time { return now })
+	q.resume(at(0, 0), make([]savepoint.Mark, partitions))
+	q.configure(1000, 100, time.Second)
+	q.staff(1)
+	bb := batchBuilder{ordered: true}
+	bb.reset(at(0, 0))
+	bb.add(itemOf(all[0], kindFloat, 0, 1, 0))
+	bb.end, bb.waited = at(0, 10), 300*time.Millisecond
+	require.True(t, q.push(&entry{batch: bb.build()}))
+	ripe := func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.ripe()
+	}
+	now = now.Add(699 * time.Millisecond)
+	require.False(t, ripe())
+	now = now.Add(time.Millisecond)
+	require.True(t, ripe())
+	q.close()
+}
