@@ -16,7 +16,6 @@ package delivery
 import (
 	"log/slog"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/golang/snappy"
@@ -25,7 +24,6 @@ import (
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-	"github.com/prometheus/prometheus/tsdb/chunks"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
@@ -460,42 +458,6 @@ func (f flat) customBuckets() bool {
 	return false
 }
 
-// delivered accounts for a request the endpoint has taken. Receivers of remote
-// write 2.0 tell how much of it they stored.
-func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed bool) {
-	e := s.e
-	m, sent := e.metrics.Load(), p.sent
-	m.highestSent.raise(p.highest)
-	m.bytes.Add(float64(len(p.payload)))
-	if replayed {
-		m.resent.Add(float64(sent.total()))
-	}
-	if res.StatsErr != nil {
-		e.logger.Warn("The endpoint accepted a request and its statistics on it cannot be read; all of it counts as stored", "err", res.StatsErr)
-		return
-	}
-	if set.protocol == encoder.V1 && !res.Written.Confirmed {
-		return
-	}
-	if missing := unwritten(sent, res); missing.total() > 0 {
-		e.fail(missing, strconv.Itoa(res.Status))
-		hint := "the receiver stored only a part"
-		if res.Written.NoDataWritten() && set.protocol == encoder.V2 {
-			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
-		}
-		e.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
-			"failedSampleCount", missing[classSamples], "failedHistogramCount", missing[classHistograms], "failedExemplarCount", missing[classExemplars])
-	}
-}
-
-// unwritten is what a response's statistics leave out.
-func unwritten(sent tally, res client.Result) (t tally) {
-	t[classSamples] = max(sent[classSamples]-res.Written.Samples, 0)
-	t[classHistograms] = max(sent[classHistograms]-res.Written.Histograms, 0)
-	t[classExemplars] = max(sent[classExemplars]-res.Written.Exemplars, 0)
-	return t
-}
-
 // attempt sends a payload once.
 func (l *lane) attempt(set *settings, payload []byte, attempt int, sent tally) client.Result {
 	m := l.metrics.Load()
@@ -561,54 +523,4 @@ func (l *lane) pause(set *settings, last time.Duration, res client.Result, sent 
 	case <-l.ctx.Done():
 	}
 	return min(2*wait, time.Duration(set.queue.MaxBackoff))
-}
-
-// refused accounts for a request the endpoint refused for good.
-func (e *endpoint) refused(set *settings, sent tally, res client.Result) {
-	missing := sent
-	if res.Written.Confirmed {
-		missing = unwritten(sent, res)
-	}
-	e.fail(missing, strconv.Itoa(res.Status))
-	e.logger.Error("non-recoverable error", "failedSampleCount", missing[classSamples], "failedHistogramCount", missing[classHistograms],
-		"failedExemplarCount", missing[classExemplars], "protocol", set.protocol.String(), "err", res.Err)
-}
-
-// refusedOnReplay accounts for one item that was refused when it was, perhaps,
-// sent for the second time.
-func (e *endpoint) refusedOnReplay(sent tally, it flat, res client.Result) {
-	e.drop(reasonOnReplay, sent)
-	e.logger.Debug("The endpoint refused a sample it may have already", "ref", chunks.HeadSeriesRef(it.series.Ref()), "timestamp", it.t, "err", res.Err)
-}
-
-func (e *endpoint) fail(t tally, code string) {
-	m := e.metrics.Load()
-	for c, n := range t {
-		m.failed[c].Add(float64(n))
-	}
-	m.refused.WithLabelValues(code).Add(float64(t.total()))
-}
-
-func (e *endpoint) drop(reason string, t tally) {
-	m := e.metrics.Load()
-	for c, n := range t {
-		if n > 0 {
-			m.dropped[c].WithLabelValues(reason).Add(float64(n))
-		}
-	}
-}
-
-// settled accounts for items that left the queue.
-func (e *endpoint) settled(t tally) {
-	m := e.metrics.Load()
-	for c, n := range t {
-		m.pending[c].Sub(float64(n))
-	}
-}
-
-// countUnknown tells of items that could not be attributed to a series.
-func (e *endpoint) countUnknown(t tally) {
-	if n := t.total(); n > 0 {
-		e.logger.Error("Dropped items of the log whose series is not known", "count", n)
-	}
 }

@@ -1,0 +1,109 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"strconv"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+)
+
+// delivered accounts for a request the endpoint has taken. Receivers of remote
+// write 2.0 tell how much of it they stored.
+func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed bool) {
+	e := s.e
+	m, sent := e.metrics.Load(), p.sent
+	m.highestSent.raise(p.highest)
+	m.bytes.Add(float64(len(p.payload)))
+	if replayed {
+		m.resent.Add(float64(sent.total()))
+	}
+	if res.StatsErr != nil {
+		e.logger.Warn("The endpoint accepted a request and its statistics on it cannot be read; all of it counts as stored", "err", res.StatsErr)
+		return
+	}
+	if set.protocol == encoder.V1 && !res.Written.Confirmed {
+		return
+	}
+	if missing := unwritten(sent, res); missing.total() > 0 {
+		e.fail(missing, strconv.Itoa(res.Status))
+		hint := "the receiver stored only a part"
+		if res.Written.NoDataWritten() && set.protocol == encoder.V2 {
+			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
+		}
+		e.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
+			"failedSampleCount", missing[classSamples], "failedHistogramCount", missing[classHistograms], "failedExemplarCount", missing[classExemplars])
+	}
+}
+
+// unwritten is what a response's statistics leave out.
+func unwritten(sent tally, res client.Result) (t tally) {
+	t[classSamples] = max(sent[classSamples]-res.Written.Samples, 0)
+	t[classHistograms] = max(sent[classHistograms]-res.Written.Histograms, 0)
+	t[classExemplars] = max(sent[classExemplars]-res.Written.Exemplars, 0)
+	return t
+}
+
+// refused accounts for a request the endpoint refused for good.
+func (e *endpoint) refused(set *settings, sent tally, res client.Result) {
+	missing := sent
+	if res.Written.Confirmed {
+		missing = unwritten(sent, res)
+	}
+	e.fail(missing, strconv.Itoa(res.Status))
+	e.logger.Error("non-recoverable error", "failedSampleCount", missing[classSamples], "failedHistogramCount", missing[classHistograms],
+		"failedExemplarCount", missing[classExemplars], "protocol", set.protocol.String(), "err", res.Err)
+}
+
+// refusedOnReplay accounts for one item that was refused when it was, perhaps,
+// sent for the second time.
+func (e *endpoint) refusedOnReplay(sent tally, it flat, res client.Result) {
+	e.drop(reasonOnReplay, sent)
+	e.logger.Debug("The endpoint refused a sample it may have already", "ref", chunks.HeadSeriesRef(it.series.Ref()), "timestamp", it.t, "err", res.Err)
+}
+
+func (e *endpoint) fail(t tally, code string) {
+	m := e.metrics.Load()
+	for c, n := range t {
+		m.failed[c].Add(float64(n))
+	}
+	m.refused.WithLabelValues(code).Add(float64(t.total()))
+}
+
+func (e *endpoint) drop(reason string, t tally) {
+	m := e.metrics.Load()
+	for c, n := range t {
+		if n > 0 {
+			m.dropped[c].WithLabelValues(reason).Add(float64(n))
+		}
+	}
+}
+
+// settled accounts for items that left the queue.
+func (e *endpoint) settled(t tally) {
+	m := e.metrics.Load()
+	for c, n := range t {
+		m.pending[c].Sub(float64(n))
+	}
+}
+
+// countUnknown tells of items that could not be attributed to a series.
+func (e *endpoint) countUnknown(t tally) {
+	if n := t.total(); n > 0 {
+		e.logger.Error("Dropped items of the log whose series is not known", "count", n)
+	}
+}
