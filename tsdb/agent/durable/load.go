@@ -263,9 +263,11 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 // fill takes the definitions that load reads from the snapshot into the table, as
 // ones that segment mentions.
 func (db *DB) fill(load func(context.Context, int, snapshot.Definition) (snapshot.LoadReport, error), segment int) (snapshot.LoadReport, error) {
+	now := db.now()
 	writers := make([]*series.Writer, runtime.GOMAXPROCS(0))
 	for i := range writers {
 		writers[i] = db.table.Writer()
+		writers[i].At(now)
 	}
 	return load(context.Background(), len(writers), func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label) error {
 		writers[worker].Insert(ref, lset, segment)
