@@ -112,8 +112,8 @@ type batch struct {
 	gap        bool          // A part of the log between start and end is damaged.
 	waited     time.Duration // How long the oldest commit was in memory before, see patience.
 
-	// ordered batches are those that endpoints share. byPart is made of them
-	// when somebody asks for a partition, which few do that keep up.
+	// ordered batches are those of endpoints that keep up. byPart is made of
+	// them when somebody asks for a partition, which few of those do.
 	ordered bool
 	byPart  atomic.Pointer[[]item]
 	// number counts shared batches from 1, so that it identifies this one, and

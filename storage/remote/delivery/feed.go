@@ -78,7 +78,6 @@ type follower struct {
 }
 
 func newFeed(r *logReader, head cursor.Point) *feed {
-	r.bb.ordered = true
 	return &feed{
 		reader: r,
 		own:    batchBuilder{ordered: true},
@@ -280,6 +279,8 @@ func (f *feed) read(head cursor.Point) (*batch, error) {
 			return nil, err
 		}
 	}
+	// Who is far behind asks for partitions, and one order is enough memory.
+	f.reader.bb.ordered = !lags(head.Position, f.reader.head())
 	b, err := f.reader.batch(maxBatchItems, f.hand.starts)
 	if err == nil {
 		f.at = b.end.Position

@@ -113,6 +113,27 @@ func TestFeedLeads(t *testing.T) {
 		require.NoError(t, w.err)
 		require.Equal(t, uint32(1), w.b.start.CRC, "what identifies the start is lost")
 	})
+	t.Run("is far behind", func(t *testing.T) {
+		j := openJournal(t, t.TempDir(), nil)
+		j.commit(10)
+		f := openFeed(t, j, *j.head.Load())
+		for _, ordered := range []bool{false, true} {
+			j.commit(10)
+			if !ordered {
+				j.cut()
+			}
+			w := f.ask(f.head)
+			<-w.done
+			require.NoError(t, w.err)
+			require.Len(t, w.b.items, 10)
+			require.Equal(t, ordered, w.b.ordered, "I6")
+			if !ordered {
+				w = f.ask(f.head) // The rest, without items.
+				<-w.done
+				require.Equal(t, *j.head.Load(), w.b.end.Position)
+			}
+		}
+	})
 	t.Run("reads", func(t *testing.T) {
 		j, f, first, second := both(t)
 		j.commit(10)
