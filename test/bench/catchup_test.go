@@ -43,10 +43,11 @@ type backlog struct {
 // outage has the receiver down for half an hour of samples every 15 s.
 var outage = backlog{rounds: 120, latency: 20 * time.Millisecond}
 
-// written has an unlimited receiver and a fixed number of shards. Stock sends
+// written has an unlimited receiver and a fixed number of shards, and is long
+// enough that the first retry after the outage is no great part. Stock sends
 // nothing that was written before it started, so the log is written while it
 // cannot send.
-var written = backlog{rounds: 30, queue: func(q *config.QueueConfig) { q.MinShards, q.MaxShards = 8, 8 }}
+var written = backlog{rounds: 90, queue: func(q *config.QueueConfig) { q.MinShards, q.MaxShards = 8, 8 }}
 
 // drain delivers a backlog. Before it there are two rounds of live samples, at
 // the live rate, so that caches are warm and the engines have sent something.
