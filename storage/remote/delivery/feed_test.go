@@ -35,6 +35,7 @@ import (
 func openFeed(t *testing.T, j *journal, at cursor.Position) *feed {
 	src := j.source()
 	f := newFeed(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
+	f.poll.Reset(time.Hour) // Nobody looks but who is told to.
 	t.Cleanup(func() {
 		f.close()
 		_ = j.wal.Close() // One test removes the segment.
