@@ -63,6 +63,10 @@ func TestFollowFreshFirst(t *testing.T) {
 				write(30)
 				e.cut()
 			}
+			// Whoever follows sees later what is written. The end of the log is where
+			// the backlog is to end.
+			write(1)
+			require.Eventually(t, func() bool { return r.src.Head().Segment == 6 && r.src.Head().Offset > 0 }, 30*time.Second, time.Millisecond)
 			r.until = e.time
 			release := r.blockOld(3)
 			r.divided()
