@@ -174,3 +174,13 @@ func continues(rec []byte) bool {
 	}
 	return true
 }
+
+// backlog is how many bytes of the log make one: about a second of a busy agent.
+const backlog = 1 << 20
+
+// lags reports whether an endpoint that reads at one position, while the log
+// ends at another, has to catch up. Who reads for it is another question: if
+// all endpoints are as far behind, the dispatcher does.
+func lags(at, head cursor.Position) bool {
+	return at.Segment != head.Segment || head.Offset-at.Offset > backlog
+}

@@ -140,16 +140,6 @@ func (l *lane) readLog() {
 	}
 }
 
-// backlog is how many bytes of the log make one: about a second of a busy agent.
-const backlog = 1 << 20
-
-// lags reports whether an endpoint that reads at one position, while the log
-// ends at another, has to catch up. Who reads for it is another question: if
-// all endpoints are as far behind, the dispatcher does.
-func lags(at, head cursor.Position) bool {
-	return at.Segment != head.Segment || head.Offset-at.Offset > backlog
-}
-
 // highest returns the highest timestamp in ms of what the endpoint will send of
 // a batch, as far as that can be told cheaply: where rules apply, only if the
 // endpoint fails, since else a sender tells soon enough.
