@@ -222,6 +222,7 @@ func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*s
 			continue
 		}
 		st := e.finishStop(context.Background())
+		s.forfeitMemory(e)
 		st.removed = &now
 		stands = append(stands, st)
 		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "grace", s.opts.Grace)

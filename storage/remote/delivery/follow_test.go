@@ -29,8 +29,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/storage/remote"
-	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -152,109 +150,6 @@ func names(prefix string, n int) (out []string) {
 func tableLen(r *rig) int {
 	active, retired := r.src.Table.Len()
 	return active + retired
-}
-
-// TestFollowStockAgent defends I2 for a log that stock's agent writes: all that
-// it commits arrives, once, over restarts of both, also if nothing was read
-// before.
-func TestFollowStockAgent(t *testing.T) {
-	dir := t.TempDir()
-	rc := newReceiver()
-	count := 0
-	for life := range 4 {
-		nothing := remote.NewStorage(nil, nil, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
-		db, err := agent.Open(promslog.NewNopLogger(), nil, nothing, dir, agent.DefaultOptions())
-		require.NoError(t, err)
-		r := newRig(t, &journal{t: t, dir: dir}, map[string]*receiver{"a": rc}, Options{})
-		require.NoError(t, r.Follow(FollowOptions{WALDir: filepath.Join(dir, "wal")}))
-		r.apply(remoteWrite("a"))
-		if life%2 == 0 {
-			db.SetWriteNotified(r)
-		}
-		for i := range 20 {
-			app := db.Appender(t.Context())
-			for n := range 100 {
-				_, err := app.Append(0, labels.FromStrings("__name__", "m", "i", fmt.Sprint(life*30+n)), int64(life*100+i+1), 1)
-				require.NoError(t, err)
-				count++
-			}
-			require.NoError(t, app.Commit())
-		}
-		if life == 1 {
-			rc.set(unavailable) // Some of it will be the next life's.
-		} else {
-			r.complete("a", count)
-		}
-		require.NoError(t, db.Close())
-		require.NoError(t, r.Close())
-		require.NoError(t, nothing.Close())
-		stored, received := rc.counts()
-		if life == 0 {
-			require.Equal(t, stored, received, "sent again")
-		}
-		rc.set(nil)
-	}
-	stored, _ := rc.counts()
-	require.Equal(t, count, stored)
-}
-
-// TestFollowStockTruncation defends I6 with the checkpoints that stock's agent
-// writes, of either kind: series that it drops leave memory here as well, those
-// that it keeps do not.
-func TestFollowStockTruncation(t *testing.T) {
-	for _, inMemory := range []bool{false, true} {
-		t.Run(fmt.Sprintf("in_memory=%v", inMemory), func(t *testing.T) {
-			dir := t.TempDir()
-			nothing := remote.NewStorage(nil, nil, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
-			opts := agent.DefaultOptions()
-			opts.TruncateFrequency = 50 * time.Millisecond
-			opts.MinWALTime, opts.MaxWALTime = 1, 1
-			opts.CheckpointFromInMemorySeries = inMemory
-			db, err := agent.Open(promslog.NewNopLogger(), nil, nothing, dir, opts)
-			require.NoError(t, err)
-			rc := newReceiver()
-			r := newRig(t, &journal{t: t, dir: dir}, map[string]*receiver{"a": rc}, Options{})
-			require.NoError(t, r.Follow(FollowOptions{WALDir: filepath.Join(dir, "wal")}))
-			r.apply(remoteWrite("a"))
-			commit := func(at time.Time, names ...string) {
-				app := db.Appender(t.Context())
-				for _, name := range names {
-					_, err := app.Append(0, labels.FromStrings("__name__", name), at.UnixMilli(), 1)
-					require.NoError(t, err)
-				}
-				require.NoError(t, app.Commit())
-				r.Notify()
-			}
-			live := names("live", 30)
-			for i := range 10 {
-				commit(time.Now(), names(fmt.Sprint("dead", i, "_"), 100)...)
-			}
-			// By their timestamps these are in use for an hour.
-			commit(time.Now().Add(time.Hour), live...)
-			require.Eventually(t, func() bool { return tableLen(r) == len(live) }, 20*time.Second, 20*time.Millisecond)
-			arrived := func() (n int) {
-				rc.mtx.Lock()
-				defer rc.mtx.Unlock()
-				for _, name := range live {
-					n += rc.samples[labels.FromStrings("__name__", name).String()]
-				}
-				return n
-			}
-			before := arrived()
-			at := time.Now().Add(time.Hour)
-			require.Eventually(t, func() bool {
-				// Nobody holds the log for an endpoint that is late.
-				at = at.Add(time.Second)
-				commit(at, live...)
-				return arrived() >= before+3*len(live)
-			}, 20*time.Second, 20*time.Millisecond)
-			require.Equal(t, len(live), tableLen(r))
-			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
-			require.NoError(t, db.Close())
-			require.NoError(t, r.Close())
-			require.NoError(t, nothing.Close())
-		})
-	}
 }
 
 // TestFollowOutage defends I1 and I3 with an embedder that gates itself: what

@@ -75,7 +75,8 @@ func (s *Storage) forfeit(name, reason string, l lostRange) error {
 // in memory, and that a stop then ended the delivery of.
 const reasonStopped = "stopped_after_limit"
 
-// forfeitMemory counts what a stopped endpoint had in memory only.
+// forfeitMemory counts what a stopped endpoint had in memory only. Callers hold
+// mtx.
 func (s *Storage) forfeitMemory(e *endpoint) {
 	first, _, err := wlog.Segments(s.src.WALDir)
 	if err != nil || first <= 0 {

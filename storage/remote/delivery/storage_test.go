@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -414,31 +415,40 @@ func TestForfeit(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestForfeitThenStop defends I1 for what was in memory only when a stop came.
+// TestForfeitThenStop defends I1 for what was in memory only when the endpoint
+// stopped, with the storage or because the configuration has it no more.
 func TestForfeitThenStop(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	rc := newReceiver()
-	rc.entered = make(chan struct{}, 100)
-	rc.set(func(int) *client.Result { return &client.Result{Status: hang} })
-	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
-	r.flush = 30 * time.Millisecond
-	r.attach(remoteWrite("a"))
-	r.commit(100)
-	<-rc.entered
-	j.cut()
-	r.commit(50)
-	require.NoError(t, r.Forfeit(cursor.Position{Segment: 1}, "max_size"))
-	require.NoError(t, j.wal.Truncate(1))
-	lost := r.metrics.forfeited.WithLabelValues("a", reasonStopped, "samples")
-	require.NoError(t, r.Close())
-	require.Equal(t, 100.0, testutil.ToFloat64(lost))
+	for _, removed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("removed=%t", removed), func(t *testing.T) {
+			j := openJournal(t, t.TempDir(), nil)
+			rc := newReceiver()
+			rc.entered = make(chan struct{}, 100)
+			rc.set(func(int) *client.Result { return &client.Result{Status: hang} })
+			r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+			r.flush = 30 * time.Millisecond
+			r.attach(remoteWrite("a"))
+			r.commit(100)
+			<-rc.entered
+			j.cut()
+			r.commit(50)
+			require.NoError(t, r.Forfeit(cursor.Position{Segment: 1}, "max_size"))
+			require.NoError(t, j.wal.Truncate(1))
+			lost := r.metrics.forfeited.WithLabelValues("a", reasonStopped, "samples")
+			if removed {
+				r.apply()
+				require.Equal(t, 100.0, testutil.ToFloat64(lost))
+			}
+			require.NoError(t, r.Close())
+			require.Equal(t, 100.0, testutil.ToFloat64(lost))
 
-	rc.set(nil)
-	r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
-	r.attach(remoteWrite("a"))
-	r.complete("a", 50)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+			rc.set(nil)
+			r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+			r.attach(remoteWrite("a"))
+			r.complete("a", 50)
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
 }
 
 // TestDropsAreCounted defends I2: an endpoint that wants nothing still moves on,
