@@ -40,9 +40,9 @@ const liveRate = 50_000
 // scrapeEvery is the time between two commits.
 const scrapeEvery = time.Second * scrapeSize / liveRate
 
-// pacingCost measures the CPU time that waiting for the next commit takes, without an
-// engine: the process is woken for each, which is the benchmark's doing, and
-// costs as much as a good part of a delivery.
+// pacingCost measures the CPU time that waiting for the next commit takes,
+// without an engine: the process is woken for each, which is the benchmark's
+// doing, and costs as much as a good part of a delivery.
 func pacingCost() time.Duration {
 	const n = 250
 	ticks := time.NewTicker(scrapeEvery)

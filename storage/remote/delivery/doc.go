@@ -24,9 +24,10 @@
 // The feed, or dispatcher, has the head of the log read and decoded once, by one
 // of the readers that wait there, and shares immutable batches with every
 // endpoint that keeps up. An endpoint that falls behind them reads the log on
-// its own, and joins again where it meets a batch. What belongs to one stretch of the log on its way to an endpoint is a
-// lane: a reader, a queue and senders. An endpoint has one, or for a while two.
-// A queue holds what a lane has read, in 64 virtual partitions; a
+// its own, and joins again where it meets a batch. What belongs to one stretch
+// of the log on its way to an endpoint is a lane: a reader, a queue and senders.
+// An endpoint has one, or for a while two. A queue holds what a lane has read,
+// in 64 virtual partitions; a
 // series belongs to one by the stable hash of its labels. Senders take requests
 // from it that span several partitions, but no partition is in two requests at
 // once, so their number can change without draining anything. A savepoint

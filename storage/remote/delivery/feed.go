@@ -129,9 +129,9 @@ func (f *feed) join(p cursor.Point) *follower {
 }
 
 func (f *feed) leave(fl *follower) {
-	f.detach(fl)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.attach(fl, false)
 	delete(f.follow, fl)
 }
 

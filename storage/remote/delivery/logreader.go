@@ -180,7 +180,7 @@ const backlog = 1 << 20
 
 // lags reports whether an endpoint that reads at one position, while the log
 // ends at another, has to catch up. Who reads for it is another question: if
-// all endpoints are as far behind, the dispatcher does.
+// all endpoints are as far behind, one of them reads for all.
 func lags(at, head cursor.Position) bool {
 	return at.Segment != head.Segment || head.Offset-at.Offset > backlog
 }
