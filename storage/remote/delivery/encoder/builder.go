@@ -14,6 +14,10 @@
 package encoder
 
 import (
+	"encoding/binary"
+	"math"
+	"slices"
+
 	"github.com/klauspost/compress/s2"
 	"github.com/prometheus/common/model"
 
@@ -163,20 +167,34 @@ func (b *Builder) mustBeInSeries() {
 	}
 }
 
+// sampleRoom is more than the largest sample takes: three fields of a byte for
+// the tag and 8 to 10 for the value, and what opens the message.
+const sampleRoom = 2 + 9 + 2*(1+binary.MaxVarintLen64)
+
 // Float adds a sample to the series. Times are in milliseconds; st is the start
 // timestamp, 0 if unknown.
 func (b *Builder) Float(st, t int64, v float64) {
 	b.mustBeInSeries()
-	w := &b.body
-	// The message never exceeds 31 bytes, so there is no need for open and close.
-	w.buf = append(w.buf, byte(seriesSamples), 0)
-	start := len(w.buf)
-	w.double(sampleValue, v)
-	w.number(sampleTime, uint64(t))
-	if b.shape.start {
-		w.number(sampleStart, uint64(st))
+	// This is most of what there is to write, so it asks for room once.
+	at := len(b.body.buf)
+	b.body.buf = slices.Grow(b.body.buf, sampleRoom)[:at+sampleRoom]
+	room := (*[sampleRoom]byte)(b.body.buf[at:])
+	n := 2
+	if v != 0 {
+		room[2] = byte(sampleValue)
+		binary.LittleEndian.PutUint64(room[3:], math.Float64bits(v))
+		n = 11
 	}
-	w.buf[start-1] = byte(len(w.buf) - start)
+	if t != 0 {
+		room[n] = byte(sampleTime)
+		n += 1 + binary.PutUvarint(room[n+1:], uint64(t))
+	}
+	if st != 0 && b.shape.start {
+		room[n] = byte(sampleStart)
+		n += 1 + binary.PutUvarint(room[n+1:], uint64(st))
+	}
+	room[0], room[1] = byte(seriesSamples), byte(n-2)
+	b.body.buf = b.body.buf[:at+n]
 }
 
 // Exemplar adds an exemplar to the series; lset are the exemplar's own labels
