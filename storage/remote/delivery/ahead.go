@@ -26,43 +26,46 @@ import (
 // mark: after a crash they may come again.
 type aheadOf struct {
 	mtx  sync.Mutex // Senders of several partitions share the entry.
-	sent map[*item]bool
+	sent map[placeInPart]bool
 }
+
+// placeInPart is an item's place among those of its partition.
+type placeInPart struct{ part, index int }
 
 // add appends to items the exemplars of part that belong to samples of the span
 // sp, which ends before them.
-func (a *aheadOf) add(items []flat, sp span, part []item) []flat {
+func (a *aheadOf) add(items []flat, sp span, part list) []flat {
 	var in map[*series.Series]bool
-	for i := sp.to; i < len(part); i++ {
-		if part[i].kind != kindExemplar {
+	for i := sp.to; i < len(part.items); i++ {
+		if part.kind(i) != kindExemplar {
 			continue
 		}
 		if in == nil {
 			in = map[*series.Series]bool{}
 			// A later sample of the series is the one it belongs to.
-			for j := sp.from; j < len(part); j++ {
-				if part[j].kind != kindExemplar {
-					in[part[j].series] = j < sp.to
+			for j := sp.from; j < len(part.items); j++ {
+				if part.kind(j) != kindExemplar {
+					in[part.items[j].series] = j < sp.to
 				}
 			}
 		}
-		if !in[part[i].series] || a.has(&part[i]) {
+		if !in[part.items[i].series] || a.has(sp.part, i) {
 			continue
 		}
 		a.mtx.Lock()
 		if a.sent == nil {
-			a.sent = map[*item]bool{}
+			a.sent = map[placeInPart]bool{}
 		}
-		a.sent[&part[i]] = true
+		a.sent[placeInPart{sp.part, i}] = true
 		a.mtx.Unlock()
-		items = append(items, flat{item: &part[i], batch: sp.entry.batch})
+		items = append(items, part.at(i))
 	}
 	return items
 }
 
-// has reports whether the exemplar was sent before its turn.
-func (a *aheadOf) has(it *item) bool {
+// has reports whether the exemplar at that place was sent before its turn.
+func (a *aheadOf) has(part, index int) bool {
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
-	return a.sent[it]
+	return a.sent[placeInPart{part, index}]
 }

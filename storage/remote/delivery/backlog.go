@@ -45,7 +45,7 @@ func (q *queue) stats() stats {
 		if part.fifo.len() == 0 {
 			continue
 		}
-		fronts = append(fronts, part.fifo.all()[0].part(p)[part.done].t)
+		fronts = append(fronts, part.fifo.all()[0].part(p).items[part.done].t)
 	}
 	if len(fronts) > 0 {
 		slices.Sort(fronts)
@@ -72,9 +72,9 @@ func (q *queue) before(segment int) (t tally) {
 			if e.start.Segment >= segment {
 				break
 			}
-			for _, it := range e.part(p)[from:] {
-				t.add(it.kind)
-			}
+			rest := e.part(p)
+			rest = rest.from(from, len(rest.items))
+			t.plus(rest.count())
 			from = 0
 		}
 	}

@@ -19,106 +19,40 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/model/histogram"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // partitions is the number of virtual partitions of every endpoint. It is part
 // of the savepoint format.
 const partitions = 64
 
-// kind is what an item carries.
-type kind uint8
-
-const (
-	kindFloat kind = iota
-	kindHistogram
-	kindFloatHistogram
-	kindExemplar
-	kinds
-)
-
-// class folds the kinds into what the metrics distinguish.
-type class uint8
-
-const (
-	classSamples class = iota
-	classHistograms
-	classExemplars
-	classes
-)
-
-var (
-	classOf    = [kinds]class{classSamples, classHistograms, classHistograms, classExemplars}
-	classNames = [classes]string{"samples", "histograms", "exemplars"}
-)
-
-// tally counts items by class.
-type tally [classes]int
-
-func (t *tally) add(k kind) { t[classOf[k]]++ }
-
-func (t *tally) plus(o tally) {
-	for c := range t {
-		t[c] += o[c]
-	}
-}
-
-func (t *tally) total() (n int) {
-	for _, c := range t {
-		n += c
-	}
-	return n
-}
-
-// item is one sample, histogram or exemplar of the log. Timestamps are in ms.
-type item struct {
-	series *series.Series
-	st, t  int64
-	v      float64
-	extra  uint32 // Index in batch.extras for everything but floats.
-	kind   kind
-	part   uint8 // The partition of the series.
-}
-
-// itemOf returns an item of a series. Whoever appends or decodes has the series
-// at hand, and spares all others a look at it.
-func itemOf(s *series.Series, k kind, st, t int64, v float64) item {
-	return item{series: s, st: st, t: t, v: v, kind: k, part: uint8(s.Partition())}
-}
-
-// extra holds what does not fit an item. Exactly one field is set.
-type extra struct {
-	h      *histogram.Histogram
-	fh     *histogram.FloatHistogram
-	labels labels.Labels
-}
-
 // batch is a decoded stretch of the log. It is immutable once built and shared by
-// endpoints.
+// endpoints. Those of endpoints that keep up have the order of the log; what is
+// read far behind is kept by partition only, since nobody asks for another order
+// then, and one is enough memory.
 type batch struct {
+	summary
+	gathered                                  // If ordered.
+	byPart   atomic.Pointer[[partitions]list] // If ordered, made when somebody asks for a partition.
+}
+
+// summary is what there is to say of a batch as a whole.
+type summary struct {
 	start, end cursor.Point
-	items      []item                 // In the order of the log if ordered, else by partition.
-	first      [partitions + 1]uint32 // Where each partition begins in what is by partition.
-	extras     []extra
+	number     uint64         // Counts shared batches from 1, so that it identifies this one.
+	before     uint64         // How many items those before it had.
+	total      int            // Number of items.
+	size       int            // Of an item in memory, in bytes.
 	tally      tally          // Items by class.
 	highest    [classes]int64 // Highest timestamp in ms by class, 0 if none is above.
-	unknown    tally          // Items dropped because nothing defines their ref.
+	lengths    [partitions]uint32
+	unknown    tally // Items dropped because nothing defines their ref.
 	records    recordTally
+	ordered    bool          // The items have the order of the log.
 	gap        bool          // A part of the log between start and end is damaged.
 	waited     time.Duration // How long the oldest commit was in memory before, see patience.
-
-	// ordered batches are those of endpoints that keep up. byPart is made of
-	// them when somebody asks for a partition, which few of those do.
-	ordered bool
-	byPart  atomic.Pointer[[]item]
-	// number counts shared batches from 1, so that it identifies this one, and
-	// before is how many items those before it had.
-	number, before uint64
 }
 
 // recordTally counts records by type; types this version does not know and
@@ -144,58 +78,52 @@ func (rt *recordTally) add(t record.Type) {
 func (b *batch) content() tally { return b.tally }
 
 // plain reports whether b holds nothing but floats.
-func (b *batch) plain() bool { return b.tally[classSamples] == len(b.items) }
+func (b *batch) plain() bool { return b.tally[classSamples] == b.total }
 
-// survey notes what the batch holds, by one walk over its items.
-func (b *batch) survey() {
-	b.tally, b.highest = tally{}, [classes]int64{}
-	for i := range b.items {
-		it := &b.items[i]
-		c := classOf[it.kind]
-		b.tally[c]++
-		b.highest[c] = max(b.highest[c], it.t)
+// note adds what a list of the batch's items has to what is known of it.
+func (b *batch) note(l *list) {
+	b.total += len(l.items)
+	b.size = max(b.size, l.size())
+	b.tally.plus(l.count())
+	for i := range l.items {
+		c := classOf[l.kind(i)]
+		b.highest[c] = max(b.highest[c], l.items[i].t)
 	}
 }
+
+// length returns how many items of partition p there are.
+func (b *batch) length(p int) int { return int(b.lengths[p]) }
 
 // part returns the items of partition p, in the order of the log.
-func (b *batch) part(p int) []item {
-	all := b.items
-	if b.ordered {
-		all = b.grouped()
-	}
-	return all[b.first[p]:b.first[p+1]]
-}
+func (b *batch) part(p int) list { return b.grouped()[p] }
 
 // grouped returns the items by partition. All callers get the same.
-func (b *batch) grouped() []item {
+func (b *batch) grouped() *[partitions]list {
 	if have := b.byPart.Load(); have != nil {
-		return *have
+		return have
 	}
-	made := byPartition(b.items, b.first)
-	b.byPart.CompareAndSwap(nil, &made)
-	return *b.byPart.Load()
+	b.byPart.CompareAndSwap(nil, b.byPartition(&b.lengths, false))
+	return b.byPart.Load()
 }
 
-// byPartition returns a copy of items, which are in the order of the log,
-// grouped by partition and in the same order within each. It begins each where
-// first says.
-func byPartition(items []item, first [partitions + 1]uint32) []item {
-	out := make([]item, len(items))
-	for i := range items {
-		next := &first[items[i].part]
-		out[*next] = items[i]
-		*next++
+// each calls f for lists that together are the batch.
+func (b *batch) each(f func(*list)) {
+	if b.ordered {
+		f(&b.list)
+		return
 	}
-	return out
+	all := b.grouped()
+	for p := range all {
+		f(&all[p])
+	}
 }
 
 // batchBuilder collects items in the order of the log. One goroutine owns it.
 type batchBuilder struct {
+	gathered
 	start   cursor.Point
 	end     cursor.Point
-	items   []item
 	ordered bool // Batches keep the order of the log.
-	extras  []extra
 	unknown tally
 	records recordTally
 	gap     bool
@@ -203,51 +131,32 @@ type batchBuilder struct {
 }
 
 func (bb *batchBuilder) reset(start cursor.Point) {
-	clear(bb.items) // Series and histograms must not be kept alive by the buffer.
-	*bb = batchBuilder{start: start, end: start, items: bb.items[:0], ordered: bb.ordered}
-}
-
-func (bb *batchBuilder) add(it item) {
-	bb.items = append(bb.items, it)
-}
-
-func (bb *batchBuilder) addExtra(it item, x extra) {
-	it.extra = uint32(len(bb.extras))
-	bb.extras = append(bb.extras, x)
-	bb.add(it)
+	bb.gathered.reset()
+	*bb = batchBuilder{start: start, end: start, gathered: bb.gathered, ordered: bb.ordered}
 }
 
 // build makes a batch of what was collected and resets the builder to its end.
 func (bb *batchBuilder) build() *batch {
-	b := &batch{
-		start: bb.start, end: bb.end, extras: bb.extras, unknown: bb.unknown, records: bb.records,
+	b := &batch{summary: summary{
+		start: bb.start, end: bb.end, unknown: bb.unknown, records: bb.records,
 		gap: bb.gap, waited: bb.waited, ordered: bb.ordered,
+	}}
+	b.note(&bb.list)
+	for _, p := range bb.parts {
+		b.lengths[p]++
 	}
-	for i := range bb.items {
-		it := &bb.items[i]
-		b.first[it.part+1]++
-		c := classOf[it.kind]
-		b.tally[c]++
-		b.highest[c] = max(b.highest[c], it.t)
-	}
-	for p := range partitions {
-		b.first[p+1] += b.first[p]
-	}
-	switch n := len(bb.items); {
-	case n == 0:
+	switch {
+	case b.total == 0:
 	case !bb.ordered:
-		b.items = byPartition(bb.items, b.first)
-	case cap(bb.items)-n <= n/8:
-		b.items, bb.items = bb.items, nil // Nothing is copied.
+		b.byPart.Store(bb.byPartition(&b.lengths, true))
+	case cap(bb.items)-b.total <= b.total/8:
+		b.gathered, bb.gathered = bb.gathered, gathered{} // Nothing is copied.
 	default:
-		b.items = slices.Clone(bb.items)
+		b.gathered = gathered{
+			list:  list{items: slices.Clone(bb.items), details: slices.Clone(bb.details)},
+			parts: slices.Clone(bb.parts),
+		}
 	}
 	bb.reset(b.end)
 	return b
-}
-
-// flat is one item of a request with the batch that holds its extra.
-type flat struct {
-	*item
-	batch *batch
 }

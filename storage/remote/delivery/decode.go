@@ -60,7 +60,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.samples {
 			s := &d.samples[i]
 			if sr := d.resolve(s.Ref, kindFloat, bb); sr != nil {
-				bb.add(itemOf(sr, kindFloat, s.ST, s.T, s.V))
+				bb.float(sr, s.ST, s.T, s.V)
 			}
 		}
 	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
@@ -70,7 +70,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.hists {
 			s := &d.hists[i]
 			if sr := d.resolve(s.Ref, kindHistogram, bb); sr != nil {
-				bb.addExtra(itemOf(sr, kindHistogram, s.ST, s.T, 0), extra{h: s.H})
+				bb.other(sr, s.T, 0, detail{kind: kindHistogram, st: s.ST, extra: &extra{h: s.H}})
 			}
 		}
 		clear(d.hists)
@@ -81,7 +81,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.floats {
 			s := &d.floats[i]
 			if sr := d.resolve(s.Ref, kindFloatHistogram, bb); sr != nil {
-				bb.addExtra(itemOf(sr, kindFloatHistogram, s.ST, s.T, 0), extra{fh: s.FH})
+				bb.other(sr, s.T, 0, detail{kind: kindFloatHistogram, st: s.ST, extra: &extra{fh: s.FH}})
 			}
 		}
 		clear(d.floats)
@@ -92,7 +92,7 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		for i := range d.exemplars {
 			e := &d.exemplars[i]
 			if sr := d.resolve(e.Ref, kindExemplar, bb); sr != nil {
-				bb.addExtra(itemOf(sr, kindExemplar, 0, e.T, e.V), extra{labels: e.Labels})
+				bb.other(sr, e.T, e.V, detail{kind: kindExemplar, extra: &extra{labels: e.Labels}})
 			}
 		}
 		clear(d.exemplars)

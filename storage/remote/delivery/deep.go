@@ -27,9 +27,8 @@ import "time"
 // interval of savepoints (I8).
 
 const (
-	// deepItems bounds what an endpoint that catches up holds in memory (I6),
-	// in items of 40 bytes.
-	deepItems = 1 << 19
+	// deepBytes bounds what an endpoint that catches up holds in memory (I6).
+	deepBytes = 20 << 20
 	// deepRounds is how many samples of each series it holds, so that there is
 	// no more in memory than is of use.
 	deepRounds = 16
@@ -37,9 +36,9 @@ const (
 	maxWindow = 8
 )
 
-// deepRoom returns how many items an endpoint that catches up may hold when the
-// table has so many series.
-func deepRoom(series int) int { return min(deepRounds*series, deepItems) }
+// deepRoom returns how many items of a size in bytes an endpoint that catches up
+// may hold when the table has so many series.
+func deepRoom(series, size int) int { return min(deepRounds*series, deepBytes/size) }
 
 // fullest reports whether a partition that nobody works on has n items waiting.
 func (q *queue) fullest(n int) bool {

@@ -90,8 +90,9 @@
 //
 // I6: a lane holds no more than queue_config.capacity items for each
 // sender and one batch beyond it; while it catches up and its receiver answers,
-// 16 items for each active series if that is more, but never more than 524,288
-// (20 MiB). The rest waits in the log. What was handed over and not read yet is
+// 16 items for each active series if that is more, but never more than 20 MiB of
+// them (873,813 samples), and what a partition has had acknowledged is forgotten
+// at once. The rest waits in the log. What was handed over and not read yet is
 // bounded by 65,536 items, what is shared by 8 requests for each group of
 // endpoints.
 //

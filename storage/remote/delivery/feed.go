@@ -25,8 +25,8 @@ import (
 
 const (
 	// sharedItems bounds what the dispatcher keeps for endpoints that are a
-	// little behind, in items of 40 bytes, and as much again of those of which
-	// one asked for partitions.
+	// little behind, in items, and as much again of those of which one asked for
+	// partitions.
 	sharedItems = 16 * maxBatchItems
 	// pollInterval is how long a lost notification can delay reading.
 	pollInterval = 500 * time.Millisecond
@@ -196,8 +196,9 @@ func (f *feed) signal() {
 
 // after returns the shared batch that starts at p, waiting for it at the head.
 // It returns errBehind where the endpoint has to read on its own, and what kept
-// it from reading if it was to read for all.
-func (f *feed) after(ctx context.Context, fl *follower, p cursor.Point) (*batch, error) {
+// it from reading if it was to read for all. Limit is how many items it then reads
+// at a time.
+func (f *feed) after(ctx context.Context, fl *follower, p cursor.Point, limit int) (*batch, error) {
 	for {
 		f.mu.Lock()
 		f.place(fl, p)
@@ -215,7 +216,7 @@ func (f *feed) after(ctx context.Context, fl *follower, p cursor.Point) (*batch,
 			f.leading = true
 			head := f.head
 			f.mu.Unlock()
-			if err := f.lead(ctx, head); err != nil {
+			if err := f.lead(ctx, head, limit); err != nil {
 				f.detach(fl)
 				return nil, err
 			}
@@ -235,9 +236,9 @@ func (f *feed) after(ctx context.Context, fl *follower, p cursor.Point) (*batch,
 }
 
 // lead reads at the head until there is a batch, or the head is another.
-func (f *feed) lead(ctx context.Context, head cursor.Point) error {
+func (f *feed) lead(ctx context.Context, head cursor.Point, limit int) error {
 	for {
-		b, err := f.read(head)
+		b, err := f.read(head, limit)
 		if err == nil {
 			f.publish(b)
 			return nil
@@ -266,8 +267,8 @@ func (f *feed) lead(ctx context.Context, head cursor.Point) error {
 }
 
 // read returns what was committed at the head: as it was handed over, or from
-// the log.
-func (f *feed) read(head cursor.Point) (*batch, error) {
+// the log, and then about limit items.
+func (f *feed) read(head cursor.Point, limit int) (*batch, error) {
 	if b := f.hand.batch(&f.own, head); b != nil {
 		return b, nil
 	}
@@ -281,7 +282,7 @@ func (f *feed) read(head cursor.Point) (*batch, error) {
 	}
 	// Who is far behind asks for partitions, and one order is enough memory.
 	f.reader.bb.ordered = !lags(head.Position, f.reader.head())
-	b, err := f.reader.batch(maxBatchItems, f.hand.starts)
+	b, err := f.reader.batch(limit, f.hand.starts)
 	if err == nil {
 		f.at = b.end.Position
 	}
@@ -333,12 +334,12 @@ func (f *feed) publish(b *batch) {
 		return
 	}
 	b.number, b.before = f.count+1, f.total
-	f.count, f.total = b.number, f.total+uint64(len(b.items))
+	f.count, f.total = b.number, f.total+uint64(b.total)
 	f.shared = append(f.shared, b)
-	f.items += len(b.items)
+	f.items += b.total
 	f.head = b.end
 	for len(f.shared) > 1 && (f.items > sharedItems || len(f.shared) > sharedItems/16) {
-		f.items -= len(f.shared[0].items)
+		f.items -= f.shared[0].total
 		f.shared[0] = nil
 		f.shared = f.shared[1:]
 	}

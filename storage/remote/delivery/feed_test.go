@@ -58,7 +58,7 @@ func (f *feed) ask(at cursor.Point) *waiter {
 		defer close(w.done)
 		fl := f.join(at)
 		defer f.leave(fl)
-		w.b, w.err = f.after(ctx, fl, at)
+		w.b, w.err = f.after(ctx, fl, at, maxBatchItems)
 	}()
 	return w
 }
@@ -97,7 +97,7 @@ func TestFeedLeads(t *testing.T) {
 		f.poke()
 		<-second.done
 		require.NoError(t, second.err)
-		require.Len(t, second.b.items, 10)
+		require.Equal(t, 10, second.b.total)
 		require.Equal(t, *j.head.Load(), second.b.end.Position)
 		require.False(t, f.hand.wanted.Load(), "nobody follows, and commits are handed over")
 	})
@@ -126,7 +126,7 @@ func TestFeedLeads(t *testing.T) {
 			w := f.ask(f.head)
 			<-w.done
 			require.NoError(t, w.err)
-			require.Len(t, w.b.items, 10)
+			require.Equal(t, 10, w.b.total)
 			require.Equal(t, ordered, w.b.ordered, "I6")
 			if !ordered {
 				w = f.ask(f.head) // The rest, without items.
@@ -210,7 +210,7 @@ func TestFeedFollowers(t *testing.T) {
 				// Some have little patience, and leave while they lead.
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+n%leaveEvery)*time.Millisecond)
 				fl := f.join(at)
-				b, err := f.after(ctx, fl, at)
+				b, err := f.after(ctx, fl, at, maxBatchItems)
 				f.leave(fl)
 				cancel()
 				if err == errBehind {
@@ -225,7 +225,7 @@ func TestFeedFollowers(t *testing.T) {
 					t.Errorf("batch begins at %s, not at %s", b.start, at)
 					return
 				}
-				totals[i] += len(b.items)
+				totals[i] += b.total
 				at = b.end
 			}
 		})
@@ -289,7 +289,7 @@ func TestPatience(t *testing.T) {
 	q.staff(1)
 	bb := batchBuilder{ordered: true}
 	bb.reset(at(0, 0))
-	bb.add(itemOf(all[0], kindFloat, 0, 1, 0))
+	bb.float(all[0], 0, 1, 0)
 	bb.end, bb.waited = at(0, 10), 300*time.Millisecond
 	require.True(t, q.push(&entry{batch: bb.build()}))
 	ripe := func() bool {

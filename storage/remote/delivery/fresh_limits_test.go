@@ -213,7 +213,7 @@ func TestReadingEndsAt(t *testing.T) {
 				require.ErrorIs(t, err, cursor.ErrCaughtUp)
 				return items, gap, end
 			}
-			items += len(b.items)
+			items += b.total
 			gap = gap || b.gap
 			end = b.end.Position
 			if until != nil {

@@ -342,7 +342,7 @@ func TestMiddleOfFronts(t *testing.T) {
 		if i%10 == 0 {
 			at = 1
 		}
-		bb.add(itemOf(s, kindFloat, 0, at, 0))
+		bb.float(s, 0, at, 0)
 	}
 	b := bb.build()
 	b.end = cursor.Point{Position: cursor.Position{Offset: 1}}

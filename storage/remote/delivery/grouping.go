@@ -52,18 +52,17 @@ func (g *grouping) arrange(items []flat, samples bool) []flat {
 	g.meet(items, samples)
 	moved := false
 	for i := range items {
-		it := items[i].item
-		of := it.series
+		of, k := items[i].series, items[i].kind()
 		if g.kin != nil {
 			of = g.canonical(of)
 		}
 		sl := g.find(of)
 		fresh := sl.round != g.round
-		if it.kind == kindExemplar && fresh {
+		if k == kindExemplar && fresh {
 			continue // Nothing of its series comes before it.
 		}
-		c := classOf[it.kind]
-		if it.kind != kindExemplar && (fresh || !samples || sl.class != c) {
+		c := classOf[k]
+		if k != kindExemplar && (fresh || !samples || sl.class != c) {
 			*sl = slot{series: of, round: g.round, class: c, last: int32(i)}
 			continue
 		}
@@ -114,7 +113,7 @@ func (g *grouping) canonical(s *series.Series) *series.Series {
 
 func anyExemplar(items []flat) bool {
 	for i := range items {
-		if items[i].kind == kindExemplar {
+		if items[i].kind() == kindExemplar {
 			return true
 		}
 	}
@@ -148,14 +147,14 @@ func joins(items []flat, i int, samples bool) bool {
 	if i == 0 || items[i-1].series != items[i].series {
 		return false
 	}
-	return items[i].kind == kindExemplar || (samples && timeSeriesClass(items, i-1) == classOf[items[i].kind])
+	return items[i].kind() == kindExemplar || (samples && timeSeriesClass(items, i-1) == classOf[items[i].kind()])
 }
 
 // timeSeriesClass is what the time series of items[i] carries besides exemplars.
 func timeSeriesClass(items []flat, i int) class {
-	for ; i > 0 && items[i].kind == kindExemplar && items[i-1].series == items[i].series; i-- {
+	for ; i > 0 && items[i].kind() == kindExemplar && items[i-1].series == items[i].series; i-- {
 	}
-	return classOf[items[i].kind]
+	return classOf[items[i].kind()]
 }
 
 // cutBefore returns where to cut a first part off that has no more than most

@@ -28,7 +28,9 @@ import (
 // TestGrouping covers how items are put together, with and without samples.
 func TestGrouping(t *testing.T) {
 	all := someSeries(t, 3)
-	it := func(s int, k kind, ts int64) flat { return flat{item: &item{series: all[s], kind: k, t: ts}} }
+	it := func(s int, k kind, ts int64) flat {
+		return flat{item: &item{series: all[s], t: ts}, detail: &detail{kind: k}}
+	}
 	items := []flat{
 		it(2, kindExemplar, 0), // Nothing comes before it.
 		it(0, kindFloat, 1), it(1, kindFloat, 2), it(0, kindFloat, 3),
@@ -81,7 +83,7 @@ func TestGroupingByLabels(t *testing.T) {
 // sample is parted from its exemplars.
 func TestCutBefore(t *testing.T) {
 	all := someSeries(t, 2)
-	it := func(s int, k kind) flat { return flat{item: &item{series: all[s], kind: k}} }
+	it := func(s int, k kind) flat { return flat{item: &item{series: all[s]}, detail: &detail{kind: k}} }
 	f, x := kindFloat, kindExemplar
 	require.Equal(t, 2, cutBefore([]flat{it(0, f), it(0, f), it(0, f)}, 2))
 	require.Equal(t, 1, cutBefore([]flat{it(0, f), it(1, f), it(1, x)}, 2))
@@ -93,7 +95,7 @@ func TestCutBefore(t *testing.T) {
 // exemplars.
 func TestMiddle(t *testing.T) {
 	all := someSeries(t, 2)
-	it := func(s int, k kind) flat { return flat{item: &item{series: all[s], kind: k}} }
+	it := func(s int, k kind) flat { return flat{item: &item{series: all[s]}, detail: &detail{kind: k}} }
 	f, x := kindFloat, kindExemplar
 	require.Equal(t, 2, middle([]flat{it(0, f), it(0, x), it(1, f), it(1, x)}))
 	require.Equal(t, 3, middle([]flat{it(0, f), it(0, x), it(0, x), it(1, f)}))
@@ -114,7 +116,7 @@ func TestGroupingKeepsOrder(t *testing.T) {
 	for range 300 {
 		var items []flat
 		for i := range rnd.Intn(400) {
-			items = append(items, flat{item: &item{series: all[rnd.Intn(1+rnd.Intn(len(all)))], kind: kind(rnd.Intn(int(kinds))), t: int64(i + 1)}})
+			items = append(items, flat{item: &item{series: all[rnd.Intn(1+rnd.Intn(len(all)))], t: int64(i + 1)}, detail: &detail{kind: kind(rnd.Intn(int(kinds)))}})
 		}
 		samples := rnd.Intn(2) == 0
 		got := g.arrange(append([]flat{}, items...), samples)
@@ -124,9 +126,9 @@ func TestGroupingKeepsOrder(t *testing.T) {
 			key := any(f.series)
 			if !samples {
 				// Then an exemplar may pass samples that came between.
-				key = [2]any{f.series, f.kind == kindExemplar}
+				key = [2]any{f.series, f.kind() == kindExemplar}
 			}
-			if f.kind != kindExemplar || !samples {
+			if f.kind() != kindExemplar || !samples {
 				if f.t <= last[key] {
 					require.Greater(t, f.t, last[key])
 				}

@@ -33,8 +33,7 @@ import (
 //
 // It belongs to one goroutine until [Storage.Committed] or [Commit.Discard].
 type Commit struct {
-	items      []item
-	extras     []extra
+	gathered
 	records    recordTally
 	start, end cursor.Position
 	written    time.Time
@@ -42,29 +41,21 @@ type Commit struct {
 }
 
 // Float adds a sample. Times are in ms; st is 0 where the log does not keep it.
-func (c *Commit) Float(s *series.Series, st, t int64, v float64) {
-	c.items = append(c.items, itemOf(s, kindFloat, st, t, v))
-}
+func (c *Commit) Float(s *series.Series, st, t int64, v float64) { c.float(s, st, t, v) }
 
 // Histogram adds a histogram, which it copies.
 func (c *Commit) Histogram(s *series.Series, st, t int64, h *histogram.Histogram) {
-	c.more(itemOf(s, kindHistogram, st, t, 0), extra{h: h.Copy()})
+	c.other(s, t, 0, detail{kind: kindHistogram, st: st, extra: &extra{h: h.Copy()}})
 }
 
 // FloatHistogram adds a histogram, which it copies.
 func (c *Commit) FloatHistogram(s *series.Series, st, t int64, h *histogram.FloatHistogram) {
-	c.more(itemOf(s, kindFloatHistogram, st, t, 0), extra{fh: h.Copy()})
+	c.other(s, t, 0, detail{kind: kindFloatHistogram, st: st, extra: &extra{fh: h.Copy()}})
 }
 
 // Exemplar adds an exemplar.
 func (c *Commit) Exemplar(s *series.Series, t int64, v float64, lset labels.Labels) {
-	c.more(itemOf(s, kindExemplar, 0, t, v), extra{labels: lset})
-}
-
-func (c *Commit) more(it item, x extra) {
-	it.extra = uint32(len(c.extras))
-	c.extras = append(c.extras, x)
-	c.items = append(c.items, it)
+	c.other(s, t, v, detail{kind: kindExemplar, extra: &extra{labels: lset}})
 }
 
 // Record counts a record that is written, of any type.
@@ -92,7 +83,7 @@ type handover struct {
 }
 
 const (
-	// handedItems bounds what waits, in items of 40 bytes.
+	// handedItems bounds what waits, in items.
 	handedItems = 1 << 16
 	// keptCommits and keptItems bound the buffers that are kept.
 	keptCommits = 16
@@ -116,8 +107,8 @@ func (h *handover) take(items int) *Commit {
 		c = h.free[n-1]
 		h.free = h.free[:n-1]
 	}
-	if cap(c.items) < items {
-		c.items = make([]item, 0, items) // A batch may take it as it is.
+	if cap(c.items) < items { // A batch may take them as they are.
+		c.items, c.parts = make([]item, 0, items), make([]uint8, 0, items)
 	}
 	return c
 }
@@ -131,8 +122,8 @@ func (h *handover) put(c *Commit) {
 }
 
 func (h *handover) recycle(c *Commit) {
-	clear(c.items) // Series must not be kept alive.
-	*c = Commit{items: c.items[:0], to: h}
+	c.reset()
+	*c = Commit{gathered: c.gathered, to: h}
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
 	if len(h.free) < keptCommits && cap(c.items) <= 2*keptItems {
@@ -203,16 +194,9 @@ func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
 	bb.waited = time.Since(c.written)
 	for {
 		if len(bb.items) == 0 && len(c.items) >= wholeItems {
-			bb.items, c.items = c.items, bb.items
-			bb.extras = c.extras
+			bb.gathered, c.gathered = c.gathered, bb.gathered
 		} else {
-			shift := uint32(len(bb.extras))
-			for i := range c.items {
-				it := c.items[i]
-				it.extra += shift
-				bb.items = append(bb.items, it)
-			}
-			bb.extras = append(bb.extras, c.extras...)
+			bb.addAll(c.gathered)
 		}
 		for t, n := range c.records.types {
 			bb.records.types[t] += n

@@ -139,7 +139,7 @@ func TestHandoverBounds(t *testing.T) {
 	require.True(t, h.starts(at(0, 10).Position))
 	b := h.batch(&bb, at(0, 10))
 	require.Equal(t, at(0, 20).Position, b.end.Position)
-	require.Len(t, b.items, 1000)
+	require.Equal(t, 1000, b.total)
 	require.Empty(t, bb.items)
 	require.LessOrEqual(t, len(h.free), keptCommits)
 	h.clear()
@@ -153,6 +153,6 @@ func TestHandoverBounds(t *testing.T) {
 	}
 	b = h.batch(&bb, first)
 	require.Equal(t, pos.Position, b.end.Position)
-	require.Len(t, b.items, 300)
+	require.Equal(t, 300, b.total)
 	require.Empty(t, h.ready)
 }

@@ -47,7 +47,7 @@ type stretch struct {
 // add appends an entry, if it can be sent in the order of the log. fresh says
 // that nothing waits.
 func (l *line) add(e *entry, fresh bool) {
-	if len(e.items) == 0 {
+	if e.total == 0 {
 		return
 	}
 	if fresh {
@@ -67,7 +67,7 @@ func (q *queue) lined() bool {
 		return false
 	}
 	e := q.line.entries.all()[0]
-	return len(e.items) <= q.max || e.plain()
+	return e.total <= q.max || e.plain()
 }
 
 // takeLine fills r from the line. It cuts an entry only if there are no
@@ -78,7 +78,7 @@ func (q *queue) takeLine(r *request) {
 	first := l.entries.all()[0].before / uint64(commonEvery*q.max)
 	for l.entries.len() > 0 && r.items < q.max {
 		e := l.entries.all()[0]
-		n := len(e.items) - l.at
+		n := e.total - l.at
 		if r.items > 0 && (e.before/uint64(commonEvery*q.max) != first || (r.items+n > q.max && !e.plain())) {
 			break
 		}
@@ -88,7 +88,7 @@ func (q *queue) takeLine(r *request) {
 		r.stretch = append(r.stretch, sp)
 		r.items += n
 		r.end = e.end.Position
-		if l.at = sp.to; l.at == len(e.items) {
+		if l.at = sp.to; l.at == e.total {
 			l.entries.pop()
 			l.at = 0
 		}
@@ -116,7 +116,7 @@ func (q *queue) finishLine(r *request, acknowledged bool) {
 		return
 	}
 	for _, sp := range r.stretch {
-		whole := sp.to == len(sp.entry.items)
+		whole := sp.to == sp.entry.total
 		var done [partitions]int
 		if !whole {
 			sp.count(&done)
@@ -124,10 +124,10 @@ func (q *queue) finishLine(r *request, acknowledged bool) {
 		for p := range q.parts {
 			part := &q.parts[p]
 			switch {
-			case sp.entry.first[p] == sp.entry.first[p+1]:
+			case sp.entry.length(p) == 0:
 			case !whole:
 				// The partition may be through with the entry already.
-				if part.done += done[p]; part.done == len(sp.entry.part(p)) {
+				if part.done += done[p]; part.done == sp.entry.length(p) {
 					part.done = 0
 					part.fifo.pop()
 				}
@@ -141,13 +141,13 @@ func (q *queue) finishLine(r *request, acknowledged bool) {
 
 // count adds how many items of each partition the stretch has.
 func (sp stretch) count(to *[partitions]int) {
-	if sp.from == 0 && sp.to == len(sp.entry.items) {
+	if sp.from == 0 && sp.to == sp.entry.total {
 		for p := range to {
-			to[p] += int(sp.entry.first[p+1] - sp.entry.first[p])
+			to[p] += sp.entry.length(p)
 		}
 		return
 	}
-	for i := range sp.entry.items[sp.from:sp.to] {
-		to[sp.entry.items[sp.from+i].part]++
+	for _, p := range sp.entry.parts[sp.from:sp.to] {
+		to[p]++
 	}
 }

@@ -26,6 +26,10 @@ import (
 // enough that a full request needs not wait for it.
 const maxBatchItems = 4096
 
+// farBatchItems is the same far behind, where batches are kept by partition, each
+// in memory of its own: so many make that worth an allocation.
+const farBatchItems = 4 * maxBatchItems
+
 // logReader reads batches from a directory. One goroutine owns it.
 type logReader struct {
 	dir  string
@@ -88,7 +92,7 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 	}
 	for r.bb.end == r.bb.start || !stop(r.bb.end.Position) {
 		n := len(r.bb.items)
-		if n >= 2*maxBatchItems {
+		if n >= 2*max(limit, maxBatchItems) {
 			break
 		}
 		it, err := r.next()

@@ -354,9 +354,9 @@ func TestExemplarsBehindTheCut(t *testing.T) {
 	bb := batchBuilder{}
 	bb.reset(at(0, 0))
 	for i := range 10 {
-		bb.add(itemOf(all[0], kindFloat, 0, int64(i+1), 0))
+		bb.float(all[0], 0, int64(i+1), 0)
 	}
-	bb.addExtra(itemOf(all[0], kindExemplar, 0, 11, 0), extra{labels: labels.FromStrings("a", "b")})
+	bb.other(all[0], 11, 0, detail{kind: kindExemplar, extra: &extra{labels: labels.FromStrings("a", "b")}})
 	bb.end = at(0, 10)
 	q := newQueue(time.Now)
 	q.configure(100, 4, 0)
@@ -385,10 +385,10 @@ func TestExemplarsBehindTheCut(t *testing.T) {
 	}
 	bb.reset(at(0, 10))
 	for i, sr := range same[:2] {
-		bb.add(itemOf(sr, kindFloat, 0, int64(i+1), 0))
+		bb.float(sr, 0, int64(i+1), 0)
 	}
 	for i, sr := range same[:2] {
-		bb.addExtra(itemOf(sr, kindExemplar, 0, int64(i+11), 0), extra{})
+		bb.other(sr, int64(i+11), 0, detail{kind: kindExemplar, extra: &extra{}})
 	}
 	bb.end = at(0, 20)
 	q.configure(100, 1, 0)

@@ -105,19 +105,6 @@ func (f *fifo) all() []*entry { return f.list[f.head:] }
 
 func (f *fifo) len() int { return len(f.list) - f.head }
 
-// entry is a batch as one endpoint sees it.
-type entry struct {
-	*batch
-	ahead  aheadOf
-	behind bool // Read by an endpoint that has to catch up, see lags.
-	zone   bool // In the replay zone: it may have been sent before a crash.
-	room   int  // Items that may be held before this one waits, see deep.go.
-	// skipped says how many items of each partition an earlier run had
-	// acknowledged after the partition's mark, and are therefore not in the
-	// batch; they come before those that are.
-	skipped map[int]int
-}
-
 func newQueue(now func() time.Time) *queue {
 	q := &queue{now: now, limit: 1, max: 1}
 	q.cond = sync.NewCond(&q.mu)
@@ -147,9 +134,10 @@ func (q *queue) configure(limit, perRequest int, linger time.Duration) {
 // push adds an entry, waiting for room. It returns false if the queue was
 // closed. A batch larger than the limit is taken when the queue is empty.
 func (q *queue) push(e *entry) bool {
+	e.takeParts()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.closed && q.queued > 0 && q.queued+len(e.items) > max(q.limit, e.room) {
+	for !q.closed && q.queued > 0 && q.queued+e.total > max(q.limit, e.room) {
 		if !q.blocked {
 			q.blocked = true
 			q.cond.Broadcast() // Nothing gets deeper now.
@@ -172,7 +160,7 @@ func (q *queue) push(e *entry) bool {
 	q.line.add(e, q.waiting == 0)
 	q.deep = e.behind && !e.zone
 	for p := range q.parts {
-		n := int(e.first[p+1] - e.first[p])
+		n := e.length(p)
 		if n == 0 {
 			continue
 		}
@@ -186,8 +174,8 @@ func (q *queue) push(e *entry) bool {
 			q.ready += n
 		}
 	}
-	q.queued += len(e.items)
-	q.waiting += len(e.items)
+	q.queued += e.total
+	q.waiting += e.total
 	q.read = e.end
 	if q.ready == was {
 		q.cond.Broadcast() // For drain: nothing else tells that read has moved.
@@ -290,13 +278,6 @@ type request struct {
 // minProbe is the size of the first requests of a partition in the replay zone.
 const minProbe = 16
 
-// span is a run of one partition's items in one entry.
-type span struct {
-	entry    *entry
-	part     int
-	from, to int // Indexes into entry.part(part).
-}
-
 // take waits until a request is worth sending and fills r with it. It returns
 // false when the queue is closed or keep returns false; keep is asked each time
 // before waiting, with the queue locked.
@@ -364,7 +345,7 @@ func (q *queue) fill(r *request, p, room int) {
 	before, ready := r.items, part.waiting
 	from := part.done
 	for _, e := range part.fifo.all() {
-		n := int(e.first[p+1]-e.first[p]) - from
+		n := e.length(p) - from
 		if e.zone != zone || (r.items > 0 && r.items+n > room) {
 			break
 		}
@@ -437,12 +418,13 @@ func (q *queue) finish(r *request, acknowledged bool) {
 
 // advance moves the partition past a span of its first entry.
 func (part *partition) advance(s span) {
-	if s.to < len(s.entry.part(s.part)) {
+	if s.to < s.entry.length(s.part) {
 		part.done = s.to
 		return
 	}
 	part.done = 0
 	part.fifo.pop()
+	s.entry.passed(s.part)
 }
 
 // drain waits until everything before head has been pushed and acknowledged, or

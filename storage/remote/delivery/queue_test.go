@@ -66,7 +66,7 @@ func modelLog(rnd *rand.Rand, all []*series.Series, records int) []logged {
 		items = nil
 		for range rnd.Intn(40) {
 			ts++
-			items = append(items, itemOf(all[rnd.Intn(len(all))], kindFloat, 0, ts, 0))
+			items = append(items, item{series: all[rnd.Intn(len(all))], t: ts})
 		}
 		pos.Offset += int64(1 + rnd.Intn(100))
 		if rnd.Intn(10) == 0 {
@@ -131,7 +131,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 		push   = func() {
 			for many := 1 + rnd.Intn(4); many > 0 && next < len(log); many-- {
 				for _, it := range log[next].items {
-					bb.add(it)
+					bb.float(it.series, 0, it.t, it.v)
 				}
 				bb.end = log[next].end
 				next++
@@ -231,7 +231,7 @@ func eachOf(r *request, f func(part int, it *item)) {
 	for _, sp := range r.spans {
 		part := sp.entry.part(sp.part)
 		for i := sp.from; i < sp.to; i++ {
-			f(sp.part, &part[i])
+			f(sp.part, &part.items[i])
 		}
 	}
 }
@@ -275,7 +275,7 @@ func TestQueueWaitsForRoom(t *testing.T) {
 		bb := batchBuilder{}
 		bb.reset(at(0, from))
 		for i := range n {
-			bb.add(itemOf(all[i%len(all)], kindFloat, 0, from+int64(i)+1, 0))
+			bb.float(all[i%len(all)], 0, from+int64(i)+1, 0)
 		}
 		bb.end = at(0, from+int64(n))
 		return &entry{batch: bb.build()}
@@ -325,7 +325,7 @@ func TestLine(t *testing.T) {
 	for n := range batches {
 		for i := range 70 {
 			ts++
-			bb.add(itemOf(all[(n*70+i)%len(all)], kindFloat, 0, ts, 0))
+			bb.float(all[(n*70+i)%len(all)], 0, ts, 0)
 		}
 		bb.end = at(0, int64(n+1))
 		batches[n] = bb.build()
@@ -380,7 +380,7 @@ func TestDeep(t *testing.T) {
 	bb.reset(at(0, 0))
 	push := func(behind bool) {
 		for i, s := range all {
-			bb.add(itemOf(s, kindFloat, 0, bb.end.Offset*1000+int64(i), 0))
+			bb.float(s, 0, bb.end.Offset*1000+int64(i), 0)
 		}
 		bb.end.Offset++
 		require.True(t, q.push(&entry{batch: bb.build(), behind: behind, room: 1 << 20}))

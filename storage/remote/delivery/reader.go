@@ -58,11 +58,18 @@ func (l *lane) readLog() {
 		b, err := (*batch)(nil), errBehind
 		zone := pos.Before(l.zoneEnd)
 		resuming := zone || l.resumption.active(pos.Position)
+		limit := maxBatchItems
+		switch {
+		case zone:
+			limit = 1 // One commit, so that requests can be small.
+		case !l.failing.Load() && lags(pos.Position, l.src.Head()):
+			limit = farBatchItems
+		}
 		if !resuming && !bounded {
 			if !pos.Before(l.src.Head()) {
 				l.queue.shallow()
 			}
-			if b, err = l.feed.after(ctx, fl, pos); err == nil {
+			if b, err = l.feed.after(ctx, fl, pos, limit); err == nil {
 				met = true
 			}
 		}
@@ -73,15 +80,12 @@ func (l *lane) readLog() {
 				err = nil
 			}
 			if err == nil {
-				limit, stop := maxBatchItems, l.feed.meets
+				stop := l.feed.meets
 				if bounded {
 					stop = func(cursor.Position) bool { return false }
 				}
 				if resuming {
 					stop = l.resumption.at
-				}
-				if zone {
-					limit = 1 // One commit, so that requests can be small.
 				}
 				b, err = own.batch(limit, stop)
 			}
@@ -125,7 +129,7 @@ func (l *lane) readLog() {
 		ent := &entry{batch: part, skipped: skipped, zone: zone, behind: bounded || lags(b.end.Position, l.src.Head())}
 		if ent.behind && !zone && !l.failing.Load() {
 			active, _ := l.src.Table.Len()
-			ent.room = deepRoom(active)
+			ent.room = deepRoom(active, part.size)
 		}
 		m := l.metrics.Load()
 		m.enqueued(b, ent.content(), !met)
@@ -157,12 +161,15 @@ func (l *lane) highest(b *batch) (highest int64) {
 		}
 		return highest
 	}
-	verdicts := set.rules.judge(len(b.items), func(i int) *series.Series { return b.items[i].series }, nil)
-	for i := range b.items {
-		if it := &b.items[i]; set.wants(it.kind) && !verdicts[i].drop {
-			highest = max(highest, it.t)
+	var verdicts []judgement
+	b.each(func(part *list) {
+		verdicts = set.rules.judge(len(part.items), func(i int) *series.Series { return part.items[i].series }, verdicts)
+		for i := range part.items {
+			if set.wants(part.kind(i)) && !verdicts[i].drop {
+				highest = max(highest, part.items[i].t)
+			}
 		}
-	}
+	})
 	return highest
 }
 

@@ -167,7 +167,7 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 		r.skip = [partitions]int{}
 	}
 	for p := range drop {
-		n := len(b.part(p))
+		n := b.length(p)
 		if n == 0 {
 			continue
 		}
@@ -188,12 +188,14 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 	if !any {
 		return b, nil
 	}
-	out := &batch{start: b.start, end: b.end, extras: b.extras, unknown: b.unknown, records: b.records, gap: b.gap, waited: b.waited}
+	out := &batch{summary: summary{start: b.start, end: b.end, unknown: b.unknown, records: b.records, gap: b.gap, waited: b.waited}}
+	var left [partitions]list
 	for p := range drop {
-		out.first[p] = uint32(len(out.items))
-		out.items = append(out.items, b.part(p)[drop[p]:]...)
+		part := b.part(p)
+		left[p] = part.from(drop[p], len(part.items))
+		out.lengths[p] = uint32(len(left[p].items))
+		out.note(&left[p])
 	}
-	out.first[partitions] = uint32(len(out.items))
-	out.survey()
+	out.byPart.Store(&left)
 	return out, skipped
 }

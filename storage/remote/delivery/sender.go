@@ -112,24 +112,18 @@ func (s *sender) collect() {
 	s.forget()
 	for _, sp := range s.req.stretch {
 		for i := sp.from; i < sp.to; i++ {
-			s.items = append(s.items, flat{item: &sp.entry.items[i], batch: sp.entry.batch})
+			s.items = append(s.items, sp.entry.at(i))
 		}
 	}
 	for _, sp := range s.req.spans {
 		part := sp.entry.part(sp.part)
-		b := sp.entry.batch
-		if b.plain() {
-			for i := sp.from; i < sp.to; i++ {
-				s.items = append(s.items, flat{item: &part[i], batch: b})
-			}
-			continue
-		}
+		plain := sp.entry.plain()
 		for i := sp.from; i < sp.to; i++ {
-			if sp.from == 0 || !sp.entry.ahead.has(&part[i]) {
-				s.items = append(s.items, flat{item: &part[i], batch: b})
+			if plain || sp.from == 0 || !sp.entry.ahead.has(sp.part, i) {
+				s.items = append(s.items, part.at(i))
 			}
 		}
-		if sp.to < len(part) {
+		if !plain && sp.to < len(part.items) {
 			s.items = sp.entry.ahead.add(s.items, sp, part)
 		}
 	}
@@ -144,20 +138,16 @@ func (s *sender) groups() bool { return s.req.behind && !s.req.zone }
 // content counts what the request took from the queue.
 func (r *request) content() (t tally) {
 	for _, sp := range r.stretch {
-		if sp.to-sp.from == len(sp.entry.items) {
+		if sp.to-sp.from == sp.entry.total {
 			t.plus(sp.entry.tally)
 		} else {
 			t[classSamples] += sp.to - sp.from // Others are not cut.
 		}
 	}
 	for _, sp := range r.spans {
-		if sp.entry.plain() {
-			t[classSamples] += sp.to - sp.from
-			continue
-		}
-		for _, it := range sp.entry.part(sp.part)[sp.from:sp.to] {
-			t.add(it.kind)
-		}
+		part := sp.entry.part(sp.part)
+		part = part.from(sp.from, sp.to)
+		t.plus(part.count())
 	}
 	return t
 }
@@ -326,11 +316,10 @@ func (s *sender) fillLine(p *parcel, set *settings) {
 	s.ready(p, set)
 	external := set.rules.external
 	for _, sp := range s.req.stretch {
-		items := sp.entry.items[sp.from:sp.to]
-		for i := range items {
-			it := &items[i]
+		for i := sp.from; i < sp.to; i++ {
+			it := sp.entry.at(i)
 			s.enc.TableSeries(it.series, external, s.metadata(set, it.series))
-			s.enc.Float(it.st, it.t, it.v)
+			s.enc.Float(it.st(), it.t, it.v)
 			p.highest = max(p.highest, it.t)
 		}
 	}
@@ -369,17 +358,17 @@ func (s *sender) fill(p *parcel, set *settings, items []flat) []flat {
 				s.enc.TableSeries(it.series, set.rules.external, s.metadata(set, it.series))
 			}
 		}
-		switch it.kind {
+		switch it.kind() {
 		case kindFloat:
-			s.enc.Float(it.st, it.t, it.v)
+			s.enc.Float(it.st(), it.t, it.v)
 		case kindHistogram:
-			s.enc.Histogram(it.st, it.t, it.batch.extras[it.extra].h)
+			s.enc.Histogram(it.st(), it.t, it.detail.extra.h)
 		case kindFloatHistogram:
-			s.enc.FloatHistogram(it.st, it.t, it.batch.extras[it.extra].fh)
+			s.enc.FloatHistogram(it.st(), it.t, it.detail.extra.fh)
 		case kindExemplar:
-			s.enc.Exemplar(it.batch.extras[it.extra].labels, it.t, it.v)
+			s.enc.Exemplar(it.detail.extra.labels, it.t, it.v)
 		}
-		p.sent.add(it.kind)
+		p.sent.add(it.kind())
 		p.highest = max(p.highest, it.t)
 	}
 	p.payload = s.enc.FinishTo(p.payload, grouped)
@@ -402,11 +391,11 @@ func (s *sender) filter(set *settings, items []flat, dropped *drops) []flat {
 	kept := items[:0]
 	for _, it := range items {
 		switch {
-		case !set.wants(it.kind):
+		case !set.wants(it.kind()):
 		case limited && it.t < oldest:
-			dropped[dropTooOld].add(it.kind)
+			dropped[dropTooOld].add(it.kind())
 		case set.protocol == encoder.V1 && it.customBuckets():
-			dropped[dropNHCB].add(it.kind)
+			dropped[dropNHCB].add(it.kind())
 		default:
 			kept = append(kept, it)
 		}
@@ -420,11 +409,11 @@ func (s *sender) filter(set *settings, items []flat, dropped *drops) []flat {
 	kept, verdicts := items[:0], s.verdicts[:0]
 	for i, it := range items {
 		if ruled && s.verdicts[i].drop {
-			dropped[dropRule].add(it.kind)
+			dropped[dropRule].add(it.kind())
 			continue
 		}
-		if it.kind == kindExemplar && set.protocol == encoder.V2 && (len(kept) == 0 || kept[len(kept)-1].series != it.series) {
-			dropped[dropAlone].add(it.kind)
+		if it.kind() == kindExemplar && set.protocol == encoder.V2 && (len(kept) == 0 || kept[len(kept)-1].series != it.series) {
+			dropped[dropAlone].add(it.kind())
 			continue
 		}
 		kept = append(kept, it)
@@ -449,11 +438,11 @@ func (s *sender) countDrops(p *parcel) {
 // customBuckets reports whether the item is a native histogram with custom
 // buckets, which remote write 1.0 cannot carry.
 func (f flat) customBuckets() bool {
-	switch f.kind {
+	switch f.kind() {
 	case kindHistogram:
-		return f.batch.extras[f.extra].h.Schema == histogram.CustomBucketsSchema
+		return f.detail.extra.h.Schema == histogram.CustomBucketsSchema
 	case kindFloatHistogram:
-		return f.batch.extras[f.extra].fh.Schema == histogram.CustomBucketsSchema
+		return f.detail.extra.fh.Schema == histogram.CustomBucketsSchema
 	}
 	return false
 }

@@ -1,0 +1,64 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+// entry is a batch as one endpoint sees it.
+type entry struct {
+	*batch
+	// left is what a batch by partition had, which is why the batch here has
+	// none: what is acknowledged need not wait for the rest to be forgotten.
+	left   *[partitions]list
+	ahead  aheadOf
+	behind bool // Read by an endpoint that has to catch up, see lags.
+	zone   bool // In the replay zone: it may have been sent before a crash.
+	room   int  // Items that may be held before this one waits, see deep.go.
+	// skipped says how many items of each partition an earlier run had
+	// acknowledged after the partition's mark, and are therefore not in the
+	// batch; they come before those that are.
+	skipped map[int]int
+}
+
+// part returns the items of partition p, in the order of the log.
+func (e *entry) part(p int) list {
+	if e.left != nil {
+		return e.left[p]
+	}
+	return e.batch.part(p)
+}
+
+// takeParts makes the entry hold each partition of a batch by partition on its
+// own, so that passed can let go of them one by one. Others may share the batch.
+func (e *entry) takeParts() {
+	b := e.batch
+	if b.ordered || b.total == 0 {
+		return
+	}
+	left := *b.grouped()
+	e.left = &left
+	e.batch = &batch{summary: b.summary}
+}
+
+// passed says that all of partition p is acknowledged.
+func (e *entry) passed(p int) {
+	if e.left != nil {
+		e.left[p] = list{}
+	}
+}
+
+// span is a run of one partition's items in one entry.
+type span struct {
+	entry    *entry
+	part     int
+	from, to int // Indexes into entry.part(part).
+}
