@@ -15,6 +15,9 @@ package delivery
 
 import (
 	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,4 +158,44 @@ func TestHandoverBounds(t *testing.T) {
 	require.Equal(t, pos.Position, b.end.Position)
 	require.Equal(t, 300, b.total)
 	require.Empty(t, h.ready)
+}
+
+// TestRemovedSegmentsAreNotHeld defends that a segment which is removed gives its
+// room on the disk back: an endpoint that had to read it on its own has no need of
+// it once it has caught up.
+func TestRemovedSegmentsAreNotHeld(t *testing.T) {
+	const files = "/proc/self/fd"
+	if _, err := os.Stat(files); err != nil {
+		t.Skip("nothing tells which files are open")
+	}
+	j := openJournal(t, t.TempDir(), nil)
+	slow := newReceiver()
+	slow.set(unavailable)
+	receivers := map[string]*receiver{"a": newReceiver(), "b": slow}
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	for range 10 {
+		for range 20 {
+			r.commit(1000)
+		}
+		r.complete("a", j.count)
+		j.cut()
+	}
+	slow.set(nil)
+	r.complete("b", j.count)
+	for range 3 {
+		require.Eventually(t, r.feed.hand.wanted.Load, 10*time.Second, time.Millisecond)
+		r.handed(1000, false)
+		r.complete("a", j.count)
+		r.complete("b", j.count)
+	}
+	require.NoError(t, j.wal.Truncate(j.head.Load().Segment))
+	open, err := os.ReadDir(files)
+	require.NoError(t, err)
+	for _, f := range open {
+		name, _ := os.Readlink(filepath.Join(files, f.Name()))
+		require.False(t, strings.HasPrefix(name, j.dir) && strings.HasSuffix(name, "(deleted)"), "%s is held", name)
+	}
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
 }

@@ -69,10 +69,13 @@ func (r *logReader) seek(p cursor.Point) error {
 	return nil
 }
 
+// close lets go of the log and of what it takes to read it. Nobody who has no
+// need of it now keeps a segment: removed, it would still take room on the disk.
 func (r *logReader) close() {
 	if r.tail != nil {
 		_ = r.tail.Close() // Read-only: there is nothing to lose.
 		r.tail = nil
+		r.bb.gathered = gathered{}
 	}
 	r.hasAhead = false
 }

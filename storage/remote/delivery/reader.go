@@ -71,6 +71,7 @@ func (l *lane) readLog() {
 			}
 			if b, err = l.feed.after(ctx, fl, pos, limit); err == nil {
 				met = true
+				own.close()
 			}
 		}
 		if errors.Is(err, errBehind) {
