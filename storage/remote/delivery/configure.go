@@ -237,7 +237,7 @@ func startEndpoint(s *Storage, st *stand, set *settings) (*endpoint, error) {
 		logger:     s.logger.With("remote_name", set.name, "url", set.url),
 		src:        s.src,
 		feed:       s.feed,
-		persist:    func() error { return s.save(true) },
+		persist:    s.saveUnless,
 		pointAt:    func(at cursor.Position) cursor.Point { return s.pointAt(s.src.WALDir, at) },
 		damaged:    s.damaged,
 		sm:         s.scrape,

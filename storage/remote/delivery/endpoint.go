@@ -30,11 +30,13 @@ import (
 // endpoint is one remote-write endpoint at work. What it sends comes to it on a
 // lane, for a while on two. Nothing it does waits for another endpoint (I5).
 type endpoint struct {
-	id      string
-	logger  *slog.Logger
-	src     *Source
-	feed    *feed
-	persist func() error // Writes a durable savepoint.
+	id     string
+	logger *slog.Logger
+	src    *Source
+	feed   *feed
+	// persist writes a durable savepoint, unless done says that there is one
+	// that will do.
+	persist func(done func() bool) error
 	pointAt func(cursor.Position) cursor.Point
 	damaged func(*cursor.Corruption)
 	sm      remote.ReadyScrapeManager

@@ -99,7 +99,7 @@ func (e *endpoint) beginFresh() {
 	first := last.place.start()
 	first.Offset++
 	if len(lanes) > 1 && !last.marks.covers(first) {
-		if err := e.persist(); err != nil {
+		if err := e.persist(func() bool { return last.marks.covers(first) }); err != nil {
 			e.logger.Error("Cannot write the savepoint; what is new waits until it can be written, or the backlog is delivered", "err", err)
 		}
 		if !last.marks.covers(first) {

@@ -50,6 +50,22 @@ func (s *Storage) save(durable bool) error {
 func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error {
 	s.saveMtx.Lock()
 	defer s.saveMtx.Unlock()
+	return s.write(stands, durable, clean)
+}
+
+// saveUnless writes a durable savepoint, unless done says that somebody else's,
+// which had to be waited for, will do.
+func (s *Storage) saveUnless(done func() bool) error {
+	s.saveMtx.Lock()
+	defer s.saveMtx.Unlock()
+	if done() {
+		return nil
+	}
+	return s.write(s.stands, true, false)
+}
+
+// write writes a savepoint. Callers hold saveMtx.
+func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}

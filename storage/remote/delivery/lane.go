@@ -139,7 +139,7 @@ func (l *lane) reserve(end cursor.Position) {
 		if recent {
 			return
 		}
-		if err := l.persist(); err != nil {
+		if err := l.persist(func() bool { return l.marks.covers(end) }); err != nil {
 			l.marks.mtx.Lock()
 			l.marks.failed = time.Now()
 			l.marks.mtx.Unlock()

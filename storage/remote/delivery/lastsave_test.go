@@ -14,6 +14,7 @@ package delivery
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,6 +101,42 @@ func TestSavesOnlyChanges(t *testing.T) {
 	before = writes()
 	require.NoError(t, r.save(false))
 	require.Equal(t, before, writes())
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestMarkIsRaisedOnce covers that senders which need the dispatch mark raised at
+// the same time wait for one savepoint, and do not each write another.
+func TestMarkIsRaisedOnce(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
+	r.attach(remoteWrite("a"))
+	r.commit(10)
+	r.complete("a", 10)
+	l := r.running[0].lanes()[0]
+	entered := make(chan struct{}, 8)
+	l.persist = func(done func() bool) error {
+		entered <- struct{}{}
+		return r.saveUnless(done)
+	}
+	written := func() float64 {
+		return r.value("prometheus_remote_storage_savepoint_writes_total", map[string]string{"durable": "true"})
+	}
+	before := written()
+	r.saveMtx.Lock()
+	end := *j.head.Load()
+	end.Offset += 10 * markAhead
+	var senders sync.WaitGroup
+	for range cap(entered) {
+		senders.Go(func() { l.reserve(end) })
+	}
+	for range cap(entered) {
+		<-entered
+	}
+	r.saveMtx.Unlock()
+	senders.Wait()
+	require.True(t, l.marks.covers(end))
+	require.Equal(t, before+1, written())
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
