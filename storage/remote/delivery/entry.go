@@ -38,7 +38,8 @@ func (e *entry) part(p int) list {
 }
 
 // takeParts makes the entry hold each partition of a batch by partition on its
-// own, so that passed can let go of them one by one. Others may share the batch.
+// own, so that passed can let go of them one by one. Others may share the batch,
+// of which only what describes it is left here.
 func (e *entry) takeParts() {
 	b := e.batch
 	if b.ordered || b.total == 0 {

@@ -75,8 +75,8 @@ func (s *sender) run() {
 
 // serve delivers what was taken, in several requests if it is too much for one.
 func (s *sender) serve() bool {
+	defer s.forget()
 	defer s.giveBack()
-	s.forget()
 	if len(s.req.stretch) > 0 {
 		return s.deliver(nil, false)
 	}
