@@ -84,9 +84,9 @@ func (b *batch) plain() bool { return b.tally[classSamples] == b.total }
 func (b *batch) note(l *list) {
 	b.total += len(l.items)
 	b.size = max(b.size, l.size())
-	b.tally.plus(l.count())
 	for i := range l.items {
 		c := classOf[l.kind(i)]
+		b.tally[c]++
 		b.highest[c] = max(b.highest[c], l.items[i].t)
 	}
 }
@@ -118,29 +118,21 @@ func (b *batch) each(f func(*list)) {
 	}
 }
 
-// batchBuilder collects items in the order of the log. One goroutine owns it.
+// batchBuilder collects items in the order of the log, and what there is to say of
+// the batch they will be, but for what [batch.note] tells. One goroutine owns it.
 type batchBuilder struct {
+	summary
 	gathered
-	start   cursor.Point
-	end     cursor.Point
-	ordered bool // Batches keep the order of the log.
-	unknown tally
-	records recordTally
-	gap     bool
-	waited  time.Duration
 }
 
 func (bb *batchBuilder) reset(start cursor.Point) {
 	bb.gathered.reset()
-	*bb = batchBuilder{start: start, end: start, gathered: bb.gathered, ordered: bb.ordered}
+	bb.summary = summary{start: start, end: start, ordered: bb.ordered}
 }
 
 // build makes a batch of what was collected and resets the builder to its end.
 func (bb *batchBuilder) build() *batch {
-	b := &batch{summary: summary{
-		start: bb.start, end: bb.end, unknown: bb.unknown, records: bb.records,
-		gap: bb.gap, waited: bb.waited, ordered: bb.ordered,
-	}}
+	b := &batch{summary: bb.summary}
 	b.note(&bb.list)
 	for _, p := range bb.parts {
 		b.lengths[p]++

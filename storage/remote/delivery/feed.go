@@ -80,7 +80,7 @@ type follower struct {
 func newFeed(r *logReader, head cursor.Point) *feed {
 	return &feed{
 		reader: r,
-		own:    batchBuilder{ordered: true},
+		own:    batchBuilder{summary: summary{ordered: true}},
 		poll:   time.NewTicker(pollInterval),
 		every:  pollInterval,
 		notify: make(chan struct{}, 1),

@@ -287,7 +287,7 @@ func TestPatience(t *testing.T) {
 	q.resume(at(0, 0), make([]savepoint.Mark, partitions))
 	q.configure(1000, 100, time.Second)
 	q.staff(1)
-	bb := batchBuilder{ordered: true}
+	bb := batchBuilder{summary: summary{ordered: true}}
 	bb.reset(at(0, 0))
 	bb.float(all[0], 0, 1, 0)
 	bb.end, bb.waited = at(0, 10), 300*time.Millisecond

@@ -136,7 +136,7 @@ func TestHandoverBounds(t *testing.T) {
 	}
 	require.Greater(t, n*1000, handedItems-1001)
 
-	bb := batchBuilder{ordered: true}
+	bb := batchBuilder{summary: summary{ordered: true}}
 	require.Nil(t, h.batch(&bb, at(0, 5)), "not the start of a commit")
 	require.Equal(t, n-1, len(h.ready), "the first begins before, and was read from the log")
 	require.True(t, h.starts(at(0, 10).Position))

@@ -422,9 +422,14 @@ func (part *partition) advance(s span) {
 		part.done = s.to
 		return
 	}
+	part.pass(s.part)
+}
+
+// pass moves the partition, whose number is p, past its first entry.
+func (part *partition) pass(p int) {
+	part.fifo.all()[0].passed(p)
 	part.done = 0
 	part.fifo.pop()
-	s.entry.passed(s.part)
 }
 
 // drain waits until everything before head has been pushed and acknowledged, or

@@ -122,7 +122,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 	for next < len(log) && !start.Before(log[next].end.Position) {
 		next++
 	}
-	bb := batchBuilder{ordered: rnd.Intn(4) > 0}
+	bb := batchBuilder{summary: summary{ordered: rnd.Intn(4) > 0}}
 	bb.reset(start)
 	var (
 		flying []*request
@@ -319,7 +319,7 @@ func TestQueueWaitsForRoom(t *testing.T) {
 func TestLine(t *testing.T) {
 	all := someSeries(t, 300)
 	var ts int64
-	bb := batchBuilder{ordered: true}
+	bb := batchBuilder{summary: summary{ordered: true}}
 	bb.reset(at(0, 0))
 	batches := make([]*batch, 200)
 	for n := range batches {
