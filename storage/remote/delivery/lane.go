@@ -130,20 +130,26 @@ func (l *lane) wanted() bool {
 // reserve makes sure that the dispatch mark on disk is past what is about to be
 // sent. If it cannot be written, delivery goes on all the same: a full disk is
 // emptied by delivering. What that can cost is said in the package's
-// documentation.
-func (l *lane) reserve(end cursor.Position) {
+// documentation. It returns false if the lane ends meanwhile: no savepoint says
+// anything of a lane that its endpoint has no more, so that one could be waited
+// for in vain.
+func (l *lane) reserve(end cursor.Position) bool {
 	for !l.marks.covers(end) {
+		if l.ctx.Err() != nil {
+			return false
+		}
 		l.marks.mtx.Lock()
 		recent := time.Since(l.marks.failed) < retryInterval
 		l.marks.mtx.Unlock()
 		if recent {
-			return
+			return true
 		}
 		if err := l.persist(func() bool { return l.marks.covers(end) }); err != nil {
 			l.marks.mtx.Lock()
 			l.marks.failed = time.Now()
 			l.marks.mtx.Unlock()
-			return
+			return true
 		}
 	}
+	return true
 }

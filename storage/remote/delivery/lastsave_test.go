@@ -140,3 +140,28 @@ func TestMarkIsRaisedOnce(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
+
+// TestMarkOfLaneThatEnds covers that a sender does not wait for ever for a
+// savepoint that says nothing of its lane, and sends nothing without (I8).
+func TestMarkOfLaneThatEnds(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
+	r.attach(remoteWrite("a"))
+	r.commit(10)
+	r.complete("a", 10)
+	l := r.running[0].lanes()[0]
+	end := *j.head.Load()
+	end.Offset += 10 * markAhead
+	writes := 0
+	l.persist = func(func() bool) error {
+		if writes++; writes == 3 {
+			l.cancel()
+		}
+		return nil
+	}
+	require.False(t, l.reserve(end))
+	require.Equal(t, 3, writes)
+	require.False(t, l.marks.covers(end))
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}

@@ -56,8 +56,7 @@ func (s *sender) run() {
 	for e.queue.take(&s.req, e.wanted) {
 		began := time.Now()
 		s.worked = 0
-		e.reserve(s.req.end)
-		settled := s.serve()
+		settled := e.reserve(s.req.end) && s.serve()
 		e.rates.busy(time.Since(began))
 		content := s.req.content()
 		if !settled {
