@@ -264,13 +264,17 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 // ones that segment mentions.
 func (db *DB) fill(load func(context.Context, int, snapshot.Definition) (snapshot.LoadReport, error), segment int) (snapshot.LoadReport, error) {
 	now := db.now()
-	writers := make([]*series.Writer, runtime.GOMAXPROCS(0))
-	for i := range writers {
-		writers[i] = db.table.Writer()
-		writers[i].At(now)
+	fillers := make([]*series.Filler, runtime.GOMAXPROCS(0))
+	for i := range fillers {
+		fillers[i] = db.table.Filler(segment, now)
 	}
-	return load(context.Background(), len(writers), func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label) error {
-		writers[worker].Insert(ref, lset, segment)
+	defer func() {
+		for _, f := range fillers {
+			f.Flush()
+		}
+	}()
+	return load(context.Background(), len(fillers), func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) error {
+		fillers[worker].Add(ref, lset, same)
 		return nil
 	})
 }

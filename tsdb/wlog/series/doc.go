@@ -65,14 +65,14 @@
 //
 // Resolve is lock-free and may be called from any goroutine, as may Find,
 // GetOrCreate, Pin, All and OnRemove, which take at most the lock of one of the
-// stripes of the index and never hold it across I/O. Insert is for the replay,
-// before the table is shared, and may be called by several goroutines. Retire
-// and Drop, with which sweeps come, belong to one goroutine; they may run beside
-// all of the above. Who turns texts into numbers holds symbols.inUse for reading
-// until the series is in the table; a sweep holds it for writing twice, for
-// moments. Lock order: symbols.inUse, a stripe, refMap's locks, symbols.mtx.
-// Where the log is written by somebody else, nothing is appended through the
-// table: Define and DropUnmentioned keep it in step, on one goroutine, beside
-// any number of readers.
+// stripes of the index and never hold it across I/O. Insert and Fillers are for
+// the replay, before the table is shared, and may be used by several goroutines.
+// Retire and Drop, with which sweeps come, belong to one goroutine; they may run
+// beside all of the above. Who turns texts into numbers holds symbols.inUse for
+// reading until the series is in the table, a Filler until Flush; a sweep holds
+// it for writing twice, for moments. Lock order: symbols.inUse, a stripe,
+// refMap's locks, symbols.mtx. Where the log is written by somebody else, nothing
+// is appended through the table: Define and DropUnmentioned keep it in step, on
+// one goroutine, beside any number of readers.
 // The package starts no goroutines.
 package series

@@ -79,22 +79,49 @@ func (m *refMap) put(s *Series) {
 		m.far.Store(s.ref, s)
 		return
 	}
-	number := int(s.ref >> pageBits)
-	lock := &m.pages[number%pageLocks]
-	lock.Lock()
-	p := m.page(number)
-	if p == nil {
-		// The order of the locks is the other one.
-		lock.Unlock()
-		m.mtx.Lock()
-		defer m.mtx.Unlock()
-		lock.Lock()
-		p = m.pageFor(number)
-	}
+	p, lock := m.locked(int(s.ref >> pageBits))
 	defer lock.Unlock()
 	if p.slots[s.ref%pageSize].Swap(s) == nil {
 		p.used++
 	}
+}
+
+// claim makes series what their refs resolve to, in their order, until one whose
+// ref means something already. It returns how many those before it are. The refs
+// are of one page, or far.
+func (m *refMap) claim(all []*Series) (n int) {
+	if all[0].ref >= farRef {
+		for n < len(all) {
+			if _, taken := m.far.LoadOrStore(all[n].ref, all[n]); taken {
+				break
+			}
+			n++
+		}
+		return n
+	}
+	p, lock := m.locked(int(all[0].ref >> pageBits))
+	defer lock.Unlock()
+	for n < len(all) && p.slots[all[n].ref%pageSize].CompareAndSwap(nil, all[n]) {
+		n++
+	}
+	p.used += n
+	return n
+}
+
+// locked returns the page with the given number, which it makes if need be, and
+// its lock, which the caller releases.
+func (m *refMap) locked(number int) (*page, *pageLock) {
+	lock := &m.pages[number%pageLocks]
+	lock.Lock()
+	if p := m.page(number); p != nil {
+		return p, lock
+	}
+	// The order of the locks is the other one.
+	lock.Unlock()
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	lock.Lock()
+	return m.pageFor(number), lock
 }
 
 // page returns the page with the given number, nil if there is none.

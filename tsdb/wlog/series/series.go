@@ -44,8 +44,9 @@ const (
 
 	recordMask uint64 = 3
 	// recordOnce is set for good when the first record was written.
-	recordOnce uint64 = 4
-	recordBits        = 3
+	recordOnce  uint64 = 4
+	recordThere        = recordWritten | recordOnce
+	recordBits         = 3
 	// Above it are the seconds, which last until the year 2242, and the number
 	// of the metadata.
 	secondsBits        = 33
@@ -141,9 +142,7 @@ func Detached(ref chunks.HeadSeriesRef, lset labels.Labels) *Series {
 		x.texts = append(x.texts, strings.Clone(l.Name))
 		x.own = append(x.own, strings.Clone(l.Value))
 	})
-	s := newSeries(ref, 0, set{names: x}, stateDetached, time.Time{})
-	s.SetLogged(true)
-	return s
+	return newSeries(ref, 0, set{names: x}, stateDetached, time.Time{}, recordThere)
 }
 
 // Detached reports whether the series was made by the function of that name.
@@ -195,7 +194,7 @@ func (s *Series) ChooseForLog() bool {
 // SetLogged says how the write of the series' record ended.
 func (s *Series) SetLogged(ok bool) {
 	if ok {
-		s.setRecord(recordWritten | recordOnce)
+		s.setRecord(recordThere)
 		return
 	}
 	s.setRecord(recordMissing)
@@ -225,13 +224,17 @@ func (s *Series) setMeta(id uint32) {
 	}
 }
 
-func newSeries(ref chunks.HeadSeriesRef, hash uint32, of set, state int32, now time.Time) *Series {
-	s := &Series{set: of, ref: ref}
-	s.key.Store(uint64(hash))
-	s.lastTs.Store(math.MinInt64)
-	s.state.Store(state)
-	s.appends.Store(seconds(now)<<recordBits | recordMissing)
-	return s
+// newSeries sets what is atomic by copies: nobody sees the series yet, and a
+// million stores that others have to see take a tenth of a start.
+func newSeries(ref chunks.HeadSeriesRef, hash uint32, of set, state int32, now time.Time, record uint64) *Series {
+	return &Series{
+		lastTs:  *atomic.NewInt64(math.MinInt64),
+		appends: *atomic.NewUint64(seconds(now)<<recordBits | record),
+		key:     *atomic.NewUint64(uint64(hash)),
+		set:     of,
+		ref:     ref,
+		state:   *atomic.NewInt32(state),
+	}
 }
 
 func seconds(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) }

@@ -55,7 +55,8 @@ type speller struct {
 	recent []known // By hash.
 
 	last          *Names
-	names, values []symbol
+	names, values []symbol // By place, as places.
+	met           int      // How many places have a label.
 	key           []byte
 	room          []symbol // For what keep returns.
 }
@@ -73,25 +74,35 @@ func (y *symbols) speller() *speller {
 }
 
 // set returns the numbers of a label set. Its values are valid until the next
-// call.
-func (sp *speller) set(lset []labels.Label) (of set) {
+// call. Bit i of same may be set if label i is the one that was there when a set
+// last had so many, which then need not be compared.
+func (sp *speller) set(lset []labels.Label, same uint64) (of set) {
 	sp.refresh()
-	sp.names, sp.values = sp.names[:0], sp.values[:0]
-	if need := 2 * len(lset); len(sp.places) < need {
-		sp.places = append(sp.places, make([]known, need-len(sp.places))...)
+	n := len(lset)
+	if need := n - len(sp.names); need > 0 {
+		sp.places = append(sp.places, make([]known, 2*need)...)
+		sp.names = append(sp.names, make([]symbol, need)...)
+		sp.values = append(sp.values, make([]symbol, need)...)
 	}
+	renamed := sp.last == nil || len(sp.last.numbers) != n
 	for i := range lset {
-		sp.names = append(sp.names, sp.number(2*i, lset[i].Name))
-		sp.values = append(sp.values, sp.number(2*i+1, lset[i].Value))
-	}
-	if sp.last == nil || !slices.Equal(sp.names, sp.last.numbers) {
-		sp.key = sp.key[:0]
-		for _, n := range sp.names {
-			sp.key = binary.LittleEndian.AppendUint32(sp.key, n)
+		if same>>i&1 != 0 && i < sp.met {
+			continue
 		}
-		sp.last = sp.y.namesOf(sp.names, sp.key)
+		if name := sp.number(2*i, lset[i].Name); name != sp.names[i] {
+			sp.names[i], renamed = name, true
+		}
+		sp.values[i] = sp.number(2*i+1, lset[i].Value)
 	}
-	of = set{names: sp.last, values: sp.values}
+	if renamed {
+		sp.key = sp.key[:0]
+		for _, name := range sp.names[:n] {
+			sp.key = binary.LittleEndian.AppendUint32(sp.key, name)
+		}
+		sp.last = sp.y.namesOf(sp.names[:n], sp.key)
+	}
+	sp.met = max(sp.met, n)
+	of = set{names: sp.last, values: sp.values[:n]}
 	if sp.y.sweep.marking {
 		sp.y.mark(of)
 	}
@@ -117,7 +128,7 @@ func (sp *speller) keep(of set) set {
 // refresh forgets everything if numbers may have been given back since.
 func (sp *speller) refresh() {
 	if sp.swept != sp.y.sweep.finished {
-		sp.swept, sp.last = sp.y.sweep.finished, nil
+		sp.swept, sp.last, sp.met = sp.y.sweep.finished, nil, 0
 		clear(sp.places)
 		clear(sp.recent)
 	}

@@ -91,7 +91,7 @@ func TestHashCollision(t *testing.T) {
 	var st stripe
 	all := make([]*Series, 3)
 	for i := range all {
-		all[i] = newSeries(chunks.HeadSeriesRef(i+1), 42, sp.keep(sp.set(listed(nil, name(i)))), 0, time.Time{})
+		all[i] = newSeries(chunks.HeadSeriesRef(i+1), 42, sp.keep(sp.set(listed(nil, name(i)), 0)), 0, time.Time{}, recordMissing)
 		require.Nil(t, st.find(42, all[i].set))
 		st.link(all[i])
 	}

@@ -14,30 +14,17 @@
 package series
 
 import (
-	"time"
-
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // Writer adds series to a table. It remembers what it met, so that one goroutine
-// does well to use the same one for many series. One goroutine owns it.
+// does well to use the same one for many series; a [Filler] is for very many. One
+// goroutine owns it.
 type Writer struct {
 	t     *Table
 	spell *speller
 	list  []labels.Label
-	at    time.Time // See At.
-}
-
-// At makes w take a time for that of everything it inserts from here on: reading
-// the clock for each series of a snapshot is a tenth of the work.
-func (w *Writer) At(now time.Time) { w.at = now }
-
-func (w *Writer) now() time.Time {
-	if w.at.IsZero() {
-		return w.t.now()
-	}
-	return w.at
 }
 
 // Writer returns one for the table.
@@ -53,7 +40,7 @@ func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 	t := w.t
 	t.symbols.inUse.RLock()
 	defer t.symbols.inUse.RUnlock()
-	of := w.spell.set(w.list)
+	of := w.spell.set(w.list, 0)
 	hash := of.hash()
 	if s = t.find(of, hash); s != nil && t.Pin(s) {
 		return s, false
@@ -67,7 +54,7 @@ func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 		}
 		// It was dropped in between, and find does not return it again.
 	}
-	s = newSeries(newRef(), h, w.spell.keep(of), 1, w.now())
+	s = newSeries(newRef(), h, w.spell.keep(of), 1, t.now(), recordMissing)
 	t.enter(s, st)
 	return s, true
 }
@@ -83,10 +70,15 @@ func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 // as each ref stands for one label set. Which of two refs for one label set
 // becomes the first then depends on them.
 func (w *Writer) Insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment int) (s *Series, displaced bool) {
+	w.t.symbols.inUse.RLock()
+	defer w.t.symbols.inUse.RUnlock()
+	return w.insert(ref, lset, segment)
+}
+
+// insert is Insert for a caller who holds inUse.
+func (w *Writer) insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment int) (s *Series, displaced bool) {
 	t := w.t
-	t.symbols.inUse.RLock()
-	defer t.symbols.inUse.RUnlock()
-	of := w.spell.set(lset)
+	of := w.spell.set(lset, 0)
 	hash := of.hash()
 	if old := t.refs.get(ref); old != nil {
 		displaced = !old.set.equal(of)
@@ -105,17 +97,15 @@ func (w *Writer) Insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment i
 	defer st.mtx.Unlock()
 	canonical := st.find(h, of)
 	if canonical == nil {
-		s = newSeries(ref, h, w.spell.keep(of), 0, w.now())
-		s.SetLogged(true)
+		s = newSeries(ref, h, w.spell.keep(of), 0, t.now(), recordThere)
 		t.enter(s, st)
 		return s, displaced
 	}
 	if t.refs.get(ref) != nil {
 		return canonical, displaced // Another goroutine was faster.
 	}
-	alias := newSeries(ref, h, canonical.set, stateAlias, w.now())
+	alias := newSeries(ref, h, canonical.set, stateAlias, t.now(), recordThere)
 	alias.retireAt(segment)
-	alias.SetLogged(true)
 	t.refs.put(alias)
 	t.retired.Inc()
 	return canonical, displaced

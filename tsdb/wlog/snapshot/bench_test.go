@@ -20,6 +20,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,7 +43,7 @@ func BenchmarkLoad(b *testing.B) {
 	s, n := benchStore(b, Options{})
 	b.ReportAllocs()
 	for b.Loop() {
-		rep, err := s.Load(context.Background(), 0, func(int, ref, []labels.Label) error { return nil })
+		rep, err := s.Load(context.Background(), 0, func(int, ref, []labels.Label, uint64) error { return nil })
 		require.NoError(b, err)
 		require.Equal(b, n, rep.Series)
 	}
@@ -65,15 +66,18 @@ func BenchmarkLoadTable(b *testing.B) {
 	for b.Loop() {
 		table := series.New(series.Options{})
 		table.Reserve(n)
-		writers := make([]*series.Writer, runtime.GOMAXPROCS(0))
-		for i := range writers {
-			writers[i] = table.Writer()
+		fillers := make([]*series.Filler, runtime.GOMAXPROCS(0))
+		for i := range fillers {
+			fillers[i] = table.Filler(0, time.Now())
 		}
-		_, err := s.Load(context.Background(), len(writers), func(worker int, ref ref, lset []labels.Label) error {
-			writers[worker].Insert(ref, lset, 0)
+		_, err := s.Load(context.Background(), len(fillers), func(worker int, ref ref, lset []labels.Label, same uint64) error {
+			fillers[worker].Add(ref, lset, same)
 			return nil
 		})
 		require.NoError(b, err)
+		for _, f := range fillers {
+			f.Flush()
+		}
 		active, _ := table.Len()
 		require.Equal(b, n, active)
 	}

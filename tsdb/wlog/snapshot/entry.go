@@ -121,6 +121,7 @@ func skipEntry(b []byte) ([]byte, bool) {
 type decoder struct {
 	list    []labels.Label
 	raw     [][]byte // What list was read from, by place.
+	same    uint64   // A bit for each of the first 64 labels that is as it was, see Definition.
 	builder labels.ScratchBuilder
 }
 
@@ -194,13 +195,14 @@ func (d *decoder) labels(b []byte) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	d.list = d.list[:0]
+	d.list, d.same = d.list[:0], 0
 	for place := range n {
 		if place < len(d.raw) && bytes.HasPrefix(b, d.raw[place]) {
 			// The same label as in the entry before, as most are: lengths stand
 			// before texts, so that equal bytes are equal labels.
 			b = b[len(d.raw[place]):]
 			d.list = d.list[:place+1]
+			d.same |= 1 << place // None beyond the 64th.
 			continue
 		}
 		var name, value []byte

@@ -122,24 +122,38 @@ func open(t testing.TB, dir string, o Options) *Store {
 	return s
 }
 
-// loaded returns what a load hands out.
+// loaded returns what a load hands out, and that it says rightly what stayed as it
+// was.
 func loaded(t testing.TB, s *Store, all bool) (map[ref]labels.Labels, LoadReport) {
 	t.Helper()
 	var mtx sync.Mutex
 	got := map[ref]labels.Labels{}
+	var last [3][]labels.Label // By worker, and place.
 	load := s.Load
 	if all {
 		load = s.LoadAll
 	}
-	rep, err := load(context.Background(), 3, func(_ int, ref ref, lset []labels.Label) error {
+	rep, err := load(context.Background(), len(last), func(worker int, ref ref, lset []labels.Label, same uint64) error {
 		mtx.Lock()
 		defer mtx.Unlock()
 		if _, ok := got[ref]; ok {
 			return fmt.Errorf("ref %d came twice", ref)
 		}
 		b := labels.NewScratchBuilder(len(lset))
-		for _, l := range lset {
-			b.Add(strings.Clone(l.Name), strings.Clone(l.Value))
+		for i, l := range lset {
+			l = labels.Label{Name: strings.Clone(l.Name), Value: strings.Clone(l.Value)}
+			b.Add(l.Name, l.Value)
+			was := &last[worker]
+			if same>>i&1 != 0 && (i >= len(*was) || (*was)[i] != l) {
+				return fmt.Errorf("ref %d: label %d is said to be the same", ref, i)
+			}
+			if i == len(*was) {
+				*was = append(*was, l)
+			}
+			(*was)[i] = l
+		}
+		if same>>len(lset) != 0 {
+			return fmt.Errorf("ref %d: more labels are said to be the same than there are", ref)
 		}
 		got[ref] = b.Labels()
 		return nil

@@ -53,8 +53,10 @@ type loader struct {
 
 // Definition is what a load calls with each definition: for one value of worker
 // one call at a time, mostly in the order of the refs. The labels and their
-// texts are only valid during the call. An error ends the load, and is returned.
-type Definition func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label) error
+// texts are only valid during the call. Bit i of same says that label i is the one
+// that stood there when the worker was last told of a series with more than i
+// labels. An error ends the load, and is returned.
+type Definition func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) error
 
 // Load calls f with the definitions that are not listed as retired, from the
 // given number of workers (GOMAXPROCS if it is below 1). Damaged blocks are
@@ -121,7 +123,7 @@ func (l *loader) work(ctx context.Context, worker int) error {
 	if len(gone) > 0 {
 		skip = func(ref chunks.HeadSeriesRef) bool { return gone.segment(ref) != alive }
 	}
-	take := func(ref chunks.HeadSeriesRef, lset []labels.Label) error { return l.f(worker, ref, lset) }
+	take := func(ref chunks.HeadSeriesRef, lset []labels.Label) error { return l.f(worker, ref, lset, d.same) }
 	for {
 		n := l.taken.Inc() - 1
 		if n >= int64(len(l.spans)) {

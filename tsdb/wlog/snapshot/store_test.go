@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -336,16 +337,52 @@ func TestClosed(t *testing.T) {
 	require.Empty(t, s.Files())
 }
 
+// A load tells which labels stayed as they were, with label sets of different
+// lengths and ones that are left out in between, so that the table need not compare
+// them.
+func TestLoadTellsWhatIsTheSame(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	const n = 5000
+	up := Update{State: stateOf(1), Series: func(yield func(record.RefSeries) bool) {
+		for i := range n {
+			b := labels.NewBuilder(scraped(i))
+			if i%7 == 0 {
+				b.Del("status").Set("zone", fmt.Sprint(i/70))
+			}
+			if i%11 == 0 {
+				b.Set("zz", "often")
+			}
+			if !yield(record.RefSeries{Ref: ref(i + 1), Labels: b.Labels()}) {
+				return
+			}
+		}
+	}}
+	for i := 13; i < n; i += 5 {
+		up.Retired = append(up.Retired, Retired{ref(i), 1})
+	}
+	require.NoError(t, s.Append(context.Background(), up))
+	_, rep := loaded(t, s, false) // It checks what is said.
+	require.Equal(t, len(up.Retired), rep.Retired)
+	loaded(t, s, true)
+	var same, all int
+	_, err := s.Load(context.Background(), 1, func(_ int, _ ref, lset []labels.Label, as uint64) error {
+		same, all = same+bits.OnesCount64(as), all+len(lset)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, same, all/2)
+}
+
 // An error of the callback ends a load and comes back.
 func TestLoadStops(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	require.NoError(t, s.Append(context.Background(), Update{State: stateOf(1), Series: defs(upTo(1, 2000))}))
 	cause := errors.New("stop")
-	_, err := s.Load(context.Background(), 2, func(int, ref, []labels.Label) error { return cause })
+	_, err := s.Load(context.Background(), 2, func(int, ref, []labels.Label, uint64) error { return cause })
 	require.ErrorIs(t, err, cause)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = s.Load(ctx, 2, func(int, ref, []labels.Label) error { return nil })
+	_, err = s.Load(ctx, 2, func(int, ref, []labels.Label, uint64) error { return nil })
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -1,0 +1,143 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package series
+
+import (
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// Filler adds series to a table that nobody appends to yet, as a start does with
+// a million of them. What takes the time then is waiting for memory and for other
+// cores: where a series belongs in the index is another place each time. So a
+// Filler collects series and enters them many at a time, stripe by stripe, which
+// lets the processor look for many places at once.
+//
+// One goroutine owns a Filler; several may fill a table, under the conditions of
+// [Writer.Insert]. What was added is in the table after Flush, with which a
+// Filler has to end: sweeps wait for it.
+type Filler struct {
+	t       *Table
+	spell   *speller
+	segment int
+	at      time.Time
+	holds   bool // symbols.inUse, for reading.
+
+	// What is not claimed by ref yet, of one page, with the stripe of each.
+	run     []*Series
+	stripes []uint8
+	pending [stripes][]*Series // Can be resolved, and not found yet.
+}
+
+const (
+	runLength = 256 // How many refs are claimed at a time.
+	atOnce    = 64  // How many series of a stripe are entered at a time.
+)
+
+// Filler returns one for the table. What it adds counts as mentioned in segment,
+// and as made at the given time.
+func (t *Table) Filler(segment int, at time.Time) *Filler {
+	return &Filler{t: t, spell: t.symbols.speller(), segment: segment, at: at}
+}
+
+// Add is [Writer.Insert]. Bit i of same says that label i is the one that stood
+// there when Add was last called with more than i labels, which spares comparing
+// their texts; 0 is always right. Nothing of lset is kept.
+func (f *Filler) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {
+	if n := len(f.run); n == runLength || n > 0 && f.run[0].ref>>pageBits != ref>>pageBits {
+		f.claim()
+	}
+	if !f.holds {
+		f.t.symbols.inUse.RLock()
+		f.holds = true
+	}
+	of := f.spell.set(lset, same)
+	hash := of.hash()
+	f.run = append(f.run, newSeries(ref, chainHash(hash), f.spell.keep(of), 0, f.at, recordThere))
+	f.stripes = append(f.stripes, uint8(hash%stripes))
+}
+
+// Flush takes everything that was added into the table.
+func (f *Filler) Flush() {
+	f.claim()
+	f.enterAll()
+	if f.holds {
+		f.holds = false
+		f.t.symbols.inUse.RUnlock()
+	}
+}
+
+// claim lets the refs of the run resolve to its series.
+func (f *Filler) claim() {
+	for from := 0; from < len(f.run); {
+		n := from + f.t.refs.claim(f.run[from:])
+		for i, s := range f.run[from:n] {
+			stripe := int(f.stripes[from+i])
+			if f.pending[stripe] = append(f.pending[stripe], s); len(f.pending[stripe]) == atOnce {
+				f.enter(stripe)
+			}
+		}
+		if n < len(f.run) {
+			f.again(f.run[n])
+		}
+		from = n + 1
+	}
+	clear(f.run)
+	f.run, f.stripes = f.run[:0], f.stripes[:0]
+}
+
+// again adds a series whose ref was met before, which is rare and may mean several
+// things. Those before it have to be in the table then.
+func (f *Filler) again(s *Series) {
+	f.enterAll()
+	w := f.t.Writer() // Its own speller: what ours met last stays.
+	defer f.t.writers.Put(w)
+	w.list = listed(w.list[:0], s.Labels())
+	w.insert(s.ref, w.list, f.segment)
+}
+
+// enterAll makes all claimed series ones that can be found.
+func (f *Filler) enterAll() {
+	for i := range f.pending {
+		f.enter(i)
+	}
+}
+
+// enter makes the claimed series of a stripe ones that can be found. Where there
+// is one with the labels already, it becomes an alias.
+func (f *Filler) enter(stripe int) {
+	t, st, pending := f.t, &f.t.index[stripe], f.pending[stripe]
+	if len(pending) == 0 {
+		return
+	}
+	st.mtx.Lock()
+	defer st.mtx.Unlock()
+	st.room(len(pending))
+	aliases := 0
+	for _, s := range pending {
+		if st.find(s.chainHash(), s.set) == nil {
+			st.link(s)
+			continue
+		}
+		s.state.Store(stateAlias)
+		s.retireAt(f.segment)
+		aliases++
+	}
+	t.active.Add(int64(len(pending) - aliases))
+	t.retired.Add(int64(aliases))
+	clear(pending)
+	f.pending[stripe] = pending[:0]
+}
