@@ -105,15 +105,24 @@ func TestSavesOnlyChanges(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestMarkIsRaisedOnce covers that senders which need the dispatch mark raised at
-// the same time wait for one savepoint, and do not each write another.
-func TestMarkIsRaisedOnce(t *testing.T) {
+// beyondMark returns an endpoint's lane that has delivered what there is, and a
+// position for which its dispatch mark has to be raised.
+func beyondMark(t *testing.T) (r *rig, l *lane, end cursor.Position) {
 	j := openJournal(t, t.TempDir(), nil)
-	r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
+	r = newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
 	r.attach(remoteWrite("a"))
 	r.commit(10)
 	r.complete("a", 10)
-	l := r.running[0].lanes()[0]
+	l = r.running[0].lanes()[0]
+	end = *j.head.Load()
+	end.Offset += 10 * markAhead
+	return r, l, end
+}
+
+// TestMarkIsRaisedOnce covers that senders which need the dispatch mark raised at
+// the same time wait for one savepoint, and do not each write another.
+func TestMarkIsRaisedOnce(t *testing.T) {
+	r, l, end := beyondMark(t)
 	entered := make(chan struct{}, 8)
 	l.persist = func(done func() bool) error {
 		entered <- struct{}{}
@@ -124,8 +133,6 @@ func TestMarkIsRaisedOnce(t *testing.T) {
 	}
 	before := written()
 	r.saveMtx.Lock()
-	end := *j.head.Load()
-	end.Offset += 10 * markAhead
 	var senders sync.WaitGroup
 	for range cap(entered) {
 		senders.Go(func() { l.reserve(end) })
@@ -138,20 +145,13 @@ func TestMarkIsRaisedOnce(t *testing.T) {
 	require.True(t, l.marks.covers(end))
 	require.Equal(t, before+1, written())
 	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	require.NoError(t, r.journal.wal.Close())
 }
 
 // TestMarkOfLaneThatEnds covers that a sender does not wait for ever for a
 // savepoint that says nothing of its lane, and sends nothing without (I8).
 func TestMarkOfLaneThatEnds(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
-	r.attach(remoteWrite("a"))
-	r.commit(10)
-	r.complete("a", 10)
-	l := r.running[0].lanes()[0]
-	end := *j.head.Load()
-	end.Offset += 10 * markAhead
+	r, l, end := beyondMark(t)
 	writes := 0
 	l.persist = func(func() bool) error {
 		if writes++; writes == 3 {
@@ -163,5 +163,5 @@ func TestMarkOfLaneThatEnds(t *testing.T) {
 	require.Equal(t, 3, writes)
 	require.False(t, l.marks.covers(end))
 	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	require.NoError(t, r.journal.wal.Close())
 }
