@@ -27,7 +27,7 @@ import (
 // lets the processor look for many places at once.
 //
 // One goroutine owns a Filler; several may fill a table, under the conditions of
-// [Writer.Insert]. What was added is in the table after Flush, with which a
+// [Table.Insert]. What was added is in the table after Flush, with which a
 // Filler has to end: sweeps wait for it.
 type Filler struct {
 	t       *Table
@@ -53,7 +53,7 @@ func (t *Table) Filler(segment int, at time.Time) *Filler {
 	return &Filler{t: t, spell: t.symbols.speller(), segment: segment, at: at}
 }
 
-// Add is [Writer.Insert]. Bit i of same says that label i is the one that stood
+// Add is [Table.Insert]. Bit i of same says that label i is the one that stood
 // there when Add was last called with more than i labels, which spares comparing
 // their texts; 0 is always right. Nothing of lset is kept.
 func (f *Filler) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {
@@ -103,10 +103,9 @@ func (f *Filler) claim() {
 // things. Those before it have to be in the table then.
 func (f *Filler) again(s *Series) {
 	f.enterAll()
-	w := f.t.Writer() // Its own speller: what ours met last stays.
+	w := f.t.writer(s.Labels()) // Its own speller: what ours met last stays.
 	defer f.t.writers.Put(w)
-	w.list = listed(w.list[:0], s.Labels())
-	w.insert(s.ref, w.list, f.segment)
+	w.insert(s.ref, f.segment)
 }
 
 // enterAll makes all claimed series ones that can be found.
@@ -125,7 +124,6 @@ func (f *Filler) enter(stripe int) {
 	}
 	st.mtx.Lock()
 	defer st.mtx.Unlock()
-	st.room(len(pending))
 	aliases := 0
 	for _, s := range pending {
 		if st.find(s.chainHash(), s.set) == nil {

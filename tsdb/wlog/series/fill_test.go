@@ -155,14 +155,7 @@ func TestFillConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	active, retired := tbl.Len()
-	require.Equal(t, []int{sets, sets * (refsEach - 1)}, []int{active, retired})
-	for ref := range chunks.HeadSeriesRef(sets * refsEach) {
-		require.Equal(t, name(int(ref)%sets), tbl.Resolve(ref+1).Labels())
-	}
-	for i := range sets {
-		require.False(t, tbl.Find(name(i)).Alias())
-	}
+	requireRefsOfSets(t, tbl, sets, refsEach)
 }
 
 // A Filler that goes on after a sweep takes no numbers from before it, whatever it

@@ -71,16 +71,11 @@ func (st *stripe) find(hash uint32, of set) *Series {
 
 // link adds s. The caller holds the lock for writing.
 func (st *stripe) link(s *Series) {
-	st.room(1)
-	st.place(s)
-	st.count++
-}
-
-// room makes room for n more series. The caller holds the lock for writing.
-func (st *stripe) room(n int) {
-	for st.count+n > len(st.buckets) {
+	if st.count >= len(st.buckets) {
 		st.grow()
 	}
+	st.place(s)
+	st.count++
 }
 
 func (st *stripe) place(s *Series) {

@@ -55,8 +55,7 @@ type speller struct {
 	recent []known // By hash.
 
 	last          *Names
-	names, values []symbol // By place, as places.
-	met           int      // How many places have a label.
+	names, values []symbol // What stood there last, by place.
 	key           []byte
 	room          []symbol // For what keep returns.
 }
@@ -74,19 +73,19 @@ func (y *symbols) speller() *speller {
 }
 
 // set returns the numbers of a label set. Its values are valid until the next
-// call. Bit i of same may be set if label i is the one that was there when a set
-// last had so many, which then need not be compared.
+// call. Bit i of same says that label i need not be compared: it is the one that
+// stood there last, in whichever call had more than i labels.
 func (sp *speller) set(lset []labels.Label, same uint64) (of set) {
 	sp.refresh()
-	n := len(lset)
-	if need := n - len(sp.names); need > 0 {
+	n, met := len(lset), len(sp.names)
+	if need := n - met; need > 0 {
 		sp.places = append(sp.places, make([]known, 2*need)...)
 		sp.names = append(sp.names, make([]symbol, need)...)
 		sp.values = append(sp.values, make([]symbol, need)...)
 	}
 	renamed := sp.last == nil || len(sp.last.numbers) != n
 	for i := range lset {
-		if same>>i&1 != 0 && i < sp.met {
+		if same>>i&1 != 0 && i < met {
 			continue
 		}
 		if name := sp.number(2*i, lset[i].Name); name != sp.names[i] {
@@ -101,7 +100,6 @@ func (sp *speller) set(lset []labels.Label, same uint64) (of set) {
 		}
 		sp.last = sp.y.namesOf(sp.names[:n], sp.key)
 	}
-	sp.met = max(sp.met, n)
 	of = set{names: sp.last, values: sp.values[:n]}
 	if sp.y.sweep.marking {
 		sp.y.mark(of)
@@ -128,9 +126,10 @@ func (sp *speller) keep(of set) set {
 // refresh forgets everything if numbers may have been given back since.
 func (sp *speller) refresh() {
 	if sp.swept != sp.y.sweep.finished {
-		sp.swept, sp.last, sp.met = sp.y.sweep.finished, nil, 0
+		sp.swept, sp.last = sp.y.sweep.finished, nil
 		clear(sp.places)
 		clear(sp.recent)
+		sp.places, sp.names, sp.values = sp.places[:0], sp.names[:0], sp.values[:0]
 	}
 }
 

@@ -212,20 +212,20 @@ func TestSweepBesideWriters(t *testing.T) {
 // share most.
 func BenchmarkInsert(b *testing.B) {
 	const n = 100_000
-	all := make([][]labels.Label, n)
+	all := make([]labels.Labels, n)
 	for i := range all {
+		list := []labels.Label{{Name: "metric", Value: fmt.Sprint("metric_", i%500/20)}, {Name: "path", Value: fmt.Sprint("/path/", i%20)}}
 		for l := range 8 {
-			all[i] = append(all[i], labels.Label{Name: fmt.Sprint("label_", l), Value: fmt.Sprint("value of target ", i/500, " in place ", l)})
+			list = append(list, labels.Label{Name: fmt.Sprint("label_", l), Value: fmt.Sprint("value of target ", i/500, " in place ", l)})
 		}
-		all[i] = append(all[i], labels.Label{Name: "metric", Value: fmt.Sprint("metric_", i%500/20)}, labels.Label{Name: "path", Value: fmt.Sprint("/path/", i%20)})
+		all[i] = labels.New(list...)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		tbl := New(Options{})
 		tbl.Reserve(n)
-		w := tbl.Writer()
 		for i := range all {
-			w.Insert(chunks.HeadSeriesRef(i+1), all[i], 0)
+			tbl.Insert(chunks.HeadSeriesRef(i+1), all[i], 0)
 		}
 	}
 	b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/n, "ns/series")

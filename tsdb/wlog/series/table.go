@@ -42,7 +42,7 @@ type Table struct {
 	refs     refMap
 	index    index
 	symbols  *symbols
-	writers  sync.Pool // Of *Writer.
+	writers  sync.Pool // Of *writer.
 	metadata metadataPool
 	now      func() time.Time
 
@@ -147,18 +147,27 @@ func (t *Table) Pin(s *Series) bool {
 // none, it makes one with a ref from newRef, which it calls only then. lset has
 // no empty values and no duplicate names; nothing of it is kept.
 func (t *Table) GetOrCreate(lset labels.Labels, newRef func() chunks.HeadSeriesRef) (s *Series, created bool) {
-	w := t.Writer()
+	w := t.writer(lset)
 	defer t.writers.Put(w)
-	w.list = listed(w.list[:0], lset)
 	return w.getOrCreate(newRef)
 }
 
-// Insert adds what a series record of the log says, see [Writer.Insert].
+// Insert adds what a series record of the log says, and returns the series that
+// samples of ref belong to: if the label set has a ref already, that is the
+// series with the first ref, and ref becomes an alias, mentioned in segment.
+// displaced reports that ref meant another label set until now; only engines
+// that hand out refs again after a restart cause that, and what they wrote
+// under the old meaning can no longer be told apart. Nothing of lset is kept.
+//
+// Several goroutines may insert at the same time, as long as each ref stands for
+// one label set. Which of two refs for one label set becomes the first then
+// depends on them.
 func (t *Table) Insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) (s *Series, displaced bool) {
-	w := t.Writer()
+	w := t.writer(lset)
 	defer t.writers.Put(w)
-	w.list = listed(w.list[:0], lset)
-	return w.Insert(ref, w.list, segment)
+	t.symbols.inUse.RLock()
+	defer t.symbols.inUse.RUnlock()
+	return w.insert(ref, segment)
 }
 
 // discard removes s whatever its state is.

@@ -310,6 +310,14 @@ func TestInsertConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	requireRefsOfSets(t, tbl, sets, refsEach)
+}
+
+// requireRefsOfSets demands that a table has the first label sets that name makes,
+// each with one series that is handed out and aliases for its other refs, which
+// are numbered from 1 through all sets and then again.
+func requireRefsOfSets(t *testing.T, tbl *Table, sets, refsEach int) {
+	t.Helper()
 	active, retired := tbl.Len()
 	require.Equal(t, []int{sets, sets * (refsEach - 1)}, []int{active, retired})
 	for ref := range chunks.HeadSeriesRef(sets * refsEach) {

@@ -18,25 +18,26 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// Writer adds series to a table. It remembers what it met, so that one goroutine
-// does well to use the same one for many series; a [Filler] is for very many. One
-// goroutine owns it.
-type Writer struct {
+// writer adds series to a table. It remembers what it met. One goroutine owns it.
+type writer struct {
 	t     *Table
 	spell *speller
 	list  []labels.Label
 }
 
-// Writer returns one for the table.
-func (t *Table) Writer() *Writer {
-	if w, ok := t.writers.Get().(*Writer); ok {
-		return w
+// writer returns one that has a label set in its list. Put it back when the
+// series is added.
+func (t *Table) writer(lset labels.Labels) *writer {
+	w, ok := t.writers.Get().(*writer)
+	if !ok {
+		w = &writer{t: t, spell: t.symbols.speller()}
 	}
-	return &Writer{t: t, spell: t.symbols.speller()}
+	w.list = listed(w.list[:0], lset)
+	return w
 }
 
 // getOrCreate is [Table.GetOrCreate] for the labels in w.list.
-func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, created bool) {
+func (w *writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, created bool) {
 	t := w.t
 	t.symbols.inUse.RLock()
 	defer t.symbols.inUse.RUnlock()
@@ -59,26 +60,10 @@ func (w *Writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 	return s, true
 }
 
-// Insert adds what a series record of the log says, and returns the series that
-// samples of ref belong to: if the label set has a ref already, that is the
-// series with the first ref, and ref becomes an alias, mentioned in segment.
-// displaced reports that ref meant another label set until now; only engines
-// that hand out refs again after a restart cause that, and what they wrote
-// under the old meaning can no longer be told apart. Nothing of lset is kept.
-//
-// Several goroutines may insert at the same time, each with its Writer, as long
-// as each ref stands for one label set. Which of two refs for one label set
-// becomes the first then depends on them.
-func (w *Writer) Insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment int) (s *Series, displaced bool) {
-	w.t.symbols.inUse.RLock()
-	defer w.t.symbols.inUse.RUnlock()
-	return w.insert(ref, lset, segment)
-}
-
-// insert is Insert for a caller who holds inUse.
-func (w *Writer) insert(ref chunks.HeadSeriesRef, lset []labels.Label, segment int) (s *Series, displaced bool) {
+// insert is [Table.Insert] for the labels in w.list. The caller holds inUse.
+func (w *writer) insert(ref chunks.HeadSeriesRef, segment int) (s *Series, displaced bool) {
 	t := w.t
-	of := w.spell.set(lset, 0)
+	of := w.spell.set(w.list, 0)
 	hash := of.hash()
 	if old := t.refs.get(ref); old != nil {
 		displaced = !old.set.equal(of)
