@@ -29,11 +29,11 @@ import (
 // decoder turns records into items. One goroutine owns it; its buffers are
 // used again for every record.
 type decoder struct {
-	dec   record.Decoder
-	table *series.Table
-	cold  coldSeries
-	past  *follow.Follower // Nil if refs never change their meaning.
-	at    cursor.Position  // End of the record that is decoded.
+	dec    record.Decoder
+	table  *series.Table
+	cold   coldSeries
+	follow *follow.Follower // Nil if refs never change their meaning.
+	at     cursor.Position  // End of the record that is decoded.
 
 	samples   []record.RefSample
 	hists     []record.RefHistogramSample
@@ -42,7 +42,7 @@ type decoder struct {
 }
 
 func newDecoder(l *slog.Logger, src *Source) *decoder {
-	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: src.Table, cold: coldSeries{from: src.Cold}, past: src.follow}
+	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: src.Table, cold: coldSeries{from: src.Cold}, follow: src.follow}
 }
 
 // decode adds the items of rec to bb. Records that carry no items are only
@@ -107,13 +107,10 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 // resolve finds the series of a ref. An item nobody can name is counted in the
 // batch, and by each endpoint that receives it.
 func (d *decoder) resolve(ref chunks.HeadSeriesRef, k kind, bb *batchBuilder) *series.Series {
-	if d.past != nil {
-		if s := d.past.Past(ref, d.at); s != nil {
-			return s
-		}
-	}
-	s := d.table.Resolve(ref)
-	if s == nil {
+	var s *series.Series
+	if d.follow != nil {
+		s = d.follow.Resolve(ref, d.at)
+	} else if s = d.table.Resolve(ref); s == nil {
 		s = d.cold.resolve(ref)
 	}
 	if s == nil {

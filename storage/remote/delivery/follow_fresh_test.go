@@ -52,7 +52,9 @@ func TestFollowFreshFirst(t *testing.T) {
 			}
 			arrived := func(from int64, n int) {
 				t.Helper()
-				require.Eventually(t, func() bool { return rc.has(from, e.time) == n }, 30*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return rc.has(from, e.time) == n }, 30*time.Second, time.Millisecond, "%s", stringer(func() string {
+					return fmt.Sprintf("%d of %d samples from %d on arrived; %s", rc.has(from, e.time), n, from, r.state())
+				}))
 			}
 			write(1)
 			arrived(0, 50)

@@ -152,7 +152,7 @@ func (s *Storage) Take(items int) *Commit {
 	s.listMtx.Lock()
 	f := s.feed
 	s.listMtx.Unlock()
-	if f == nil || f.reader.dec.past != nil {
+	if f == nil || f.reader.dec.follow != nil {
 		return nil
 	}
 	return f.hand.take(items)

@@ -21,7 +21,7 @@
 // whatever a reader comes across has been looked at before:
 //
 //   - a series record defines its refs from its end on. What a ref stood for
-//     before is kept for readers that are further back, see [Follower.Past].
+//     before is kept for readers that are further back, see [Follower.Resolve].
 //     Refs are given again if a log is opened a second time;
 //   - any other record shows that its refs are in use;
 //   - a newer checkpoint says which refs are, of those that come from the

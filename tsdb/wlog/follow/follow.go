@@ -118,10 +118,17 @@ func (f *Follower) Table() *series.Table { return f.table }
 // Head returns the position up to which records may be read.
 func (f *Follower) Head() cursor.Position { return *f.head.Load() }
 
-// Past returns what ref stood for in records that end at pos, if that is
-// something else than in the table, and nil otherwise.
-func (f *Follower) Past(ref chunks.HeadSeriesRef, pos cursor.Position) *series.Series {
-	return f.past.at(ref, pos)
+// Resolve returns what ref stands for in a record that ends at pos, nil if that
+// is not known. pos must not be beyond the head.
+func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *series.Series {
+	// A ref gets another meaning in two steps: what it stood for is noted, then
+	// the table changes. Who looks in the other order, at the table last, would
+	// find neither what was noted nor what was there, if both steps fell between.
+	now := f.table.Resolve(ref)
+	if was := f.past.at(ref, pos); was != nil {
+		return was
+	}
+	return now
 }
 
 // Poke tells that something was written. It never blocks, and returns false if
@@ -298,7 +305,7 @@ func (f *Follower) define(defs []record.RefSeries, from cursor.Position) {
 	for i := range defs {
 		d := &defs[i]
 		if old := f.table.Resolve(d.Ref); old != nil && from != (cursor.Position{}) && !old.Has(d.Labels) {
-			// Before the table changes: readers look here first.
+			// Before the table changes, see Resolve.
 			f.past.add(old, from)
 		}
 		f.table.Define(d.Ref, d.Labels, f.segment)

@@ -19,11 +19,14 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/atomic"
 	"go.uber.org/goleak"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -33,6 +36,7 @@ import (
 	"github.com/prometheus/prometheus/util/compression"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 func TestMain(m *testing.M) {
@@ -137,10 +141,7 @@ func (r *reading) pass() {
 
 // at returns what ref stands for at a position, as readers find out.
 func (r *reading) at(ref chunks.HeadSeriesRef, pos cursor.Position) string {
-	s := r.Past(ref, pos)
-	if s == nil {
-		s = r.Table().Resolve(ref)
-	}
+	s := r.Resolve(ref, pos)
 	if s == nil {
 		return ""
 	}
@@ -203,6 +204,56 @@ func TestRedefinition(t *testing.T) {
 			require.Equal(t, "a", r.at(7, cursor.Position{Segment: last}))
 		})
 	}
+}
+
+// TestResolvesWhileRedefined defends guarantee 1 for readers that are further back
+// while a second run gives the refs of the first to other series: none of them
+// ever finds the new meaning, or none at all.
+func TestResolvesWhileRedefined(t *testing.T) {
+	const refs = 50_000
+	w := newWriter(t)
+	run := func(name string) {
+		defs := make([]record.RefSeries, refs)
+		for i := range defs {
+			defs[i] = record.RefSeries{Ref: chunks.HeadSeriesRef(i + 1), Labels: named(fmt.Sprint(name, i))}
+		}
+		for part := range slices.Chunk(defs, 1000) {
+			w.log(w.enc.Series(part, nil))
+		}
+	}
+	run("first")
+	r := open(t, w.dir)
+	first := r.Head()
+	was := make([]*series.Series, refs)
+	for i := range was {
+		was[i] = r.Table().Resolve(chunks.HeadSeriesRef(i + 1))
+	}
+	var (
+		wg   sync.WaitGroup
+		next atomic.Int64 // What is given anew now, or about to be.
+		done = make(chan struct{})
+	)
+	r.Table().OnRemove(func(gone []chunks.HeadSeriesRef) { next.Store(int64(gone[0])) })
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if i := next.Load() % refs; was[i] != r.Resolve(chunks.HeadSeriesRef(i+1), first) {
+					t.Errorf("ref %d has lost its meaning at %s", i+1, first)
+					return
+				}
+			}
+		})
+	}
+	run("second")
+	r.pass()
+	close(done)
+	wg.Wait()
+	require.Equal(t, "second0", r.at(1, r.Head()))
 }
 
 // TestLoadsInOrder defends guarantee 1 for segments that are read at the same
