@@ -24,6 +24,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -265,6 +266,43 @@ func TestErrorSweep(t *testing.T) {
 			require.Equal(t, 29*600, committed, "at %d", at)
 		}
 	}
+}
+
+// The log is recovered while the snapshot is brought up to date: neither waits
+// for the other, and nothing of the log that is still to change counts as
+// finished. Run it with -race.
+func TestCaptureWhileRecovering(t *testing.T) {
+	dir := t.TempDir()
+	db := openTest(t, dir, nil, small(), still())
+	const turns = 50
+	var (
+		wg   sync.WaitGroup
+		done = make(chan struct{})
+	)
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				assert.NoError(t, db.capture(t.Context(), false))
+			}
+		}
+	})
+	for turn := range turns {
+		appendFloats(t, db, 10*turn, 10*turn+10, 1)
+		breakLog(t, db)
+	}
+	close(done)
+	wg.Wait()
+	require.NoError(t, db.Close())
+	got := readLogged(t, dir)
+	require.Len(t, got.samples, 10*turns)
+	require.Zero(t, got.orphans)
+	db = openTest(t, dir, nil, small(), still())
+	active, _ := db.table.Len()
+	require.Equal(t, 10*turns, active, "the snapshot lacks series")
+	require.NoError(t, db.Close())
 }
 
 // Appenders are empty after whatever end they came to.

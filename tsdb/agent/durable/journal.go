@@ -86,7 +86,7 @@ type journal struct {
 	all     [][]byte
 	encoder record.Encoder
 
-	headMtx sync.Mutex // Guards head.
+	headMtx sync.Mutex // Guards head, which only who writes may read without.
 	head    cursor.Position
 }
 
@@ -98,7 +98,7 @@ func (j *journal) Head() cursor.Position {
 }
 
 // begin opens the log, which starts a segment, and writes its marker. Nothing
-// else uses j meanwhile, apart from Head.
+// else uses j meanwhile, apart from Head and takeFresh.
 func (j *journal) begin() error {
 	l, err := j.open()
 	if err != nil {
@@ -305,7 +305,7 @@ func (j *journal) takeFresh() (fresh []*series.Series, finished int) {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()
 	fresh, j.fresh = j.fresh, nil
-	finished = j.head.Segment - 1
+	finished = j.Head().Segment - 1 // Recovering moves it without mtx.
 	if errors.Is(j.failure, errClosed) && !j.torn {
 		finished++
 	}
