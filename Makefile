@@ -17,6 +17,8 @@ SYNC := ./upstream-sync.sh
 # Tests of the binary are under test/ and have targets of their own.
 UNIT  = $$($(GO) list ./... | grep -v '/test/')
 RACE  = ./tsdb/... ./storage/...
+# Go's own, ten minutes a package, is near for the race detector on a busy machine.
+SLOW  = -timeout 30m
 # How long `make soak` takes, see there.
 SOAK     ?= 10m
 KILLS    ?= 1000
@@ -83,18 +85,18 @@ govulncheck: ## known vulnerabilities in dependencies; says so where the databas
 
 .PHONY: unit
 unit: ## the tests of all packages
-	$(GO) test $(UNIT)
+	$(GO) test $(SLOW) $(UNIT)
 
 .PHONY: test-race
 test-race: ## the tests of what goes into the binary, with the race detector
 	@if [ "$$(CGO_ENABLED=1 $(GO) env CC)" ] && command -v $$(CGO_ENABLED=1 $(GO) env CC) >/dev/null; then \
-		echo "$(GO) test -race $(RACE)"; CGO_ENABLED=1 $(GO) test -race $(RACE); \
+		echo "$(GO) test -race $(SLOW) $(RACE)"; CGO_ENABLED=1 $(GO) test -race $(SLOW) $(RACE); \
 	else echo "no C compiler: the race detector is left out"; fi
 
 .PHONY: test-386
 test-386: ## the tests of what goes into the binary on a 32-bit platform, where it can run
 	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr -d '\n')" = linuxamd64 ]; then \
-		echo "GOARCH=386 $(GO) test $(RACE)"; GOARCH=386 $(GO) test $(RACE); \
+		echo "GOARCH=386 $(GO) test $(SLOW) $(RACE)"; GOARCH=386 $(GO) test $(SLOW) $(RACE); \
 	else echo "not linux/amd64: tests for 386 are left out"; fi
 
 .PHONY: mutation

@@ -83,7 +83,7 @@ func TestSavepointsOnFailingDisk(t *testing.T) {
 			head := *j.head.Load()
 			require.Eventually(t, func() bool {
 				return r.Persist(context.Background()) == nil && j.gate.Floor().Position == head
-			}, 30*time.Second, 5*time.Millisecond, what)
+			}, time.Minute, 5*time.Millisecond, what)
 			requireHeld(t, fsys, j, what)
 			require.NoError(t, r.Close())
 			// A graceful stop leaves all of it on the disk.

@@ -70,7 +70,7 @@ func (f *feed) state(t *testing.T, leading, waiting bool) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.leading == leading && (f.changed != nil) == waiting
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // TestFeedLeads defends I5 where one reader reads for all: it may leave, fail or

@@ -52,7 +52,7 @@ func TestFollowFreshFirst(t *testing.T) {
 			}
 			arrived := func(from int64, n int) {
 				t.Helper()
-				require.Eventually(t, func() bool { return rc.has(from, e.time) == n }, 30*time.Second, time.Millisecond, "%s", stringer(func() string {
+				require.Eventually(t, func() bool { return rc.has(from, e.time) == n }, time.Minute, time.Millisecond, "%s", stringer(func() string {
 					return fmt.Sprintf("%d of %d samples from %d on arrived; %s", rc.has(from, e.time), n, from, r.state())
 				}))
 			}
@@ -60,7 +60,7 @@ func TestFollowFreshFirst(t *testing.T) {
 			arrived(0, 50)
 			rc.set(down)
 			write(1)
-			require.Eventually(t, func() bool { return r.running[0].lanes()[0].failing.Load() }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return r.running[0].lanes()[0].failing.Load() }, time.Minute, time.Millisecond)
 			for range 6 {
 				write(30)
 				e.cut()
@@ -68,7 +68,7 @@ func TestFollowFreshFirst(t *testing.T) {
 			// Whoever follows sees later what is written. The end of the log is where
 			// the backlog is to end.
 			write(1)
-			require.Eventually(t, func() bool { return r.src.Head().Segment == 6 && r.src.Head().Offset > 0 }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return r.src.Head().Segment == 6 && r.src.Head().Offset > 0 }, time.Minute, time.Millisecond)
 			r.until = e.time
 			release := r.blockOld(3)
 			r.divided()

@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/agent"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // TestFollowStockAgent defends I2 for a log that stock's agent writes: all that
@@ -78,14 +79,14 @@ func TestFollowStockAgent(t *testing.T) {
 // writes, of either kind: series that it drops leave memory here as well, those
 // that it keeps do not.
 func TestFollowStockTruncation(t *testing.T) {
-	for _, inMemory := range []bool{false, true} {
-		t.Run(fmt.Sprintf("in_memory=%v", inMemory), func(t *testing.T) {
+	for _, fromMemory := range []bool{false, true} {
+		t.Run(fmt.Sprintf("from_memory=%v", fromMemory), func(t *testing.T) {
 			dir := t.TempDir()
 			nothing := remote.NewStorage(nil, nil, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
 			opts := agent.DefaultOptions()
 			opts.TruncateFrequency = 50 * time.Millisecond
 			opts.MinWALTime, opts.MaxWALTime = 1, 1
-			opts.CheckpointFromInMemorySeries = inMemory
+			opts.CheckpointFromInMemorySeries = fromMemory
 			last := &lastTruncation{opts: opts, done: make(chan struct{})}
 			db, err := agent.Open(slog.New(last), nil, nothing, dir, opts)
 			require.NoError(t, err)
@@ -106,9 +107,19 @@ func TestFollowStockTruncation(t *testing.T) {
 			for i := range 10 {
 				commit(time.Now(), names(fmt.Sprint("dead", i, "_"), 100)...)
 			}
-			// By their timestamps these are in use for an hour.
-			commit(time.Now().Add(time.Hour), live...)
-			require.Eventually(t, func() bool { return tableLen(r) == len(live) }, 20*time.Second, 20*time.Millisecond)
+			// By their timestamps these are in use for an hour. They are committed
+			// until they are: what stock's agent drops between Append and Commit is
+			// in its log, but in none of its checkpoints.
+			at := time.Now().Add(time.Hour)
+			more := func() {
+				at = at.Add(time.Second)
+				commit(at, live...)
+			}
+			inMemory := stringer(func() string {
+				first, end, err := wlog.Segments(filepath.Join(dir, "wal"))
+				return fmt.Sprintf("%d series in memory, not %d; head %s, segments %d to %d (%v)", tableLen(r), len(live), r.src.Head(), first, end, err)
+			})
+			require.Eventually(t, func() bool { more(); return tableLen(r) == len(live) }, time.Minute, 20*time.Millisecond, "%s", inMemory)
 			arrived := func() (n int) {
 				rc.mtx.Lock()
 				defer rc.mtx.Unlock()
@@ -118,14 +129,11 @@ func TestFollowStockTruncation(t *testing.T) {
 				return n
 			}
 			before := arrived()
-			at := time.Now().Add(time.Hour)
 			require.Eventually(t, func() bool {
-				// Nobody holds the log for an endpoint that is late.
-				at = at.Add(time.Second)
-				commit(at, live...)
+				more() // Nobody holds the log for an endpoint that is late.
 				return arrived() >= before+3*len(live)
-			}, 20*time.Second, 20*time.Millisecond)
-			require.Equal(t, len(live), tableLen(r))
+			}, time.Minute, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return tableLen(r) == len(live) }, time.Minute, 20*time.Millisecond, "%s", inMemory)
 			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
 			last.wanted.Store(true)
 			<-last.done

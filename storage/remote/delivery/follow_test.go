@@ -179,7 +179,7 @@ func TestFollowOutage(t *testing.T) {
 		require.Equal(t, 0, floor.Position.Segment)
 		e.truncate(floor.Position.Segment, live...)
 	}
-	require.Eventually(t, func() bool { return tableLen(r) == 1050 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return tableLen(r) == 1050 }, time.Minute, time.Millisecond)
 
 	rc.set(nil)
 	r.complete("a", e.count)
@@ -189,9 +189,9 @@ func TestFollowOutage(t *testing.T) {
 	require.Eventually(t, func() bool {
 		require.NoError(t, r.Persist(t.Context()))
 		return r.Floor().Position.Segment == last
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	e.truncate(last, live...)
-	require.Eventually(t, func() bool { return tableLen(r) == len(live) }, 10*time.Second, 10*time.Millisecond, "what is not in use stays in memory")
+	require.Eventually(t, func() bool { return tableLen(r) == len(live) }, time.Minute, 10*time.Millisecond, "what is not in use stays in memory")
 
 	// Live ones are not defined again.
 	e.commit(live...)
@@ -288,10 +288,10 @@ func TestFollowUngated(t *testing.T) {
 		e.cut()
 	}
 	e.truncate(cycles-1, append(live, names(fmt.Sprint("churn", cycles-1, "_"), 100)...)...)
-	require.Eventually(t, func() bool { return tableLen(r) == 150 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return tableLen(r) == 150 }, time.Minute, 10*time.Millisecond)
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_segments_missing_total", nil) >= cycles/2
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	rc.set(nil)
 	e.commit("last")
 	r.Notify()
@@ -303,7 +303,7 @@ func TestFollowUngated(t *testing.T) {
 			left += rc.samples[labels.FromStrings("__name__", name).String()]
 		}
 		return left == 2000 && rc.samples[`{__name__="last"}`] == 1
-	}, 10*time.Second, 5*time.Millisecond, "not all that was left is delivered")
+	}, time.Minute, 5*time.Millisecond, "not all that was left is delivered")
 	require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
 	e.close()
 	require.NoError(t, r.Close())
@@ -328,7 +328,7 @@ func TestFollowUngated(t *testing.T) {
 		rc.mtx.Lock()
 		defer rc.mtx.Unlock()
 		return rc.samples[`{__name__="rest"}`] == 1
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.Positive(t, r.value("prometheus_remote_storage_resumed_positions_total", map[string]string{"verdict": cursor.Oldest.String()}))
 	e.close()
 	require.NoError(t, r.Close())
@@ -355,7 +355,7 @@ func TestFollowCrash(t *testing.T) {
 			e.commit(series...)
 			r.Notify()
 		}
-		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored }, time.Minute, time.Millisecond)
 		rc.set(unavailable)
 		copied := t.TempDir()
 		require.NoError(t, os.CopyFS(copied, os.DirFS(e.dir)))

@@ -141,7 +141,7 @@ func TestFreshCrash(t *testing.T) {
 	for range 5 {
 		r.commit(50)
 	}
-	require.Eventually(t, func() bool { mtx.Lock(); defer mtx.Unlock(); return n > 20 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { mtx.Lock(); defer mtx.Unlock(); return n > 20 }, time.Minute, time.Millisecond)
 	require.NoError(t, r.save(false))
 	crashed, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
 	require.NoError(t, err)
@@ -239,7 +239,7 @@ func TestFreshBehindForeignSegments(t *testing.T) {
 			require.Len(t, r.running[0].lanes(), 1)
 			from := j.time
 			r.commit(50)
-			require.Eventually(t, func() bool { return r.rc.has(from, j.time) == 50 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return r.rc.has(from, j.time) == 50 }, time.Minute, time.Millisecond)
 			n, again := r.rc.counts()
 			require.Equal(t, before+50, n)
 			require.Zero(t, again)
@@ -260,7 +260,7 @@ func onFullDisk(t *testing.T) (r *freshRig, fsys *faultfs.FS, release func()) {
 	r.outage()
 	fsys.Inject(faultfs.Fault{At: 0, Err: faultfs.NoSpace, Stays: true})
 	release = r.blockOld(3)
-	require.Eventually(t, func() bool { return len(r.running[0].lanes()) == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(r.running[0].lanes()) == 2 }, time.Minute, time.Millisecond)
 	return r, fsys, release
 }
 
@@ -275,13 +275,13 @@ func TestFreshWaitsForTheDisk(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_savepoint_write_failures_total", nil) > fails+10
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.False(t, r.running[0].lanes()[1].working())
 	require.Zero(t, r.rc.has(r.until, r.journal.time))
 
 	fsys.Count(nil)
 	r.divided()
-	require.Eventually(t, func() bool { return r.rc.has(r.until, r.journal.time) == 20*50 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.rc.has(r.until, r.journal.time) == 20*50 }, time.Minute, time.Millisecond)
 	release()
 	r.complete()
 	r.merged()

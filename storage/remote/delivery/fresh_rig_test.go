@@ -230,7 +230,7 @@ func (r *freshRig) outage() {
 	r.complete()
 	r.rc.set(down)
 	r.commit(50)
-	require.Eventually(r.t, func() bool { return r.running[0].lanes()[0].failing.Load() }, 30*time.Second, time.Millisecond)
+	require.Eventually(r.t, func() bool { return r.running[0].lanes()[0].failing.Load() }, time.Minute, time.Millisecond)
 	for range 6 {
 		for range 30 {
 			r.commit(50)
@@ -246,13 +246,13 @@ func (r *freshRig) divided() {
 	require.Eventually(r.t, func() bool {
 		lanes := r.running[0].lanes()
 		return len(lanes) == 2 && lanes[1].working()
-	}, 30*time.Second, time.Millisecond, "the endpoint gets no second lane")
+	}, time.Minute, time.Millisecond, "the endpoint gets no second lane")
 }
 
 // merged waits until the endpoint has one lane again.
 func (r *freshRig) merged() {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return len(r.running[0].lanes()) == 1 }, 30*time.Second, time.Millisecond, "the backlog's lane does not end")
+	require.Eventually(r.t, func() bool { return len(r.running[0].lanes()) == 1 }, time.Minute, time.Millisecond, "the backlog's lane does not end")
 }
 
 // live commits after an outage and waits until the receiver has it.
@@ -262,7 +262,7 @@ func (r *freshRig) live(commits int) {
 	for range commits {
 		r.commit(50)
 	}
-	require.Eventually(r.t, func() bool { return r.rc.has(from, r.journal.time) == 50*commits }, 30*time.Second, time.Millisecond, "%s", stringer(func() string {
+	require.Eventually(r.t, func() bool { return r.rc.has(from, r.journal.time) == 50*commits }, time.Minute, time.Millisecond, "%s", stringer(func() string {
 		return fmt.Sprintf("what is new does not arrive: %d of %d from %d on; %s", r.rc.has(from, r.journal.time), 50*commits, from, r.state())
 	}))
 }
@@ -289,7 +289,7 @@ func (r *freshRig) complete() {
 // completeBut waits until the receiver has everything but so many samples.
 func (r *freshRig) completeBut(lost int) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { n, _ := r.rc.counts(); return n >= r.journal.count-lost }, 30*time.Second, time.Millisecond, "%s", stringer(func() string {
+	require.Eventually(r.t, func() bool { n, _ := r.rc.counts(); return n >= r.journal.count-lost }, time.Minute, time.Millisecond, "%s", stringer(func() string {
 		n, again := r.rc.counts()
 		return fmt.Sprintf("I2: receiver has %d of %d samples, %d again; %s", n, r.journal.count-lost, again, r.state())
 	}))

@@ -64,7 +64,7 @@ func TestHandover(t *testing.T) {
 		if run == 0 {
 			r.commit(150)
 		}
-		require.Eventually(t, r.feed.hand.wanted.Load, 10*time.Second, time.Millisecond)
+		require.Eventually(t, r.feed.hand.wanted.Load, time.Minute, time.Millisecond)
 		for range 100 {
 			n := 1 + rnd.Intn(2*wholeItems)
 			switch rnd.Intn(6) {
@@ -184,7 +184,7 @@ func TestRemovedSegmentsAreNotHeld(t *testing.T) {
 	slow.set(nil)
 	r.complete("b", j.count)
 	for range 3 {
-		require.Eventually(t, r.feed.hand.wanted.Load, 10*time.Second, time.Millisecond)
+		require.Eventually(t, r.feed.hand.wanted.Load, time.Minute, time.Millisecond)
 		r.handed(1000, false)
 		r.complete("a", j.count)
 		r.complete("b", j.count)

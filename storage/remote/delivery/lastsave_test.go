@@ -83,7 +83,7 @@ func TestSavesOnlyChanges(t *testing.T) {
 	head := *j.head.Load()
 	require.Eventually(t, func() bool {
 		return r.Persist(t.Context()) == nil && j.gate.Floor().Position == head
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 
 	writes := func() float64 { return testutil.ToFloat64(r.metrics.savepointWrites.WithLabelValues("false")) }
 	before := writes()
@@ -97,7 +97,7 @@ func TestSavesOnlyChanges(t *testing.T) {
 	fsys.Count(nil)
 	require.Eventually(t, func() bool {
 		return r.save(false) == nil && writes() > before
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	before = writes()
 	require.NoError(t, r.save(false))
 	require.Equal(t, before, writes())

@@ -108,7 +108,7 @@ func TestMetadataOfSeries(t *testing.T) {
 					}
 				}
 				return true
-			}, 30*time.Second, 10*time.Millisecond, "%s", stringer(func() string { return fmt.Sprint(rc.seen, want) }))
+			}, time.Minute, 10*time.Millisecond, "%s", stringer(func() string { return fmt.Sprint(rc.seen, want) }))
 		})
 	}
 }

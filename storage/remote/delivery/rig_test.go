@@ -300,7 +300,7 @@ func (r *rig) complete(host string, want int) {
 	require.Eventually(r.t, func() bool {
 		stored, _ := rc.counts()
 		return stored >= want
-	}, 30*time.Second, 5*time.Millisecond, "%s", stringer(func() string {
+	}, time.Minute, 5*time.Millisecond, "%s", stringer(func() string {
 		stored, received := rc.counts()
 		return fmt.Sprintf("%s has %d of %d samples, received %d", host, stored, want, received)
 	}))

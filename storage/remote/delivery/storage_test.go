@@ -99,7 +99,7 @@ func TestOutage(t *testing.T) {
 	require.Eventually(t, func() bool {
 		require.NoError(t, r.Persist(t.Context()))
 		return j.gate.Floor().Position == *j.head.Load()
-	}, 10*time.Second, 10*time.Millisecond, "the floor does not follow to the head")
+	}, time.Minute, 10*time.Millisecond, "the floor does not follow to the head")
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
@@ -131,7 +131,7 @@ func TestCrash(t *testing.T) {
 			r.commit(60)
 		}
 		stored, _ := rc.counts()
-		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored || now == j.count }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored || now == j.count }, time.Minute, time.Millisecond)
 		// The crash: what is saved after this instant is lost, save for the
 		// dispatch mark, which is written ahead.
 		mark := r.running[0].lanes()[0].marks.get()
@@ -401,7 +401,7 @@ func TestForfeit(t *testing.T) {
 		was := pos
 		pos, _ = e.lanes()[0].place.get()
 		return was == pos && e.lanes()[0].queue.stats().queued > 0
-	}, 10*time.Second, 20*time.Millisecond, "the queue does not fill")
+	}, time.Minute, 20*time.Millisecond, "the queue does not fill")
 	before := cursor.Position{Segment: 6}
 	require.True(t, pos.Before(before))
 	require.NoError(t, r.Forfeit(before, "max_size"))
@@ -470,11 +470,11 @@ func TestDropsAreCounted(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		return drops("a", reasonDropped) == float64(j.count) && drops("b", reasonTooOld) == float64(j.count)
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.Eventually(t, func() bool {
 		require.NoError(t, r.Persist(t.Context()))
 		return j.gate.Floor().Position == *j.head.Load()
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
@@ -501,7 +501,7 @@ func TestRefusals(t *testing.T) {
 	r.commit(50)
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "404"}) == 50
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.Equal(t, 50.0, r.value("prometheus_remote_storage_samples_failed_total", nil))
 	rc.set(nil)
 	r.commit(50)

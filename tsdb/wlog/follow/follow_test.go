@@ -400,7 +400,7 @@ func TestVanished(t *testing.T) {
 		// Files that are open are read to their end first.
 		r.pass()
 		return r.Head() == end
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Equal(t, "b", r.at(1, end))
 	require.Equal(t, "c", r.at(2, end))
 	require.Empty(t, r.at(3, end))

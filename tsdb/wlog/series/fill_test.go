@@ -189,7 +189,7 @@ func TestFillerAfterSweep(t *testing.T) {
 			runtime.GC()
 			tbl.sweep()
 			return tbl.symbols.count == 0
-		}, 30*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		// Others take the numbers.
 		for i := range 5 {
 			tbl.Insert(chunks.HeadSeriesRef(1_000_000+round*10+i), labels.FromStrings("z", fmt.Sprint(round, i)), round)

@@ -110,7 +110,7 @@ func collect(t *testing.T, tbl *Table, n int) {
 	require.Eventually(t, func() bool {
 		runtime.GC()
 		return int(tbl.symbols.sweep.closed.Load()) >= n
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // Texts go with the series that have them, however many come and go (I6), and
