@@ -58,9 +58,7 @@ func TestFollowFreshFirst(t *testing.T) {
 			}
 			write(1)
 			arrived(0, 50)
-			rc.set(down)
-			write(1)
-			require.Eventually(t, func() bool { return r.running[0].lanes()[0].failing.Load() }, time.Minute, time.Millisecond)
+			r.fail(func() { write(1) })
 			for range 6 {
 				write(30)
 				e.cut()

@@ -83,8 +83,8 @@ func TestFreshRemovedAndBack(t *testing.T) {
 	r, release := newDividedRig(t, 3)
 	j := r.journal
 	r.live(20)
-	release()
 	r.rc.set(down)
+	release() // What is under way is stored, and no more: two lanes remain.
 	r.apply()
 	require.Empty(t, r.running)
 	require.NotNil(t, r.held[0].fresh)

@@ -223,14 +223,24 @@ func (r *freshRig) blockOld(first int) (release func()) {
 	return func() { close(closed) }
 }
 
+// fail takes the receiver, which has all there is, down, and waits until that is
+// noticed by what commit sends. An answer from before that is dealt with late
+// would look like the end of the outage, in the middle of it.
+func (r *freshRig) fail(commit func()) {
+	r.t.Helper()
+	l := r.running[0].lanes()[0]
+	require.Eventually(r.t, func() bool { return l.queue.stats().queued == 0 }, time.Minute, time.Millisecond)
+	r.rc.set(down)
+	commit()
+	require.Eventually(r.t, l.failing.Load, time.Minute, time.Millisecond)
+}
+
 // outage commits something that arrives, and then much that cannot.
 func (r *freshRig) outage() {
 	r.t.Helper()
 	r.commit(50)
 	r.complete()
-	r.rc.set(down)
-	r.commit(50)
-	require.Eventually(r.t, func() bool { return r.running[0].lanes()[0].failing.Load() }, time.Minute, time.Millisecond)
+	r.fail(func() { r.commit(50) })
 	for range 6 {
 		for range 30 {
 			r.commit(50)
