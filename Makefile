@@ -61,7 +61,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint unit test-386 test-race mutation govulncheck e2e conformance security parity compliance consumers ui-test run-once fork-test verify-series-quick ## everything; .ci/run runs this
+test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity requests compliance consumers ui-test run-once fork-test verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -76,8 +76,12 @@ vet: ## go vet, and for a 32-bit and another operating system what runs there
 	GOOS=windows GOARCH=amd64 $(GO) vet $(RACE)
 
 .PHONY: lint
-lint: ## golangci-lint, if it is installed
-	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: left out"; fi
+lint: assemble ## upstream's linter with upstream's configuration, on the sources and on the fork
+	GO="$(GO)" scripts/lint.sh
+
+.PHONY: lint-sources
+lint-sources: ## the same on the sources only
+	GO="$(GO)" scripts/lint.sh sources
 
 .PHONY: govulncheck
 govulncheck: ## known vulnerabilities in dependencies; says so where the database is out of reach
@@ -118,6 +122,14 @@ e2e: build-lean ## end-to-end tests with real processes, against that binary; RU
 	ACKWAL_E2E_SUMMARY=$(CURDIR)/build/e2e-summary.txt ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./test/e2e ./test/e2e/harness
 	@cat build/e2e-summary.txt
 
+.PHONY: disk
+disk: build-lean ## the binary on small real file systems: full, broken, filled by others; needs the right to mount
+	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 30m $(if $(RUN),-run '$(RUN)') ./test/disk
+
+.PHONY: disk-short
+disk-short: build-lean ## a part of that, which says what it leaves out
+	ACKWAL_DISK_SHORT=1 ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 15m ./test/disk
+
 .PHONY: conformance
 conformance: build-lean ## the durability suite of conformance/, which we pass and stock's engine fails
 	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 15m $(if $(RUN),-run '$(RUN)') ./test/conformance
@@ -129,6 +141,12 @@ security: build-lean ## no secrets in what the binary writes and shows, no harm 
 .PHONY: parity
 parity: build-lean ## flags, metrics and requests compared with stock's; RUN= chooses some
 	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') ./test/parity
+
+.PHONY: requests
+requests: ## every line of our client's requests compared with stock's, over real connections; RUN= chooses some
+	@if [ "$$(CGO_ENABLED=1 $(GO) env CC)" ] && command -v $$(CGO_ENABLED=1 $(GO) env CC) >/dev/null; then \
+		CGO_ENABLED=1 $(GO) test -race -count=1 $(SLOW) $(if $(RUN),-run '$(RUN)') ./test/requests; \
+	else echo "no C compiler: without the race detector"; $(GO) test -count=1 $(SLOW) $(if $(RUN),-run '$(RUN)') ./test/requests; fi
 
 .PHONY: compliance
 compliance: build-lean ## the public compliance suite for senders of remote write
@@ -165,6 +183,11 @@ verify-series: ## every commit of the series for upstream: builds, vets (386, Wi
 .PHONY: verify-series-quick
 verify-series-quick: ## the same without tests, on this platform only
 	$(SYNC) verify --quick
+
+.PHONY: rebase-test
+rebase-test: ## the series on both bases and on a checkout, compiled and tested; under 5 minutes with warm caches
+	@mkdir -p build/rebase
+	ACKWAL_REBASE_TEST=$(CURDIR)/build/rebase $(GO) test -count=1 -timeout 60m -v -run '^TestRebaseThisProject$$' ./scripts/sync
 
 .PHONY: fork-test
 fork-test: ## stock's and our tests in the fork tree, the binary's in both delivery modes

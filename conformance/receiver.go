@@ -24,9 +24,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/ackwal/ackwal/conformance/wire"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 const writePath = "/api/v1/write"

@@ -22,10 +22,10 @@ import (
 	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/conformance/wire"
+
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-
-	"github.com/ackwal/ackwal/conformance/wire"
 )
 
 const (

@@ -16,6 +16,7 @@ package conformance
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ackwal/ackwal/conformance/wire"
 )
@@ -105,8 +106,8 @@ func (s *store) write(protocol wire.Protocol, samples []sample) (fates []Fate, s
 		})
 	}
 	if err != nil && protocol == wire.V1 {
-		for i := len(undo) - 1; i >= 0; i-- {
-			undo[i]()
+		for _, u := range slices.Backward(undo) {
+			u()
 		}
 		stored = 0
 	}

@@ -114,8 +114,8 @@ func TestDamage(t *testing.T) {
 	require.Equal(t, "old", files[0].path)
 	require.Equal(t, filepath.Join("sub", "new"), files[1].path)
 
-	require.NoError(t, flip(filepath.Join(dir, "sub/new")))
-	content, err := os.ReadFile(filepath.Join(dir, "sub/new"))
+	require.NoError(t, flip(filepath.Join(dir, "sub", "new")))
+	content, err := os.ReadFile(filepath.Join(dir, "sub", "new"))
 	require.NoError(t, err)
 	require.Equal(t, "\x00a\x9dc\x00\x00\x00\x00\x00", string(content))
 	require.Error(t, flip(filepath.Join(dir, "zeros")))

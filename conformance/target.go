@@ -101,13 +101,6 @@ func (t *Target) Served() int64 {
 	return int64(len(t.scrapes))
 }
 
-// changed returns a channel that is closed at the next scrape.
-func (t *Target) changed() <-chan struct{} {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	return t.notify
-}
-
 func (t *Target) begin(r *http.Request) int64 {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()

@@ -57,8 +57,9 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := demonstrate(ctx, *binary, *data, *once, os.Stdout); err != nil {
+	err := demonstrate(ctx, *binary, *data, *once, os.Stdout)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "run: %v\n", err)
 		os.Exit(1)
 	}
@@ -134,7 +135,8 @@ func demonstrate(ctx context.Context, binary, data string, once bool, out io.Wri
 				return err
 			}
 			away = false
-			if shown++; shown == tables {
+			shown++
+			if shown == tables {
 				fmt.Fprintf(out, "Everything arrives. It goes on until Ctrl-C. For an outage of the receiver: kill -STOP %d; sleep 60; kill -CONT %[1]d\n\n", receiver.cmd.Process.Pid)
 			}
 		}

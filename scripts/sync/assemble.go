@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,9 @@ func stock(o options) (base, error) {
 }
 
 func stockFrom(o options) (base, error) {
+	if version := asModule(o.upstream); version != "" {
+		return fromModule(o.root, version)
+	}
 	if o.upstream != "" {
 		return fromCheckout(o.upstream)
 	}
@@ -207,8 +211,8 @@ func outside(o options) error {
 
 // resolved follows symbolic links as far as the path exists.
 func resolved(name string) string {
-	if real, err := filepath.EvalSymlinks(name); err == nil {
-		return real
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		return target
 	}
 	parent := filepath.Dir(name)
 	if parent == name {
@@ -224,6 +228,10 @@ func diff(ctx context.Context, o options) error {
 		return err
 	}
 	l, err := load(o)
+	if err != nil {
+		return err
+	}
+	l, _, err = l.on(o, b)
 	if err != nil {
 		return err
 	}
@@ -255,8 +263,13 @@ func diff(ctx context.Context, o options) error {
 	return err
 }
 
-// unified compares two trees with git, independently of the user's settings.
+// unified compares two trees with git.
 func unified(ctx context.Context, before, after tree.Tree) ([]byte, error) {
+	return compared(ctx, before, after, "--no-prefix", "--unified=3", "--full-index")
+}
+
+// compared runs git diff on two trees, independently of the user's settings.
+func compared(ctx context.Context, before, after tree.Tree, args ...string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "ackwal-diff-")
 	if err != nil {
 		return nil, err
@@ -276,8 +289,7 @@ func unified(ctx context.Context, before, after tree.Tree) ([]byte, error) {
 			}
 		}
 	}
-	cmd := exec.CommandContext(ctx, "git", "diff", "--no-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-prefix",
-		"--diff-algorithm=myers", "--unified=3", "--full-index", "a", "b")
+	cmd := exec.CommandContext(ctx, "git", slices.Concat([]string{"diff", "--no-index", "--no-color", "--no-ext-diff", "--no-textconv", "--diff-algorithm=myers"}, args, []string{"a", "b"})...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull)
 	cmd.Stderr = os.Stderr

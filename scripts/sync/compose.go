@@ -58,6 +58,24 @@ func (l loaded) covered() error {
 	return errors.Join(series.Cover(l.entries, l.ours)...)
 }
 
+// on makes files of ours fit an older release line of upstream, if patches says
+// how, and tells which that is.
+func (l loaded) on(o options, b base) (loaded, string, error) {
+	version, err := b.tree.Read("VERSION")
+	if err != nil {
+		return l, "", nil //nolint:nilerr // A tree without one is of no release line.
+	}
+	line, err := series.LoadBase(filepath.Join(o.root, "patches"), string(version))
+	if err != nil || line == nil {
+		return l, "", err
+	}
+	if l.ours, err = l.ours.On(line); err != nil {
+		return l, "", err
+	}
+	l.entries, err = line.Entries(l.entries)
+	return l, line.Name, err
+}
+
 // fork puts the whole tree together in memory. Files of ours that no entry
 // lists yet are laid in too, so that one can build while writing them.
 func fork(o options) (tree.Tree, string, error) {
@@ -66,6 +84,10 @@ func fork(o options) (tree.Tree, string, error) {
 		return nil, "", err
 	}
 	l, err := load(o)
+	if err != nil {
+		return nil, "", err
+	}
+	l, _, err = l.on(o, b)
 	if err != nil {
 		return nil, "", err
 	}

@@ -68,8 +68,7 @@ func withDelivery(mode string, args []string) (int, error) {
 	}
 	cmd := &exec.Cmd{Path: binary, Args: append([]string{script}, args[1:]...), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode(), nil
 	}
 	return 0, err

@@ -43,8 +43,10 @@ The fork:
   diff       print what the hooks change in upstream's files, as a unified diff
 The series of changes in patches/:
   rebase VERSION|DIR   put it on another version of upstream (v0.315.0 or 3.15.0, or a
-                       git checkout), say of each entry whether it is clean, in conflict
-                       or obsolete, write the tree to build/fork, move go.mod
+                       git checkout, also by --upstream DIR), say which files of upstream
+                       next to ours have changed, and of each entry whether it is clean
+                       (it applies, compiles and passes its tests), in conflict or
+                       obsolete, write the tree to build/fork, move go.mod
   split      make a branch of one signed-off commit for each entry, stacked in order,
              and the text of each pull request
   verify     check the series, and that every state of the tree on its way builds, vets
@@ -54,7 +56,8 @@ Nothing is ever pushed.
 
 Flags:
   --upstream DIR   a git checkout of upstream to start from (its HEAD; it is only
-                   read); default: the version in go.mod, from the Go module cache
+                   read), or a version; default: the one in go.mod. Versions come
+                   from the Go module cache
   --out DIR        where the result goes; default: build/fork, for split, verify and
                    export build/split, build/series and build/export (not for diff)
 assemble:
@@ -79,8 +82,10 @@ split:
 verify:
   --quick          build and vet here only, no tests
   --from NAME      begin at this entry
+  --alone          only the entries that stand alone, each on upstream's tree
 rebase:
-  --dry-run        only report
+  --quick          compile and vet, no tests
+  --dry-run        only report what applies; nothing is compiled
 
 Trees in --out are generated: edit the files they are made from. Files there that
 are the same as before are left alone, others that came from here are replaced.
@@ -91,7 +96,7 @@ Exit code: 0 done, 1 a build, a test or an entry failed, 2 the input was refused
 type options struct {
 	root, upstream, out, tags, bin, run, entry string
 	onto, branch, tag, prefix, from            string
-	quick, dryRun                              bool
+	quick, dryRun, alone                       bool
 	// arg is what stands after the flags.
 	arg string
 
@@ -114,9 +119,9 @@ var verbs = map[string]verb{
 	"build":    {flags: []string{"upstream", "out", "tags", "bin"}, out: "fork", do: build},
 	"test":     {flags: []string{"upstream", "out", "tags", "run"}, out: "fork", do: test},
 	"diff":     {flags: []string{"upstream", "entry"}, do: diff},
-	"rebase":   {flags: []string{"out", "tags", "dry-run"}, out: "fork", tags: lean, arg: true, do: rebase},
+	"rebase":   {flags: []string{"upstream", "out", "tags", "quick", "dry-run"}, out: "fork", tags: lean, arg: true, do: rebase},
 	"split":    {flags: []string{"upstream", "out", "onto", "prefix"}, out: "split", do: split},
-	"verify":   {flags: []string{"upstream", "out", "tags", "quick", "from"}, out: "series", tags: lean, do: verify},
+	"verify":   {flags: []string{"upstream", "out", "tags", "quick", "from", "alone"}, out: "series", tags: lean, do: verify},
 	"export":   {flags: []string{"upstream", "out"}, out: "export", do: export},
 }
 
@@ -128,8 +133,9 @@ func main() {
 		os.Exit(runWithDelivery(os.Args[2], os.Args[3:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
 }
 
 // run takes "--root DIR VERB flags…".
@@ -179,7 +185,7 @@ func parse(root, name string, v verb, args []string) (options, error) {
 		"upstream": &o.upstream, "out": &o.out, "tags": &o.tags, "bin": &o.bin, "run": &o.run, "entry": &o.entry,
 		"onto": &o.onto, "branch": &o.branch, "tag": &o.tag, "prefix": &o.prefix, "from": &o.from,
 	}
-	switches := map[string]*bool{"quick": &o.quick, "dry-run": &o.dryRun}
+	switches := map[string]*bool{"quick": &o.quick, "dry-run": &o.dryRun, "alone": &o.alone}
 	for _, f := range v.flags {
 		if to, ok := switches[f]; ok {
 			set.BoolVar(to, f, false, "")
@@ -207,6 +213,9 @@ func parse(root, name string, v verb, args []string) (options, error) {
 			if given[f] || f == "out" || f == "bin" {
 				return options{}, fmt.Errorf("--%s needs a directory", f)
 			}
+			continue
+		}
+		if f == "upstream" && asModule(*p) != "" {
 			continue
 		}
 		abs, err := filepath.Abs(*p)

@@ -116,11 +116,11 @@ func TestAssembleToy(t *testing.T) {
 	code, stderr := sync(t, "--root", root, "assemble", "--upstream", upstream, "--out", out)
 	require.Zero(t, code, stderr)
 
-	main, err := os.ReadFile(filepath.Join(out, "cmd/prometheus/main.go"))
+	main, err := os.ReadFile(filepath.Join(out, "cmd", "prometheus", "main.go"))
 	require.NoError(t, err)
 	require.Contains(t, string(main), "fmt.Println(toy.Name)")
 	require.NoFileExists(t, filepath.Join(out, "go.work"))
-	require.FileExists(t, filepath.Join(out, "tsdb/agent/toy/toy_test.go"))
+	require.FileExists(t, filepath.Join(out, "tsdb", "agent", "toy", "toy_test.go"))
 
 	// The tree works as a module: ours and stock's parts find each other.
 	cmd := exec.Command("go", "run", "./cmd/prometheus")

@@ -17,16 +17,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/grafana/regexp"
 
 	"github.com/ackwal/ackwal/scripts/sync/git"
-	"github.com/ackwal/ackwal/scripts/sync/hook"
 	"github.com/ackwal/ackwal/scripts/sync/port"
 	"github.com/ackwal/ackwal/scripts/sync/tree"
 )
@@ -72,34 +68,46 @@ func rebase(ctx context.Context, o options) error {
 	if err := l.covered(); err != nil {
 		return err
 	}
+	l, line, err := l.on(o, next)
+	if err != nil {
+		return err
+	}
 	var was tree.Tree
-	if old, err := stock(o); err != nil {
+	here := o
+	here.upstream = ""
+	if old, err := stock(here); err != nil {
 		fmt.Fprintf(o.stdout, "The present base cannot be read, so less can be recognised: %v\n", err)
 	} else {
 		was = old.tree
 		fmt.Fprintf(o.stdout, "From %s to %s\n", old.origin, next.origin)
+		if err := beside(ctx, o, l, was, next.tree); err != nil {
+			return err
+		}
 	}
 	r, err := port.Series(ctx, was, next.tree, l.entries, l.ours)
 	if err != nil {
 		return err
 	}
 	if o.dryRun {
-		report(o, r)
+		report(o, r, applied)
 		return conflicts(r)
 	}
 	if _, err := r.Tree.Write(o.out, next.origin); err != nil {
 		return failure{err}
 	}
 	var errs []error
+	depth := applied
 	if r.Count(port.Conflict) == 0 {
-		if err := compiles(ctx, o, &r, l); err != nil {
+		if depth, err = try(ctx, o, &r, l); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	report(o, r)
+	report(o, r, depth)
 	fmt.Fprintf(o.stdout, "%s: the new tree\n", o.out)
 	errs = append(errs, conflicts(r))
 	switch {
+	case line != "":
+		fmt.Fprintf(o.stdout, "go.mod is as before: on %s ours are as patches/bases/%s.yaml makes them, in that tree only\n", line, line)
 	case version == "":
 		fmt.Fprintln(o.stdout, "go.mod is as before: the commit has no tag of a version that it could name")
 	default:
@@ -115,92 +123,15 @@ func rebase(ctx context.Context, o options) error {
 	return nil
 }
 
-var (
-	// compileError is a line in which the go command says what is wrong where,
-	// unreachable one that says which module cannot be fetched.
-	compileError = regexp.MustCompile(`(?m)^\s*(?:vet: )?(\S+\.go):[0-9]+:[0-9]+: .*$`)
-	unreachable  = regexp.MustCompile(`(\S+@v\S+): (?:reading|verifying|Get|not found)`)
-)
-
-// compiles builds what the entries touch in the new tree. What does not compile
-// makes its entry one in conflict; an error says for which packages that could
-// not be found out, and why.
-func compiles(ctx context.Context, o options, r *port.Result, l loaded) error {
-	var packages []string
-	for _, dir := range r.Dirs {
-		packages = append(packages, "./"+dir)
-	}
-	if len(packages) == 0 {
-		return nil
-	}
-	vet := func(packages ...string) error {
-		return quietly(ctx, o, nil, append([]string{"vet", "-tags=" + o.tags}, packages...))
-	}
-	var unchecked []error
-	good := len(packages)
-	if vet(packages...) != nil {
-		// One at a time tells which, and those that can be built are.
-		good = 0
-		for _, p := range packages {
-			err := vet(p)
-			if err == nil {
-				good++
-			} else if !l.blame(r, err.Error()) {
-				unchecked = append(unchecked, whyUnchecked(p, err))
-			}
-		}
-	}
-	fmt.Fprintf(o.stdout, "%d of %d packages that the entries touch compile and vet\n", good, len(packages))
-	return errors.Join(unchecked...)
-}
-
-// brief names the modules that cannot be fetched, where that is what an error is
-// about; the go command names everything that leads to each of them, too.
-func brief(err error) error {
-	var names []string
-	for _, m := range unreachable.FindAllStringSubmatch(err.Error(), -1) {
-		names = append(names, m[1])
-	}
-	if len(names) == 0 {
-		return err
-	}
-	slices.Sort(names)
-	return fmt.Errorf("cannot be fetched: %s", strings.Join(slices.Compact(names), ", "))
-}
-
-func whyUnchecked(pkg string, err error) error {
-	return fmt.Errorf("%s could not be checked: %w", pkg, brief(err))
-}
-
-// blame puts the entries in conflict that brought or edited the files which do
-// not compile. It tells whether there are any.
-func (l loaded) blame(r *port.Result, output string) (found bool) {
-	for _, m := range compileError.FindAllStringSubmatch(output, -1) {
-		if unreachable.MatchString(m[0]) {
-			continue
-		}
-		if name := l.changes(m[1]); name != "" {
-			found = true
-			r.Blame(name, strings.TrimPrefix(strings.TrimSpace(m[0]), "vet: "))
-		}
-	}
-	return found
-}
-
-// changes returns the last entry that brings or edits a file.
-func (l loaded) changes(file string) (name string) {
-	for i := range l.entries {
-		e := &l.entries[i]
-		if _, ok := l.ours.Of(e)[file]; ok || slices.ContainsFunc(e.Hooks, func(h hook.Hook) bool { return h.File == file }) {
-			name = e.Name
-		}
-	}
-	return name
-}
-
 // target reads the base to move to, and the version of the module it is, if it
 // is one.
 func target(ctx context.Context, o options) (next base, version string, err error) {
+	if o.upstream != "" {
+		if o.arg != "" {
+			return base{}, "", fmt.Errorf("either a version or --upstream, not both %q and %q", o.arg, o.upstream)
+		}
+		o.arg = o.upstream
+	}
 	info, statErr := os.Stat(o.arg)
 	switch {
 	case o.arg == "":
@@ -246,113 +177,29 @@ func conflicts(r port.Result) error {
 	return nil
 }
 
-func report(o options, r port.Result) {
+func report(o options, r port.Result, depth checked) {
 	for _, f := range r.Findings {
-		fmt.Fprintf(o.stdout, "%-8s %s\n", f.State, f.Entry)
+		state := string(f.State)
+		if f.State == port.Clean {
+			state = depth.word()
+		}
+		fmt.Fprintf(o.stdout, "%-8s %s\n", state, f.Entry)
 		for _, n := range f.Notes {
 			fmt.Fprintf(o.stdout, "         %s\n", strings.ReplaceAll(strings.TrimSpace(n), "\n", "\n         "))
 		}
 	}
-	fmt.Fprintf(o.stdout, "%d clean, %d in conflict, %d obsolete\n", r.Count(port.Clean), r.Count(port.Conflict), r.Count(port.Obsolete))
+	good := depth.word()
+	switch depth {
+	case applied:
+		good = "apply"
+	case compiled:
+		good = "compile"
+	}
+	fmt.Fprintf(o.stdout, "%d %s, %d in conflict, %d obsolete\n", r.Count(port.Clean), good, r.Count(port.Conflict), r.Count(port.Obsolete))
+	if remark := depth.remark(); remark != "" {
+		fmt.Fprintln(o.stdout, remark)
+	}
 	if r.Count(port.Obsolete) > 0 {
 		fmt.Fprintln(o.stdout, "Obsolete entries were left out of the tree. Remove each in a commit of its own that names upstream's, with its line in patches/series and its files.")
 	}
-}
-
-// movePin makes every go.mod of ours that requires upstream require a version
-// of it, with the dependencies which that version names: what is built here is
-// what is built in the fork tree. If that cannot be done, nothing has changed.
-func movePin(ctx context.Context, o options, version string, next tree.Tree) (err error) {
-	mods, err := requiring(o.root)
-	if err != nil {
-		return err
-	}
-	gomod, err := next.Read("go.mod")
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "ackwal-rebase-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "go.mod")
-	if err := os.WriteFile(file, gomod, 0o666); err != nil {
-		return err
-	}
-	theirs, err := requirements(file)
-	if err != nil {
-		return err
-	}
-	theirs[upstreamModule] = version
-
-	kept := map[string][]byte{}
-	defer func() {
-		if err == nil {
-			return
-		}
-		for name, data := range kept {
-			err = errors.Join(err, putBack(name, data))
-		}
-	}()
-	for _, mod := range mods {
-		for _, name := range []string{mod, strings.TrimSuffix(mod, "mod") + "sum"} {
-			data, err := os.ReadFile(name)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			kept[name] = data
-		}
-		ours, err := requirements(mod)
-		if err != nil {
-			return err
-		}
-		args := []string{"mod", "edit"}
-		for path := range ours {
-			if v, ok := theirs[path]; ok {
-				args = append(args, "-require="+path+"@"+v)
-			}
-		}
-		for _, args := range [][]string{args, {"mod", "tidy"}} {
-			in := o
-			in.out = filepath.Dir(mod)
-			if err := quietly(ctx, in, nil, args); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func putBack(name string, data []byte) error {
-	if data == nil {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
-	return os.WriteFile(name, data, 0o666)
-}
-
-// requiring finds the go.mod files of this repository that require upstream.
-func requiring(root string) (mods []string, err error) {
-	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || name == filepath.Join(root, "build")):
-			return fs.SkipDir
-		case d.Name() != "go.mod":
-			return nil
-		}
-		requires, err := requirements(name)
-		if _, ok := requires[upstreamModule]; ok {
-			mods = append(mods, name)
-		}
-		return err
-	})
-	if err == nil && len(mods) == 0 {
-		err = fmt.Errorf("no go.mod in %s requires %s", root, upstreamModule)
-	}
-	return mods, err
 }

@@ -21,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/ackwal/ackwal/scripts/sync/git"
 	"github.com/ackwal/ackwal/scripts/sync/series"
@@ -41,9 +42,9 @@ type composed struct {
 	loaded
 
 	steps []series.Step
+	// alone are the steps of entries that stand alone, each on upstream's tree.
+	alone map[string]series.Step
 }
-
-func (c composed) tip() tree.Tree { return c.steps[len(c.steps)-1].Tree }
 
 // composeAll puts the series on its base. Unlike what assembling allows, every
 // file of ours has to be in an entry.
@@ -59,6 +60,10 @@ func composeAll(o options) (composed, error) {
 	if err := l.covered(); err != nil {
 		return composed{}, err
 	}
+	l, _, err = l.on(o, b)
+	if err != nil {
+		return composed{}, err
+	}
 	steps, err := series.Compose(b.tree, l.entries, l.ours)
 	if err != nil {
 		return composed{}, err
@@ -68,19 +73,50 @@ func composeAll(o options) (composed, error) {
 			return composed{}, fmt.Errorf("%s changes nothing", s.Entry.Name)
 		}
 	}
-	return composed{b, l, steps}, nil
+	alone := map[string]series.Step{}
+	for i := range l.entries {
+		if e := &l.entries[i]; e.Alone {
+			if alone[e.Name], err = series.Apply(b.tree, e, l.ours); err != nil {
+				return composed{}, fmt.Errorf("%s is to stand alone: %w", e.Name, err)
+			}
+		}
+	}
+	return composed{b, l, steps, alone}, nil
 }
 
 // commits are the steps as commits of one person, each on a branch of its own.
+// Entries that stand alone are stacked too, for what comes after them, but their
+// branches are those of aside.
 func (c composed) commits(prefix string, who git.Person) []git.Commit {
 	var commits []git.Commit
 	for _, s := range c.steps {
-		commits = append(commits, git.Commit{
-			Ref: "refs/heads/" + prefix + s.Entry.Name, Message: s.Entry.Message(who.String()),
-			Author: who, When: c.when, Changes: changes(s.Changed()),
-		})
+		commit := c.commit(s, prefix, who)
+		if s.Entry.Alone {
+			commit.Ref = ""
+		}
+		commits = append(commits, commit)
 	}
 	return commits
+}
+
+// aside are the commits of entries that stand alone, each on upstream's tree.
+func (c composed) aside(prefix string, who git.Person) []git.Commit {
+	var commits []git.Commit
+	for _, s := range c.steps {
+		if s.Entry.Alone {
+			commit := c.commit(c.alone[s.Entry.Name], prefix, who)
+			commit.Aside = true
+			commits = append(commits, commit)
+		}
+	}
+	return commits
+}
+
+func (c composed) commit(s series.Step, prefix string, who git.Person) git.Commit {
+	return git.Commit{
+		Ref: "refs/heads/" + prefix + s.Entry.Name, Message: s.Entry.Message(who.String()),
+		Author: who, When: c.when, Changes: changes(s.Changed()),
+	}
 }
 
 func changes(t tree.Tree) []git.Change {
@@ -121,7 +157,8 @@ func split(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	names, err := git.Stack(ctx, where, parent, c.commits(o.prefix, who))
+	commits := append(c.aside(o.prefix, who), c.commits(o.prefix, who)...)
+	names, err := git.Stack(ctx, where, parent, commits)
 	if err != nil {
 		return err
 	}
@@ -137,10 +174,12 @@ func split(ctx context.Context, o options) error {
 	if _, err := pages.Write(texts, c.origin); err != nil {
 		return failure{err}
 	}
-	for i, s := range c.steps {
-		fmt.Fprintf(o.stdout, "%.12s %s%s\n", names[i], o.prefix, s.Entry.Name)
+	for i, commit := range commits {
+		if branch, ok := strings.CutPrefix(commit.Ref, "refs/heads/"); ok {
+			fmt.Fprintf(o.stdout, "%.12s %s\n", names[i], branch)
+		}
 	}
-	fmt.Fprintf(o.stdout, "%s: %d branches on %s, signed off by %s; descriptions in %s. Nothing was pushed.\n", where, len(names), c.origin, who, texts)
+	fmt.Fprintf(o.stdout, "%s: %d branches on %s, %d of them alone, signed off by %s; descriptions in %s. Nothing was pushed.\n", where, len(c.steps), c.origin, len(c.alone), who, texts)
 	return nil
 }
 

@@ -168,6 +168,154 @@ func TestRebaseCases(t *testing.T) {
 	}
 }
 
+// How far an entry was tried is what it is called by: only one that compiles and
+// passes its tests is clean.
+func TestRebaseSaysWhatWasTried(t *testing.T) {
+	proxy(t, map[string]string{"v0.909.0": filepath.Join(toyDir, "upstream")})
+	root, next := toyRoot(t), toyCase(t, "clean")
+	// On the next version this test of ours does not pass any more.
+	writeFiles(t, root, "tsdb/agent/toy/toy_test.go", `package toy
+
+import (
+	"os"
+	"testing"
+)
+
+func TestName(t *testing.T) {
+	t.Run("of upstream's documentation", func(t *testing.T) {
+		if _, err := os.Stat("../../../docs/other.md"); err == nil {
+			t.Fatal("upstream has other documentation")
+		}
+	})
+}
+`)
+	for _, tc := range []struct {
+		flag string
+		code int
+		want []string
+	}{
+		{"--dry-run", 0, []string{"applies 0020-agent-toy", "3 apply, 0 in conflict", "Nothing was compiled or tested"}},
+		{"--quick", 0, []string{"compiles 0020-agent-toy", "3 compile, 0 in conflict", "No tests were run"}},
+		{"", 1, []string{"clean 0010-wlog-name", "conflict 0020-agent-toy tests of tsdb/agent/toy fail: TestName", "2 clean, 1 in conflict"}},
+	} {
+		args := []string{"--root", root, "rebase", "--upstream", next}
+		if tc.flag != "" {
+			args = append(args, tc.flag)
+		}
+		code, out := tell(t, args...)
+		require.Equal(t, tc.code, code, out)
+		for _, want := range tc.want {
+			require.Contains(t, strings.Join(strings.Fields(out), " "), want)
+		}
+		if tc.flag == "--dry-run" {
+			require.NotContains(t, out, "clean ")
+			require.NoDirExists(t, filepath.Join(root, "build", "fork"))
+		}
+	}
+}
+
+// What changed in upstream beside ours is listed, with what its changelog says
+// of our subjects, in both directions.
+func TestRebaseTellsWhatChangedBesideOurs(t *testing.T) {
+	upstream := copied(t, filepath.Join(toyDir, "upstream"))
+	writeFiles(t, upstream,
+		"CHANGELOG.md", "# Changelog\n\n## 9.9.9\n- [BUGFIX] UI: Old. #1\n",
+		"storage/remote/write.go", "package remote\n\nconst A = 1\n",
+		"tsdb/agent/gone.go", "package agent\n",
+		"web/web.go", "package web\n")
+	proxy(t, map[string]string{"v0.909.0": upstream})
+	root, next := toyRoot(t), copied(t, upstream)
+	require.NoError(t, os.Remove(filepath.Join(next, "tsdb", "agent", "gone.go")))
+	writeFiles(t, next,
+		"CHANGELOG.md", "# Changelog\n\n## 9.10.0\n- [FEATURE] Remote Write: New. #2\n- [FEATURE] PromQL: No. #3\n- [BUGFIX] TSDB: The WAL is whole. #4\n\n## 9.9.9\n- [BUGFIX] UI: Old. #1\n",
+		"storage/remote/write.go", "package remote\n\nconst A = 2\n\nconst B = 1\n",
+		"storage/remote/write_test.go", "package remote\n",
+		"tsdb/wlog/new.go", "package wlog\n",
+		"docs/flags.md", "# Flags\n\n| flag | default |\n|---|---|\n| `--path` | `data` |\n| `--other` | `1` |\n",
+		"web/web.go", "package web\n\nconst A = 1\n")
+	committed(t, next)
+	code, out := tell(t, "--root", root, "rebase", "--dry-run", "--upstream", next)
+	require.Zero(t, code, out)
+	require.Contains(t, out, `Files of upstream that ours stand beside, use or edit, and that have changed (4). Is there something that ours should do as well?
+  changed docs/flags.md +1 -2
+  changed storage/remote/write.go +3 -1
+  gone    tsdb/agent/gone.go +0 -1
+  new     tsdb/wlog/new.go +1 -0
+Upstream's changelog says meanwhile, of the agent, remote write and the WAL:
+  9.10.0
+  - [FEATURE] Remote Write: New. #2
+  - [BUGFIX] TSDB: The WAL is whole. #4
+`)
+	gained, lost := changelogOf([]byte("## 2\n- Agent: x\n## 1\n- Agent: y\n"), []byte("## 1\n- Agent: y\n"))
+	require.Empty(t, gained)
+	require.Equal(t, []string{"2", "- Agent: x"}, lost)
+}
+
+// All hooks that do not fit are reported, over all entries.
+func TestAllBadHooksAtOnce(t *testing.T) {
+	root, upstream := toyRoot(t), toyCheckout(t)
+	replacing("patches/0020-agent-toy.yaml", `("stock", o.path)`, `("gone")`)(root)
+	replacing("patches/0020-agent-toy.yaml", "| `--path` | `data` |", "| `--none` |")(root)
+	replacing("patches/0010-wlog-name.yaml", "files:", "hooks: [{file: VERSION, anchor: 1.1.1, delete: true}]\nfiles:")(root)
+	code, out := tell(t, "--root", root, "assemble", "--upstream", upstream)
+	require.Equal(t, 2, code)
+	require.Equal(t, 3, strings.Count(out, "expected 1, found 0 of the line"), out)
+	for _, want := range []string{"0010-wlog-name: VERSION", `fmt.Println("gone")`, "`--none`"} {
+		require.Contains(t, out, want)
+	}
+	// 9000 edits a line that the second of those would have added.
+	require.NotContains(t, out, "9000-other-default")
+}
+
+// A release line that lacks something ours use gets them as patches says, in its
+// tree only.
+func TestSecondBase(t *testing.T) {
+	proxy(t, map[string]string{"v0.909.0": filepath.Join(toyDir, "upstream")})
+	root, line := toyRoot(t), "why: It has another name.\nleave-out: [tsdb/agent/toy/toy_test.go]\nhooks: [{file: tsdb/wlog/name/name.go, in: const Name, anchor: X, replace: Y}]\n"
+	name, err := os.ReadFile(filepath.Join(root, "tsdb", "wlog", "name", "name.go"))
+	require.NoError(t, err)
+	declaration := ""
+	for l := range strings.Lines(string(name)) {
+		if strings.HasPrefix(l, "const Name") {
+			declaration = strings.TrimSpace(l)
+		}
+	}
+	require.NotEmpty(t, declaration)
+	line = strings.NewReplacer("in: const Name, ", "", "X", "'"+declaration+"'", "Y", `'const Name = "older"'`).Replace(line)
+	writeFiles(t, root, "patches/bases/9.9.yaml", line)
+	before := snapshot(t, root)
+	fork := filepath.Join(t.TempDir(), "fork")
+	code, out := tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
+	require.Zero(t, code, out)
+	require.NoFileExists(t, filepath.Join(fork, "tsdb", "agent", "toy", "toy_test.go"))
+	older, err := os.ReadFile(filepath.Join(fork, "tsdb", "wlog", "name", "name.go"))
+	require.NoError(t, err)
+	require.Contains(t, string(older), `"older"`)
+
+	code, out = tell(t, "--root", root, "rebase", "v0.909.0", "--out", fork)
+	require.Zero(t, code, out)
+	require.Contains(t, out, "go.mod is as before: on 9.9 ours are as patches/bases/9.9.yaml makes them")
+	require.Equal(t, before, snapshot(t, root))
+
+	for change, want := range map[string]string{
+		"leave-out: [gone.go]\nwhy: x":                                             "there is no file gone.go to leave out",
+		"hooks: [{file: tsdb/wlog/name/name.go, anchor: y, delete: true}]\nwhy: x": "bases/9.9: tsdb/wlog/name/name.go: expected 1, found 0",
+		"without: [0011-x]\nwhy: x":                                                `bases/9.9: patches has no entry "0011-x"`,
+		"leave-out: []":                                                            "why is missing",
+		"what: x":                                                                  "field what not found",
+	} {
+		writeFiles(t, root, "patches/bases/9.9.yaml", change+"\n")
+		code, out = tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
+		require.Equal(t, 2, code)
+		require.Contains(t, out, want)
+	}
+	// Another line has nothing to do with it.
+	next := toyCase(t, "clean")
+	amended(t, writeFiles(t, next, "VERSION", "9.10.0\n"))
+	code, out = tell(t, "--root", root, "assemble", "--upstream", next, "--out", fork)
+	require.Zero(t, code, out)
+}
+
 // The trap that the report is not to fall into: with an entry that upstream
 // merged with edits, git am -3 succeeds and makes no commit.
 func TestMergedWithEditsMakesNoCommit(t *testing.T) {
@@ -202,12 +350,12 @@ func TestRebaseLeavesTreeToFix(t *testing.T) {
 	root, next := toyRoot(t), toyCase(t, "conflict")
 	code, out := tell(t, "--root", root, "rebase", next)
 	require.Equal(t, 1, code, out)
-	marked, err := os.ReadFile(filepath.Join(root, "build/fork/cmd/prometheus/main.go"))
+	marked, err := os.ReadFile(filepath.Join(root, "build", "fork", "cmd", "prometheus", "main.go"))
 	require.NoError(t, err)
 	require.Contains(t, string(marked), "<<<<<<< upstream now\n")
 	require.Contains(t, string(marked), ">>>>>>> 0020-agent-toy\n")
 
-	entry := filepath.Join(root, "patches/0020-agent-toy.yaml")
+	entry := filepath.Join(root, "patches", "0020-agent-toy.yaml")
 	text, err := os.ReadFile(entry)
 	require.NoError(t, err)
 	mended := strings.Replace(string(text), `fmt.Println("stock", o.path)`, `fmt.Println("stock", "at", o.path)`, 1)
@@ -235,6 +383,12 @@ func TestRebaseMovesThePin(t *testing.T) {
 		require.Equal(t, original, snapshot(t, root))
 	})
 	writeFiles(t, root, "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/cmd/promtool/lib\"\n")
+	// A module as a user of the fork writes it. It says too little to be tidied,
+	// and imports ours under a build tag.
+	user := filepath.Join(root, "test", "user")
+	writeFiles(t, user,
+		"go.mod", "// What a user writes.\nmodule example.com/user\n\ngo 1.24\n\nrequire github.com/prometheus/prometheus v0.909.0\n\nreplace github.com/prometheus/prometheus => ../../build/fork\n",
+		"user.go", "//go:build direct\n\npackage user\n\nimport _ \"github.com/ackwal/ackwal/tsdb/wlog/name\"\n")
 	lib := func(dir string) string {
 		return writeFiles(t, dir, "cmd/promtool/lib/lib.go", "package lib\n")
 	}
@@ -256,6 +410,10 @@ func TestRebaseMovesThePin(t *testing.T) {
 	require.Zero(t, code, out)
 	require.Contains(t, out, "3 clean, 0 in conflict, 0 obsolete")
 	require.Equal(t, "v0.910.0", pin())
+	moved, err := os.ReadFile(filepath.Join(user, "go.mod"))
+	require.NoError(t, err)
+	require.Equal(t, "// What a user writes.\nmodule example.com/user\n\ngo 1.24\n\nrequire github.com/prometheus/prometheus v0.910.0\n\nreplace github.com/prometheus/prometheus => ../../build/fork\n", string(moved))
+	require.NoFileExists(t, filepath.Join(user, "go.sum"))
 	code, out = tell(t, "--root", root, "rebase", "v0.911.0")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "1 of 3 entries are in conflict")
@@ -284,7 +442,7 @@ func TestSplitToRepository(t *testing.T) {
 	}, "\n"), strings.Join(strings.Split(log, "\n")[:3], "\n"))
 	message, err := git.Line(t.Context(), repo, "log", "-1", "--format=%B", "ackwal/0020-agent-toy")
 	require.NoError(t, err)
-	require.Equal(t, "tsdb/agent: a toy\n\nThe toy prints its name.\n\nIt was looked at.\n\nReason: a toy\nForwarded: no\nDepends-on: 0010-wlog-name\nSigned-off-by: Toy Maker <toy@example.com>", message)
+	require.Equal(t, "tsdb/agent: a toy\n\nThe toy prints its name.\n\nIt was looked at.\n\nSigned-off-by: Toy Maker <toy@example.com>", message)
 	status, err := git.Run(t.Context(), repo, "status", "--porcelain")
 	require.NoError(t, err)
 	require.Empty(t, string(status))
@@ -319,6 +477,51 @@ func TestSplitToRepository(t *testing.T) {
 	code, printed = tell(t, "--root", root, "split", "--upstream", upstream, "--out", out)
 	require.Equal(t, 2, code)
 	require.Contains(t, printed, "has refs/heads/ackwal/9000-other-default already, with other content")
+}
+
+// An entry that stands alone has a branch from upstream's tree, with its own
+// change only, and the stacked ones have it as well.
+func TestSplitAlone(t *testing.T) {
+	toyPerson(t)
+	root, upstream, out := toyRoot(t), toyCheckout(t), filepath.Join(t.TempDir(), "split")
+	writeFiles(t, root, "patches/0005-fix.yaml", `
+title: "docs: a fix"
+status: to-submit
+alone: true
+why: It was wrong.
+release-notes: NONE
+reason: a fix
+forwarded: "no"
+hooks: [{file: docs/flags.md, anchor: "# Flags", replace: "# All flags"}]
+`)
+	replacing("patches/series", "0010-wlog-name", "0005-fix\n0010-wlog-name")(root)
+	code, printed := tell(t, "--root", root, "split", "--upstream", upstream, "--out", out)
+	require.Zero(t, code, printed)
+	repo := filepath.Join(out, "prometheus")
+	base, err := git.Line(t.Context(), repo, "rev-parse", "upstream")
+	require.NoError(t, err)
+	parent, err := git.Line(t.Context(), repo, "rev-parse", "ackwal/0005-fix~")
+	require.NoError(t, err)
+	require.Equal(t, base, parent)
+	log, err := git.Line(t.Context(), repo, "log", "--format=%s", "ackwal/0020-agent-toy", "--not", "upstream")
+	require.NoError(t, err)
+	require.Equal(t, "tsdb/agent: a toy\ntsdb/wlog: a name\ndocs: a fix", log)
+	changed, err := git.Line(t.Context(), repo, "diff", "--name-only", "upstream", "ackwal/0005-fix")
+	require.NoError(t, err)
+	require.Equal(t, "docs/flags.md", changed)
+	code, printed = tell(t, "--root", root, "verify", "--upstream", upstream, "--out", filepath.Join(t.TempDir(), "v"), "--quick")
+	require.Zero(t, code, printed)
+
+	require.Contains(t, printed, "ok 0010-wlog-name")
+	code, printed = tell(t, "--root", root, "verify", "--upstream", upstream, "--out", filepath.Join(t.TempDir(), "v"), "--alone")
+	require.Zero(t, code, printed)
+	require.Contains(t, printed, "ok 0005-fix")
+	require.NotContains(t, printed, "ok 0010-wlog-name")
+
+	replacing("patches/0005-fix.yaml", "alone: true", "alone: true\ndepends-on: [0010-wlog-name]")(root)
+	code, printed = tell(t, "--root", root, "split", "--upstream", upstream, "--out", out)
+	require.Equal(t, 2, code)
+	require.Contains(t, printed, "depends on nothing")
 }
 
 // Branches in the user's own checkout: only they are added.
@@ -394,8 +597,8 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, sameTree(applied, want))
 
-	require.NoError(t, os.Remove(filepath.Join(root, "patches/9000-other-default.yaml")))
-	list := filepath.Join(root, "patches/series")
+	require.NoError(t, os.Remove(filepath.Join(root, "patches", "9000-other-default.yaml")))
+	list := filepath.Join(root, "patches", "series")
 	require.NoError(t, os.WriteFile(list, []byte("0010-wlog-name\n0020-agent-toy\n"), 0o666))
 	code, printed = tell(t, "--root", root, "export", "--upstream", toyCheckout(t), "--out", out)
 	require.Zero(t, code, printed)
@@ -478,6 +681,7 @@ func TestSeriesRefused(t *testing.T) {
 		"unknown version":         {args: []string{"rebase", "v0.999.0"}, want: "fetch github.com/prometheus/prometheus v0.999.0"},
 		"dirty version":           {args: []string{"rebase", dirty}, want: "not committed"},
 		"foreign version":         {args: []string{"rebase", foreign}, want: "is not a tree of"},
+		"version twice":           {args: []string{"rebase", "v0.909.0", "--upstream", upstream}, want: "either a version or --upstream"},
 		"two versions":            {args: []string{"rebase", "v0.909.0", "v0.909.0"}, want: `unexpected argument "v0.909.0"`},
 		"unknown entry":           {args: []string{"verify", "--from", "x"}, want: `no entry "x"`},
 		"failed hunk":             {args: []string{"split", "--onto", upstream}, change: replacing("patches/0020-agent-toy.yaml", `("stock", o.path)`, `("gone")`), want: "expected 1, found 0 of the line"},

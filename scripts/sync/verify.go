@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ func verify(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	skips, err := loadSkips(filepath.Join(o.root, "scripts", "stock-tests-skipped.txt"), strings.Split(o.tags, ","))
+	skips, err := loadSkips(filepath.Join(o.root, skipList), strings.Split(o.tags, ","))
 	if err != nil {
 		return err
 	}
@@ -65,12 +66,15 @@ func verify(ctx context.Context, o options) error {
 	began := time.Now()
 	skipping := o.from != ""
 	for _, s := range c.steps {
-		if skipping = skipping && s.Entry.Name != o.from; skipping {
+		if skipping = skipping && s.Entry.Name != o.from; skipping || o.alone && !s.Entry.Alone {
 			continue
 		}
 		start := time.Now()
 		if err := checkReleaseNotes(ctx, c, s.Entry); err != nil {
 			return failure{err}
+		}
+		if s.Entry.Alone {
+			s = c.alone[s.Entry.Name]
 		}
 		if _, err := s.Tree.Write(o.out, c.origin+" up to "+s.Entry.Name); err != nil {
 			return failure{err}
@@ -79,6 +83,10 @@ func verify(ctx context.Context, o options) error {
 			return failure{fmt.Errorf("%s: %w; the tree is in %s", s.Entry.Name, err, o.out)}
 		}
 		fmt.Fprintf(o.stdout, "ok %-44s %4d lines %6.1fs\n", s.Entry.Name, series.Code(s.Entry, c.ours), time.Since(start).Seconds())
+	}
+	if o.alone {
+		fmt.Fprintf(o.stdout, "%d entries, each alone on %s, %.0fs\n", len(c.alone), c.origin, time.Since(began).Seconds())
+		return nil
 	}
 	fmt.Fprintf(o.stdout, "%d entries on %s, %.0fs\n", len(c.steps), c.origin, time.Since(began).Seconds())
 	return nil
@@ -165,14 +173,14 @@ func checkStep(ctx context.Context, o options, s series.Step, skips []skip) erro
 	if err := quietly(ctx, o, nil, append([]string{"build", "-o", os.DevNull, tags}, packages...)); err != nil {
 		return err
 	}
-	if err := quietly(ctx, o, nil, append([]string{"vet", tags}, packages...)); err != nil {
+	if err := quietly(ctx, o, nil, slices.Concat(vetCommand, []string{tags}, packages)); err != nil {
 		return err
 	}
 	if o.quick {
 		return nil
 	}
 	for _, p := range platforms {
-		if err := quietly(ctx, o, []string{"GOOS=" + p[0], "GOARCH=" + p[1], "CGO_ENABLED=0"}, append([]string{"vet", tags}, packages...)); err != nil {
+		if err := quietly(ctx, o, []string{"GOOS=" + p[0], "GOARCH=" + p[1], "CGO_ENABLED=0"}, slices.Concat(vetCommand, []string{tags}, packages)); err != nil {
 			return err
 		}
 	}

@@ -21,13 +21,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/agent/durable"
+
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/agent"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery"
-	"github.com/ackwal/ackwal/tsdb/agent/durable"
 )
 
 // engine is one of the two that are compared.

@@ -16,6 +16,7 @@ package bench
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -122,8 +123,6 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		status = http.StatusBadRequest
 	}
-	for name, values := range acceptance {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), acceptance)
 	w.WriteHeader(status)
 }

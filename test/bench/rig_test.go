@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -154,7 +155,7 @@ func seriesLabels(i int) labels.Labels {
 	return labels.FromStrings(
 		labels.MetricName, fmt.Sprintf("rpc_server_handled_latency_%02d_total", metric/20),
 		"cluster", "production-eu-west-1",
-		"code", fmt.Sprint(200+metric%20/5),
+		"code", strconv.Itoa(200+metric%20/5),
 		"container", "checkout-frontend",
 		"instance", fmt.Sprintf("10.%d.%d.%d:8080", 16+target>>16, target>>8&255, target&255),
 		"job", "kubernetes-pods",

@@ -59,10 +59,9 @@ func stall(b *testing.B, e engine) stalled {
 		var all []timed
 		pace := time.NewTicker(5 * time.Millisecond)
 		defer pace.Stop()
-		at := len(r.refs)
 		for range checkpoints {
 			r.create(n / 100)
-			at = len(r.refs) // The next commit begins a round.
+			at := len(r.refs) // The next commit begins a round.
 			for done := false; !done; {
 				// Looking every time would be a load of its own.
 				for range 20 {

@@ -24,10 +24,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
 // started is how an engine came up.

@@ -24,9 +24,9 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/net/http/httptrace/otelhttptrace"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 
-	"github.com/prometheus/prometheus/storage/remote"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery"
+
+	"github.com/prometheus/prometheus/storage/remote"
 )
 
 // member returns a field of a struct that v points to, exported or not.
@@ -99,11 +99,6 @@ func divert(clients []*http.Client, n network) error {
 		return fmt.Errorf("found %d clients for %d endpoints", len(clients), len(n))
 	}
 	for _, c := range clients {
-		if plain, err := member(reflect.ValueOf(c.Transport), "plain"); err == nil {
-			// Ours takes requests that belong to no trace past the layer.
-			plain.Set(reflect.ValueOf(n))
-			continue
-		}
 		c.Transport = otelhttp.NewTransport(n, otelhttp.WithClientTrace(func(ctx context.Context) *httptrace.ClientTrace {
 			return otelhttptrace.NewClientTrace(ctx, otelhttptrace.WithoutSubSpans())
 		}))

@@ -3,6 +3,6 @@ module github.com/ackwal/ackwal/test/consumer
 
 go 1.26.0
 
-require github.com/prometheus/prometheus v0.315.0
+require github.com/prometheus/prometheus v0.316.0
 
 replace github.com/prometheus/prometheus => ../../build/fork

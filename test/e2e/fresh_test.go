@@ -16,6 +16,7 @@ package e2e
 import (
 	"math"
 	"math/rand"
+	"slices"
 	"testing"
 	"time"
 
@@ -121,11 +122,11 @@ func requireTwoOrders(t *testing.T, s *harness.Scenario) {
 	second := int64(math.MaxInt64)
 	for _, times := range came {
 		least := int64(math.MaxInt64)
-		for i := len(times) - 1; i >= 0; i-- {
-			if times[i] > least {
-				second = min(second, times[i])
+		for _, time := range slices.Backward(times) {
+			if time > least {
+				second = min(second, time)
 			}
-			least = min(least, times[i])
+			least = min(least, time)
 		}
 	}
 	require.Less(t, second, int64(math.MaxInt64), "nothing overtook anything")

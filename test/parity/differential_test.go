@@ -83,6 +83,8 @@ var endpoints = map[string]string{
 	"v1-relabeled": everything + "\n  protobuf_message: " + messageV1 + relabeling,
 	"v2-relabeled": everything + "\n  protobuf_message: " + messageV2 + relabeling,
 	"v1-samples":   "protobuf_message: " + messageV1, // Without histograms and exemplars.
+	"v1-classic":   "send_exemplars: true\n  convert_nhcb_to_classic: true\n  protobuf_message: " + messageV1 + relabeling,
+	"v2-classic":   everything + "\n  convert_nhcb_to_classic: true\n  protobuf_message: " + messageV2,
 }
 
 const everything = "send_exemplars: true\n  send_native_histograms: true"
@@ -152,8 +154,6 @@ func (v variant) compare(t *testing.T, seed int64) {
 		for name := range endpoints {
 			received[name] = newRecording(true)
 			received[name].outage = v.outage
-			received[name].ahead = e.name == ours.name && strings.Contains(v.features, "metadata-wal-records")
-			received[name].typeAndUnit = strings.Contains(v.features, "type-and-unit-labels")
 			mux.Handle("/"+name, received[name])
 		}
 		server := httptest.NewServer(mux)
@@ -212,7 +212,7 @@ func (r *recording) covers(t *testing.T, name string, v variant) {
 	require.Empty(t, r.errs, "requests that %s delivery got wrong", name)
 	require.Positive(t, r.requests[http.StatusServiceUnavailable], "requests answered 503")
 	require.Positive(t, r.requests[http.StatusTooManyRequests], "requests answered 429")
-	require.Equal(t, r.ahead, r.described > 0, "metadata of the log")
+	require.Equal(t, strings.Contains(v.features, "metadata-wal-records"), r.described > 0, "metadata of the log")
 	var all strings.Builder
 	for _, events := range r.samples {
 		for _, e := range events {
@@ -227,9 +227,9 @@ func (r *recording) covers(t *testing.T, name string, v variant) {
 		"reset_hint:RESET_HINT_GAUGE":           "",
 		"negative_deltas":                       "",
 		"since 1":                               "st-storage",
-		// The log of stock's agent has no metadata in 3.15, whatever the features.
-		`counter "" ""`:          "type-and-unit-labels",
-		`histogram "" "seconds"`: "type-and-unit-labels",
+		`counter "`:                             "metadata-wal-records",
+		`counter`:                               "type-and-unit-labels",
+		`"seconds"`:                             "type-and-unit-labels",
 	} {
 		if strings.Contains(v.features, feature) && !strings.Contains(all.String(), content) {
 			// Not with package require, which would print all of it.

@@ -94,7 +94,7 @@ func stockFlags(t *testing.T) (forAgent, features []string) {
 	t.Helper()
 	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus/prometheus").Output()
 	require.NoError(t, err, "where upstream's module is")
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(strings.TrimSpace(string(dir)), "cmd/prometheus/main.go"), nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(strings.TrimSpace(string(dir)), "cmd", "prometheus", "main.go"), nil, 0)
 	require.NoError(t, err)
 	text := func(e ast.Expr) string {
 		literal, ok := e.(*ast.BasicLit)

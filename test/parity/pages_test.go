@@ -209,7 +209,7 @@ func (p *textPages) next() page {
 		fmt.Fprintf(b, "level_bytes{of=\"page %d\",idx=\"%d\"} %d\n", p.n, i, i)
 	}
 
-	fmt.Fprintf(b, "# TYPE took_seconds histogram\n# UNIT took_seconds seconds\n# HELP took_seconds How long.\n")
+	fmt.Fprint(b, "# TYPE took_seconds histogram\n# UNIT took_seconds seconds\n# HELP took_seconds How long.\n")
 	for i := range p.observed {
 		c := &p.observed[i]
 		c.advance(p.rng, p.now)

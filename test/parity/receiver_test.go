@@ -24,10 +24,8 @@ import (
 	"time"
 
 	"github.com/golang/snappy"
-	"github.com/prometheus/common/model"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
@@ -60,10 +58,9 @@ type recording struct {
 	agents    map[string]int    // Requests by their headers.
 	errs      []error
 
-	// ahead is for what has the metadata of the log, which stock's log lacks:
-	// what only that can tell is left out of the content, and counted.
-	ahead, typeAndUnit bool
-	described          int
+	// described counts series that came with metadata of the log, which alone
+	// knows the help text.
+	described int
 }
 
 func newRecording(faulty bool) *recording {
@@ -149,7 +146,7 @@ func (r *recording) recordV1(raw []byte) error {
 	for _, ts := range message.Timeseries {
 		key := r.key(ts.ToLabels(&builder, nil))
 		for _, s := range ts.Samples {
-			r.sample(key, s.Timestamp, fmt.Sprintf("%x", math.Float64bits(s.Value)))
+			r.sample(key, s.Timestamp, strconv.FormatUint(math.Float64bits(s.Value), 16))
 		}
 		for _, h := range ts.Histograms {
 			at := h.Timestamp
@@ -180,14 +177,8 @@ func (r *recording) recordV2(raw []byte) (written [3]int, err error) {
 		if err != nil {
 			return written, fmt.Errorf("metadata in v2: %w", err)
 		}
-		if r.ahead && !meta.IsEmpty() {
-			if meta.Help != "" {
-				r.described++
-			}
-			meta.Help = ""
-			if !r.typeAndUnit {
-				meta = metadata.Metadata{Type: model.MetricTypeUnknown}
-			}
+		if meta.Help != "" {
+			r.described++
 		}
 		about := fmt.Sprintf("%s %q %q", meta.Type, meta.Help, meta.Unit)
 		for _, s := range ts.Samples {

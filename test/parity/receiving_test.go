@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -63,9 +64,8 @@ remote_write: [{name: one, url: %q, send_exemplars: true, send_native_histograms
 			}
 			return n
 		}
-		// A float, a histogram and the OTLP gauge each time; the handler drops
-		// the exemplars in agent mode.
-		require.Eventually(t, func() bool { return count() >= 3*3 }, patience, 50*time.Millisecond)
+		// A float, its exemplar, a histogram and the OTLP gauge each time.
+		require.Eventually(t, func() bool { return count() >= 4*3 }, patience, 50*time.Millisecond)
 		before := -1
 		require.Eventually(t, func() bool {
 			was := before
@@ -84,7 +84,7 @@ remote_write: [{name: one, url: %q, send_exemplars: true, send_native_histograms
 		}
 		r.mtx.Unlock()
 	}
-	require.GreaterOrEqual(t, len(passed[stock.name]), 3)
+	require.GreaterOrEqual(t, len(passed[stock.name]), 4)
 	require.Equal(t, passed[stock.name], passed[ours.name])
 }
 
@@ -98,7 +98,7 @@ func pushed(t *testing.T, at int64) []byte {
 		{
 			Labels:    series("pushed_total"),
 			Samples:   []prompb.Sample{{Timestamp: at, Value: float64(at % 1e6)}},
-			Exemplars: []prompb.Exemplar{{Labels: []prompb.Label{{Name: "trace_id", Value: fmt.Sprint(at)}}, Value: 1, Timestamp: at}},
+			Exemplars: []prompb.Exemplar{{Labels: []prompb.Label{{Name: "trace_id", Value: strconv.FormatInt(at, 10)}}, Value: 1, Timestamp: at}},
 		},
 		{Labels: series("pushed_histogram"), Histograms: []prompb.Histogram{prompb.FromIntHistogram(at, tsdbutil.GenerateTestHistogram(at/1000%10))}},
 	}}).Marshal()

@@ -17,6 +17,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -140,9 +141,7 @@ func TestSecretsStayInside(t *testing.T) {
 	_, err := a.Terminate()
 	require.NoError(t, err)
 
-	for path, text := range a.everything() {
-		seen[path] = text
-	}
+	maps.Copy(seen, a.everything())
 	require.Contains(t, seen["log"], "returned HTTP status", "the answers have to be in the log, or this shows nothing")
 	require.Contains(t, seen["log"], "Failed to send remote write request")
 	require.Contains(t, seen["first /metrics"], "/nine/write?db=x")
@@ -202,11 +201,12 @@ func TestFileModes(t *testing.T) {
 			require.Equal(t, theirs, mode, name)
 			continue
 		}
-		if mode.IsDir() {
+		switch {
+		case mode.IsDir():
 			require.Equal(t, stock["wal"], mode, name)
-		} else if strings.HasPrefix(name, "delivery") {
+		case strings.HasPrefix(name, "delivery"):
 			require.Equal(t, os.FileMode(0o600), mode, name)
-		} else {
+		default:
 			require.Equal(t, stock["wal/N"], mode, "%s holds what the log holds", name)
 		}
 	}

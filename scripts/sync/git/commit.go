@@ -31,8 +31,12 @@ type Change struct {
 
 // Commit is one to be made.
 type Commit struct {
-	// Ref is the full name of the reference that will point to it.
+	// Ref is the full name of the reference that will point to it, empty for
+	// none of its own.
 	Ref string
+	// Aside commits lie on the parent of the whole stack, and the next one goes
+	// on from the one before them.
+	Aside bool
 	// Message ends with a line feed.
 	Message string
 	Author  Person
@@ -56,6 +60,9 @@ func Stack(ctx context.Context, dir, parent string, commits []Commit) ([]string,
 	var update strings.Builder
 	update.WriteString("start\n")
 	for i, c := range commits {
+		if c.Ref == "" {
+			continue
+		}
 		if err := Free(ctx, dir, c.Ref, names[i]); err != nil {
 			return nil, err
 		}
@@ -103,10 +110,15 @@ func write(ctx context.Context, dir, parent string, commits []Commit) (names []s
 	for i, c := range commits {
 		who := fmt.Sprintf("%s %d +0000\n", c.Author, c.When.Unix())
 		fmt.Fprintf(&in, "commit %s%d\nmark :%d\nauthor %scommitter %sdata %d\n%s\n", refSpace, i, i+1, who, who, len(c.Message), c.Message)
-		if from != "" {
+		switch {
+		case c.Aside && parent != "":
+			fmt.Fprintf(&in, "from %s\n", parent)
+		case !c.Aside && from != "":
 			fmt.Fprintf(&in, "from %s\n", from)
 		}
-		from = fmt.Sprintf(":%d", i+1)
+		if !c.Aside {
+			from = fmt.Sprintf(":%d", i+1)
+		}
 		for _, f := range c.Changes {
 			mode := "100644"
 			if f.Exec {

@@ -14,11 +14,13 @@
 package hook
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/format"
 	"go/parser"
 	"go/token"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -46,35 +48,92 @@ func (e *AnchorError) Error() string {
 
 // Apply runs the entry over a tree. read returns the content of a file as it
 // is now; the result holds the new content of each file touched. Nothing is
-// changed in place, and on an error there is no result.
+// changed in place, and on an error, which names every hook that does not fit,
+// there is no result.
 func (e *Entry) Apply(read func(path string) ([]byte, error)) (map[string][]byte, error) {
-	out := map[string][]byte{}
+	out, errs := e.Fit(read, &Lost{})
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return out, nil
+}
+
+// Fit applies the hooks that fit and returns an error for each that does not.
+// A hook that needs a line of one that failed is not reported: mending the other
+// mends it. lost carries those lines from entry to entry.
+func (e *Entry) Fit(read func(path string) ([]byte, error), lost *Lost) (out map[string][]byte, errs []error) {
+	out = map[string][]byte{}
+	unreadable := map[string]bool{}
 	for i := range e.Hooks {
 		h := &e.Hooks[i]
 		text, ok := out[h.File]
 		if !ok {
 			var err error
 			if text, err = read(h.File); err != nil {
-				return nil, fmt.Errorf("%s: %w", e.Name, err)
+				if !unreadable[h.File] {
+					unreadable[h.File] = true
+					errs = append(errs, fmt.Errorf("%s: %w", e.Name, err))
+				}
+				continue
 			}
 		}
-		text, err := h.edit(e.Name, text)
+		edited, err := h.edit(e.Name, text)
 		if err != nil {
-			return nil, err
+			if !lost.needs(h) {
+				errs = append(errs, err)
+			}
+			lost.add(h)
+			continue
 		}
-		out[h.File] = text
+		out[h.File] = edited
 	}
-	for file, text := range out {
+	for _, file := range slices.Sorted(maps.Keys(out)) {
 		if !strings.HasSuffix(file, ".go") {
 			continue
 		}
-		formatted, err := format.Source(text)
+		formatted, err := format.Source(out[file])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %s is not Go any more after the hooks: %w", e.Name, file, err)
+			errs = append(errs, fmt.Errorf("%s: %s is not Go any more after the hooks: %w", e.Name, file, err))
+			delete(out, file)
+			continue
 		}
 		out[file] = formatted
 	}
-	return out, nil
+	return out, errs
+}
+
+// Lost are the lines that hooks which failed would have added.
+type Lost struct{ lines map[string]bool }
+
+func lostKey(file, line string) string {
+	return file + "\x00" + strings.Join(strings.Fields(line), " ")
+}
+
+func (l *Lost) add(h *Hook) {
+	if l.lines == nil {
+		l.lines = map[string]bool{}
+	}
+	for _, text := range []string{h.Before, h.After, h.Replace} {
+		for line := range strings.Lines(text) {
+			l.lines[lostKey(h.File, line)] = true
+		}
+	}
+}
+
+func (l *Lost) needs(h *Hook) bool { return l.lines[lostKey(h.File, h.Anchor)] }
+
+// Anchors returns the anchors that an error of Apply is about.
+func Anchors(err error) (all []*AnchorError) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			all = append(all, Anchors(e)...)
+		}
+		return all
+	}
+	if anchor, ok := errors.AsType[*AnchorError](err); ok {
+		all = append(all, anchor)
+	}
+	return all
 }
 
 func (h *Hook) edit(entry string, text []byte) ([]byte, error) {

@@ -14,8 +14,8 @@
 package hook
 
 import (
-	"errors"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -163,9 +163,36 @@ func TestApplyFails(t *testing.T) {
 	}
 	_, err := entry(tests["anchor gone"].hook).Apply(reader(files))
 	var anchor *AnchorError
-	require.True(t, errors.As(err, &anchor))
+	require.ErrorAs(t, err, &anchor)
 	require.Equal(t, 1, anchor.Want)
 	require.Empty(t, anchor.Lines)
+}
+
+// Every hook that does not fit is reported at once, once; one that needs the
+// lines of another that failed is not: it fits when the other does.
+func TestApplyReportsAllHooks(t *testing.T) {
+	files := map[string]string{"cmd/main.go": stockMain, "docs/flags.md": "| a |\n"}
+	e := entry(
+		Hook{File: "cmd/main.go", In: "func main", Anchor: "case 3:", After: "added()\nmore()"},
+		Hook{File: "cmd/main.go", In: "func main", Anchor: "added()", After: "x"},
+		Hook{File: "cmd/main.go", Anchor: "case 1:", After: "x"},
+		Hook{File: "docs/flags.md", Anchor: "| a |", After: "| b |"},
+		Hook{File: "docs/flags.md", Anchor: "| c |", After: "| d |"},
+		Hook{File: "docs/gone.md", Anchor: "a", After: "b"},
+		Hook{File: "docs/gone.md", Anchor: "b", After: "c"},
+	)
+	got, err := e.Apply(reader(files))
+	require.Nil(t, got)
+	var anchors []string
+	for _, a := range Anchors(err) {
+		anchors = append(anchors, a.Anchor)
+	}
+	require.Equal(t, []string{"case 3:", "case 1:", "| c |"}, anchors)
+	require.Equal(t, 1, strings.Count(err.Error(), "docs/gone.md"), err)
+
+	fits, errs := e.Fit(reader(files), &Lost{})
+	require.Len(t, errs, 4)
+	require.Equal(t, "| a |\n| b |\n", string(fits["docs/flags.md"]))
 }
 
 func TestCompleteRefuses(t *testing.T) {

@@ -14,11 +14,14 @@
 // Package port moves a series to another version of upstream and tells, entry
 // by entry, what became of it.
 //
-// An entry is obsolete if upstream has it by now. That is found in two ways,
+// An entry is obsolete if upstream has it by now. That is found in three ways,
 // because merged changes rarely look as they were sent: a three-way merge of
 // the entry into the new file adds nothing (this is what "git am -3" does when
-// it says that a patch is applied already, exits 0 and makes no commit), or the
-// lines that a hook adds stand in the new file more often than in the old one.
+// it says that a patch is applied already, exits 0 and makes no commit), the
+// lines that a hook adds stand in the new file more often than in the old one,
+// or upstream's file has moved, counted in words, from what it was to what the
+// entry makes of it. Where it has moved about half the way the entry is in
+// conflict, since only a reader can tell.
 //
 // An entry in conflict says which file, which line, and what is nearest to it
 // now. The tree that results has every entry that fits; where one does not, it

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/ackwal/ackwal/scripts/sync/hook"
 	"github.com/ackwal/ackwal/scripts/sync/series"
@@ -82,8 +83,9 @@ func (r *Result) Blame(entry, note string) {
 // is not known; less is recognised then. Both stay as they are.
 func Series(ctx context.Context, was, now tree.Tree, entries []series.Entry, ours series.Ours) (Result, error) {
 	var r Result
+	laid := map[string]bool{}
 	for i := range entries {
-		p := piece{entry: &entries[i], was: was, now: now, brought: ours.Of(&entries[i])}
+		p := piece{entry: &entries[i], was: was, now: now, brought: ours.Of(&entries[i]), laid: laid}
 		if was != nil {
 			if step, err := series.Apply(was, &entries[i], ours); err == nil {
 				p.edited, was = step.Edited, step.Tree
@@ -98,6 +100,9 @@ func Series(ctx context.Context, was, now tree.Tree, entries []series.Entry, our
 		r.Findings = append(r.Findings, p.finding())
 		if p.state() != Obsolete {
 			now = p.result
+			for name := range p.brought {
+				laid[name] = true
+			}
 			step := series.Step{Brought: p.brought, Edited: p.changed}
 			r.Dirs = append(r.Dirs, step.Dirs()...)
 		}
@@ -112,7 +117,8 @@ type piece struct {
 	entry    *series.Entry
 	was, now tree.Tree
 	brought  tree.Tree
-	edited   tree.Tree // Upstream's files after the entry, on the old base.
+	edited   tree.Tree       // Upstream's files after the entry, on the old base.
+	laid     map[string]bool // Files of entries before it in now.
 
 	result  tree.Tree
 	changed tree.Tree // Files of upstream that the result changes.
@@ -148,9 +154,15 @@ func (p *piece) finding() Finding {
 func (p *piece) place(ctx context.Context) error {
 	p.result, p.changed = maps.Clone(p.now), tree.Tree{}
 	for _, name := range p.brought.Paths() {
-		there, taken := p.now[name]
+		there, isThere := p.now[name]
 		switch {
-		case !taken:
+		case !isThere:
+			if other := p.moved(name); other != "" {
+				p.has++
+				p.note("%s looks like upstream's %s; theirs is kept, ours is beside it in the tree if the entry is still needed", name, other)
+				p.result[name+oursSuffix] = p.brought[name]
+				continue
+			}
 			p.fits++
 			p.result[name] = p.brought[name]
 		case bytes.Equal(there.Data, p.brought[name].Data):
@@ -197,16 +209,29 @@ func (p *piece) edit(ctx context.Context, name string) error {
 		p.has++
 		return nil
 	}
+	share := p.share(name, there.Data)
+	if share >= taken {
+		p.has++
+		p.note("upstream has it in %s with edits, %d %% of what the entry changes; theirs is kept", name, percent(share))
+		return nil
+	}
 	edited, err := hooks.Apply(p.now.Read)
-	if err == nil {
+	if err == nil && share < maybeTaken {
 		p.fits++
 		p.set(name, edited[name])
 		return nil
 	}
 	p.failed = true
-	p.note("%v", err)
-	if near := nearest(err, there.Data); near != "" {
-		p.note("nearest now: %s", near)
+	if share >= maybeTaken {
+		p.note("upstream may have a part of it in %s, %d %% of what the entry changes: look whether it is still needed", name, percent(share))
+	}
+	if err != nil {
+		p.note("%v", err)
+	}
+	for _, anchor := range hook.Anchors(err) {
+		if near := nearest(anchor, there.Data); near != "" {
+			p.note("nearest to %s now: %s", strings.TrimSpace(anchor.Anchor), near)
+		}
 	}
 	if merged != nil {
 		p.set(name, merged)
@@ -218,6 +243,18 @@ func (p *piece) edit(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// share tells how much of the entry's change of a file upstream has, see towards.
+func (p *piece) share(name string, now []byte) float64 {
+	edited, ok := p.edited[name]
+	if p.was == nil || !ok {
+		return -1
+	}
+	return towards(name, p.was[name].Data, edited.Data, now)
+}
+
+// percent is a share as one of the words that the entry changes.
+func percent(share float64) int { return int((share+1)*50 + 0.5) }
 
 func (p *piece) set(name string, data []byte) {
 	p.result.Set(name, data)

@@ -140,9 +140,8 @@ func hasAll(lines []string, hooks []hook.Hook) bool {
 
 // nearest finds the line that shares most words with an anchor that was not
 // found.
-func nearest(err error, now []byte) string {
-	var missing *hook.AnchorError
-	if !errors.As(err, &missing) || len(missing.Lines) > 0 {
+func nearest(missing *hook.AnchorError, now []byte) string {
+	if len(missing.Lines) > 0 {
 		return ""
 	}
 	want := words(missing.Anchor)

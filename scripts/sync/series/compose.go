@@ -14,6 +14,7 @@
 package series
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ackwal/ackwal/scripts/sync/hook"
 	"github.com/ackwal/ackwal/scripts/sync/tree"
 )
 
@@ -109,34 +111,46 @@ func (s *Step) Dirs() []string {
 
 // Apply makes the step of one entry on a tree, which stays as it is.
 func Apply(base tree.Tree, e *Entry, o Ours) (Step, error) {
-	s := Step{Entry: e, Brought: o.Of(e), Edited: tree.Tree{}, Tree: maps.Clone(base)}
-	for name, f := range s.Brought {
-		if _, taken := base[name]; taken {
-			return Step{}, fmt.Errorf("%s: %s is also a file of upstream: rename ours", e.Name, name)
-		}
-		s.Tree[name] = f
-	}
-	hooks := e.Hooked()
-	edited, err := hooks.Apply(base.Read)
-	if err != nil {
-		return Step{}, err
-	}
-	for name, data := range edited {
-		s.Tree.Set(name, data)
-		s.Edited[name] = s.Tree[name]
+	s, errs := apply(base, e, o, &hook.Lost{})
+	if len(errs) > 0 {
+		return Step{}, errors.Join(errs...)
 	}
 	return s, nil
 }
 
-// Compose applies all entries in order.
+// apply makes the step with what fits, and tells what does not.
+func apply(base tree.Tree, e *Entry, o Ours, lost *hook.Lost) (s Step, errs []error) {
+	s = Step{Entry: e, Brought: o.Of(e), Edited: tree.Tree{}, Tree: maps.Clone(base)}
+	for _, name := range s.Brought.Paths() {
+		if _, taken := base[name]; taken {
+			errs = append(errs, fmt.Errorf("%s: %s is also a file of upstream: rename ours", e.Name, name))
+			continue
+		}
+		s.Tree[name] = s.Brought[name]
+	}
+	hooks := e.Hooked()
+	edited, bad := hooks.Fit(base.Read, lost)
+	for name, data := range edited {
+		s.Tree.Set(name, data)
+		s.Edited[name] = s.Tree[name]
+	}
+	return s, append(errs, bad...)
+}
+
+// Compose applies all entries in order. If some do not fit, the error names all
+// that there is to mend.
 func Compose(base tree.Tree, entries []Entry, o Ours) ([]Step, error) {
 	steps := make([]Step, len(entries))
+	var errs []error
+	var lost hook.Lost
 	for i := range entries {
-		var err error
-		if steps[i], err = Apply(base, &entries[i], o); err != nil {
-			return nil, err
-		}
+		var bad []error
+		steps[i], bad = apply(base, &entries[i], o, &lost)
+		errs = append(errs, bad...)
 		base = steps[i].Tree
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return steps, nil
 }

@@ -64,6 +64,9 @@ type Entry struct {
 	Forwarded string `yaml:"forwarded"`
 	// AppliedUpstream is the version or commit of upstream that has it.
 	AppliedUpstream string `yaml:"applied-upstream"`
+	// Alone marks a change of upstream's own files that needs nothing else: its
+	// branch begins at upstream's tree. Such entries come first.
+	Alone bool `yaml:"alone"`
 	// DependsOn names the entries that must be merged before.
 	DependsOn []string `yaml:"depends-on"`
 
@@ -112,6 +115,8 @@ func (e *Entry) check() error {
 		return fmt.Errorf("forwarded is %q, want \"no\", \"not-needed\" or the address of the pull request", e.Forwarded)
 	case e.Status == ForkOnly && e.Forwarded != "not-needed":
 		return errors.New("a fork-only entry is not forwarded: set forwarded to not-needed")
+	case e.Alone && (e.Status == ForkOnly || len(e.DependsOn) > 0):
+		return errors.New("a change that stands alone depends on nothing and does not stay in the fork")
 	case len(e.Files)+len(e.Docs)+len(e.Hooks) == 0:
 		return errors.New("nothing to do: no files, docs or hooks")
 	}

@@ -73,8 +73,14 @@ func Load(dir string) ([]Entry, error) {
 // stay here last.
 func checkOrder(entries []Entry) error {
 	seen := map[string]Status{}
-	fork := ""
+	fork, stacked := "", ""
 	for _, e := range entries {
+		if e.Alone && stacked != "" {
+			return fmt.Errorf("%s stands alone but comes after %s, which does not", e.Name, stacked)
+		}
+		if !e.Alone {
+			stacked = e.Name
+		}
 		for _, name := range e.DependsOn {
 			if _, ok := seen[name]; !ok {
 				return fmt.Errorf("%s depends on %s, which is not before it", e.Name, name)

@@ -30,14 +30,15 @@ func (e *Entry) Message(signer string) string {
 	return strings.Join(append(parts, e.trailers()+"Signed-off-by: "+signer), "\n\n") + "\n"
 }
 
-// trailers tell the state of the change, in the words of Debian's DEP-3.
+// trailers say why a change stays here, in the words of Debian's DEP-3. What goes
+// to upstream has none of ours: they mean nothing there.
 func (e *Entry) trailers() string {
+	if e.Status != ForkOnly {
+		return ""
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Reason: %s\n", e.Reason)
 	fmt.Fprintf(&b, "Forwarded: %s\n", e.Forwarded)
-	if e.AppliedUpstream != "" {
-		fmt.Fprintf(&b, "Applied-Upstream: %s\n", e.AppliedUpstream)
-	}
 	for _, name := range e.DependsOn {
 		fmt.Fprintf(&b, "Depends-on: %s\n", name)
 	}

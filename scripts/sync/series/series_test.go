@@ -223,12 +223,11 @@ It is quick.
 
 Fixes #1
 
-Reason: quick
-Forwarded: https://example.com/pull/1
-Applied-Upstream: v0.400.0
-Depends-on: 0010-a
 Signed-off-by: A <a@example.com>
 `, e.Message("A <a@example.com>"))
+	stays := e
+	stays.Status, stays.Forwarded = ForkOnly, "not-needed"
+	require.Contains(t, stays.Message("A <a@example.com>"), "Fixes #1\n\nReason: quick\nForwarded: not-needed\nDepends-on: 0010-a\nSigned-off-by: A <a@example.com>\n")
 	require.Equal(t, "b: second\n\nBecause.\n\nIt is quick.\n\nDepends on, to be replaced by their numbers once they are open:\n\n- a: first\n\n"+
 		"#### Which issue(s) does the PR fix:\n\nFixes #1\n\n#### Release notes for end users\n\n```release-notes\n[PERF] B: Be quick.\n```\n",
 		e.Description([]Entry{dep, e}))

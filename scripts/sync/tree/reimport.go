@@ -14,6 +14,7 @@
 package tree
 
 import (
+	"bytes"
 	"fmt"
 	"go/format"
 	"go/parser"
@@ -23,32 +24,48 @@ import (
 )
 
 // Reimport changes the module of a Go file's imports and formats the file,
-// because the order of its imports may be another one then. Nothing else in
-// the file changes, comments and strings included.
+// because the order of its imports may be another one then. Groups of imports that
+// are all of the new module become one, as upstream's linter wants them. Nothing
+// else in the file changes, comments and strings included.
 func Reimport(name string, text []byte, from, to string) ([]byte, error) {
 	fset := token.NewFileSet()
 	parsed, err := parser.ParseFile(fset, name, text, parser.ImportsOnly)
 	if err != nil {
 		return nil, err
 	}
-	var out []byte
-	rest := 0
+	var (
+		out    []byte
+		rest   int  // What of text is not in out.
+		joined bool // The import before is of the new module.
+	)
 	for _, spec := range parsed.Imports {
 		target, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
 			return nil, fmt.Errorf("%s: import %s: %w", name, spec.Path.Value, err)
 		}
-		sub, ok := strings.CutPrefix(target, from)
-		if !ok || sub != "" && sub[0] != '/' {
-			continue
+		begin, end := fset.Position(spec.Path.Pos()).Offset, fset.Position(spec.Path.End()).Offset
+		between := text[rest:begin]
+		sub, ours := within(target, from)
+		_, theirs := within(target, to)
+		if spaces := len(between) - len(bytes.TrimLeft(between, "\n\t ")); joined && (ours || theirs) && bytes.Count(between[:spaces], []byte("\n")) > 1 {
+			between = append([]byte("\n\t"), between[spaces:]...)
 		}
-		out = append(out, text[rest:fset.Position(spec.Path.Pos()).Offset]...)
-		out = strconv.AppendQuote(out, to+sub)
-		rest = fset.Position(spec.Path.End()).Offset
+		joined = ours || theirs
+		if ours {
+			target = to + sub
+		}
+		out = strconv.AppendQuote(append(out, between...), target)
+		rest = end
 	}
 	out, err = format.Source(append(out, text[rest:]...))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return out, nil
+}
+
+// within returns what follows a module's path in that of a package of it.
+func within(target, module string) (sub string, ok bool) {
+	sub, ok = strings.CutPrefix(target, module)
+	return sub, ok && (sub == "" || sub[0] == '/')
 }

@@ -68,6 +68,10 @@ func TestReimport(t *testing.T) {
 		"module itself, named":     {"package p\n\nimport q \"m/x\"\n", "package p\n\nimport q \"up\"\n"},
 		"raw string":               {"package p\n\nimport _ `m/x/a`\n", "package p\n\nimport _ \"up/a\"\n"},
 		"none":                     {"package p\n", "package p\n"},
+		"groups of one module": {
+			"package p\n\nimport (\n\t\"os\"\n\n\t\"up/z\"\n\n\tq \"m/x/a\"\n\n\t\"other\"\n)\n",
+			"package p\n\nimport (\n\t\"os\"\n\n\tq \"up/a\"\n\t\"up/z\"\n\n\t\"other\"\n)\n",
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +117,7 @@ func TestWrite(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(out, "b"))
 	require.Equal(t, "keep", text(t, out, "a/made-by-a-test"))
 	require.Equal(t, "2", text(t, out, "a/y.go"))
-	info, err := os.Stat(filepath.Join(out, "a/x.go"))
+	info, err := os.Stat(filepath.Join(out, "a", "x.go"))
 	require.NoError(t, err)
 	require.Equal(t, old, info.ModTime())
 

@@ -18,24 +18,29 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 )
 
-var _ storage.Storage = (*Storage)(nil)
+var (
+	_ storage.Storage               = (*Storage)(nil)
+	_ storage.CostSamplingQueryable = (*Storage)(nil)
+	_ storage.ExemplarAppenderV2    = (*appenderV2)(nil)
+)
 
 // The storage stores nothing: samples come to it through the log. Its appenders
-// only let stock's count what comes in, and note the highest timestamp.
+// only let others count what comes in, and note the highest timestamp.
 
 // Appender implements storage.Storage.
 func (s *Storage) Appender(ctx context.Context) storage.Appender {
-	return &appender{Appender: s.read.Appender(ctx), s: s}
+	return &appender{Appender: s.beside.Appender(ctx), s: s}
 }
 
 // AppenderV2 implements storage.Storage.
 func (s *Storage) AppenderV2(ctx context.Context) storage.AppenderV2 {
-	return &appenderV2{AppenderV2: s.read.AppenderV2(ctx), s: s}
+	return &appenderV2{AppenderV2: s.beside.AppenderV2(ctx), s: s}
 }
 
 type appender struct {
@@ -70,9 +75,22 @@ func (a *appenderV2) Append(ref storage.SeriesRef, l labels.Labels, st, t int64,
 	return a.AppenderV2.Append(ref, l, st, t, v, h, fh, opts)
 }
 
+// AppendExemplars implements storage.ExemplarAppenderV2: stock's counts them.
+func (a *appenderV2) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es []exemplar.Exemplar) (storage.SeriesRef, error) {
+	if to, ok := a.AppenderV2.(storage.ExemplarAppenderV2); ok {
+		return to.AppendExemplars(ref, ls, es)
+	}
+	return ref, nil
+}
+
 func (a *appenderV2) Commit() error {
 	a.s.metrics.highest.raise(a.highest)
 	return a.AppenderV2.Commit()
+}
+
+// CostSamplingQueryable implements storage.CostSamplingQueryable by remote read.
+func (s *Storage) CostSamplingQueryable() (storage.SampleAndChunkQueryable, bool) {
+	return s.beside.CostSamplingQueryable()
 }
 
 // StartTime implements storage.Storage: nothing is stored here.
@@ -80,10 +98,10 @@ func (*Storage) StartTime() (int64, error) { return int64(model.Latest), nil }
 
 // Querier implements storage.Storage by remote read.
 func (s *Storage) Querier(mint, maxt int64) (storage.Querier, error) {
-	return s.read.Querier(mint, maxt)
+	return s.beside.Querier(mint, maxt)
 }
 
 // ChunkQuerier implements storage.Storage by remote read.
 func (s *Storage) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
-	return s.read.ChunkQuerier(mint, maxt)
+	return s.beside.ChunkQuerier(mint, maxt)
 }

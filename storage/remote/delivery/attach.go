@@ -18,14 +18,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
-
-	"github.com/prometheus/prometheus/tsdb/chunks"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // Attach gives the storage its log. Call it once, after the log has been made
@@ -42,7 +43,7 @@ func (s *Storage) Attach(src Source) error {
 	case s.src != nil:
 		return errors.New("a log is attached already")
 	}
-	held, err := s.recall(&src)
+	held, passed, err := s.recall(&src)
 	if err != nil {
 		return err
 	}
@@ -52,6 +53,7 @@ func (s *Storage) Attach(src Source) error {
 	s.saveMtx.Lock()
 	s.src = &src
 	s.saveMtx.Unlock()
+	s.countPassed(passed)
 	s.listMtx.Lock()
 	s.feed = newFeed(reader, s.pointAt(src.WALDir, src.Head()))
 	s.held = held
@@ -72,20 +74,20 @@ func (s *Storage) Attach(src Source) error {
 		return err
 	}
 	s.conf = nil
-	return s.apply(sets)
+	return s.apply(sets, func() error { return nil })
 }
 
 // recall loads the savepoint and finds its positions in the log again. What it
 // cannot find is resolved towards sending again, never towards skipping.
 // Callers hold mtx.
-func (s *Storage) recall(src *Source) ([]*stand, error) {
+func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err error) {
 	f, from, err := s.store.Load()
 	var lost *savepoint.LostError
 	switch {
 	case errors.As(err, &lost):
 		s.lost = true
 	case err != nil:
-		return nil, fmt.Errorf("load the savepoint of remote write: %w", err)
+		return nil, nil, fmt.Errorf("load the savepoint of remote write: %w", err)
 	}
 	for _, p := range from.Problems {
 		if p.Reason != savepoint.Absent {
@@ -94,7 +96,7 @@ func (s *Storage) recall(src *Source) ([]*stand, error) {
 	}
 	segments, err := epoch.Scan(src.WALDir)
 	if err != nil {
-		return nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
+		return nil, nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
 	}
 	foreign := -1
 	if src.follow == nil {
@@ -107,6 +109,7 @@ func (s *Storage) recall(src *Source) ([]*stand, error) {
 			break
 		}
 	}
+	s.unsaved.Store(from.Origin == savepoint.None)
 	if from.Origin == savepoint.None && !s.lost {
 		// No savepoint is what a new directory and one of stock's have. With
 		// segments of an earlier run of ours, it was removed.
@@ -117,45 +120,83 @@ func (s *Storage) recall(src *Source) ([]*stand, error) {
 	if s.lost {
 		s.logger.Error("The positions of all endpoints are lost; delivery begins at the oldest segment and may send again what was delivered", "position", s.oldest.String())
 	}
-	out := make([]*stand, 0, len(f.Endpoints))
 	for i := range f.Endpoints {
-		st, err := s.resolve(src, f, &f.Endpoints[i], foreign)
+		st, behind, err := s.resolve(src, f, &f.Endpoints[i], foreign)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if behind != nil {
+			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
+		}
+		if n := vanished(src, segments, f, &f.Endpoints[i]); n > 0 {
+			st.missing += n
+			s.logger.Error("The newest segments of the log are gone, and what an endpoint had not been sent of them", "remote_name", st.name, "segments", n, "last", f.Segment)
 		}
 		out = append(out, st)
 	}
-	return out, nil
+	return out, passed, nil
+}
+
+// vanished returns how many of the segments that an endpoint had not everything of
+// are missing behind the last one there is.
+func vanished(src *Source, segments []epoch.Segment, f savepoint.File, e *savepoint.Endpoint) int {
+	if src.follow != nil || f.Run == src.Run.String() {
+		return 0 // Its writer may begin anew, or has not ended.
+	}
+	last := -1
+	for _, seg := range segments {
+		if seg.Run != src.Run {
+			last = seg.Index
+		}
+	}
+	from := e.Floor.Segment
+	if ahead := func(o savepoint.Endpoint) bool { return e.Floor.Before(o.Floor.Position) }; from == f.Segment &&
+		!e.Floor.Before(e.Dispatched) && !slices.ContainsFunc(f.Endpoints, ahead) {
+		from++ // It had all of the last one.
+	}
+	return max(f.Segment-max(last, from-1), 0)
 }
 
 // lastForeign returns the highest segment with records of another engine, -1
 // for none. Segments of ours begin with a marker. One whose marker was lost is
 // still known by its fingerprint, or by lying within one run of ours.
 func lastForeign(walDir string, segments []epoch.Segment, f savepoint.File) int {
-	for i := len(segments) - 1; i >= 0; i-- {
-		seg := segments[i]
-		if !seg.Foreign() {
-			continue
+	for i, segment := range slices.Backward(segments) {
+		if isForeign(walDir, segments, i, f) {
+			return segment.Index
 		}
-		if i > 0 && i+1 < len(segments) && segments[i-1].Run != (ulid.ULID{}) && segments[i-1].Run == segments[i+1].Run {
-			continue
-		}
-		if fp := f.Segments[seg.Index]; fp != 0 {
-			if now, err := cursor.Fingerprint(walDir, seg.Index); err == nil && now == fp {
-				continue
-			}
-		}
-		return seg.Index
 	}
 	return -1
 }
 
-// resolve finds where a saved endpoint stands in the log that is there now.
-func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int) (*stand, error) {
-	st := &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: e.Removed}
+// isForeign reports whether the i-th of all segments has records of another
+// engine.
+func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File) bool {
+	seg := segments[i]
+	if !seg.Foreign() {
+		return false
+	}
+	if i > 0 && i+1 < len(segments) && segments[i-1].Run != (ulid.ULID{}) && segments[i-1].Run == segments[i+1].Run {
+		return false
+	}
+	if fp := f.Segments[seg.Index]; fp != 0 {
+		if now, err := cursor.Fingerprint(walDir, seg.Index); err == nil && now == fp {
+			return false
+		}
+	}
+	return true
+}
+
+// resolve finds where a saved endpoint stands in the log that is there now. If it
+// passes something over because of segments of another engine, behind is where it
+// stood before.
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int) (st, behind *stand, err error) {
+	st = &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: counted(e.Removed, time.Now())}
+	own, second := e.IsolatedFor(partitions)
+	st.apart = own
 	if r := e.FreshFor(partitions); r != nil {
 		st.mark = r.BacklogDispatched
-		st.fresh = &freshRange{from: r.From, marks: r.Acked, mark: r.Dispatched}
+		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: second, mark: r.Dispatched}
 	}
 	if st.name == "" {
 		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
@@ -163,25 +204,34 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	if from := st.floor(); from.Segment <= foreign && !s.opts.ResumeForeign {
 		at := cursor.Position{Segment: foreign + 1}
 		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
-		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what lies between is taken to be delivered by it",
+		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is given up",
 			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
+		found := map[cursor.Point]resolved{}
+		if _, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found); err != nil {
+			return nil, nil, err
+		}
+		if st.fresh != nil {
+			if err := s.findFresh(src, f, e, st, found); err != nil {
+				return nil, nil, err
+			}
+		}
 		mark := at
 		if mark.Before(e.Dispatched) {
 			// It was here before, and sent some of what it is sent now.
 			mark = e.Dispatched
 		}
-		behind := standAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
-		behind.removed = st.removed
-		return behind, nil
+		now := standAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
+		now.removed = st.removed
+		return now, st, nil
 	}
 	found := map[cursor.Point]resolved{}
-	worst, err := s.find(src, f, st.name, st.marks, found)
+	worst, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if st.fresh != nil {
 		if err := s.findFresh(src, f, e, st, found); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	switch worst {
@@ -195,11 +245,26 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		// The log was wiped: nothing in it can have been sent.
 		st.mark = st.floor().Position
 	}
+	if worst == cursor.Oldest {
+		st.missing = max(st.floor().Segment-e.Floor.Segment, 0)
+	}
 	if worst > cursor.Sealed {
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
-	return st, nil
+	return st, nil, nil
+}
+
+// counted returns when an endpoint was removed, by the clock of the savepoint, as
+// a time from which this process can count, whatever becomes of the clock now.
+// One that lies in the future, because the clock was set back, is now: the log
+// is not to be held for longer than the grace time from here on.
+func counted(removed *time.Time, now time.Time) *time.Time {
+	if removed == nil {
+		return nil
+	}
+	at := now.Add(min(removed.Sub(now), 0))
+	return &at
 }
 
 // resolved is where a saved point was found.
@@ -234,6 +299,30 @@ func (s *Storage) find(src *Source, f savepoint.File, name string, marks []savep
 	return worst, nil
 }
 
+// findRange is find for a range with isolated series. If one of them is not where it
+// was, each partition begins where the first of its own did. One of which a limit took
+// the place goes on at what is left.
+func (s *Storage) findRange(src *Source, f savepoint.File, name string, marks *[]savepoint.Mark, apart *[]isolatedMark, found map[cursor.Point]resolved) (cursor.Verdict, error) {
+	placed := slices.Clone(*apart)
+	worst, doubtful := cursor.Exact, false
+	for i, is := range placed {
+		at := []savepoint.Mark{is.Mark}
+		verdict, err := s.find(src, f, name, at, found)
+		if err != nil {
+			return verdict, err
+		}
+		placed[i].Mark = at[0]
+		worst = max(worst, verdict)
+		doubtful = doubtful || verdict == cursor.SegmentStart || verdict == cursor.Ahead
+	}
+	if doubtful {
+		placed, *marks = nil, savepoint.Cautious(*marks, *apart)
+	}
+	*apart = placed
+	verdict, err := s.find(src, f, name, *marks, found)
+	return max(worst, verdict), err
+}
+
 // findFresh finds the fresh range of a stand whose other marks were found. If
 // anything of it is not exactly where it was, or the backlog is found to go on
 // behind its end, there is one range again, from the backlog's marks on: what
@@ -244,7 +333,7 @@ func (s *Storage) findFresh(src *Source, f savepoint.File, e *savepoint.Endpoint
 	if err != nil {
 		return err
 	}
-	of, err := s.find(src, f, st.name, st.fresh.marks, found)
+	of, err := s.findRange(src, f, st.name, &st.fresh.marks, &st.fresh.apart, found)
 	if err != nil {
 		return err
 	}

@@ -39,19 +39,57 @@ func (q *queue) stats() stats {
 	defer q.mu.Unlock()
 	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, zoned: q.zoned, waiting: q.waiting}
 	s.backlog = (q.idle == 0 && q.waiting >= q.max) || q.zoned > 0
+	if fronts := q.fronts(); len(fronts) > 0 {
+		slices.Sort(fronts)
+		s.oldest, s.middle = fronts[0], fronts[len(fronts)/2]
+	}
+	return s
+}
+
+// fronts returns the timestamps of the oldest items that partitions have not had
+// acknowledged, each's in turn. Callers hold mu.
+func (q *queue) fronts() []int64 {
 	fronts := make([]int64, 0, partitions)
+	var seen []*entry // Those looked through, for all partitions that have come to them.
 	for p := range q.parts {
 		part := &q.parts[p]
 		if part.fifo.len() == 0 {
 			continue
 		}
-		fronts = append(fronts, part.fifo.all()[0].part(p).items[part.done].t)
+		e := part.fifo.all()[0]
+		if l, ok := e.parted(p); ok {
+			fronts = append(fronts, l.items[part.done].t)
+		} else if !slices.Contains(seen, e) {
+			seen = append(seen, e)
+			fronts = q.frontsOf(e, fronts)
+		}
 	}
-	if len(fronts) > 0 {
-		slices.Sort(fronts)
-		s.oldest, s.middle = fronts[0], fronts[len(fronts)/2]
+	return fronts
+}
+
+// frontsOf appends the timestamps of the items that come next in e, whose items
+// have the order of the log, for each partition that has come to it. Nothing is
+// grouped for that: it is asked once a second of entries that may never be taken
+// by partition. Callers hold mu.
+func (q *queue) frontsOf(e *entry, fronts []int64) []int64 {
+	var pass [partitions]int // Items to go by; negative for none to find.
+	left := 0
+	for p := range q.parts {
+		pass[p] = -1
+		if part := &q.parts[p]; part.fifo.len() > 0 && part.fifo.all()[0] == e {
+			pass[p] = part.done
+			left++
+		}
 	}
-	return s
+	for i := 0; left > 0; i++ {
+		p := e.parts[i]
+		if pass[p] == 0 {
+			fronts = append(fronts, e.items[i].t)
+			left--
+		}
+		pass[p]-- // Below zero it stays there, however often.
+	}
+	return fronts
 }
 
 // done reports whether everything before a position was pushed, and everything

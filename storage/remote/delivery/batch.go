@@ -19,9 +19,9 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/tsdb/record"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // partitions is the number of virtual partitions of every endpoint. It is part
@@ -44,15 +44,59 @@ type summary struct {
 	number     uint64         // Counts shared batches from 1, so that it identifies this one.
 	before     uint64         // How many items those before it had.
 	total      int            // Number of items.
-	size       int            // Of an item in memory, in bytes.
+	bytes      int            // What it takes in memory, see weight.go.
+	labels     int            // Of that, labels that no table has.
 	tally      tally          // Items by class.
 	highest    [classes]int64 // Highest timestamp in ms by class, 0 if none is above.
 	lengths    [partitions]uint32
-	unknown    tally // Items dropped because nothing defines their ref.
+	unknown    tally  // Items dropped because nothing defines their ref.
+	unread     unread // What could not be read.
 	records    recordTally
 	ordered    bool          // The items have the order of the log.
 	gap        bool          // A part of the log between start and end is damaged.
 	waited     time.Duration // How long the oldest commit was in memory before, see patience.
+}
+
+// unread is a part of the log that could not be read: bytes, and about how many
+// items they held.
+type unread struct {
+	bytes    int64
+	items    float64
+	segments int               // That are gone; their bytes are an estimate too.
+	labels   int               // Of items that are counted as unknown, those whose labels could not be read.
+	ends     []cursor.Position // Where the parts end.
+}
+
+func (u *unread) add(more unread) {
+	u.bytes += more.bytes
+	u.items += more.items
+	u.segments += more.segments
+	u.labels += more.labels
+	u.ends = append(u.ends, more.ends...)
+}
+
+// density estimates how many items a damaged part of the log held.
+type density struct{ items, bytes float64 }
+
+// perByte is what is assumed before much was read, see "How much disk" in
+// docs/operations.md.
+const perByte = 1.0 / 8
+
+// saw takes note of what a readable part holds. What was read lately counts more.
+func (d *density) saw(items int, bytes int64) {
+	const window = 4 << 20
+	if d.bytes > window {
+		d.items, d.bytes = d.items/2, d.bytes/2
+	}
+	d.items += float64(items)
+	d.bytes += float64(bytes)
+}
+
+func (d *density) of(bytes int64) float64 {
+	if d.bytes < 1<<12 {
+		return float64(bytes) * perByte
+	}
+	return float64(bytes) * d.items / d.bytes
 }
 
 // recordTally counts records by type; types this version does not know and
@@ -83,7 +127,6 @@ func (b *batch) plain() bool { return b.tally[classSamples] == b.total }
 // note adds what a list of the batch's items has to what is known of it.
 func (b *batch) note(l *list) {
 	b.total += len(l.items)
-	b.size = max(b.size, l.size())
 	for i := range l.items {
 		c := classOf[l.kind(i)]
 		b.tally[c]++
@@ -149,6 +192,7 @@ func (bb *batchBuilder) build() *batch {
 			parts: slices.Clone(bb.parts),
 		}
 	}
+	b.weigh()
 	bb.reset(b.end)
 	return b
 }

@@ -16,6 +16,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -24,12 +25,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
 // sink takes everything and counts bytes and requests.
@@ -55,7 +56,7 @@ func BenchmarkDrain(b *testing.B) {
 			refs := make([]chunks.HeadSeriesRef, numSeries)
 			for i := range refs {
 				lset := labels.FromStrings("__name__", "http_requests_total", "cluster", "eu-west-1", "namespace", "shop", "pod", fmt.Sprintf("frontend-%05d", i/20),
-					"instance", fmt.Sprintf("10.0.%d.%d:8080", i/5000, i/20%250), "job", "frontend", "method", "GET", "code", fmt.Sprint(200+i%20))
+					"instance", fmt.Sprintf("10.0.%d.%d:8080", i/5000, i/20%250), "job", "frontend", "method", "GET", "code", strconv.Itoa(200+i%20))
 				s, _ := j.table.GetOrCreate(lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
 				refs[i] = s.Ref()
 			}

@@ -16,22 +16,33 @@ package delivery
 import (
 	"fmt"
 
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
-)
 
-// coldGeneration is how many series a reader remembers that are not in the
-// table, before it forgets those it did not meet since about as many others.
-const coldGeneration = 8192
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
 
 // coldSeries are series that left the table while a reader is behind. It bounds
 // what a reader keeps of them (I6). One goroutine owns it.
 type coldSeries struct {
 	from Resolver // Nil if there are none.
 	// Recent ones and those from before.
-	young, old map[chunks.HeadSeriesRef]*series.Series
+	young, old map[chunks.HeadSeriesRef]coldOne
+	bytes      int // Of the young ones.
 	err        error
+
+	// past says that what cannot be looked up is passed over. refused are series of
+	// which that is so: each would have the disk asked again for each of its items.
+	past    bool
+	refused map[chunks.HeadSeriesRef]struct{}
+	passed  int // Items that were passed over, and not counted yet.
+}
+
+// coldOne is a series that is not in the table.
+type coldOne struct {
+	*series.Series
+	bytes int
+	batch cursor.Position // Where the batch begins that it was counted in last.
 }
 
 // lookupError says that a series could not be looked up now.
@@ -53,28 +64,48 @@ func (c *coldSeries) failure() (err error) {
 }
 
 // resolve returns the series of ref, and nil if there is none, or if it cannot
-// be told, see failure.
-func (c *coldSeries) resolve(ref chunks.HeadSeriesRef) *series.Series {
+// be told: see failure, unless that is passed over. It returns how many bytes the series takes if a batch
+// that begins at start has not met it yet.
+func (c *coldSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position) (s *series.Series, bytes int) {
 	if c.from == nil {
-		return nil
+		return nil, 0
 	}
-	if s, ok := c.young[ref]; ok {
-		return s
+	one, ok := c.young[ref]
+	switch {
+	case ok && one.batch == start:
+		return one.Series, 0
+	case ok:
+		one.batch = start
+		c.young[ref] = one
+		return one.Series, one.bytes
 	}
-	s, ok := c.old[ref]
-	if !ok {
+	if one, ok = c.old[ref]; !ok {
+		if _, refused := c.refused[ref]; refused {
+			c.passed++
+			return nil, 0
+		}
 		lset, known, err := c.from.Resolve(ref)
-		if err != nil {
+		switch {
+		case err == nil:
+		case c.past:
+			if c.refused == nil || len(c.refused) >= coldGeneration {
+				c.refused = map[chunks.HeadSeriesRef]struct{}{}
+			}
+			c.refused[ref] = struct{}{}
+			c.passed++
+		default:
 			c.err = &lookupError{ref: ref, err: err}
 		}
 		if err != nil || !known {
-			return nil
+			return nil, 0
 		}
-		s = series.Detached(ref, lset)
+		one = coldOne{Series: series.Detached(ref, lset), bytes: detachedBytes(lset)}
 	}
-	if c.young == nil || len(c.young) >= coldGeneration {
-		c.young, c.old = make(map[chunks.HeadSeriesRef]*series.Series), c.young
+	if c.young == nil || len(c.young) >= coldGeneration || c.bytes >= coldBytes {
+		c.young, c.old, c.bytes = make(map[chunks.HeadSeriesRef]coldOne), c.young, 0
 	}
-	c.young[ref] = s
-	return s
+	c.bytes += one.bytes
+	one.batch = start
+	c.young[ref] = one
+	return one.Series, one.bytes
 }

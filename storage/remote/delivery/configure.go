@@ -17,22 +17,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
-	"github.com/prometheus/prometheus/config"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/config"
 )
 
 // ApplyConfig makes conf the configuration. Endpoints that are in it, by what
 // identifies them, take new settings over without stopping; new ones begin at
 // the present end of the log; removed ones stop and keep their hold for a
-// while. On an error nothing has changed.
+// while. On an error nothing has changed: whatever can fail is done first. It is
+// one if a new endpoint's place cannot be written to disk.
 //
 // Scraping does not wait for it, and it does not wait for endpoints.
 func (s *Storage) ApplyConfig(conf *config.Config) error {
@@ -47,20 +50,24 @@ func (s *Storage) ApplyConfig(conf *config.Config) error {
 	}
 	reading := *conf
 	reading.RemoteWriteConfigs = nil
-	if err := s.read.ApplyConfig(&reading); err != nil {
+	read := func() error { return s.beside.ApplyConfig(&reading) }
+	switch {
+	case s.src != nil:
+		err = s.apply(sets, read)
+	default:
 		closeClients(sets)
+		if err = read(); err == nil {
+			s.conf = conf
+		}
+	}
+	if err != nil {
 		return err
 	}
 	for _, w := range warnings {
 		s.logger.Warn("Endpoints without a name are hard to tell apart", "warning", w.String())
 	}
 	s.checkFreshFirst(sets)
-	if s.src == nil {
-		closeClients(sets)
-		s.conf = conf
-		return nil
-	}
-	return s.apply(sets)
+	return nil
 }
 
 // checkFreshFirst tells of options that no endpoint has, which is most likely a
@@ -81,12 +88,14 @@ func (s *Storage) prepare(conf *config.Config) ([]*settings, []identity.Warning,
 		return nil, nil, err
 	}
 	sets := make([]*settings, 0, len(ids))
+	former := identity.Former(conf.RemoteWriteConfigs)
 	for i, c := range conf.RemoteWriteConfigs {
 		set, err := newSettings(ids[i], c, conf.GlobalConfig.ExternalLabels, &s.rules, s.opts, s.typeAndUnit)
 		if err != nil {
 			closeClients(sets)
 			return nil, nil, err
 		}
+		set.former = former[i]
 		sets = append(sets, set)
 	}
 	return sets, warnings, nil
@@ -99,11 +108,11 @@ func closeClients(sets []*settings) {
 	}
 }
 
-// apply puts settings to work. Callers hold mtx.
-func (s *Storage) apply(sets []*settings) error {
-	ids := make([]savepoint.Identity, len(sets))
+// plan says which endpoint each of some settings is for. Callers hold mtx.
+func (s *Storage) plan(sets []*settings) *plan {
+	ids, former := make([]savepoint.Identity, len(sets)), make([]savepoint.Identity, len(sets))
 	for i, set := range sets {
-		ids[i] = set.identity
+		ids[i], former[i] = set.identity, set.former
 	}
 	known := make([]savepoint.Identity, 0, len(s.running)+len(s.held))
 	for _, e := range s.running {
@@ -112,88 +121,161 @@ func (s *Storage) apply(sets []*settings) error {
 	for _, st := range s.held {
 		known = append(known, st.identity)
 	}
-	match := identity.Match(known, ids)
+	match := identity.Match(known, ids, former)
 
+	p := &plan{
+		sets: sets, match: match, previous: s.running, held: s.held,
+		metrics: make([]*endpointMetrics, len(sets)), begin: make([]*stand, len(sets)),
+	}
+	for i, k := range match {
+		switch {
+		case k < 0:
+			p.begin[i] = s.newStand(ids[i], sets[i].name)
+		case k >= len(p.previous):
+			resumed := *p.held[k-len(p.previous)]
+			resumed.identity, resumed.name, resumed.removed = ids[i], sets[i].name, nil
+			p.begin[i] = &resumed
+		}
+	}
+	return p
+}
+
+// plan is a configuration that has not taken effect.
+type plan struct {
+	sets     []*settings
+	match    []int // The endpoint of each, among those at work and then those held; -1 for a new one.
+	previous []*endpoint
+	held     []*stand
+	metrics  []*endpointMetrics // Of each that has not got its own already, or nil.
+	begin    []*stand           // Where each begins that is not at work, or nil.
+}
+
+// apply puts settings to work. Everything that can fail is done before anything
+// changes, the caller's part of it too. Callers hold mtx.
+func (s *Storage) apply(sets []*settings, also func() error) error {
+	p := s.plan(sets)
+	err := s.equip(p)
+	if err == nil {
+		err = s.announce(p)
+	}
+	if err == nil {
+		err = also()
+	}
+	if err != nil {
+		s.abandon(p)
+		return err
+	}
+	s.commit(p)
+	return nil
+}
+
+// equip registers the metrics that endpoints will have.
+func (s *Storage) equip(p *plan) (err error) {
+	for i, set := range p.sets {
+		if k := p.match[i]; k >= 0 && k < len(p.previous) {
+			if now := p.previous[k].settings.Load(); now.name == set.name && now.url == set.url {
+				continue
+			}
+		}
+		if p.metrics[i], err = s.sets.get(set.name, set.url); err != nil {
+			return fmt.Errorf("remote_write %q: %w", set.name, err)
+		}
+	}
+	return nil
+}
+
+// announce writes where new endpoints begin to disk: before anything may be removed
+// from there on, and before anything is sent. Those that are known already have a
+// place there; delivering to them, which is what makes room on a disk that is
+// full, does not depend on it.
+func (s *Storage) announce(p *plan) error {
+	fresh := slices.Clone(p.held)
+	for i, st := range p.begin {
+		if p.match[i] < 0 {
+			fresh = append(fresh, st)
+		}
+	}
+	if len(fresh) == len(p.held) {
+		return nil
+	}
+	s.setLists(p.previous, fresh)
+	err := s.save(true)
+	if s.unsaved.Load() && s.src.follow == nil && vfs.NoRoom(err) {
+		// As long as there is no savepoint, a start begins at the oldest segment that
+		// a run of ours has written to.
+		s.logger.Error("There is no room to save where delivery begins, which is tried again", "err", err)
+		return nil
+	}
+	return err
+}
+
+// abandon leaves everything as it was.
+func (s *Storage) abandon(p *plan) {
+	s.setLists(p.previous, p.held)
+	for _, m := range p.metrics {
+		if m != nil {
+			s.sets.release(m)
+		}
+	}
+	closeClients(p.sets)
+}
+
+// commit makes a plan what is. Nothing of it can fail.
+func (s *Storage) commit(p *plan) {
 	var (
-		errs     []error
-		used     = make([]bool, len(known))
+		kept     = make([]bool, len(p.previous)+len(p.held))
 		running  []*endpoint
-		begin    []int // Settings of endpoints that are to be started.
+		starting []*endpoint
 		rules    = map[*rules]bool{}
 		now      = time.Now()
-		previous = s.running
 	)
-	for i, k := range match {
-		rules[sets[i].rules] = true
-		if k < 0 || k >= len(previous) {
-			if k >= 0 {
-				used[k] = true
-			}
-			begin = append(begin, i)
+	for i, k := range p.match {
+		rules[p.sets[i].rules] = true
+		if k >= 0 {
+			kept[k] = true
+		}
+	}
+	held := s.halt(p.previous, kept[:len(p.previous)], now)
+	for i, st := range p.held {
+		if kept[len(p.previous)+i] {
 			continue
 		}
-		used[k] = true
+		if st.removed == nil {
+			removed := *st
+			removed.removed = &now
+			st = &removed
+		}
+		held = append(held, st)
 	}
-	// Endpoints that go stop first: they give back names that others may want.
-	var held []*stand
-	held = append(held, s.halt(previous, used[:len(previous)], now)...)
-	for i, st := range s.held {
-		if !used[len(previous)+i] {
-			if st.removed == nil {
-				removed := *st
-				removed.removed = &now
-				st = &removed
-			}
-			held = append(held, st)
+	waiting := slices.Clone(held)
+	for i, set := range p.sets {
+		var e *endpoint
+		if st := p.begin[i]; st != nil {
+			e = newEndpoint(s, st, set, p.metrics[i])
+			starting = append(starting, e)
+			waiting = append(waiting, st)
+			s.logger.Info("Delivering to endpoint", "remote_name", set.name, "url", set.url,
+				"position", st.floor().String(), "resumed", p.match[i] >= 0 || s.lost)
+		} else {
+			e = p.previous[p.match[i]]
+			e.adopt(set, p.metrics[i])
+			e.watchMetadata()
+			running = append(running, e)
 		}
 	}
-	for i, k := range match {
-		if k < 0 || k >= len(previous) {
-			continue
-		}
-		e := previous[k]
-		if err := e.adopt(sets[i]); err != nil {
-			errs = append(errs, fmt.Errorf("remote_write %q: %w", sets[i].name, err))
-		}
-		e.watchMetadata(s.flush)
-		running = append(running, e)
-	}
-	fresh := make([]*stand, len(begin))
-	for n, i := range begin {
-		fresh[n] = s.newStand(ids[i], sets[i].name)
-		if k := match[i]; k >= 0 {
-			resumed := *s.held[k-len(previous)]
-			resumed.identity, resumed.name, resumed.removed = ids[i], sets[i].name, nil
-			fresh[n] = &resumed
-		}
-	}
-	// Where endpoints begin must be on disk before anything may be removed
-	// from there on, and before anything is sent.
-	s.setLists(running, append(slices.Clone(held), fresh...))
+	s.configured.Store(true)
+	s.setLists(running, waiting)
 	if err := s.save(true); err != nil {
-		errs = append(errs, err)
-	} else {
-		s.src.Gate.Open()
+		s.logger.Error("Cannot write the savepoint with the new configuration; nothing is removed from the log before it can be written", "err", err)
 	}
-	for n, i := range begin {
-		e, err := startEndpoint(s, fresh[n], sets[i])
-		if err != nil {
-			// It keeps its place, so that a corrected configuration finds it.
-			sets[i].client.Close()
-			held = append(held, fresh[n])
-			errs = append(errs, fmt.Errorf("remote_write %q: %w", sets[i].name, err))
-			continue
-		}
-		e.watchMetadata(s.flush)
-		running = append(running, e)
-		s.logger.Info("Delivering to endpoint", "remote_name", sets[i].name, "url", sets[i].url,
-			"position", fresh[n].floor().String(), "resumed", match[i] >= 0 || s.lost)
+	for _, e := range starting {
+		e.start()
+		e.watchMetadata()
 	}
-	s.setLists(running, held)
-	s.feed.be(patienceFor(sets))
+	s.setLists(append(running, starting...), held)
+	s.feed.be(patienceFor(p.sets))
 	s.rules.retain(rules)
 	s.lost = false
-	return errors.Join(errs...)
 }
 
 // newStand is where an endpoint begins that has no position: at the end of the
@@ -230,38 +312,40 @@ func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*s
 	return stands
 }
 
-// startEndpoint puts an endpoint to work where st says.
-func startEndpoint(s *Storage, st *stand, set *settings) (*endpoint, error) {
+// newEndpoint returns an endpoint that is to begin where st says.
+func newEndpoint(s *Storage, st *stand, set *settings, m *endpointMetrics) *endpoint {
 	e := &endpoint{
 		id:         st.id,
-		logger:     s.logger.With("remote_name", set.name, "url", set.url),
+		names:      newNamed(s.logger),
 		src:        s.src,
 		feed:       s.feed,
 		persist:    s.saveUnless,
 		pointAt:    func(at cursor.Position) cursor.Point { return s.pointAt(s.src.WALDir, at) },
 		damaged:    s.damaged,
 		sm:         s.scrape,
-		reg:        registry{s.reg, s.watcher},
+		sets:       s.sets,
 		freshAfter: s.opts.FreshAfter,
 		paceEvery:  s.opts.pace,
 		exchanges:  &s.exchanges,
 		stop:       make(chan struct{}),
 	}
+	e.logger = slog.New(e.names)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.at = []*lane{e.newLane(st.marks, st.mark)}
+	e.at = []*lane{e.newLane(st.marks, st.apart, st.mark)}
 	if st.fresh != nil {
 		e.at[0].place.bound(st.fresh.from)
-		e.at = append(e.at, e.newLane(st.fresh.marks, st.fresh.mark))
+		e.at = append(e.at, e.newLane(st.fresh.marks, st.fresh.apart, st.fresh.mark))
 	}
-	if err := e.adopt(set); err != nil {
-		e.exchanges.leave(e.exchange.Swap(nil))
-		e.cancel()
-		return nil, err
-	}
-	for _, l := range e.at {
+	e.adopt(set, m)
+	e.metrics.Load().segmentsMissing.Add(float64(st.missing))
+	return e
+}
+
+// start puts an endpoint to work.
+func (e *endpoint) start() {
+	for _, l := range e.lanes() {
 		l.begin()
 	}
 	e.observe()
 	e.wg.Go(e.pace)
-	return e, nil
 }

@@ -17,13 +17,13 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/record"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // decoder turns records into items. One goroutine owns it; its buffers are
@@ -101,6 +101,8 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		bb.records.undecodable++
 		return fmt.Errorf("decode record of type %s: %w", typ, err)
 	}
+	bb.unread.labels += d.cold.passed
+	d.cold.passed = 0
 	return d.cold.failure()
 }
 
@@ -111,7 +113,9 @@ func (d *decoder) resolve(ref chunks.HeadSeriesRef, k kind, bb *batchBuilder) *s
 	if d.follow != nil {
 		s = d.follow.Resolve(ref, d.at)
 	} else if s = d.table.Resolve(ref); s == nil {
-		s = d.cold.resolve(ref)
+		var bytes int
+		s, bytes = d.cold.resolve(ref, bb.start.Position)
+		bb.labels += bytes
 	}
 	if s == nil {
 		bb.unknown.add(k)

@@ -27,8 +27,6 @@ import "time"
 // interval of savepoints (I8).
 
 const (
-	// deepBytes bounds what an endpoint that catches up holds in memory (I6).
-	deepBytes = 20 << 20
 	// deepRounds is how many samples of each series it holds, so that there is
 	// no more in memory than is of use.
 	deepRounds = 16
@@ -36,9 +34,14 @@ const (
 	maxWindow = 8
 )
 
-// deepRoom returns how many items of a size in bytes an endpoint that catches up
-// may hold when the table has so many series.
-func deepRoom(series, size int) int { return min(deepRounds*series, deepBytes/size) }
+// deepRoom returns how many items an endpoint that catches up may hold when the
+// table has so many series. Bytes are bounded as ever, see weight.go.
+func deepRoom(series int) int { return deepRounds * series }
+
+// fits reports whether the queue has room for an entry. Callers hold mu.
+func (q *queue) fits(e *entry) bool {
+	return q.queued == 0 || q.queued+e.total <= max(q.limit, e.room) && q.held+e.bytes <= heldRoom(q.limit)
+}
 
 // fullest reports whether a partition that nobody works on has n items waiting.
 func (q *queue) fullest(n int) bool {

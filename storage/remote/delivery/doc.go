@@ -51,6 +51,23 @@
 // second case package follow keeps a table in step with it, and the storage's own
 // gate tells the writer, if it asks, what it may remove (Floor).
 //
+// # What an endpoint does not take while it takes other things
+//
+// A request that fails again and again, or is refused, is not the end of what
+// comes behind it. As long as nothing else is taken, the endpoint is what fails:
+// no more requests are made than in any outage, but every other one is another
+// one (doubt.go). Once one of them is taken, what is left goes on trial: its items
+// leave the queue as if they were settled and wait in its isolation
+// (isolation.go), and an isolator, one goroutine of each lane, divides them until
+// what the endpoint does not take is found (isolator.go). What is refused for good
+// is dropped, sample by sample, and counted. A series that is refused, or gets no
+// good answer alone, travels alone until it is accepted, while all others go on.
+// Later items of an isolated series wait behind its first, in memory or, beyond
+// 256 of a series and 4 MiB of all, in the log (refill.go). 1,024 series may be
+// suspects; then requests with others that fail are retried as in any outage, and
+// refused ones dropped without their series becoming suspects. The savepoint has a
+// mark for each isolated series, below which the log is kept.
+//
 // # Fresh first
 //
 // An endpoint with the option (Options.FreshFirst) that is far behind when its
@@ -88,13 +105,18 @@
 // settings are replaced while requests are under way. Closing waits a few
 // seconds at most.
 //
-// I6: a lane holds no more than queue_config.capacity items for each
-// sender and one batch beyond it; while it catches up and its receiver answers,
-// 16 items for each active series if that is more, but never more than 20 MiB of
-// them (873,813 samples), and what a partition has had acknowledged is forgotten
-// at once. The rest waits in the log. What was handed over and not read yet is
-// bounded by 65,536 items, what is shared by 8 requests for each group of
-// endpoints.
+// I6: a lane holds no more than queue_config.capacity items for each sender;
+// while it catches up and its receiver answers, 16 items for each active series
+// if that is more. Whatever the items are, it holds no more than 20 MiB of them,
+// or 49 bytes for each item of capacity if that is more, and one batch beyond;
+// what a partition has had acknowledged is forgotten at once. The rest waits in
+// the log. A batch is 1 MiB, or one commit if that is more, up to 16 MiB, or one
+// record. What was handed over and not read yet is bounded by 65,536 items and
+// 8 MiB, what is shared by as much, and by 8 requests for each group of
+// endpoints. Bytes are those of the items with what only they refer to:
+// histograms, labels of exemplars, and labels of series that have left the table
+// (weight.go). Of such series, a reader remembers 16,384 at most and 16 MiB,
+// and so do rules.
 //
 // I8: after a crash, what lies between a partition's saved mark and the
 // dispatch mark is the replay zone: it may have been sent. The dispatch mark is
@@ -108,22 +130,23 @@
 // before a savepoint with both lanes is synced to disk; if none can be written,
 // it waits until the backlog is delivered.
 //
-// I9: damage in the log is passed over and counted, a savepoint that cannot be
+// I9: damage in the log is passed over and counted, and so is what the disk refuses
+// of a segment, or of the labels to it, after some tries (tries.go); a savepoint that cannot be
 // read leads to the oldest record, never to the newest.
 //
 // # Goroutines and locks
 //
 // Storage owns the keeper, which writes savepoints, and, where the log is
 // followed, the goroutine that reads it for series. Each endpoint owns a pacer,
-// which alone makes and ends lanes, and each lane a reader and its senders; all
-// of them belong to the endpoint's wait group. The reader that leads has the
+// which alone makes and ends lanes, and each lane a reader, an isolator and its
+// senders; all of them belong to the endpoint's wait group. The reader that leads has the
 // feed's log reader and what was handed over to itself until it publishes or
 // resigns. Items, batches and settings never change once they are shared.
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
-// endpoint.lanesMtx, place.mu; queue.mu, then endpoint.sendersMtx; feed.mu, then
-// handover.mtx. Only Storage.mtx and Storage.saveMtx are held across I/O, and
-// nothing on the path of a commit or of a request takes them, save for a sender
+// endpoint.lanesMtx, place.mu; queue.mu, then endpoint.sendersMtx; fullQueue.mtx,
+// then feed.mu, then handover.mtx. Only Storage.mtx and Storage.saveMtx are held
+// across I/O, save that a file is closed under fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for a sender
 // that has to raise the dispatch mark.
 //
 // # What receivers have to do

@@ -19,10 +19,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/atomic"
-
-	"github.com/prometheus/prometheus/storage/remote"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
@@ -31,7 +28,8 @@ import (
 // lane, for a while on two. Nothing it does waits for another endpoint (I5).
 type endpoint struct {
 	id     string
-	logger *slog.Logger
+	names  *named
+	logger *slog.Logger // By names.
 	src    *Source
 	feed   *feed
 	// persist writes a durable savepoint, unless done says that there is one
@@ -39,14 +37,16 @@ type endpoint struct {
 	persist func(done func() bool) error
 	pointAt func(cursor.Position) cursor.Point
 	damaged func(*cursor.Corruption)
-	sm      remote.ReadyScrapeManager
-	reg     registry
+	sm      ScrapeManager
+	sets    *metricSets
 	// freshAfter is how old the oldest samples are with which an endpoint may
 	// get a second lane.
 	freshAfter, paceEvery time.Duration
 
 	settings atomic.Pointer[settings]
 	metrics  atomic.Pointer[endpointMetrics]
+	families *endpointMetrics // Under which metrics of metadata are shown; Storage.mtx guards it.
+	pending  pending
 	// exchange is where requests are shared, with whom the settings allow it.
 	exchange  atomic.Pointer[exchange]
 	exchanges *exchanges
@@ -61,13 +61,9 @@ type endpoint struct {
 
 	sendersMtx sync.Mutex // Orders the start of goroutines and the closing of stop.
 
-	metadata *metadataSender // Guarded by Storage.mtx.
-}
+	progress progress
 
-// registry is where an endpoint's metrics go.
-type registry struct {
-	reg     prometheus.Registerer
-	watcher *watcherMetrics
+	metadata *metadataSender // Guarded by Storage.mtx.
 }
 
 // lanes returns the lanes in the order of the log: one, or the backlog's and the

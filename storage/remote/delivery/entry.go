@@ -23,6 +23,8 @@ type entry struct {
 	behind bool // Read by an endpoint that has to catch up, see lags.
 	zone   bool // In the replay zone: it may have been sent before a crash.
 	room   int  // Items that may be held before this one waits, see deep.go.
+	held   int  // Bytes that a queue holds because of it, and the number
+	open   int  // of partitions with something of it left.
 	// skipped says how many items of each partition an earlier run had
 	// acknowledged after the partition's mark, and are therefore not in the
 	// batch; they come before those that are.
@@ -37,8 +39,20 @@ func (e *entry) part(p int) list {
 	return e.batch.part(p)
 }
 
+// parted returns the items of partition p if they are at hand without grouping
+// what has the order of the log.
+func (e *entry) parted(p int) (list, bool) {
+	if e.left != nil {
+		return e.left[p], true
+	}
+	if have := e.byPart.Load(); have != nil {
+		return have[p], true
+	}
+	return list{}, false
+}
+
 // takeParts makes the entry hold each partition of a batch by partition on its
-// own, so that passed can let go of them one by one. Others may share the batch,
+// own, so that letGo can give them up one by one. Others may share the batch,
 // of which only what describes it is left here.
 func (e *entry) takeParts() {
 	b := e.batch
@@ -48,13 +62,6 @@ func (e *entry) takeParts() {
 	left := *b.grouped()
 	e.left = &left
 	e.batch = &batch{summary: b.summary}
-}
-
-// passed says that all of partition p is acknowledged.
-func (e *entry) passed(p int) {
-	if e.left != nil {
-		e.left[p] = list{}
-	}
 }
 
 // span is a run of one partition's items in one entry.

@@ -23,6 +23,7 @@ import (
 // when it is delivered.
 type parcel struct {
 	payload []byte
+	raw     int // Size in bytes before compression.
 	sent    tally
 	highest int64 // Highest timestamp in it, ms.
 	dropped drops // What was left out.
@@ -31,7 +32,7 @@ type parcel struct {
 // drops counts by reason what a request leaves out.
 type drops [len(dropReasons)]tally
 
-var dropReasons = [...]string{reasonTooOld, reasonNHCB, reasonDropped, reasonAlone}
+var dropReasons = [...]string{reasonTooOld, reasonNHCB, reasonDropped, reasonAlone, reasonConversion}
 
 // Indexes into drops.
 const (
@@ -39,6 +40,7 @@ const (
 	dropNHCB
 	dropRule
 	dropAlone
+	dropConversion
 )
 
 // kindred is what endpoints have to have in common to send the same bytes for
@@ -48,6 +50,7 @@ type kindred struct {
 	protocol              encoder.Protocol
 	options               encoder.Options
 	exemplars, histograms bool
+	classic               bool
 }
 
 // exchanges has an exchange for each group of endpoints that are kindred.
@@ -83,7 +86,8 @@ func (x *exchanges) leave(ex *exchange) {
 	defer x.mtx.Unlock()
 	ex.mtx.Lock()
 	defer ex.mtx.Unlock()
-	if ex.members--; ex.members == 0 {
+	ex.members--
+	if ex.members == 0 {
 		delete(x.all, ex.group)
 	}
 }
@@ -122,6 +126,7 @@ type stretchKey struct {
 // filling is unlocked first until uses is zero.
 type shared struct {
 	parcel
+	whole   bool // The request is not too large to be one.
 	key     stretchKey
 	uses    int        // Guarded by exchange.mtx.
 	filling sync.Mutex // Held while the parcel is made.
@@ -137,13 +142,14 @@ func (x *exchange) get(key stretchKey) (sh *shared, made bool) {
 		return nil, false
 	}
 	for _, sh = range x.recent {
-		if sh != nil && sh.key == key {
-			sh.uses++
-			x.mtx.Unlock()
-			sh.filling.Lock()
-			sh.filling.Unlock() //nolint:staticcheck // Waiting is all there is to it.
-			return sh, false
+		if sh == nil || sh.key != key {
+			continue
 		}
+		sh.uses++
+		x.mtx.Unlock()
+		sh.filling.Lock()
+		sh.filling.Unlock() //nolint:staticcheck // Waiting is all there is to it.
+		return sh, false
 	}
 	if n := len(x.free); n > 0 {
 		sh, x.free = x.free[n-1], x.free[:n-1]
@@ -172,7 +178,8 @@ func (x *exchange) done(sh *shared) {
 
 // drop takes a use away. Callers hold mtx.
 func (x *exchange) drop(sh *shared) {
-	if sh.uses--; sh.uses == 0 && len(x.free) < exchanged {
+	sh.uses--
+	if sh.uses == 0 && len(x.free) < exchanged {
 		sh.key = stretchKey{}
 		x.free = append(x.free, sh)
 	}

@@ -14,7 +14,7 @@
 package delivery
 
 import (
-	"fmt"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -22,10 +22,10 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/relabel"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 )
 
 // TestExchange covers who makes a parcel, who shares it, and that its buffer is
@@ -100,7 +100,7 @@ func TestSharedRequests(t *testing.T) {
 	// A receiver that takes a hundred samples at once and no more.
 	rcs["refusing"].set(func(n int) *client.Result {
 		if n == 1 {
-			return &client.Result{Status: 413, Outcome: client.TooLarge, Err: fmt.Errorf("too large")}
+			return &client.Result{Status: 413, Outcome: client.TooLarge, Err: errors.New("too large")}
 		}
 		return nil
 	})

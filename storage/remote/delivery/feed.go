@@ -25,13 +25,10 @@ import (
 
 const (
 	// sharedItems bounds what the dispatcher keeps for endpoints that are a
-	// little behind, in items, and as much again of those of which one asked for
-	// partitions.
+	// little behind, in items; in bytes sharedBytes does.
 	sharedItems = 16 * maxBatchItems
 	// pollInterval is how long a lost notification can delay reading.
 	pollInterval = 500 * time.Millisecond
-	// retryInterval is the pause after the log could not be read.
-	retryInterval = time.Second
 )
 
 // errBehind tells a reader that the batch it wants is no longer shared.
@@ -63,6 +60,7 @@ type feed struct {
 	leading  bool     // A reader leads.
 	shared   []*batch // Oldest first; each starts where the one before ends.
 	items    int      // Items in shared.
+	bytes    int      // What they take in memory.
 	count    uint64   // Batches there were, and items in them.
 	total    uint64
 	head     cursor.Point // Where the next batch will start.
@@ -139,7 +137,7 @@ func (f *feed) leave(fl *follower) {
 // further back, since nobody kept up. Callers hold mu.
 func (f *feed) place(fl *follower, p cursor.Point) {
 	if f.head.Before(p.Position) {
-		f.head, f.shared, f.items = p, nil, 0
+		f.head, f.shared, f.items, f.bytes = p, nil, 0, 0
 		f.rouse() // Who leads is behind now.
 	}
 	fl.at = p
@@ -270,6 +268,7 @@ func (f *feed) lead(ctx context.Context, head cursor.Point, limit int) error {
 // the log, and then about limit items.
 func (f *feed) read(head cursor.Point, limit int) (*batch, error) {
 	if b := f.hand.batch(&f.own, head); b != nil {
+		f.reader.close() // What it read last may be removed while the log is not read.
 		return b, nil
 	}
 	if !head.Before(f.reader.head()) {
@@ -293,6 +292,18 @@ func (f *feed) stillAt(head cursor.Position) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head.Position == head
+}
+
+// rest closes the log if nobody leads.
+func (f *feed) rest() {
+	f.mu.Lock()
+	leading := f.leading
+	f.leading = true
+	f.mu.Unlock()
+	if !leading {
+		f.reader.close()
+		f.resign()
+	}
 }
 
 // resign lets another one lead.
@@ -337,9 +348,11 @@ func (f *feed) publish(b *batch) {
 	f.count, f.total = b.number, f.total+uint64(b.total)
 	f.shared = append(f.shared, b)
 	f.items += b.total
+	f.bytes += b.bytes
 	f.head = b.end
-	for len(f.shared) > 1 && (f.items > sharedItems || len(f.shared) > sharedItems/16) {
+	for len(f.shared) > 1 && (f.items > sharedItems || f.bytes > sharedBytes || len(f.shared) > sharedItems/16) {
 		f.items -= f.shared[0].total
+		f.bytes -= f.shared[0].bytes
 		f.shared[0] = nil
 		f.shared = f.shared[1:]
 	}

@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"math/rand"
 	"os"
 	"sync"
@@ -25,11 +26,11 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 func openFeed(t *testing.T, j *journal, at cursor.Position) *feed {
@@ -213,7 +214,7 @@ func TestFeedFollowers(t *testing.T) {
 				b, err := f.after(ctx, fl, at, maxBatchItems)
 				f.leave(fl)
 				cancel()
-				if err == errBehind {
+				if errors.Is(err, errBehind) {
 					if err = own.seek(at); err == nil {
 						b, err = own.batch(maxBatchItems, f.meets)
 					}

@@ -142,6 +142,12 @@ func (s *Storage) truncated(first int) bool {
 	return !s.feed.readsBefore(to)
 }
 
+// skipped counts segments that vanished before the endpoint had read them.
+func (e *endpoint) skipped(from, to cursor.Position) {
+	e.logger.Error("Segments of the log vanished before they were delivered", "position", from.String(), "resuming_at", to.String())
+	e.metrics.Load().segmentsMissing.Add(float64(to.Segment - from.Segment))
+}
+
 // readsBefore reports whether somebody reads for all before p. Who is about to
 // finds that its place was moved before it uses what it read.
 func (f *feed) readsBefore(p cursor.Position) bool {

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestFollowStockAgent(t *testing.T) {
 		for i := range 20 {
 			app := db.Appender(t.Context())
 			for n := range 100 {
-				_, err := app.Append(0, labels.FromStrings("__name__", "m", "i", fmt.Sprint(life*30+n)), int64(life*100+i+1), 1)
+				_, err := app.Append(0, labels.FromStrings("__name__", "m", "i", strconv.Itoa(life*30+n)), int64(life*100+i+1), 1)
 				require.NoError(t, err)
 				count++
 			}

@@ -26,6 +26,11 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/storage"
@@ -33,11 +38,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
 // embedder is a program with a log of its own, of which the storage knows
@@ -114,7 +114,7 @@ func (e *embedder) truncate(before int, live ...string) {
 		keep[e.refs[name]] = true
 	}
 	e.refs = refs
-	_, err = wlog.Checkpoint(promslog.NewNopLogger(), e.wal, first, before-1, func(ref chunks.HeadSeriesRef) bool { return keep[ref] }, 0, false)
+	_, err = wlog.Checkpoint(promslog.NewNopLogger(), e.wal, first, before-1, func(ref chunks.HeadSeriesRef) bool { return keep[ref] }, 0, false, false)
 	require.NoError(e.t, err)
 	require.NoError(e.t, e.wal.Truncate(before))
 	require.NoError(e.t, wlog.DeleteCheckpoints(e.wal.Dir(), before-1))

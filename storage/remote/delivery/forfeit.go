@@ -14,38 +14,56 @@
 package delivery
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"os"
 	"slices"
-
-	"github.com/prometheus/prometheus/tsdb/wlog"
+	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
+
+// countFor is how long a limit waits for what it takes to be counted.
+const countFor = 2 * time.Second
 
 // Forfeit makes endpoints give up everything before a position, because a limit
 // forces its removal: the holders of the gate that are named, or all if none
 // is. What an endpoint has read already it delivers all the same. The rest is
-// counted, by reading it once more, and logged (I1). The caller removes segments
-// after it has returned.
-func (s *Storage) Forfeit(before cursor.Position, reason string, holders ...string) error {
+// counted, by reading it once more, and logged (I1); what that takes too long for,
+// or ctx ends before, is estimated. The caller removes segments after it has
+// returned.
+func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason string, holders ...string) error {
+	all, err := s.giveUp(before, holders)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, countFor)
+	defer cancel()
+	s.count(ctx, all)
+	for _, l := range all {
+		s.forfeited(l, reason, logBytes(s.src.WALDir, l.from, l.to))
+	}
+	return nil
+}
+
+// giveUp moves endpoints, and returns what they lose by it. Nothing is read, since
+// others wait for the lock.
+func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss, err error) {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if s.src == nil {
-		return errors.New("no log is attached")
+		return nil, errors.New("no log is attached")
 	}
 	meant := func(name, id string) bool {
 		return len(holders) == 0 || slices.Contains(holders, name) || slices.Contains(holders, holderName(name, id))
 	}
-	var errs []error
 	for _, e := range s.running {
-		if !meant(e.settings.Load().name, e.id) {
-			continue
-		}
-		for _, l := range e.raise(before) {
-			errs = append(errs, s.forfeit(e.settings.Load().name, reason, l))
+		if name := e.settings.Load().name; meant(name, e.id) {
+			for _, l := range e.raise(before) {
+				all = append(all, newLoss(name, l))
+			}
 		}
 	}
 	held := make([]*stand, len(s.held))
@@ -56,19 +74,12 @@ func (s *Storage) Forfeit(before cursor.Position, reason string, holders ...stri
 		}
 		moved, lost := st.given(before)
 		for _, l := range lost {
-			errs = append(errs, s.forfeit(st.name, reason, l))
+			all = append(all, newLoss(st.name, l))
 		}
 		held[i] = moved
 	}
 	s.setLists(s.running, held)
-	return errors.Join(errs...)
-}
-
-// forfeit counts what a limit takes from one endpoint.
-func (s *Storage) forfeit(name, reason string, l lostRange) error {
-	lost, err := s.countItems(l.from, l.to, l.marks)
-	s.forfeited(name, l.from, l.to, reason, lost, logBytes(s.src.WALDir, l.from, l.to))
-	return err
+	return all, nil
 }
 
 // reasonStopped is for what a limit had removed from the log while it was still
@@ -87,49 +98,31 @@ func (s *Storage) forfeitMemory(e *endpoint) {
 		if u := l.unqueued; u != nil && u.start.Segment < first {
 			lost.plus(u.content())
 		}
+		lost.plus(l.queue.isolatedBefore(first))
 		if lost.total() > 0 {
 			to := cursor.Position{Segment: first}
 			marks := make([]savepoint.Mark, partitions)
-			s.forfeited(e.settings.Load().name, l.queue.marks(marks).Position, to, reasonStopped, lost, 0)
+			from := l.queue.marks(marks).Position
+			s.forfeited(&loss{lostRange: lostRange{from: from, to: to}, name: e.settings.Load().name, lost: lost}, reasonStopped, 0)
 		}
 	}
 }
 
-func (s *Storage) forfeited(name string, from, to cursor.Position, reason string, lost tally, bytes int64) {
+func (s *Storage) forfeited(l *loss, reason string, bytes int64) {
+	s.countForfeited(l.name, reason, l.lost, bytes)
+	what := "A limit removes a part of the log before it was delivered"
+	if reason == reasonStopped {
+		what = "What a limit had removed from the log, and was still in memory, is given up by the stop; no counter tells of it any more"
+	}
+	s.losses.Error(what, "remote_name", l.name, "reason", reason,
+		"from", l.from.String(), "to", l.to.String(), "bytes", bytes, "samples", l.lost[classSamples], "histograms", l.lost[classHistograms], "exemplars", l.lost[classExemplars],
+		"samples_estimated", l.estimated)
+}
+
+// countForfeited counts what an endpoint gives up.
+func (s *Storage) countForfeited(name, reason string, lost tally, bytes int64) {
 	s.metrics.forfeitedBytes.WithLabelValues(name, reason).Add(float64(bytes))
 	for c, n := range lost {
 		s.metrics.forfeited.WithLabelValues(name, reason, classNames[c]).Add(float64(n))
-	}
-	s.logger.Error("A limit removes a part of the log before it was delivered", "remote_name", name, "reason", reason,
-		"from", from.String(), "to", to.String(), "bytes", bytes, "samples", lost[classSamples], "histograms", lost[classHistograms], "exemplars", lost[classExemplars])
-}
-
-// countItems counts what lies between two positions and after the partitions'
-// marks.
-func (s *Storage) countItems(from, to cursor.Position, marks []savepoint.Mark) (t tally, err error) {
-	r := newLogReader(s.logger, s.src, func(*cursor.Corruption) {})
-	defer r.close()
-	r.until = &cursor.Point{Position: to}
-	if err := r.seek(cursor.Point{Position: from}); err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return t, nil
-		}
-		return t, fmt.Errorf("count what is removed from the log at %s: %w", from, err)
-	}
-	res := newResumption(marks)
-	for {
-		b, err := r.batch(maxBatchItems, res.at)
-		if errors.Is(err, cursor.ErrCaughtUp) {
-			return t, nil
-		}
-		if err != nil {
-			return t, fmt.Errorf("count what is removed from the log at %s: %w", from, err)
-		}
-		b, _ = res.filter(b)
-		t.plus(b.content())
-		t.plus(b.unknown)
-		if !b.end.Before(to) {
-			return t, nil
-		}
 	}
 }

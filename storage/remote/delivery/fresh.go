@@ -70,7 +70,7 @@ func (e *endpoint) divide(now time.Time, set *settings) {
 	for p := range marks {
 		marks[p].Point = from
 	}
-	fresh := e.newLane(marks, from.Position)
+	fresh := e.newLane(marks, nil, from.Position)
 	e.lanesMtx.Lock()
 	// The lanes meet at from, whatever limits do in this moment.
 	divided := !e.stopping() && backlog.place.bound(from)
@@ -115,11 +115,16 @@ func (e *endpoint) merge() {
 	if len(lanes) < 2 || !lanes[0].exhausted() {
 		return
 	}
+	lanes[0].halt()
+	lanes[0].cancel()
+	if lanes[0].working() {
+		<-lanes[0].isolated
+	}
+	// First there, then here: a savepoint of the moment between has both.
+	lanes[1].queue.adopt(lanes[0].queue)
 	e.lanesMtx.Lock()
 	e.at = lanes[1:]
 	e.lanesMtx.Unlock()
-	lanes[0].halt()
-	lanes[0].cancel()
 	e.logger.Info("The backlog is delivered", "until", lanes[1].resumption.marks[0].String())
 }
 
@@ -162,6 +167,7 @@ func (e *endpoint) raise(before cursor.Position) (given []lostRange) {
 	e.lanesMtx.Lock()
 	defer e.lanesMtx.Unlock()
 	for _, l := range e.at {
+		given = append(given, lostApart(l.queue.raiseIsolated(before), before)...)
 		from, to, skip, moved := l.place.raise(before)
 		if !moved {
 			continue
@@ -172,7 +178,7 @@ func (e *endpoint) raise(before cursor.Position) (given []lostRange) {
 				marks[p] = savepoint.Mark{Point: from, Skip: skip[p]}
 			}
 		}
-		given = append(given, lostRange{from.Position, to, marks})
+		given = append(given, lostRange{from: from.Position, to: to, marks: marks})
 	}
 	return given
 }

@@ -22,10 +22,10 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // TestPlaceBounds says what an end means for a reader and for limits.
@@ -108,7 +108,7 @@ func TestForfeitOfTwoRanges(t *testing.T) {
 // backlog, of what the fresh lane has not read, or of both, is counted once,
 // and everything else arrives.
 func TestFreshForfeit(t *testing.T) {
-	for name, before := range map[string]func(from cursor.Position, head cursor.Position) cursor.Position{
+	for name, before := range map[string]func(from, head cursor.Position) cursor.Position{
 		"of the backlog":   func(from, _ cursor.Position) cursor.Position { return cursor.Position{Segment: from.Segment - 2} },
 		"all of it":        func(from, _ cursor.Position) cursor.Position { return cursor.Position{Segment: from.Segment + 1} },
 		"of both":          func(_, head cursor.Position) cursor.Position { return cursor.Position{Segment: head.Segment - 1} },
@@ -134,9 +134,9 @@ func TestFreshForfeit(t *testing.T) {
 					r.apply()
 				}
 				to := before(from.Position, *j.head.Load())
-				require.NoError(t, r.Forfeit(to, "max_size"))
+				require.NoError(t, r.Forfeit(t.Context(), to, "max_size"))
 				// Once more is not twice.
-				require.NoError(t, r.Forfeit(to, "max_size"))
+				require.NoError(t, r.Forfeit(t.Context(), to, "max_size"))
 				lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
 				if to != (cursor.Position{}) {
 					require.Positive(t, lost)
@@ -172,7 +172,7 @@ func TestFreshForfeitThenStop(t *testing.T) {
 	}
 	j.cut()
 	head := *j.head.Load()
-	require.NoError(t, r.Forfeit(head, "max_size"))
+	require.NoError(t, r.Forfeit(t.Context(), head, "max_size"))
 	require.NoError(t, j.wal.Truncate(head.Segment))
 	lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
 	stopped := r.metrics.forfeited.WithLabelValues("a", reasonStopped, classNames[classSamples])
@@ -256,22 +256,22 @@ func TestLimitBeforeReading(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
 	marks := make([]savepoint.Mark, partitions)
-	l := r.running[0].newLane(marks, cursor.Position{})
+	l := r.running[0].newLane(marks, nil, cursor.Position{})
 	defer l.cancel()
 	to := cursor.Position{Segment: 3}
 	_, _, _, moved := l.place.raise(to)
 	require.True(t, moved)
-	marks, mark := l.stand(true)
+	marks, _, mark := l.stand(true)
 	require.Equal(t, to, lowest(marks).Position)
 	require.False(t, mark.Before(to))
 
 	// A batch that the reader had claimed before is not given up with it.
-	l = r.running[0].newLane(make([]savepoint.Mark, partitions), cursor.Position{})
+	l = r.running[0].newLane(make([]savepoint.Mark, partitions), nil, cursor.Position{})
 	defer l.cancel()
 	l.unqueued = &entry{}
 	_, _, _, moved = l.place.raise(to)
 	require.True(t, moved)
-	marks, _ = l.stand(true)
+	marks, _, _ = l.stand(true)
 	require.Equal(t, cursor.Position{}, lowest(marks).Position)
 	r.end()
 }

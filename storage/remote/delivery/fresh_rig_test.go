@@ -21,14 +21,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
 // arrival is a sample as a receiver got it.
@@ -48,7 +49,13 @@ type lateReceiver struct {
 	// before is asked with the timestamps a request spans, ahead of storing it;
 	// after it was stored, after. A result is the answer. Both may wait.
 	before, after func(ctx context.Context, oldest, newest int64) *client.Result
+	// poison, if not nil, are the series, by a number of their name, with which no
+	// request is taken.
+	poison map[uint64]bool
 }
+
+// poisonOf is how many classes of series there are for poison.
+const poisonOf = 20
 
 func newLateReceiver() *lateReceiver {
 	return &lateReceiver{times: map[arrival]int{}, order: map[string][]int64{}}
@@ -86,6 +93,12 @@ func (r *lateReceiver) Store(ctx context.Context, body []byte, _ int) client.Res
 	if r.frozen {
 		r.mtx.Unlock()
 		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
+	}
+	for _, a := range came {
+		if r.poison[xxhash.Sum64String(a.series)%poisonOf] {
+			r.mtx.Unlock()
+			return client.Result{Status: 429, Outcome: client.Retry, Err: errors.New("limit of the series")}
+		}
 	}
 	for _, a := range came {
 		r.times[a]++

@@ -16,6 +16,7 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -309,7 +310,7 @@ func TestFreshDue(t *testing.T) {
 			if tc.at != (cursor.Position{}) {
 				at = tc.at
 			}
-			l := e.newLane(standAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).marks, at)
+			l := e.newLane(standAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).marks, nil, at)
 			defer l.cancel()
 			l.failing.Store(tc.failing)
 			l.proven.Store(tc.proven)
@@ -349,4 +350,47 @@ func TestMiddleOfFronts(t *testing.T) {
 	require.True(t, q.push(&entry{batch: b}))
 	require.Equal(t, int64(1), q.stats().oldest)
 	require.Equal(t, int64(1000), q.stats().middle)
+}
+
+// TestHeldDenialFails: a receiver that denies everything, and is to be asked
+// again, is one that fails. An endpoint is not divided in the middle of that
+// outage, since what comes later in it would be behind the new lane's head.
+func TestHeldDenialFails(t *testing.T) {
+	opts := freshOptions()
+	opts.HoldDenied, opts.pace = true, time.Hour // The test looks at the lanes itself.
+	r := newFreshRig(t, openJournal(t, t.TempDir(), nil), newLateReceiver(), opts)
+	r.commit(50)
+	r.complete()
+
+	asked := make(chan struct{}, 1)
+	r.rc.set(func(context.Context, int64, int64) *client.Result {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		return &client.Result{Status: 401, Outcome: client.Denied, Err: errors.New("denied")}
+	})
+	for range 6 {
+		for range 30 {
+			r.commit(50)
+		}
+		r.journal.cut()
+	}
+	for range 2 { // There is one sender: it asks again when it has dealt with the first answer.
+		select {
+		case <-asked:
+		case <-time.After(time.Minute):
+			require.Fail(t, "the receiver is not asked again")
+		}
+	}
+	l := r.running[0].lanes()[0]
+	require.True(t, l.failing.Load())
+	_, due := l.due(time.Now(), l.settings.Load())
+	require.False(t, due)
+
+	r.rc.set(nil)
+	r.complete()
+	require.Eventually(t, func() bool { return !l.failing.Load() }, time.Minute, time.Millisecond)
+	require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+	r.end()
 }

@@ -86,6 +86,17 @@ func (g *grouping) arrange(items []flat, samples bool) []flat {
 	return append(items[:0], g.out...)
 }
 
+// forget lets go of the items and of series that no table has, which may be
+// large. Others are the table's.
+func (g *grouping) forget() {
+	clear(g.out)
+	g.out = g.out[:0]
+	if g.kin != nil {
+		g.kin = nil
+		clear(g.slots)
+	}
+}
+
 // meet prepares for series that share their labels with others: a label set can
 // have had several refs, and what the table has forgotten is found anew. Their
 // samples are those of one series, whose order counts (I4).
@@ -122,7 +133,8 @@ func anyExemplar(items []flat) bool {
 
 // reset makes room for n items and empties the table.
 func (g *grouping) reset(n int) {
-	if g.round++; len(g.slots) < 2*n || g.round == 0 {
+	g.round++
+	if len(g.slots) < 2*n || g.round == 0 {
 		g.slots = make([]slot, 1<<bits.Len(uint(2*n)))
 		g.round = 1
 	}

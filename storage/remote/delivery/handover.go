@@ -19,12 +19,12 @@ import (
 
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // Commit is what one commit writes to the log, in memory: handed over by whoever
@@ -38,6 +38,7 @@ type Commit struct {
 	start, end cursor.Position
 	written    time.Time
 	to         *handover
+	over       bool // It is too much to be handed over, and not filled any more.
 }
 
 // Float adds a sample. Times are in ms; st is 0 where the log does not keep it.
@@ -45,18 +46,37 @@ func (c *Commit) Float(s *series.Series, st, t int64, v float64) { c.float(s, st
 
 // Histogram adds a histogram, which it copies.
 func (c *Commit) Histogram(s *series.Series, st, t int64, h *histogram.Histogram) {
-	c.other(s, t, 0, detail{kind: kindHistogram, st: st, extra: &extra{h: h.Copy()}})
+	if c.room() {
+		c.other(s, t, 0, detail{kind: kindHistogram, st: st, extra: &extra{h: h.Copy()}})
+	}
 }
 
 // FloatHistogram adds a histogram, which it copies.
 func (c *Commit) FloatHistogram(s *series.Series, st, t int64, h *histogram.FloatHistogram) {
-	c.other(s, t, 0, detail{kind: kindFloatHistogram, st: st, extra: &extra{fh: h.Copy()}})
+	if c.room() {
+		c.other(s, t, 0, detail{kind: kindFloatHistogram, st: st, extra: &extra{fh: h.Copy()}})
+	}
 }
 
 // Exemplar adds an exemplar.
 func (c *Commit) Exemplar(s *series.Series, t int64, v float64, lset labels.Labels) {
-	c.other(s, t, v, detail{kind: kindExemplar, extra: &extra{labels: lset}})
+	if c.room() {
+		c.other(s, t, v, detail{kind: kindExemplar, extra: &extra{labels: lset}})
+	}
 }
+
+// room reports whether there is room for what can be large. If not, the commit
+// comes to nothing: the same is read from the log.
+func (c *Commit) room() bool {
+	if !c.over && c.extras >= handedBytes/2 {
+		c.over = true
+		c.reset()
+	}
+	return !c.over
+}
+
+// bytes returns how much memory the commit takes.
+func (c *Commit) bytes() int { return c.size()*len(c.items) + len(c.parts) + c.extras }
 
 // Record counts a record that is written, of any type.
 func (c *Commit) Record(rec []byte) {
@@ -79,6 +99,7 @@ type handover struct {
 	mtx   sync.Mutex // Guards what follows; held for moments only.
 	ready []*Commit  // In the order of the log.
 	items int        // In ready.
+	bytes int        // Of those.
 	free  []*Commit
 }
 
@@ -99,7 +120,7 @@ func (h *handover) take(items int) *Commit {
 	}
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
-	if h.items+items > handedItems {
+	if h.items+items > handedItems || h.bytes >= handedBytes {
 		return nil
 	}
 	c := &Commit{to: h}
@@ -116,9 +137,16 @@ func (h *handover) take(items int) *Commit {
 func (h *handover) put(c *Commit) {
 	c.written = time.Now()
 	h.mtx.Lock()
-	defer h.mtx.Unlock()
-	h.ready = append(h.ready, c)
-	h.items += len(c.items)
+	fits := !c.over && h.bytes+c.bytes() <= handedBytes
+	if fits {
+		h.ready = append(h.ready, c)
+		h.items += len(c.items)
+		h.bytes += c.bytes()
+	}
+	h.mtx.Unlock()
+	if !fits {
+		h.recycle(c) // It is read from the log.
+	}
 }
 
 func (h *handover) recycle(c *Commit) {
@@ -135,7 +163,7 @@ func (h *handover) recycle(c *Commit) {
 func (h *handover) clear() {
 	h.mtx.Lock()
 	gone := h.ready
-	h.ready, h.items = nil, 0
+	h.ready, h.items, h.bytes = nil, 0, 0
 	h.mtx.Unlock()
 	for _, c := range gone {
 		h.recycle(c)
@@ -170,6 +198,7 @@ func (h *handover) next(p cursor.Position) (c *Commit, at bool) {
 // pop takes the first commit off the list. Callers hold mtx.
 func (h *handover) pop() {
 	h.items -= len(h.ready[0].items)
+	h.bytes -= h.ready[0].bytes()
 	n := copy(h.ready, h.ready[1:])
 	h.ready[n] = nil
 	h.ready = h.ready[:n]

@@ -23,9 +23,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/record"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // handed commits like journal.commit, and hands the commit over.
@@ -93,7 +93,7 @@ func TestHandover(t *testing.T) {
 			for p, m := range st.marks {
 				want, err := cursor.PointAt(j.source().WALDir, m.Position)
 				require.NoError(t, err)
-				require.LessOrEqual(t, m.Position.Compare(*j.head.Load()), 0)
+				require.LessOrEqual(t, m.Compare(*j.head.Load()), 0)
 				f, _, err := r.store.Load()
 				require.NoError(t, err)
 				require.Equal(t, want, f.Endpoints[0].MarksFor(partitions)[p].Point, "saved without what identifies it")
@@ -138,7 +138,7 @@ func TestHandoverBounds(t *testing.T) {
 
 	bb := batchBuilder{summary: summary{ordered: true}}
 	require.Nil(t, h.batch(&bb, at(0, 5)), "not the start of a commit")
-	require.Equal(t, n-1, len(h.ready), "the first begins before, and was read from the log")
+	require.Len(t, h.ready, n-1, "the first begins before, and was read from the log")
 	require.True(t, h.starts(at(0, 10).Position))
 	b := h.batch(&bb, at(0, 10))
 	require.Equal(t, at(0, 20).Position, b.end.Position)
@@ -160,14 +160,83 @@ func TestHandoverBounds(t *testing.T) {
 	require.Empty(t, h.ready)
 }
 
+// removedButOpen returns the segments that are removed and take room on the disk all
+// the same.
+func removedButOpen(t *testing.T, j *journal) (held []string) {
+	t.Helper()
+	const files = "/proc/self/fd"
+	open, err := os.ReadDir(files)
+	if err != nil {
+		t.Skip("nothing tells which files are open")
+	}
+	for _, f := range open {
+		name, _ := os.Readlink(filepath.Join(files, f.Name()))
+		if strings.HasPrefix(name, j.dir) && strings.HasSuffix(name, "(deleted)") {
+			held = append(held, name)
+		}
+	}
+	return held
+}
+
+// TestWaitingReaderHoldsNoSegment: nor has one whose endpoint takes nothing.
+func TestWaitingReaderHoldsNoSegment(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		j := openJournal(t, t.TempDir(), nil)
+		rc := newReceiver()
+		r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+		if own {
+			r.attach(remoteWrite("a"))
+			require.NoError(t, r.Close())
+			r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+		} else {
+			r.attach(remoteWrite("a"))
+		}
+		rc.set(unavailable)
+		for range 10 {
+			for range 20 {
+				r.commit(1000)
+			}
+			j.cut()
+		}
+		if own {
+			r.attach(remoteWrite("a"))
+		}
+		require.Eventually(t, func() bool { return r.value("prometheus_remote_storage_enqueue_retries_total", nil) > 2*longWait }, time.Minute, time.Millisecond)
+		before := j.head.Load().Segment
+		require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: before}, "max_size"))
+		require.NoError(t, j.wal.Truncate(before))
+		require.Empty(t, removedButOpen(t, j), "own %t", own)
+		rc.set(nil)
+		require.NoError(t, r.Close())
+		require.NoError(t, j.wal.Close())
+	}
+}
+
+// TestHandoverClosesTheLog: while commits are handed over, nothing is open that may
+// be removed.
+func TestHandoverClosesTheLog(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	f := openFeed(t, j, cursor.Position{})
+	f.hand.wanted.Store(true)
+	j.commit(10)
+	b, err := f.read(cursor.Point{}, maxBatchItems)
+	require.NoError(t, err)
+	require.Equal(t, 10, b.total)
+	require.NotNil(t, f.reader.tail)
+	c := f.hand.take(1)
+	c.Float(j.series[0], 0, 1, 1)
+	c.start, c.end = b.end.Position, cursor.Position{Segment: 1}
+	f.hand.put(c)
+	b, err = f.read(b.end, maxBatchItems)
+	require.NoError(t, err)
+	require.Equal(t, 1, b.total)
+	require.Nil(t, f.reader.tail)
+}
+
 // TestRemovedSegmentsAreNotHeld defends that a segment which is removed gives its
 // room on the disk back: an endpoint that had to read it on its own has no need of
 // it once it has caught up.
 func TestRemovedSegmentsAreNotHeld(t *testing.T) {
-	const files = "/proc/self/fd"
-	if _, err := os.Stat(files); err != nil {
-		t.Skip("nothing tells which files are open")
-	}
 	j := openJournal(t, t.TempDir(), nil)
 	slow := newReceiver()
 	slow.set(unavailable)
@@ -190,12 +259,7 @@ func TestRemovedSegmentsAreNotHeld(t *testing.T) {
 		r.complete("b", j.count)
 	}
 	require.NoError(t, j.wal.Truncate(j.head.Load().Segment))
-	open, err := os.ReadDir(files)
-	require.NoError(t, err)
-	for _, f := range open {
-		name, _ := os.Readlink(filepath.Join(files, f.Name()))
-		require.False(t, strings.HasPrefix(name, j.dir) && strings.HasSuffix(name, "(deleted)"), "%s is held", name)
-	}
+	require.Empty(t, removedButOpen(t, j))
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }

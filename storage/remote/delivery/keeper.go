@@ -91,10 +91,11 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 			Floor:      floor,
 			Dispatched: st.dispatched(),
 			Acked:      st.marks,
+			Isolated:   st.apart,
 			Removed:    st.removed,
 		}
 		if r := st.fresh; r != nil {
-			saved.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, BacklogDispatched: st.mark}
+			saved.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}
 		}
 		f.Endpoints = append(f.Endpoints, saved)
 	}
@@ -111,8 +112,9 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 		done: true, whole: len(f.Segments) == len(referenced), stands: all, clean: clean,
 		segment: segment, checkpoint: f.Checkpoint,
 	}
+	s.unsaved.Store(false)
 	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
-	s.metrics.savepointWritten.set(f.Written.UnixMilli())
+	s.metrics.savepointWritten.set(f.Written)
 	if durable {
 		s.release(all)
 	}
@@ -126,9 +128,11 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 func (s *Storage) identified(st *stand, sums map[cursor.Position]uint32) *stand {
 	whole := *st // Stands may be shared.
 	whole.marks = s.identifiedMarks(st.marks, sums)
+	whole.apart = s.identifiedApart(st.apart, sums)
 	if st.fresh != nil {
 		fresh := *st.fresh
 		fresh.marks = s.identifiedMarks(fresh.marks, sums)
+		fresh.apart = s.identifiedApart(fresh.apart, sums)
 		fresh.from = s.identifiedMarks([]savepoint.Mark{{Point: fresh.from}}, sums)[0].Point
 		whole.fresh = &fresh
 	}
@@ -161,6 +165,20 @@ func (s *Storage) identifiedMarks(marks []savepoint.Mark, sums map[cursor.Positi
 	return own
 }
 
+// identifiedApart is identifiedMarks for isolated series.
+func (s *Storage) identifiedApart(apart []isolatedMark, sums map[cursor.Position]uint32) []isolatedMark {
+	marks := make([]savepoint.Mark, len(apart))
+	for i, is := range apart {
+		marks[i] = is.Mark
+	}
+	marks = s.identifiedMarks(marks, sums)
+	var own []isolatedMark
+	for i, m := range marks {
+		own = append(own, isolatedMark{Series: apart[i].Series, Mark: m})
+	}
+	return own
+}
+
 // holderName tells holders of one name apart.
 func holderName(name, id string) string { return name + " (" + id + ")" }
 
@@ -186,6 +204,9 @@ func (s *Storage) release(all []*stand) {
 		if !holders[h.Name] {
 			s.src.Gate.Remove(h.Name)
 		}
+	}
+	if s.configured.Load() {
+		s.src.Gate.Open()
 	}
 	for _, st := range all {
 		// Each lane learns of its own mark only: that of one says nothing of

@@ -37,9 +37,21 @@ type lane struct {
 	unqueued   *entry      // What the reader had in its hands when it ended; its own until then.
 	zoneEnd    cursor.Position
 	rates      rates
-	failing    atomic.Bool // The last attempt failed and is to be made again.
-	proven     atomic.Bool // Something was delivered since an attempt failed.
+	failing    atomic.Bool  // The last attempt failed and is to be made again.
+	proven     atomic.Bool  // Something was delivered since an attempt failed.
+	delivered  atomic.Int64 // Requests that were delivered.
+	prompts    prompts
+	limit      rateLimit
+	turn       turn
+	lastTaken  atomic.Time     // When the last was.
+	pauses     atomic.Int64    // Failed attempts after which a sender paused.
+	refusals   atomic.Int64    // Requests that were refused since one was delivered.
+	latency    atomic.Duration // About how long those took.
+	isolated   chan struct{}   // Closed when the isolator has ended.
 	marks      dispatchMark
+	full       fullQueue
+	gaps       gaps    // That the reader met, for its isolator.
+	layouts    layouts // Of classic histograms, see classic.go.
 
 	ctx     context.Context // Ends when requests under way are to be broken off.
 	cancel  context.CancelFunc
@@ -52,8 +64,8 @@ type lane struct {
 
 // newLane returns a lane that goes on where marks say. Up to mark, things may
 // have been sent before.
-func (e *endpoint) newLane(marks []savepoint.Mark, mark cursor.Position) *lane {
-	l := &lane{endpoint: e, queue: newQueue(time.Now), zoneEnd: mark, resumption: newResumption(marks)}
+func (e *endpoint) newLane(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *lane {
+	l := &lane{endpoint: e, queue: newQueue(time.Now), zoneEnd: mark, resumption: newResumption(marks), isolated: make(chan struct{})}
 	if mutation.On(mutation.NoZone) {
 		l.zoneEnd = cursor.Position{}
 	}
@@ -66,6 +78,8 @@ func (e *endpoint) newLane(marks []savepoint.Mark, mark cursor.Position) *lane {
 	}
 	l.marks.wanted, l.marks.durable = mark, mark
 	l.queue.resume(l.place.pos, marks)
+	l.queue.isolate(apart, marks)
+	l.full.lane, l.queue.full = l, l.full.begin
 	l.rates.paced = time.Now()
 	l.ctx, l.cancel = context.WithCancel(e.ctx)
 	l.reading, l.reader = context.WithCancel(l.ctx)
@@ -84,10 +98,10 @@ func (l *lane) halt() {
 	l.reader()
 }
 
-// stand returns how far the lane has come, and its dispatch mark. final says
-// that it has stopped, so that the mark can be taken back to what really was
-// sent.
-func (l *lane) stand(final bool) (marks []savepoint.Mark, mark cursor.Position) {
+// stand returns how far the lane has come, with its isolated series, and its
+// dispatch mark. final says that it has stopped, so that the mark can be taken
+// back to what really was sent.
+func (l *lane) stand(final bool) (marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) {
 	if final && l.unqueued == nil {
 		// A limit may have moved the place when the reader did not look any more.
 		pos, _ := l.place.get()
@@ -97,9 +111,9 @@ func (l *lane) stand(final bool) (marks []savepoint.Mark, mark cursor.Position) 
 	// positions are read.
 	mark = l.marks.get()
 	marks = make([]savepoint.Mark, partitions)
-	floor := l.queue.marks(marks)
+	floor, apart := l.queue.saved(marks)
 	if !final {
-		return marks, mark
+		return marks, apart, mark
 	}
 	mark = l.queue.stats().taken
 	for _, least := range []cursor.Position{l.zoneEnd, floor.Position} {
@@ -107,7 +121,7 @@ func (l *lane) stand(final bool) (marks []savepoint.Mark, mark cursor.Position) 
 			mark = least
 		}
 	}
-	return marks, mark
+	return marks, apart, mark
 }
 
 func (l *lane) senders() int {
@@ -152,4 +166,36 @@ func (l *lane) reserve(end cursor.Position) bool {
 		}
 	}
 	return true
+}
+
+// A request that was answered as if there were too many is repeated as it is for
+// patiently times max_backoff before there is a doubt, mostPatience at the most.
+const (
+	patiently    = 3
+	mostPatience = 15 * time.Second
+)
+
+func patienceOf(set *settings) time.Duration {
+	return min(patiently*time.Duration(set.queue.MaxBackoff), mostPatience)
+}
+
+// awaitTurn waits while it is the turn of another sender. It ends early when the
+// endpoint stops or its settings change.
+func (l *lane) awaitTurn(s any, set *settings) {
+	for {
+		wait, over := l.turn.others(s)
+		if wait <= 0 {
+			return
+		}
+		select {
+		case <-over:
+		case <-time.After(wait):
+		case <-set.replaced:
+			return
+		case <-l.stop:
+			return
+		case <-l.ctx.Done():
+			return
+		}
+	}
 }

@@ -10,6 +10,7 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
+
 package delivery
 
 import (
@@ -40,14 +41,14 @@ func (l *lastSave) holds(stands []*stand, segment int, clean bool) bool {
 // equal reports whether the same is saved of two stands.
 func (st *stand) equal(o *stand) bool {
 	return st == o || st.id == o.id && st.identity == o.identity && st.mark == o.mark && sameTime(st.removed, o.removed) &&
-		slices.Equal(st.marks, o.marks) && st.fresh.equal(o.fresh)
+		slices.Equal(st.marks, o.marks) && slices.Equal(st.apart, o.apart) && st.fresh.equal(o.fresh)
 }
 
 func (r *freshRange) equal(o *freshRange) bool {
 	if r == nil || o == nil {
 		return r == o
 	}
-	return r.from == o.from && r.mark == o.mark && slices.Equal(r.marks, o.marks)
+	return r.from == o.from && r.mark == o.mark && slices.Equal(r.marks, o.marks) && slices.Equal(r.apart, o.apart)
 }
 
 func sameTime(a, b *time.Time) bool {

@@ -10,6 +10,7 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
+
 package delivery
 
 import (
@@ -92,8 +93,8 @@ func TestSavesOnlyChanges(t *testing.T) {
 	}
 	require.Equal(t, before, writes())
 
-	fsys.Inject(faultfs.Fault{Err: faultfs.NoSpace})
-	require.ErrorIs(t, r.save(true), faultfs.NoSpace)
+	fsys.Inject(faultfs.Fault{Err: faultfs.Broken})
+	require.ErrorIs(t, r.save(true), faultfs.Broken)
 	fsys.Count(nil)
 	require.Eventually(t, func() bool {
 		return r.save(false) == nil && writes() > before
@@ -154,7 +155,8 @@ func TestMarkOfLaneThatEnds(t *testing.T) {
 	r, l, end := beyondMark(t)
 	writes := 0
 	l.persist = func(func() bool) error {
-		if writes++; writes == 3 {
+		writes++
+		if writes == 3 {
 			l.cancel()
 		}
 		return nil

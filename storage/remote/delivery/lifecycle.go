@@ -15,39 +15,29 @@ package delivery
 
 import (
 	"context"
-	"os"
 	"time"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// adopt makes set the endpoint's settings. Whatever is under way goes on; it is
-// only the next attempt that uses them.
-func (e *endpoint) adopt(set *settings) error {
+// adopt makes set the endpoint's settings, and fresh its metrics, unless that is
+// nil because name and URL are the same. Whatever is under way goes on; it is only
+// the next attempt that uses them.
+func (e *endpoint) adopt(set *settings, fresh *endpointMetrics) {
 	old := e.settings.Load()
 	m := e.metrics.Load()
-	if old == nil || old.name != set.name || old.url != set.url {
-		fresh := newEndpointMetrics(e.reg.reg, e.reg.watcher, set.name, set.url)
-		if err := fresh.set.register(); err != nil {
-			return err
-		}
+	if fresh != nil {
+		e.names.set(set.name, set.url)
+		e.show(fresh)
 		if m != nil {
-			queued := 0
-			for _, l := range e.lanes() {
-				queued += l.queue.stats().queued
-			}
-			fresh.pending[classSamples].Set(float64(queued))
-		}
-		e.metrics.Store(fresh)
-		if m != nil {
+			fresh.inherit(m)
 			// Only now, so that hardly anything is counted where nobody looks.
-			m.unregister()
+			e.sets.release(m)
 		}
 		m = fresh
 	}
+	e.showFamilies(m, set.protocol == encoder.V1)
 	m.shardsMin.Set(float64(set.queue.MinShards))
 	m.shardsMax.Set(float64(min(set.queue.MaxShards, partitions)))
 	m.capacity.Set(float64(set.queue.Capacity))
@@ -65,8 +55,33 @@ func (e *endpoint) adopt(set *settings) error {
 		close(old.replaced)
 		// Requests under way keep the old client until they are done.
 		old.client.Close()
+		e.observe() // New metrics say nothing yet.
 	}
-	return nil
+}
+
+// showFamilies has the metrics of metadata messages shown under m, if there are
+// such messages.
+func (e *endpoint) showFamilies(m *endpointMetrics, show bool) {
+	if e.families == m && show {
+		return
+	}
+	e.hideFamilies()
+	if !show {
+		return
+	}
+	if err := e.sets.showFamilies(m); err != nil {
+		// Delivery does not depend on them.
+		e.logger.Error("Metrics of metadata messages are not shown", "err", err)
+		return
+	}
+	e.families = m
+}
+
+func (e *endpoint) hideFamilies() {
+	if e.families != nil {
+		e.sets.hideFamilies(e.families)
+		e.families = nil
+	}
 }
 
 // showSenders tells how many senders there are on all lanes.
@@ -88,12 +103,24 @@ func (e *endpoint) observe() {
 		oldest int64
 		bytes  int64 // Not acknowledged, on all lanes.
 		old    int64 // Of that, the backlog's.
+		apart  int
+		stuck  time.Duration
 		lanes  = e.lanes()
 	)
 	for i, l := range lanes {
 		floor := l.queue.marks(marks)
+		if at, t, waits := l.queue.isolatedFloor(); waits {
+			if at.Before(floor.Position) {
+				floor.Position = at
+			}
+			if t > 0 && (oldest == 0 || t < oldest) {
+				oldest = t
+			}
+		}
+		apart += l.queue.isolatedSeries()
 		end := e.src.Head()
 		if i == 0 {
+			stuck = e.progress.stuck(floor.Position, end, time.Now())
 			m.ackedSegment.Set(float64(floor.Segment))
 			m.ackedOffset.Set(float64(floor.Offset))
 		}
@@ -106,12 +133,13 @@ func (e *endpoint) observe() {
 			oldest = t
 		}
 	}
+	m.isolated.Set(float64(apart))
 	m.unackedBytes.Set(float64(bytes))
 	m.freshActive.Set(float64(len(lanes) - 1))
 	m.freshBacklog.Set(float64(old))
-	waiting := 0.0
+	waiting := stuck.Seconds()
 	if oldest > 0 {
-		waiting = max(0, time.Since(time.UnixMilli(oldest)).Seconds())
+		waiting = max(waiting, time.Since(time.UnixMilli(oldest)).Seconds())
 	}
 	m.unackedSeconds.Set(waiting)
 }
@@ -125,6 +153,10 @@ func (l *lane) begin() {
 	}
 	l.begun = true
 	l.wg.Go(l.readLog)
+	l.wg.Go(func() {
+		defer close(l.isolated)
+		newIsolator(l).run()
+	})
 	l.sendersMtx.Unlock()
 	l.setSenders(l.senders())
 }
@@ -216,7 +248,8 @@ func (e *endpoint) finishStop(ctx context.Context) *stand {
 	set := e.settings.Load()
 	set.client.Close()
 	e.exchanges.leave(e.exchange.Swap(nil))
-	e.metrics.Load().unregister()
+	e.hideFamilies()
+	e.sets.release(e.metrics.Load())
 	return e.stand(true)
 }
 
@@ -225,11 +258,11 @@ func (e *endpoint) stand(final bool) *stand {
 	set := e.settings.Load()
 	st := &stand{id: e.id, identity: set.identity, name: set.name}
 	lanes := e.lanes()
-	st.marks, st.mark = lanes[0].stand(final)
+	st.marks, st.apart, st.mark = lanes[0].stand(final)
 	st.lane = lanes[0]
 	if until, bounded := lanes[0].place.end(); bounded && len(lanes) > 1 {
 		st.fresh = &freshRange{from: until, lane: lanes[1]}
-		st.fresh.marks, st.fresh.mark = lanes[1].stand(final)
+		st.fresh.marks, st.fresh.apart, st.fresh.mark = lanes[1].stand(final)
 		st.confine()
 	}
 	if final {
@@ -240,27 +273,4 @@ func (e *endpoint) stand(final bool) *stand {
 		}
 	}
 	return st
-}
-
-// logBytes returns how many bytes of the log lie between two positions.
-func logBytes(dir string, from, to cursor.Position) (n int64) {
-	for seg := from.Segment; seg <= to.Segment; seg++ {
-		size := to.Offset
-		if seg < to.Segment {
-			size = fileSize(wlog.SegmentName(dir, seg))
-		}
-		if seg == from.Segment {
-			size -= min(from.Offset, size)
-		}
-		n += size
-	}
-	return n
-}
-
-func fileSize(path string) int64 {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return fi.Size()
 }

@@ -128,10 +128,10 @@ func (q *queue) finishLine(r *request, acknowledged bool) {
 			case !whole:
 				// The partition may be through with the entry already.
 				if part.done += done[p]; part.done == sp.entry.length(p) {
-					part.pass(p)
+					q.held -= part.pass(p)
 				}
 			case part.fifo.len() > 0 && part.fifo.all()[0] == sp.entry:
-				part.pass(p)
+				q.held -= part.pass(p)
 			}
 		}
 	}

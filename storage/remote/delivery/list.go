@@ -16,10 +16,10 @@ package delivery
 import (
 	"unsafe"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // kind is what an item carries.
@@ -184,7 +184,8 @@ func (l *list) reset() {
 // at it.
 type gathered struct {
 	list
-	parts []uint8
+	parts  []uint8
+	extras int // Bytes of what items refer to.
 }
 
 // float adds a sample. st is 0 where the log keeps none.
@@ -200,17 +201,20 @@ func (g *gathered) float(s *series.Series, st, t int64, v float64) {
 // other adds what is no plain sample.
 func (g *gathered) other(s *series.Series, t int64, v float64, d detail) {
 	g.parts = append(g.parts, uint8(s.Partition()))
+	g.extras += d.extra.bytes()
 	g.addDetailed(item{s, t, v}, d)
 }
 
 func (g *gathered) addAll(o gathered) {
 	g.list.addAll(o.list)
 	g.parts = append(g.parts, o.parts...)
+	g.extras += o.extras
 }
 
 func (g *gathered) reset() {
 	g.list.reset()
 	g.parts = g.parts[:0]
+	g.extras = 0
 }
 
 // byPartition copies the list into one for each partition, with items in the same

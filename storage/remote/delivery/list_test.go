@@ -17,15 +17,16 @@ import (
 	"fmt"
 	"math/rand"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 	"weak"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // spelled says all there is to say of the items of a list.
@@ -62,7 +63,7 @@ func TestList(t *testing.T) {
 				g.float(s, at-1, at, v)
 				want = append(want, fmt.Sprint(s.Ref(), " ", at, " ", v, " 0 ", at-1))
 			default:
-				lset := labels.FromStrings("i", fmt.Sprint(i))
+				lset := labels.FromStrings("i", strconv.Itoa(i))
 				g.other(s, at, v, detail{kind: kindExemplar, extra: &extra{labels: lset}})
 				want = append(want, fmt.Sprint(s.Ref(), " ", at, " ", v, " ", kindExemplar, " 0", lset))
 			}

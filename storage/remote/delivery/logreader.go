@@ -16,10 +16,13 @@ package delivery
 import (
 	"errors"
 	"log/slog"
-
-	"github.com/prometheus/prometheus/tsdb/record"
+	"os"
+	"slices"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // maxBatchItems ends a batch. Large enough to spread the cost of a batch, small
@@ -50,17 +53,28 @@ type logReader struct {
 	// that start there or later are not read. Damage that reaches over it ends
 	// the part.
 	until *cursor.Point
+	// density is how many items a byte of the log holds, by what was read.
+	density density
+	// gap is where the last damaged part ended: those that follow each other are
+	// logged once.
+	gap cursor.Position
+	// tries decides what is passed over, and past says that the segment is read
+	// like that, as far as it can be.
+	tries *attempts
+	past  bool
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
-	return &logReader{dir: src.WALDir, head: src.Head, dec: newDecoder(l, src), damaged: damaged, l: l}
+	return &logReader{dir: src.WALDir, head: src.Head, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
 // that the batch's start is a whole point.
-func (r *logReader) seek(p cursor.Point) error {
+func (r *logReader) seek(p cursor.Point) error { return r.seekWith(p, cursor.Open) }
+
+func (r *logReader) seekWith(p cursor.Point, open func(string, cursor.Position) (*cursor.Tail, error)) error {
 	r.close()
-	t, err := cursor.Open(r.dir, p.Position)
+	t, err := open(r.dir, p.Position)
 	if err != nil {
 		return err
 	}
@@ -69,18 +83,132 @@ func (r *logReader) seek(p cursor.Point) error {
 	return nil
 }
 
+// read is batch at a position, wherever the reader stands. What the disk refuses to
+// read is passed over once the tries at its segment are exhausted, as damage is, and
+// so are items whose labels cannot be looked up; until then it is an error.
+func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) bool) (*batch, error) {
+	for {
+		b, err := r.readOnce(p, limit, stop)
+		switch {
+		case err == nil:
+			if !r.past {
+				r.tries.worked(b)
+			}
+			return b, nil
+		case errors.Is(err, cursor.ErrCaughtUp):
+			return nil, err
+		}
+		past := r.past
+		r.close()
+		if past || r.missing(p.Segment, err) {
+			return r.passRest(p, err)
+		}
+		r.tries.failed(p.Position)
+		if !r.tries.exhausted(p.Segment) {
+			return nil, err
+		}
+	}
+}
+
+func (r *logReader) readOnce(p cursor.Point, limit int, stop func(cursor.Position) bool) (*batch, error) {
+	past := r.tries.exhausted(p.Segment)
+	if r.tail == nil || r.bb.start != p || (past && !r.past) {
+		open := cursor.Open
+		if past {
+			open = cursor.OpenLenient
+		} else {
+			r.dec.cold.refused = nil
+		}
+		err := r.seekWith(p, open)
+		r.pass(past)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return r.batch(limit, stop)
+}
+
+// pass says whether what cannot be had is passed over.
+func (r *logReader) pass(past bool) {
+	if r.past != past {
+		r.past, r.dec.cold.past = past, past
+	}
+}
+
+// passRest gives up the rest of a segment that cannot even be opened, or is gone, if
+// a later one follows.
+func (r *logReader) passRest(p cursor.Point, cause error) (*batch, error) {
+	to := cursor.Point{Position: cursor.Position{Segment: p.Segment + 1}}
+	if r.until != nil && r.until.Before(to.Position) {
+		to = *r.until
+	}
+	if !to.Before(r.head()) {
+		return nil, cause
+	}
+	r.bb.reset(p)
+	r.bb.end = to
+	r.l.Error("A segment of the log cannot be read and is passed over", "position", p.String(), "err", cause, "bytes",
+		r.lose(p.Position, to.Position, logBytes(r.dir, p.Position, to.Position), errors.Is(cause, os.ErrNotExist)))
+	return r.bb.build(), nil
+}
+
+// missing reports whether it is certain that somebody has removed a segment: the log
+// can be listed, has the one that is written to, and not this one. If all of it is
+// away, or a link leads nowhere, it may be back in a moment.
+func (r *logReader) missing(segment int, cause error) bool {
+	if !errors.Is(cause, os.ErrNotExist) {
+		return false
+	}
+	entries, err := os.ReadDir(r.dir)
+	there := func(segment int) bool {
+		name := wlog.SegmentName("", segment)
+		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == name })
+	}
+	return err == nil && there(r.head().Segment) && !there(segment)
+}
+
+// lose notes that the batch lacks so many bytes before a position. Of a segment that
+// is missing it is not known how many: about as many as of those beside it.
+func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) int64 {
+	lost := unread{ends: []cursor.Position{to}}
+	if missing {
+		// Others beside it may be missing too.
+		const near = 8
+		beside := int64(0)
+		for k := from.Segment - near; k <= from.Segment+near; k++ {
+			beside = max(beside, fileSize(wlog.SegmentName(r.dir, k)))
+		}
+		lost.segments, bytes = 1, beside-from.Offset
+	}
+	lost.bytes = max(bytes, 1)
+	lost.items = r.density.of(lost.bytes)
+	r.bb.unread.add(lost)
+	r.bb.gap = true
+	return lost.bytes
+}
+
 // close lets go of the log and of what it takes to read it. Nobody who has no
 // need of it now keeps a segment: removed, it would still take room on the disk.
+// Nor does anybody keep series that have left the table.
 func (r *logReader) close() {
+	if r.tail != nil {
+		r.bb.gathered = gathered{}
+		r.dec.cold = coldSeries{from: r.dec.cold.from, refused: r.dec.cold.refused}
+	}
+	r.letGo()
+}
+
+// letGo closes the segment only: the reader goes on, but not soon.
+func (r *logReader) letGo() {
 	if r.tail != nil {
 		_ = r.tail.Close() // Read-only: there is nothing to lose.
 		r.tail = nil
-		r.bb.gathered = gathered{}
 	}
 	r.hasAhead = false
+	r.pass(false)
 }
 
-// batch reads one batch: about limit items, and not beyond the first record
+// batch reads one batch: about limit items, fewer if they take much memory, and not beyond the first record
 // end at which stop returns true. What one commit wrote stays together as far as
 // possible, since a receiver of remote write 2.0 takes exemplars only with a
 // sample. It returns cursor.ErrCaughtUp if there is nothing to read; records
@@ -94,13 +222,12 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 		r.bb.end = r.aheadEnd
 	}
 	for r.bb.end == r.bb.start || !stop(r.bb.end.Position) {
-		n := len(r.bb.items)
-		if n >= 2*max(limit, maxBatchItems) {
+		if r.bb.overfull(limit) {
 			break
 		}
 		it, err := r.next()
-		if errors.Is(err, cursor.ErrCaughtUp) && r.bb.end != r.bb.start {
-			break
+		if err != nil && r.bb.end != r.bb.start {
+			break // What was read before is not to be had less for it.
 		}
 		if err != nil {
 			return nil, err
@@ -115,7 +242,7 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 			break
 		}
 		if it.Kind == cursor.Record {
-			if n >= limit && !continues(it.Data) {
+			if r.bb.full(limit) && !continues(it.Data) {
 				r.ahead, r.aheadEnd, r.hasAhead = append(r.ahead[:0], it.Data...), it.End, true
 				break
 			}
@@ -125,10 +252,25 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 		}
 		r.bb.end = it.End
 		if it.Kind == cursor.Seal {
-			break // A batch lies in one segment, which goes as a whole.
+			if end := fileSize(wlog.SegmentName(r.dir, it.Start.Segment)); end < it.Start.Offset {
+				r.l.Error("A segment of the log has lost its end", "position", it.Start.String(), "size", end,
+					"bytes", r.lose(it.Start.Position, it.End.Position, 0, true))
+			}
+			r.pass(false) // The tail reads the next one as always.
+			break         // A batch lies in one segment, which goes as a whole.
 		}
 	}
 	return r.bb.build(), nil
+}
+
+// full reports whether the batch has enough, with so many items as the bound.
+func (bb *batchBuilder) full(limit int) bool {
+	return len(bb.items) >= limit || bb.bytes() >= batchBytes
+}
+
+// overfull reports whether it is time to end it even within a commit.
+func (bb *batchBuilder) overfull(limit int) bool {
+	return len(bb.items) >= 2*max(limit, maxBatchItems) || bb.bytes() >= wholeBytes
 }
 
 // next returns the next item before the head.
@@ -138,6 +280,10 @@ func (r *logReader) next() (cursor.Item, error) {
 	}
 	was := r.tail.Point()
 	it, err := r.tail.Next()
+	if errors.Is(err, cursor.ErrCaughtUp) && was.Segment < r.head().Segment {
+		r.tail.Finish() // The next one is gone: the log goes on behind it.
+		it, err = r.tail.Next()
+	}
 	if err != nil {
 		return it, err
 	}
@@ -146,9 +292,12 @@ func (r *logReader) next() (cursor.Item, error) {
 		r.bb.gap = true
 	}
 	if it.Kind == cursor.Gap {
-		r.bb.gap = true
+		r.lose(it.Start.Position, it.End.Position, it.Err.To-it.Err.From, it.Err.Gone)
 		r.damaged(it.Err)
-		r.l.Error("Skipped a damaged part of the log", "segment", it.Err.Segment, "from", it.Err.From, "to", it.Err.To, "err", it.Err.Err)
+		if it.Start.Position != r.gap {
+			r.l.Error("Skipped a damaged part of the log", "segment", it.Err.Segment, "from", it.Err.From, "to", it.Err.To, "err", it.Err.Err)
+		}
+		r.gap = it.End.Position
 	}
 	return it, nil
 }
@@ -157,7 +306,11 @@ func (r *logReader) next() (cursor.Item, error) {
 // be looked up now: then the reader has to seek to the start of the batch again.
 func (r *logReader) decode(rec []byte, end cursor.Point) error {
 	r.dec.at = end.Position
+	had := len(r.bb.items) + r.bb.unknown.total()
 	err := r.dec.decode(rec, &r.bb)
+	if end.Segment == r.bb.end.Segment {
+		r.density.saw(len(r.bb.items)+r.bb.unknown.total()-had, end.Offset-r.bb.end.Offset)
+	}
 	var later *lookupError
 	switch {
 	case err == nil:
@@ -190,4 +343,27 @@ const backlog = 1 << 20
 // all endpoints are as far behind, one of them reads for all.
 func lags(at, head cursor.Position) bool {
 	return at.Segment != head.Segment || head.Offset-at.Offset > backlog
+}
+
+// logBytes returns how many bytes of the log lie between two positions.
+func logBytes(dir string, from, to cursor.Position) (n int64) {
+	for seg := from.Segment; seg <= to.Segment; seg++ {
+		size := to.Offset
+		if seg < to.Segment {
+			size = fileSize(wlog.SegmentName(dir, seg))
+		}
+		if seg == from.Segment {
+			size -= min(from.Offset, size)
+		}
+		n += size
+	}
+	return n
+}
+
+func fileSize(path string) int64 {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
 }

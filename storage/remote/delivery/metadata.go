@@ -14,16 +14,14 @@
 package delivery
 
 import (
-	"context"
 	"time"
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 
-	"github.com/prometheus/prometheus/scrape"
-	"github.com/prometheus/prometheus/storage/remote"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+
+	"github.com/prometheus/prometheus/scrape"
 )
 
 // metadataSender sends what scraping knows of metric families, from time to
@@ -31,13 +29,19 @@ import (
 // not repeated after a restart: the next round sends all of it again.
 type metadataSender struct {
 	e        *endpoint
-	watcher  *remote.MetadataWatcher
 	interval time.Duration
+	ended    chan struct{} // Closed when the endpoint sends no more, or others do.
+}
+
+// ScrapeManager gives access to the manager of scraping, with an error until there
+// is one. It is stock's remote.ReadyScrapeManager.
+type ScrapeManager interface {
+	Get() (*scrape.Manager, error)
 }
 
 // watchMetadata starts, restarts or stops sending metadata as the settings say.
 // Callers hold Storage.mtx.
-func (e *endpoint) watchMetadata(deadline time.Duration) {
+func (e *endpoint) watchMetadata() {
 	set := e.settings.Load()
 	send := set.metadata.Send
 	if send && set.protocol != encoder.V1 {
@@ -50,10 +54,11 @@ func (e *endpoint) watchMetadata(deadline time.Duration) {
 	if !send || e.metadata != nil {
 		return
 	}
-	m := &metadataSender{e: e, interval: time.Duration(set.metadata.SendInterval)}
-	m.watcher = remote.NewMetadataWatcher(e.logger, e.sm, set.name, m, set.metadata.SendInterval, min(deadline, stopBudget))
-	m.watcher.Start()
+	m := &metadataSender{e: e, interval: time.Duration(set.metadata.SendInterval), ended: make(chan struct{})}
 	e.metadata = m
+	if e.sm != nil {
+		e.wg.Go(m.run)
+	}
 }
 
 // stopMetadata ends sending metadata. Callers hold Storage.mtx.
@@ -61,17 +66,45 @@ func (e *endpoint) stopMetadata() {
 	if e.metadata == nil {
 		return
 	}
-	m := e.metadata
+	close(e.metadata.ended)
 	e.metadata = nil
-	// The watcher waits for a round under way, which gives up when the
-	// endpoint stops: nothing may wait for it here.
-	e.wg.Go(m.watcher.Stop)
 }
 
-// AppendWatcherMetadata sends entries in requests of at most
-// metadata_config.max_samples_per_send. It implements stock's
-// remote.MetadataAppender.
-func (m *metadataSender) AppendWatcherMetadata(ctx context.Context, entries []scrape.MetricMetadata) {
+// run sends what is known, once each interval, until the sender is stopped.
+func (m *metadataSender) run() {
+	tick := time.NewTicker(m.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.ended:
+			return
+		case <-tick.C:
+		}
+		if manager, err := m.e.sm.Get(); err == nil {
+			m.sendAll(families(manager.TargetsActive()))
+		}
+	}
+}
+
+// families lists what targets say of metric families, each thing once.
+func families(pools map[string][]*scrape.Target) (out []scrape.MetricMetadata) {
+	said := map[scrape.MetricMetadata]bool{}
+	for _, targets := range pools {
+		for _, target := range targets {
+			for _, md := range target.ListMetadata() {
+				if !said[md] {
+					said[md] = true
+					out = append(out, md)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// sendAll sends entries in requests of at most
+// metadata_config.max_samples_per_send.
+func (m *metadataSender) sendAll(entries []scrape.MetricMetadata) {
 	e := m.e
 	enc := encoder.New(encoder.V1, encoder.Options{})
 	for len(entries) > 0 {
@@ -83,24 +116,21 @@ func (m *metadataSender) AppendWatcherMetadata(ctx context.Context, entries []sc
 		}
 		payload, _ := enc.Finish()
 		entries = entries[n:]
-		if !m.send(ctx, payload, n) {
+		if !m.send(payload, n) {
 			return
 		}
 	}
 }
 
-// send sends one request until it is settled. It returns false if the endpoint
-// stops.
-func (m *metadataSender) send(ctx context.Context, payload []byte, n int) bool {
+// send sends one request until it is settled. It returns false if the endpoint,
+// or sending metadata, stops.
+func (m *metadataSender) send(payload []byte, n int) bool {
 	e := m.e
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.ctx, cancel)()
 	for attempt, backoff := 0, time.Duration(0); ; attempt++ {
 		set, metrics := e.settings.Load(), e.metrics.Load()
 		metrics.metadata.Add(float64(n))
 		began := time.Now()
-		res := set.client.Store(ctx, payload, attempt)
+		res := set.client.Store(e.ctx, payload, attempt)
 		metrics.latency.Observe(time.Since(began).Seconds())
 		switch {
 		case res.Outcome == client.Delivered:
@@ -110,7 +140,7 @@ func (m *metadataSender) send(ctx context.Context, payload []byte, n int) bool {
 			metrics.metadataFailed.Add(float64(n))
 			e.logger.Error("non-recoverable error while sending metadata", "count", n, "err", res.Err)
 			return true
-		case ctx.Err() != nil || e.stopping():
+		case e.stopping():
 			return false
 		}
 		metrics.metadataRetried.Add(float64(n))
@@ -120,8 +150,10 @@ func (m *metadataSender) send(ctx context.Context, payload []byte, n int) bool {
 		select {
 		case <-t.C:
 		case <-set.replaced:
-		case <-ctx.Done():
 		case <-e.stop:
+		case <-m.ended:
+			t.Stop()
+			return false
 		}
 		t.Stop()
 	}

@@ -24,12 +24,12 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // metadataReceiver notes the metadata of each series of remote write 2.0.

@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,12 +25,13 @@ import (
 const namespace = "prometheus"
 
 // Reasons for which an endpoint deliberately does not send an item. The first
-// four are stock's.
+// five are stock's.
 const (
 	reasonTooOld     = "too_old"
 	reasonDropped    = "dropped_series"
 	reasonUnknownRef = "unintentionally_dropped_series"
 	reasonNHCB       = "nhcb_in_rw1_not_supported"
+	reasonConversion = "nhcb_to_classic_conversion_error"
 	reasonOnReplay   = "refused_on_replay"
 	reasonAlone      = "exemplar_without_sample_in_rw2"
 )
@@ -95,17 +97,25 @@ func (s *metricSet) unregister() {
 // perClass is one counter or gauge for each of samples, histograms, exemplars.
 type perClass[M any] [classes]M
 
-func each[M any](make func(class string) M) (out perClass[M]) {
+func each[M any](metric func(class string) M) (out perClass[M]) {
 	for c, name := range classNames {
-		out[c] = make(name)
+		out[c] = metric(name)
 	}
 	return out
 }
+
+// setLabels tells the metrics of endpoints apart.
+type setLabels struct{ name, url string }
 
 // endpointMetrics are the metrics of one endpoint under one name and URL. Their
 // names are stock's where stock has the metric.
 type endpointMetrics struct {
 	set metricSet
+	// families are the metrics of messages of metadata. Only remote write 1.0
+	// has such messages, and as in stock nothing else shows their metrics.
+	// shownBy is how many endpoints do; metricSets.mtx guards it.
+	families metricSet
+	shownBy  int
 
 	attempted, failed, retried perClass[prometheus.Counter]
 	dropped                    perClass[*prometheus.CounterVec]
@@ -120,26 +130,27 @@ type endpointMetrics struct {
 	shards, shardsMin          prometheus.Gauge
 	shardsMax, shardsDesired   prometheus.Gauge
 
-	refused         *prometheus.CounterVec
-	resent          prometheus.Counter
-	forfeited       *prometheus.CounterVec
-	forfeitedBytes  *prometheus.CounterVec
-	resumed         *prometheus.CounterVec
-	segmentsMissing prometheus.Counter
-	ackedSegment    prometheus.Gauge
-	ackedOffset     prometheus.Gauge
-	unackedBytes    prometheus.Gauge
-	unackedSeconds  prometheus.Gauge
-	freshActive     prometheus.Gauge
-	freshBacklog    prometheus.Gauge
-	records         *prometheus.CounterVec
-	undecodable     prometheus.Counter
-	preTailing      prometheus.Counter
-	segment         prometheus.Gauge
-	skippedNotify   prometheus.Counter
-	recordCounters  [maxRecordType + 1]prometheus.Counter
-	unknownRecords  prometheus.Counter
-	forget          func() // Takes the consumer out of the metrics of reading.
+	refused           *prometheus.CounterVec
+	resent            prometheus.Counter
+	segmentsMissing   prometheus.Counter
+	unreadable        prometheus.Counter
+	unreadableBytes   prometheus.Counter
+	ackedSegment      prometheus.Gauge
+	ackedOffset       prometheus.Gauge
+	unackedBytes      prometheus.Gauge
+	unackedSeconds    prometheus.Gauge
+	freshActive       prometheus.Gauge
+	isolated          prometheus.Gauge
+	isolationRequests prometheus.Counter
+	freshBacklog      prometheus.Gauge
+	records           *prometheus.CounterVec
+	undecodable       prometheus.Counter
+	preTailing        prometheus.Counter
+	segment           prometheus.Gauge
+	skippedNotify     prometheus.Counter
+	recordCounters    [maxRecordType + 1]prometheus.Counter
+	unknownRecords    prometheus.Counter
+	labels            setLabels
 }
 
 // highWater is a gauge that only rises, in seconds.
@@ -156,6 +167,7 @@ func (h *highWater) raise(ms int64) {
 
 func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url string) *endpointMetrics {
 	m := &endpointMetrics{set: metricSet{reg: reg, subsystem: "remote_storage", labels: prometheus.Labels{"remote_name": name, "url": url}}}
+	m.families = m.set
 	s := &m.set
 	m.attempted = each(func(c string) prometheus.Counter {
 		return s.counter(c+"_total", "Number of "+c+" in requests to the endpoint, every attempt counted.")
@@ -172,10 +184,10 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.pending = each(func(c string) prometheus.Gauge {
 		return s.gauge(c+"_pending", "Number of "+c+" in memory that are not acknowledged yet.")
 	})
-	m.metadata = s.counter("metadata_total", "Number of metadata entries in requests to the endpoint.")
-	m.metadataFailed = s.counter("metadata_failed_total", "Number of metadata entries the endpoint refused for good.")
-	m.metadataRetried = s.counter("metadata_retried_total", "Number of metadata entries in attempts that failed and are made again.")
-	m.waits = s.counter("enqueue_retries_total", "Number of times reading the log waited because the endpoint's queue was full.")
+	m.metadata = m.families.counter("metadata_total", "Number of metadata entries in requests to the endpoint.")
+	m.metadataFailed = m.families.counter("metadata_failed_total", "Number of metadata entries the endpoint refused for good.")
+	m.metadataRetried = m.families.counter("metadata_retried_total", "Number of metadata entries in attempts that failed and are made again.")
+	m.waits = s.counter("enqueue_retries_total", "Number of times reading the log found the endpoint's queue full, while it stays full after each time that min_backoff, doubled up to max_backoff, has passed.")
 	m.latency = add(s, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: namespace, Subsystem: s.subsystem, ConstLabels: s.labels,
 		Name:                            "sent_batch_duration_seconds",
@@ -193,18 +205,23 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.shardsMax = s.gauge("shards_max", "Highest number of senders for the endpoint.")
 	m.shardsDesired = s.gauge("shards_desired", "Number of senders that the load on the endpoint asks for.")
 	m.bytes = s.counter("bytes_total", "Compressed bytes of requests with samples, histograms and exemplars that the endpoint has settled.")
-	m.metadataBytes = s.counter("metadata_bytes_total", "Compressed bytes of requests with metadata that the endpoint has settled.")
+	m.metadataBytes = m.families.counter("metadata_bytes_total", "Compressed bytes of requests with metadata that the endpoint has settled.")
 	m.perSend = s.gauge("max_samples_per_send", "Highest number of items in one request.")
 
 	m.refused = s.counters("refused_total", "Number of samples, histograms and exemplars the endpoint refused for good, by status code.", "code")
 	m.resent = s.counter("resent_total", "Number of samples, histograms and exemplars sent again, or perhaps again, after a restart.")
 	m.segmentsMissing = s.counter("segments_missing_total", "Number of segments that vanished before the endpoint had read them.")
+	m.unreadable = s.counter("unreadable_total", "About how many samples, histograms and exemplars were in parts of the log that could not be read when it was the endpoint's turn, an estimate by what the log holds around them.")
+	m.unreadableBytes = s.counter("unreadable_bytes_total", "Bytes of the log that could not be read when it was the endpoint's turn: damaged, taken out by a repair, refused by the disk, or, by estimate, gone.")
 	m.ackedSegment = s.gauge("acked_segment", "Segment of the log up to which the endpoint has acknowledged everything.")
 	m.ackedOffset = s.gauge("acked_offset_bytes", "Offset in that segment up to which the endpoint has acknowledged everything.")
 	m.unackedBytes = s.gauge("unacked_bytes", "Bytes of the log that the endpoint has not acknowledged.")
-	m.unackedSeconds = s.gauge("unacked_seconds", "Age of the oldest sample in memory that the endpoint has not acknowledged, 0 if there is none.")
+	m.unackedSeconds = s.gauge("unacked_seconds", "Age of the oldest sample in memory that the endpoint has not acknowledged, or, if that is longer, for how long it has acknowledged nothing although the log has more; 0 if it has everything.")
 	m.freshActive = s.gauge("fresh_first_active", "Whether the endpoint is sent what is new while a backlog is delivered beside it, 1 or 0.")
 	m.freshBacklog = s.gauge("fresh_first_backlog_bytes", "Bytes of the log in that backlog that the endpoint has not acknowledged.")
+
+	m.isolated = s.gauge("isolated_series", "Number of series that are sent apart from others, or wait alone, because the endpoint did not take them together.")
+	m.isolationRequests = s.counter("isolation_requests_total", "Number of requests that were sent to find out which series the endpoint does not take, and for those alone.")
 
 	m.records = w.records.MustCurryWith(prometheus.Labels{"consumer": name})
 	for t := range m.recordCounters {
@@ -217,19 +234,12 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.preTailing = w.preTailing.WithLabelValues(name)
 	m.segment = w.segment.WithLabelValues(name)
 	m.skippedNotify = w.skipped.WithLabelValues(name)
-	m.forget = func() { w.forget(name) }
 	return m
 }
 
-func (m *endpointMetrics) unregister() {
-	m.set.unregister()
-	m.forget()
-}
-
 // enqueued counts a batch that joins the queue.
-func (m *endpointMetrics) enqueued(b *batch, content tally, preTailing bool) {
-	for c, n := range content {
-		m.pending[c].Add(float64(n))
+func (m *endpointMetrics) enqueued(b *batch, preTailing bool) {
+	for c := range b.unknown {
 		if b.unknown[c] > 0 {
 			m.dropped[c].WithLabelValues(reasonUnknownRef).Add(float64(b.unknown[c]))
 		}
@@ -238,6 +248,11 @@ func (m *endpointMetrics) enqueued(b *batch, content tally, preTailing bool) {
 		if n > 0 && m.recordCounters[t] != nil {
 			m.recordCounters[t].Add(float64(n))
 		}
+	}
+	if b.unread.bytes > 0 {
+		m.unreadable.Add(math.Ceil(b.unread.items))
+		m.unreadableBytes.Add(float64(b.unread.bytes))
+		m.segmentsMissing.Add(float64(b.unread.segments))
 	}
 	m.unknownRecords.Add(float64(b.records.unknown))
 	m.undecodable.Add(float64(b.records.undecodable))
@@ -283,7 +298,7 @@ type storageMetrics struct {
 	highest          *highWater
 	savepointWrites  *prometheus.CounterVec
 	savepointFails   prometheus.Counter
-	savepointWritten rising // Unix ms of the last write.
+	savepointWritten instant
 	epochGap         prometheus.Counter
 	forfeited        *prometheus.CounterVec
 	forfeitedBytes   *prometheus.CounterVec
@@ -299,9 +314,7 @@ func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
 	m.highest = &highWater{gauge: s.gauge("highest_timestamp_in_seconds", "Highest timestamp that was appended, in seconds since the epoch.")}
 	m.savepointWrites = s.counters("savepoint_writes_total", "Number of savepoints written; durable ones have been synced to disk.", "durable")
 	m.savepointFails = s.counter("savepoint_write_failures_total", "Number of savepoints that could not be written.")
-	s.gaugeFunc("savepoint_age_seconds", "Time since the last savepoint was written, NaN before the first.", func() float64 {
-		return age(m.savepointWritten.load())
-	})
+	s.gaugeFunc("savepoint_age_seconds", "Time since the last savepoint was written, NaN before the first.", m.savepointWritten.age)
 	m.epochGap = s.counter("epoch_gap_segments_total", "Number of segments that endpoints passed over because another engine has written to the log.")
 	m.forfeited = s.counters("forfeited_total", "Number of items that were removed before the endpoint acknowledged them, by reason and type.", "remote_name", "reason", "type")
 	m.forfeitedBytes = s.counters("forfeited_bytes_total", "Bytes of the log that were removed before the endpoint acknowledged them, by reason.", "remote_name", "reason")

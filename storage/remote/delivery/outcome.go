@@ -16,8 +16,6 @@ package delivery
 import (
 	"strconv"
 
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 )
@@ -28,6 +26,7 @@ func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed
 	e := s.e
 	m, sent := e.metrics.Load(), p.sent
 	m.highestSent.raise(p.highest)
+	s.conversion.settle(e.src.Table)
 	m.bytes.Add(float64(len(p.payload)))
 	if replayed {
 		m.resent.Add(float64(sent.total()))
@@ -42,7 +41,7 @@ func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed
 	if missing := unwritten(sent, res); missing.total() > 0 {
 		e.fail(missing, strconv.Itoa(res.Status))
 		hint := "the receiver stored only a part"
-		if res.Written.NoDataWritten() && set.protocol == encoder.V2 {
+		if res.Written.Nothing() && set.protocol == encoder.V2 {
 			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
 		}
 		e.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
@@ -73,7 +72,7 @@ func (e *endpoint) refused(set *settings, sent tally, res client.Result) {
 // sent for the second time.
 func (e *endpoint) refusedOnReplay(sent tally, it flat, res client.Result) {
 	e.drop(reasonOnReplay, sent)
-	e.logger.Debug("The endpoint refused a sample it may have already", "ref", chunks.HeadSeriesRef(it.series.Ref()), "timestamp", it.t, "err", res.Err)
+	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.series.Ref(), "timestamp", it.t, "err", res.Err)
 }
 
 func (e *endpoint) fail(t tally, code string) {
@@ -94,16 +93,21 @@ func (e *endpoint) drop(reason string, t tally) {
 }
 
 // settled accounts for items that left the queue.
-func (e *endpoint) settled(t tally) {
-	m := e.metrics.Load()
-	for c, n := range t {
-		m.pending[c].Sub(float64(n))
-	}
-}
+func (e *endpoint) settled(t tally) { e.changePending(t, -1) }
 
 // countUnknown tells of items that could not be attributed to a series.
 func (e *endpoint) countUnknown(t tally) {
 	if n := t.total(); n > 0 {
 		e.logger.Error("Dropped items of the log whose series is not known", "count", n)
+	}
+}
+
+// countDrops accounts for what a parcel leaves out.
+func (s *sender) countDrops(p *parcel) {
+	s.e.metrics.Load().highest.raise(p.highest)
+	for i := range p.dropped {
+		if p.dropped[i].total() > 0 {
+			s.e.drop(dropReasons[i], p.dropped[i])
+		}
 	}
 }

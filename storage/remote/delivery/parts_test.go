@@ -32,6 +32,11 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
@@ -43,11 +48,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // bodies keeps the bodies it is sent.
@@ -197,6 +197,7 @@ func TestForeignSegments(t *testing.T) {
 		} else {
 			r.complete("a", 7)
 			require.Positive(t, r.value("prometheus_remote_storage_epoch_gap_segments_total", nil))
+			require.Equal(t, 100.0, r.value("prometheus_remote_storage_forfeited_total", nil))
 		}
 		require.NoError(t, r.Close())
 		require.NoError(t, again.wal.Close())
@@ -252,7 +253,7 @@ func TestForfeitOfHeld(t *testing.T) {
 		r.commit(100)
 		j.cut()
 	}
-	require.NoError(t, r.Forfeit(cursor.Position{Segment: 3}, "max_time"))
+	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 3}, "max_time"))
 	require.Equal(t, 300.0, r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": "max_time", "type": "samples"}))
 	require.NoError(t, r.Persist(t.Context()))
 	require.Equal(t, 3, j.gate.Floor().Position.Segment)
@@ -283,7 +284,7 @@ func TestConfigurationBeforeLog(t *testing.T) {
 	rc := newReceiver()
 	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
 	require.Error(t, r.Persist(t.Context()))
-	require.Error(t, r.Forfeit(cursor.Position{}, "none"))
+	require.Error(t, r.Forfeit(t.Context(), cursor.Position{}, "none"))
 	r.apply(remoteWrite("a"))
 	require.NoError(t, r.Attach(j.source()))
 	require.Error(t, r.Attach(j.source()))
@@ -295,7 +296,7 @@ func TestConfigurationBeforeLog(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestMetadata covers what the watcher of scraped metadata hands over.
+// TestMetadata covers what is sent of what scraping knows.
 func TestMetadata(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	got := bodies{make(chan []byte, 10)}
@@ -306,7 +307,7 @@ func TestMetadata(t *testing.T) {
 	r.attach(c)
 	m := r.running[0].metadata
 	require.NotNil(t, m)
-	m.AppendWatcherMetadata(t.Context(), []scrape.MetricMetadata{
+	m.sendAll([]scrape.MetricMetadata{
 		{MetricFamily: "a", Type: model.MetricTypeCounter, Help: "A.", Unit: "bytes"}, {MetricFamily: "b"}, {MetricFamily: "c"},
 	})
 	var names []string
@@ -460,4 +461,63 @@ func (b *syncedBuffer) String() string {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
 	return b.buf.String()
+}
+
+// TestBacklogBeforeOtherEngine defends I1 where another engine has had the log: what
+// endpoints had not had delivered before is counted for each of them, by type, and
+// nothing that was acknowledged, nor what the other engine wrote.
+func TestBacklogBeforeOtherEngine(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, nil)
+	a, b := newReceiver(), newReceiver()
+	receivers := map[string]*receiver{"a": a, "b": b}
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	r.commit(60)
+	r.complete("a", 60)
+	r.complete("b", 60)
+	b.set(unavailable)
+	r.commit(70)
+	r.complete("a", 130)
+	a.set(unavailable)
+	for range 3 { // The last two segments are read once for both.
+		r.commit(80)
+		j.cut()
+	}
+	seg := j.head.Load().Segment
+	var enc record.Encoder
+	rec := enc.Exemplars([]record.RefExemplar{{Ref: 1, T: j.time, V: 1, Labels: labels.FromStrings("trace", "x")}}, nil)
+	j.log(rec)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+
+	w, err := wlog.New(nil, nil, dir+"/wal", "none")
+	require.NoError(t, err)
+	require.NoError(t, w.Log(enc.Samples([]record.RefSample{{Ref: 1, T: j.time + 1, V: 1}, {Ref: 2, T: j.time + 1, V: 1}}, nil)))
+	require.NoError(t, w.Close())
+
+	a.set(nil)
+	b.set(nil)
+	again := openJournal(t, dir, j.table)
+	require.Greater(t, again.head.Load().Segment, seg+1)
+	r = newRig(t, again, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	lost := func(name, typ string) float64 {
+		return r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": name, "reason": "other_engine", "type": typ})
+	}
+	require.Equal(t, 240.0, lost("a", "samples"))
+	require.Equal(t, 310.0, lost("b", "samples"))
+	require.Equal(t, 1.0, lost("a", "exemplars"))
+	require.Equal(t, 1.0, lost("b", "exemplars"))
+	require.Positive(t, r.value("prometheus_remote_storage_forfeited_bytes_total", map[string]string{"remote_name": "a", "reason": "other_engine"}))
+	require.NoError(t, r.Close())
+	require.NoError(t, again.wal.Close())
+
+	// It is counted once.
+	last := openJournal(t, dir, j.table)
+	r = newRig(t, last, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", nil))
+	require.NoError(t, r.Close())
+	require.NoError(t, last.wal.Close())
 }

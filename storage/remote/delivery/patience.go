@@ -54,5 +54,5 @@ func (h *handover) rests(head cursor.Position) bool {
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
 	n := len(h.ready)
-	return n > 0 && h.items < p.items && h.ready[n-1].end == head
+	return n > 0 && h.items < p.items && h.bytes < handedBytes/2 && h.ready[n-1].end == head
 }

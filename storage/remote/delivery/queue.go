@@ -41,6 +41,7 @@ type queue struct {
 	read    cursor.Point // End of the last batch pushed.
 	taken   cursor.Position
 	queued  int       // Items pushed and not acknowledged.
+	held    int       // Bytes of the entries that they are in, see weight.go.
 	waiting int       // Items that are neither acknowledged nor under way.
 	zoned   int       // Items of the replay zone that are not under way.
 	ready   int       // Items that can be taken now.
@@ -54,9 +55,13 @@ type queue struct {
 	timer   *time.Timer
 	closed  bool
 
-	deep    bool // The endpoint has to catch up: requests wait for depth.
-	window  int  // Items of one partition that a request takes at most then.
-	blocked bool // The reader waits for room.
+	isolation isolation
+
+	deep    bool   // The endpoint has to catch up: requests wait for depth.
+	window  int    // Items of one partition that a request takes at most then.
+	admit   bool   // The reader may push it although there is no room, see takeOther.
+	blocked *entry // What the reader waits to push, nil if it does not.
+	full    func() // Told when it begins to, may be nil. Set once.
 
 	now func() time.Time
 }
@@ -92,7 +97,8 @@ func (f *fifo) push(e *entry) {
 
 func (f *fifo) pop() {
 	f.list[f.head] = nil
-	if f.head++; f.head < len(f.list) {
+	f.head++
+	if f.head < len(f.list) {
 		return
 	}
 	if f.list, f.head = f.list[:0], 0; cap(f.list) > keepFifo {
@@ -107,6 +113,7 @@ func (f *fifo) len() int { return len(f.list) - f.head }
 
 func newQueue(now func() time.Time) *queue {
 	q := &queue{now: now, limit: 1, max: 1}
+	q.isolation.notify = make(chan struct{}, 1)
 	q.cond = sync.NewCond(&q.mu)
 	return q
 }
@@ -137,14 +144,17 @@ func (q *queue) push(e *entry) bool {
 	e.takeParts()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.closed && q.queued > 0 && q.queued+e.total > max(q.limit, e.room) {
-		if !q.blocked {
-			q.blocked = true
+	for !q.closed && !q.fits(e) && !q.admit {
+		if q.blocked == nil {
+			q.blocked = e
 			q.cond.Broadcast() // Nothing gets deeper now.
+			if q.full != nil {
+				q.full()
+			}
 		}
 		q.cond.Wait()
 	}
-	q.blocked = false
+	q.blocked, q.admit = nil, false
 	if q.closed {
 		return false
 	}
@@ -175,6 +185,7 @@ func (q *queue) push(e *entry) bool {
 		}
 	}
 	q.queued += e.total
+	q.held += e.hold()
 	q.waiting += e.total
 	q.read = e.end
 	if q.ready == was {
@@ -233,8 +244,10 @@ func (q *queue) ripe() bool {
 		return false
 	case q.zoned > 0 || q.now().Sub(q.since) >= q.linger:
 		return true
+	case q.blocked != nil && q.flying == 0:
+		return true // Nothing else makes room.
 	case q.deep:
-		return q.blocked || q.fullest(q.window)
+		return q.blocked != nil || q.fullest(q.window)
 	case q.line.on && q.flying > 0 && q.waiting < spreadAbove*q.max:
 		return false // It goes on where the request under way ends.
 	}
@@ -272,6 +285,7 @@ type request struct {
 	zone    bool            // Of the replay zone, and then of one partition.
 	behind  bool            // Everything in it was read to catch up.
 	refused bool            // Set by the sender: something had been stored before.
+	diverts bool            // Some of it may belong to isolated series.
 	end     cursor.Position // No item of the request ends after it.
 }
 
@@ -300,7 +314,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 	}
 	clear(r.spans)
 	clear(r.stretch)
-	*r = request{spans: r.spans[:0], stretch: r.stretch[:0], behind: true}
+	*r = request{spans: r.spans[:0], stretch: r.stretch[:0], behind: true, diverts: len(q.isolation.series) > 0}
 	if q.lined() {
 		q.takeLine(r)
 	} else {
@@ -394,7 +408,7 @@ func (q *queue) finish(r *request, acknowledged bool) {
 	for i, s := range r.spans {
 		part := &q.parts[s.part]
 		if acknowledged {
-			part.advance(s)
+			q.held -= part.advance(s)
 		} else {
 			part.waiting += s.to - s.from
 			if r.zone {
@@ -416,20 +430,22 @@ func (q *queue) finish(r *request, acknowledged bool) {
 	q.woken(was, 0)
 }
 
-// advance moves the partition past a span of its first entry.
-func (part *partition) advance(s span) {
+// advance moves the partition past a span of its first entry, and returns how
+// many bytes that gives back.
+func (part *partition) advance(s span) (freed int) {
 	if s.to < s.entry.length(s.part) {
 		part.done = s.to
-		return
+		return 0
 	}
-	part.pass(s.part)
+	return part.pass(s.part)
 }
 
-// pass moves the partition, whose number is p, past its first entry.
-func (part *partition) pass(p int) {
-	part.fifo.all()[0].passed(p)
+// pass moves the partition, whose number is p, past its first entry, likewise.
+func (part *partition) pass(p int) (freed int) {
+	freed = part.fifo.all()[0].letGo(p)
 	part.done = 0
 	part.fifo.pop()
+	return freed
 }
 
 // drain waits until everything before head has been pushed and acknowledged, or
@@ -462,6 +478,25 @@ func (q *queue) close() {
 func (q *queue) marks(dst []savepoint.Mark) (floor savepoint.Mark) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.partMarks(dst)
+}
+
+// saved is marks with those of the isolated series, of the same moment. A series that
+// waits behind its partition's mark, out of a request that is under way, is not one of
+// them: that request may have more of it.
+func (q *queue) saved(dst []savepoint.Mark) (floor savepoint.Mark, apart []isolatedMark) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	floor = q.partMarks(dst)
+	for _, is := range q.isolation.marks() {
+		if is.Mark.Less(dst[q.isolation.partOf(is.Series)]) {
+			apart = append(apart, is)
+		}
+	}
+	return floor, apart
+}
+
+func (q *queue) partMarks(dst []savepoint.Mark) (floor savepoint.Mark) {
 	for p := range q.parts {
 		part := &q.parts[p]
 		m := savepoint.Mark{Point: q.read, Skip: part.skip}

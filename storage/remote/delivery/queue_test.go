@@ -14,19 +14,19 @@
 package delivery
 
 import (
-	"fmt"
 	"math/rand"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // someSeries returns n series of one table.
@@ -35,7 +35,7 @@ func someSeries(t testing.TB, n int) []*series.Series {
 	table := series.New(series.Options{})
 	out := make([]*series.Series, n)
 	for i := range out {
-		lset := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i))
+		lset := labels.FromStrings("__name__", "m", "i", strconv.Itoa(i))
 		s, created := table.GetOrCreate(lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(i + 1) })
 		require.True(t, created)
 		out[i] = s

@@ -82,7 +82,8 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 			want = int(desired)
 		}
 	case used < float64(have)/2 && have > lowest:
-		if r.idle++; r.idle >= idlePaces {
+		r.idle++
+		if r.idle >= idlePaces {
 			r.idle = 0
 			want = have - max(have/4, 1)
 		}

@@ -19,8 +19,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
@@ -31,11 +29,14 @@ func (l *lane) readLog() {
 	ctx := l.reading
 	own := newLogReader(l.logger, l.src, l.damaged)
 	defer own.close()
+	l.full.rest = func() {
+		own.letGo()
+		l.feed.rest()
+	}
 	pos, _ := l.place.get()
 	moves := 0 // A limit may have moved the place before this.
 	fl := l.feed.join(pos)
 	defer l.feed.leave(fl)
-	ownAt := cursor.Point{}
 	met := false // The endpoint has been at the head of the log.
 	for ctx.Err() == nil {
 		if p, m := l.place.get(); m != moves {
@@ -65,41 +66,33 @@ func (l *lane) readLog() {
 		case !l.failing.Load() && lags(pos.Position, l.src.Head()):
 			limit = farBatchItems
 		}
-		if !resuming && !bounded {
+		if !resuming && !bounded && !own.tries.stuckAt(pos.Position) {
 			if !pos.Before(l.src.Head()) {
 				l.queue.shallow()
 			}
-			if b, err = l.feed.after(ctx, fl, pos, limit); err == nil {
+			switch b, err = l.feed.after(ctx, fl, pos, limit); {
+			case err == nil:
 				met = true
 				own.close()
+				own.tries.worked(b)
+			case errors.Is(err, os.ErrNotExist):
+				err = errBehind // Who reads alone finds the way behind what is gone.
+			case ctx.Err() == nil && !errors.Is(err, errBehind):
+				own.tries.failed(pos.Position)
 			}
 		}
 		if errors.Is(err, errBehind) {
-			if own.tail == nil || ownAt != pos {
-				err = own.seek(pos)
-			} else {
-				err = nil
+			stop := l.feed.meets
+			if bounded {
+				stop = func(cursor.Position) bool { return false }
 			}
-			if err == nil {
-				stop := l.feed.meets
-				if bounded {
-					stop = func(cursor.Position) bool { return false }
-				}
-				if resuming {
-					stop = l.resumption.at
-				}
-				b, err = own.batch(limit, stop)
+			if resuming {
+				stop = l.resumption.at
 			}
-			if err == nil {
-				ownAt = b.end
-			}
+			b, err = own.read(pos, limit, stop)
 		}
 		switch {
 		case err == nil:
-		case errors.Is(err, os.ErrNotExist):
-			own.close()
-			l.lostSegment(pos, moves)
-			continue
 		case errors.Is(err, cursor.ErrCaughtUp):
 			// Only while resuming, or in the moment before the dispatcher
 			// is met: what is acknowledged ends where the log does.
@@ -111,8 +104,7 @@ func (l *lane) readLog() {
 		case ctx.Err() != nil:
 			return
 		default:
-			own.close()
-			l.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err)
+			l.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err, "tries", own.tries.of[pos.Segment].n)
 			sleep(ctx, retryInterval)
 			continue
 		}
@@ -127,18 +119,22 @@ func (l *lane) readLog() {
 		}
 		pos = b.end
 		l.countUnknown(b.unknown)
+		l.gaps.add(b.unread.ends)
 		ent := &entry{batch: part, skipped: skipped, zone: zone, behind: bounded || lags(b.end.Position, l.src.Head())}
 		if ent.behind && !zone && !l.failing.Load() {
 			active, _ := l.src.Table.Len()
-			ent.room = deepRoom(active, part.size)
+			ent.room = deepRoom(active)
 		}
 		m := l.metrics.Load()
-		m.enqueued(b, ent.content(), !met)
+		l.changePending(ent.content(), +1)
+		m.enqueued(b, !met)
 		if !bounded {
 			m.segment.Set(float64(b.end.Segment))
 		}
 		m.highest.raise(l.highest(ent.batch))
-		if !l.queue.push(ent) {
+		room := l.queue.push(ent)
+		l.full.end()
+		if !room {
 			l.unqueued = ent
 			return
 		}
@@ -174,25 +170,6 @@ func (l *lane) highest(b *batch) (highest int64) {
 	return highest
 }
 
-// lostSegment moves on to the oldest segment there is, after one vanished that
-// was not removed by a limit of ours.
-func (l *lane) lostSegment(pos cursor.Point, moves int) {
-	first, _, err := wlog.Segments(l.src.WALDir)
-	to := cursor.Position{Segment: first}
-	if err != nil || first < 0 || !pos.Before(to) {
-		// The directory cannot be listed, or the log has not come to this
-		// segment yet.
-		sleep(l.ctx, retryInterval)
-		return
-	}
-	if _, m := l.place.get(); m != moves {
-		return
-	}
-	if from, to, _, moved := l.place.raise(to); moved {
-		l.skipped(from.Position, to)
-	}
-}
-
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -200,10 +177,4 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-}
-
-// skipped counts segments that vanished before the endpoint had read them.
-func (e *endpoint) skipped(from, to cursor.Position) {
-	e.logger.Error("Segments of the log vanished before they were delivered", "position", from.String(), "resuming_at", to.String())
-	e.metrics.Load().segmentsMissing.Add(float64(to.Segment - from.Segment))
 }

@@ -135,7 +135,7 @@ func (r *resumption) active(pos cursor.Position) bool {
 	if pos.Before(r.beyond) {
 		return true
 	}
-	for _, n := range r.skip {
+	for _, n := range &r.skip {
 		if n > 0 {
 			return true
 		}
@@ -159,7 +159,7 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 	var (
 		drop    [partitions]int
 		skipped map[int]int
-		any     bool
+		dropped bool
 	)
 	if b.gap {
 		// What was acknowledged may be among what is missing, so that a count
@@ -183,12 +183,12 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 				skipped[p] = drop[p]
 			}
 		}
-		any = any || drop[p] > 0
+		dropped = dropped || drop[p] > 0
 	}
-	if !any {
+	if !dropped {
 		return b, nil
 	}
-	out := &batch{summary: summary{start: b.start, end: b.end, unknown: b.unknown, records: b.records, gap: b.gap, waited: b.waited}}
+	out := &batch{summary: summary{start: b.start, end: b.end, labels: b.labels, unknown: b.unknown, unread: b.unread, records: b.records, gap: b.gap, waited: b.waited}}
 	var left [partitions]list
 	for p := range drop {
 		part := b.part(p)
@@ -197,5 +197,6 @@ func (r *resumption) filter(b *batch) (*batch, map[int]int) {
 		out.note(&left[p])
 	}
 	out.byPart.Store(&left)
+	out.weigh()
 	return out, skipped
 }

@@ -15,9 +15,11 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +32,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
@@ -37,12 +45,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
-	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // journal writes a real log the way the agent's storage does.
@@ -89,7 +91,7 @@ func (j *journal) commit(n int) {
 		samples []record.RefSample
 	)
 	for i := range n {
-		lset := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i))
+		lset := labels.FromStrings("__name__", "m", "i", strconv.Itoa(i))
 		s, created := j.table.GetOrCreate(lset, func() chunks.HeadSeriesRef { j.next++; return j.next })
 		if created {
 			j.series = append(j.series, s)
@@ -151,7 +153,7 @@ func unpack(body []byte, req interface{ Unmarshal([]byte) error }) *client.Resul
 	return nil
 }
 
-func (r *receiver) Close() {}
+func (*receiver) Close() {}
 
 func (r *receiver) Store(ctx context.Context, body []byte, _ int) client.Result {
 	var req prompb.WriteRequest
@@ -220,7 +222,7 @@ func (r *receiver) Store(ctx context.Context, body []byte, _ int) client.Result 
 const hang = -1
 
 func unavailable(int) *client.Result {
-	return &client.Result{Status: 503, Outcome: client.Retry, Err: fmt.Errorf("unavailable")}
+	return &client.Result{Status: 503, Outcome: client.Retry, Err: errors.New("unavailable")}
 }
 
 func (r *receiver) set(answer func(int) *client.Result) {

@@ -43,16 +43,26 @@ func (r *rising) raise(v int64) bool {
 	return true
 }
 
-func (r *rising) set(v int64) {
-	r.mtx.Lock()
-	defer r.mtx.Unlock()
-	r.v = v
+// instant is a moment as this process counts, whatever becomes of the clock on
+// the wall. It is safe for concurrent use. The zero value is none.
+type instant struct {
+	mtx sync.Mutex
+	at  time.Time
 }
 
-// age returns the seconds since a time in ms, NaN for 0.
-func age(ms int64) float64 {
-	if ms == 0 {
+// set takes over a time that [time.Now] gave.
+func (i *instant) set(at time.Time) {
+	i.mtx.Lock()
+	defer i.mtx.Unlock()
+	i.at = at
+}
+
+// age returns the seconds since, NaN for none.
+func (i *instant) age() float64 {
+	i.mtx.Lock()
+	defer i.mtx.Unlock()
+	if i.at.IsZero() {
 		return math.NaN()
 	}
-	return time.Since(time.UnixMilli(ms)).Seconds()
+	return time.Since(i.at).Seconds()
 }

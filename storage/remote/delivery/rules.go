@@ -14,15 +14,16 @@
 package delivery
 
 import (
+	"strings"
 	"sync"
 
 	"go.yaml.in/yaml/v2"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/tsdb/chunks"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // verdict is what the rules make of one series.
@@ -52,6 +53,8 @@ type rules struct {
 	mu      sync.RWMutex
 	pages   map[chunks.HeadSeriesRef]*[wordsPerPage]uint64
 	changed map[chunks.HeadSeriesRef]labels.Labels
+
+	gone goneSeries // Has a lock of its own.
 }
 
 func newRules(external labels.Labels, configs []*relabel.Config) *rules {
@@ -67,11 +70,12 @@ func newRules(external labels.Labels, configs []*relabel.Config) *rules {
 // rulesKey identifies equal rules.
 func rulesKey(external labels.Labels, configs []*relabel.Config) (string, error) {
 	b, err := yaml.Marshal(configs)
-	key := external.String() + "\n" + string(b)
+	var key strings.Builder
+	key.WriteString(external.String() + "\n" + string(b))
 	for _, c := range configs {
-		key += c.NameValidationScheme.String() // Not part of the YAML.
+		key.WriteString(c.NameValidationScheme.String()) // Not part of the YAML.
 	}
-	return key, err
+	return key.String(), err
 }
 
 // judgement is the outcome for one series.
@@ -82,35 +86,59 @@ type judgement struct {
 }
 
 // judge returns the outcome for every series that each yields. One lock
-// operation serves the whole request, unless series are new.
+// operation serves the whole request, unless series are new. Rules are applied
+// without a lock: regular expressions take their time, and an endpoint that
+// catches up is not to hold up those that share the rules with it (I5).
 func (r *rules) judge(n int, at func(int) *series.Series, out []judgement) []judgement {
 	out = out[:0]
 	if len(r.configs) == 0 {
 		return append(out, make([]judgement, n)...)
 	}
-	fresh := false
+	var fresh, gone []int
 	r.mu.RLock()
-	for i := range n {
-		j, v := r.lookup(at(i))
-		fresh = fresh || v == unjudged
-		out = append(out, j)
-	}
-	r.mu.RUnlock()
-	if !fresh {
-		return out
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	b := labels.NewBuilder(labels.EmptyLabels())
 	for i := range n {
 		s := at(i)
 		j, v := r.lookup(s)
-		if v == unjudged {
-			j = r.decide(s, b)
+		switch {
+		case v != unjudged:
+		case s.Gone():
+			gone = append(gone, i)
+		default:
+			fresh = append(fresh, i)
 		}
-		out[i] = j
+		out = append(out, j)
+	}
+	r.mu.RUnlock()
+	if gone = r.gone.recall(gone, at, out); len(gone) > 0 {
+		r.gone.remember(r.decideAll(gone, at, out))
+	}
+	if len(fresh) > 0 {
+		r.store(r.decideAll(fresh, at, out))
 	}
 	return out
+}
+
+// decided is what the rules make of a series, before it is stored.
+type decided struct {
+	judgement
+	bytes int // What the series and its labels take if no table has them.
+}
+
+// decideAll applies the rules to those of some series that which says, to each of
+// them once, and puts the outcomes in their places.
+func (r *rules) decideAll(which []int, at func(int) *series.Series, out []judgement) map[*series.Series]decided {
+	all := make(map[*series.Series]decided, len(which))
+	b := labels.NewBuilder(labels.EmptyLabels())
+	for _, i := range which {
+		s := at(i)
+		d, ok := all[s]
+		if !ok {
+			d = r.decide(s, b)
+			all[s] = d
+		}
+		out[i] = d.judgement
+	}
+	return all
 }
 
 // lookup returns the stored outcome. There is none for a series that has left
@@ -142,39 +170,52 @@ func wordOf(ref chunks.HeadSeriesRef) (word, shift uint) {
 	return i / verdictsPerWord, i % verdictsPerWord * verdictBits
 }
 
-// decide applies the rules to a series and stores the outcome, unless the series
-// has left the table: nobody would say when to forget it. Callers hold mu for
-// writing.
-func (r *rules) decide(s *series.Series, b *labels.Builder) judgement {
-	b.Reset(s.Labels())
+// decide applies the rules to a series.
+func (r *rules) decide(s *series.Series, b *labels.Builder) decided {
+	own := s.Labels()
+	b.Reset(own)
 	for _, l := range r.external {
 		if b.Get(l.Name) == "" {
 			b.Set(l.Name, l.Value)
 		}
 	}
 	merged := b.Labels()
-	v, j := drop, judgement{drop: true}
+	d := decided{judgement{drop: true}, detachedBytes(own)}
 	if relabel.ProcessBuilder(b, r.configs...) {
-		v, j = keep, judgement{}
+		d.judgement = judgement{}
 		if final := b.Labels(); !labels.Equal(final, merged) {
-			v, j = change, judgement{changed: true, labels: final}
+			d.judgement = judgement{changed: true, labels: final}
+			d.bytes += int(final.ByteSize())
 		}
 	}
-	if s.Gone() {
-		return j
+	return d
+}
+
+// store keeps outcomes, but for series that have left the table meanwhile: nobody
+// would say when to forget them.
+func (r *rules) store(all map[*series.Series]decided) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s, d := range all {
+		if s.Gone() {
+			continue
+		}
+		ref, v := s.Ref(), keep
+		switch {
+		case d.drop:
+			v = drop
+		case d.changed:
+			v = change
+			r.changed[ref] = d.labels
+		}
+		pg := r.pages[ref/refsPerPage]
+		if pg == nil {
+			pg = new([wordsPerPage]uint64)
+			r.pages[ref/refsPerPage] = pg
+		}
+		word, shift := wordOf(ref)
+		pg[word] |= uint64(v) << shift
 	}
-	ref := s.Ref()
-	if v == change {
-		r.changed[ref] = j.labels
-	}
-	pg := r.pages[ref/refsPerPage]
-	if pg == nil {
-		pg = new([wordsPerPage]uint64)
-		r.pages[ref/refsPerPage] = pg
-	}
-	word, shift := wordOf(ref)
-	pg[word] |= uint64(v) << shift
-	return j
 }
 
 // forget drops the outcomes of series that left the table.
@@ -182,6 +223,7 @@ func (r *rules) forget(refs []chunks.HeadSeriesRef) {
 	if len(r.configs) == 0 {
 		return
 	}
+	r.gone.age() // Nobody else would, when nobody has to catch up any more.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, ref := range refs {

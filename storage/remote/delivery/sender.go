@@ -14,56 +14,40 @@
 package delivery
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/golang/snappy"
 
-	"github.com/prometheus/prometheus/model/histogram"
-	"github.com/prometheus/prometheus/model/metadata"
-	"github.com/prometheus/prometheus/prompb"
-	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
-
-// sender turns what it takes from its lane's queue into requests. One goroutine
-// owns it; its buffers live as long as it does.
-type sender struct {
-	e        *lane
-	req      request
-	items    []flat
-	verdicts []judgement
-	grouping grouping
-
-	enc     *encoder.Builder
-	encFor  encoder.Protocol
-	encOpts encoder.Options
-	own     parcel    // What it encoded itself.
-	sharing *exchange // Where borrowed is from.
-	borrow  *shared   // A parcel of an exchange, or nil.
-
-	worked time.Duration // How long the attempts took that settled the request.
-}
 
 // run delivers until the lane stops or has more senders than it wants.
 func (s *sender) run() {
 	e := s.e
 	for e.queue.take(&s.req, e.wanted) {
 		began := time.Now()
-		s.worked = 0
+		s.worked, s.pointless, s.sounded, s.unsure = 0, false, false, false
 		settled := e.reserve(s.req.end) && s.serve()
 		e.rates.busy(time.Since(began))
 		content := s.req.content()
 		if !settled {
-			e.queue.release(&s.req)
 			e.queue.close() // The first failure of a stop ends it.
+		}
+		if !settled && len(s.left) == 0 {
+			e.queue.release(&s.req)
 			return
 		}
+		// A part of a window that was not delivered waits apart, so that the rest
+		// is not sent again.
+		s.park(s.left, true)
 		e.queue.ack(&s.req)
 		e.settled(content)
 		if !e.rest(s.worked) {
@@ -76,21 +60,26 @@ func (s *sender) run() {
 func (s *sender) serve() bool {
 	defer s.forget()
 	defer s.giveBack()
-	if len(s.req.stretch) > 0 {
+	if len(s.req.stretch) > 0 && !s.req.diverts {
 		return s.deliver(nil, false)
 	}
 	s.collect()
 	rest := s.items
-	for len(rest) > 0 {
+	for first := true; len(rest) > 0; first = false {
+		rest = s.e.queue.divert(&s.req, rest)
 		n := len(rest)
 		if most := s.e.settings.Load().queue.MaxSamplesPerSend; s.groups() && n > most {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
+		s.left = append(s.left[:0], rest...) // To deliver, they are scratch space.
 		if !s.deliver(rest[:n:n], s.req.zone) {
+			if first {
+				s.left = s.left[:0] // Nothing of it was delivered.
+			}
 			return false
 		}
-		rest = rest[n:]
+		rest, s.left = rest[n:], s.left[:0]
 		if s.groups() {
 			s.e.queue.widen(time.Since(began))
 		}
@@ -98,77 +87,9 @@ func (s *sender) serve() bool {
 	return true
 }
 
-// forget empties the list of items, which keeps batches in memory.
-func (s *sender) forget() {
-	clear(s.items)
-	s.items = s.items[:0]
-}
-
-// collect lists the items of the request, partition by partition, in the order
-// of the log within each, or in the order of the log if it is one of the line;
-// exemplars behind their samples.
-func (s *sender) collect() {
-	s.forget()
-	for _, sp := range s.req.stretch {
-		for i := sp.from; i < sp.to; i++ {
-			s.items = append(s.items, sp.entry.at(i))
-		}
-	}
-	for _, sp := range s.req.spans {
-		part := sp.entry.part(sp.part)
-		plain := sp.entry.plain()
-		for i := sp.from; i < sp.to; i++ {
-			if plain || sp.from == 0 || !sp.entry.ahead.has(sp.part, i) {
-				s.items = append(s.items, part.at(i))
-			}
-		}
-		if !plain && sp.to < len(part.items) {
-			s.items = sp.entry.ahead.add(s.items, sp, part)
-		}
-	}
-	s.items = s.grouping.arrange(s.items, s.groups())
-}
-
-// groups reports whether samples of one series share a time series: while
-// catching up, where there are several, and not in the replay zone, where each
-// has to stand alone. In live operation receivers see what stock sends them.
-func (s *sender) groups() bool { return s.req.behind && !s.req.zone }
-
-// content counts what the request took from the queue.
-func (r *request) content() (t tally) {
-	for _, sp := range r.stretch {
-		if sp.to-sp.from == sp.entry.total {
-			t.plus(sp.entry.tally)
-		} else {
-			t[classSamples] += sp.to - sp.from // Others are not cut.
-		}
-	}
-	for _, sp := range r.spans {
-		part := sp.entry.part(sp.part)
-		part = part.from(sp.from, sp.to)
-		t.plus(part.count())
-	}
-	return t
-}
-
-// plain reports whether the request has nothing but floats.
-func (r *request) plain() bool {
-	for _, sp := range r.stretch {
-		if !sp.entry.plain() {
-			return false
-		}
-	}
-	for _, sp := range r.spans {
-		if !sp.entry.plain() {
-			return false
-		}
-	}
-	return true
-}
-
-// deliver sends items until each is delivered or deliberately dropped, and
-// reports whether it got there before the endpoint had to stop. It uses the
-// slice as scratch space. Nil stands for a request of the line as a whole.
+// deliver sends items until each is settled or isolated, and reports whether it
+// got there before the endpoint had to stop. It uses the slice as scratch space.
+// Nil stands for a request of the line as a whole.
 //
 // replayed says that some of the items may have reached the receiver before. A
 // receiver that refuses a whole request for one sample it has already would
@@ -176,11 +97,18 @@ func (r *request) plain() bool {
 // refused is refused on its own (I2).
 func (s *sender) deliver(items []flat, replayed bool) bool {
 	e := s.e
+	defer e.turn.give(s)
 	var (
 		backoff time.Duration
 		p       *parcel
 		packed  *settings
+		rest    []flat // What did not fit into the request.
+		doubt   doubt
 	)
+	if items != nil {
+		// Another part of the request may be on trial by now.
+		items = e.queue.divert(&s.req, items)
+	}
 	for attempt := 0; ; attempt++ {
 		set := e.settings.Load()
 		if attempt > 0 && mutation.On(mutation.RetryReversed) {
@@ -193,70 +121,144 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				// What was left out is counted, and stays out.
 				items = s.listed(packed, items)
 			}
-			p, items = s.pack(set, items)
+			var n int
+			p, items, n = s.pack(set, items)
 			packed = set
 			s.countDrops(p)
+			if n < len(items) {
+				items, rest = items[:n:n], append(items[n:], rest...)
+			}
 		}
 		if p.sent.total() == 0 {
-			return true
+			return s.goOn(rest, replayed)
+		}
+		patience := patienceOf(set)
+		e.awaitTurn(s, set)
+		if set != e.settings.Load() {
+			continue // They were replaced meanwhile.
+		}
+		if attempt > 0 && e.stopping() {
+			return false
 		}
 		began := time.Now()
 		res := e.attempt(set, p.payload, attempt, p.sent)
+		took := time.Since(began)
 		if res.Outcome != client.Retry {
-			s.worked += time.Since(began)
+			s.worked += took
 		}
+		if res.Outcome != client.Retry || !scarce(res) {
+			e.turn.give(s)
+		}
+		settled, sent := false, p.sent // p is used again below.
 		switch res.Outcome {
 		case client.Delivered:
 			s.delivered(set, p, res, replayed)
-			return true
+			settled = true
 		case client.TooLarge:
-			if items = s.listed(set, items); middle(items) > 0 {
-				return s.halves(items, replayed)
-			}
-			e.refused(set, p.sent, res)
-			return true
-		case client.Denied, client.Refused:
-			if res.Outcome == client.Denied && set.holdDenied {
-				break
-			}
-			if replayed && refusesData(res.Status) {
-				s.req.refused = true
-				items = s.listed(set, items)
-				if middle(items) > 0 {
-					return s.halves(items, replayed)
+			if items = s.listed(set, items); p.raw > leastSplit && middle(items) > 0 && !s.pointless && e.refusals.Load() == 0 {
+				replayed = replayed || res.Ambiguous
+				if e.delivered.Load() == 0 && !s.sounded {
+					s.sounded = true
+					items, _ = s.sound(set, items, soundings)
+					replayed = replayed || s.unsure
 				}
-				e.refusedOnReplay(p.sent, items[0], res)
-				return true
+				return s.halves(items, rest, replayed)
 			}
-			e.refused(set, p.sent, res)
-			return true
+			if maybeLater(res.Status) {
+				break // What it says of the size cannot be meant.
+			}
+			s.pointless = s.pointless || p.raw <= leastSplit
+			// A sample it finds too large, not the request.
+			if !s.divided(set, items, replayed, res) {
+				e.refused(set, sent, res)
+			}
+			settled = true
+		case client.Denied, client.Refused:
+			items = s.listed(set, items)
+			switch {
+			case replayed && refusesData(res.Status) && middle(items) > 0:
+				s.req.refused = true
+				return s.halves(items, rest, replayed)
+			case replayed && refusesData(res.Status):
+				s.req.refused = true
+				e.refusedOnReplay(p.sent, items[0], res)
+			case !s.divided(set, items, replayed, res):
+				e.refused(set, sent, res)
+			}
+			settled = true
+		}
+		if settled {
+			return s.goOn(rest, replayed)
 		}
 		replayed = replayed || res.Ambiguous
 		if e.stopping() {
 			return false
 		}
-		backoff = e.pause(set, backoff, res, p.sent)
+		doubt.failed(e, took >= set.timeout || res.RetryAfter > 0, res)
+		if doubt.scarce && !doubt.turned && e.turn.take(s, patience) {
+			doubt.turned, doubt.began = true, time.Now()
+		}
+		backoff = e.pause(set, backoff, e.hurried(res), p.sent)
+		if e.stopping() {
+			return false
+		}
+		if !doubt.due(patience) || set != e.settings.Load() {
+			continue // New settings are tried with all of it first.
+		}
+		e.turn.give(s)
+		items = s.listed(set, items)
+		s.asked = 0
+		left, alive := s.probe(set, items, &doubt)
+		if alive {
+			if len(left) > 0 {
+				e.queue.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: doubt.scarce && doubt.tries > 1})
+			}
+			return s.goOn(rest, replayed)
+		}
+		replayed = replayed || s.unsure
+		p = nil // Its memory was used.
+		if len(left) < len(items) {
+			backoff = 0 // The endpoint takes something.
+		}
+		items = left
+		res.RetryAfter = max(res.RetryAfter, s.asked)
+		backoff = e.pause(set, backoff, e.hurried(res), tally{})
 		if e.stopping() {
 			return false
 		}
 	}
 }
 
-// halves delivers items in two requests.
-func (s *sender) halves(items []flat, replayed bool) bool {
-	half := middle(items)
-	return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed)
+// hurried is an answer after which the endpoint does not get all of the time that
+// it asks for, because that may be meant for a part of the request only.
+func (l *lane) hurried(res client.Result) client.Result {
+	switch {
+	case res.RetryAfter == 0:
+	case !l.limit.known() && l.prompts.take():
+		res.RetryAfter = 0
+	case time.Since(l.lastTaken.Load()) < mostAskedLive:
+		res.RetryAfter = min(res.RetryAfter, mostAskedLive)
+	}
+	return res
 }
 
-// listed returns the items of a request that was packed: for one of the line
-// they have not been listed yet.
-func (s *sender) listed(set *settings, items []flat) []flat {
-	if items != nil {
-		return items
-	}
-	s.collect()
-	var ignored drops // They are counted already.
-	return s.filter(set, s.items, &ignored)
+// goOn delivers what did not fit into a request.
+func (s *sender) goOn(rest []flat, replayed bool) bool {
+	return len(rest) == 0 || s.deliver(rest, replayed)
+}
+
+// maybeLater reports whether a status says nothing final of a request.
+func maybeLater(status int) bool { return status/100 == 5 || status == 429 }
+
+// leastSplit is the size of a request in bytes, before compression, below which
+// it is not cut in two because a receiver finds it too large: something else is
+// at fault then, and the rest of what was taken is not cut either.
+const leastSplit = 2 << 10
+
+// halves delivers items in two requests, and then the rest.
+func (s *sender) halves(items, rest []flat, replayed bool) bool {
+	half := middle(items)
+	return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed) && s.goOn(rest, replayed)
 }
 
 // refusesData reports whether a status is one that receivers use for samples
@@ -265,204 +267,47 @@ func refusesData(status int) bool {
 	return status == 400 || status == 409 || status == 422
 }
 
-// pack encodes items, or the request of the line if items is nil, and returns
-// the items that are in it. The parcel is valid until the next call.
-func (s *sender) pack(set *settings, items []flat) (*parcel, []flat) {
-	s.giveBack()
-	if items == nil && set.queue.SampleAgeLimit != 0 {
-		s.collect() // What is too old is another thing with every attempt.
-		items = s.items
-	}
-	if items != nil {
-		items = s.fill(&s.own, set, items)
-		return &s.own, items
-	}
-	if ex := s.e.exchange.Load(); ex != nil && ex.group == set.kindred() {
-		if sh, made := ex.get(s.req.stretchKey()); sh != nil {
-			s.sharing, s.borrow = ex, sh
-			if made {
-				s.fillLine(&sh.parcel, set)
-				ex.filled(sh)
-			}
-			return &sh.parcel, nil
-		}
-	}
-	s.fillLine(&s.own, set)
-	return &s.own, nil
-}
-
-// giveBack ends the use of a parcel of an exchange.
-func (s *sender) giveBack() {
-	if s.borrow != nil {
-		s.sharing.done(s.borrow)
-		s.sharing, s.borrow = nil, nil
-	}
-}
-
-// stretchKey identifies the items of a request of the line.
-func (r *request) stretchKey() stretchKey {
-	first, last := r.stretch[0], r.stretch[len(r.stretch)-1]
-	return stretchKey{first: first.entry.number, from: first.from, last: last.entry.number, to: last.to, items: r.items}
-}
-
-// fillLine fills p with the request of the line.
-func (s *sender) fillLine(p *parcel, set *settings) {
-	if !s.simple(set) {
-		s.collect()
-		s.fill(p, set, s.items)
-		return
-	}
-	s.ready(p, set)
-	external := set.rules.external
-	for _, sp := range s.req.stretch {
-		for i := sp.from; i < sp.to; i++ {
-			it := sp.entry.at(i)
-			s.enc.TableSeries(it.series, external, s.metadata(set, it.series))
-			s.enc.Float(it.st(), it.t, it.v)
-			p.highest = max(p.highest, it.t)
-		}
-	}
-	p.sent[classSamples] = s.req.items
-	p.payload = s.enc.FinishTo(p.payload, s.groups())
-}
-
-// simple reports whether everything in the request is sent, with the labels it
-// has.
-func (s *sender) simple(set *settings) bool {
-	return s.req.plain() && len(set.rules.configs) == 0 && set.queue.SampleAgeLimit == 0
-}
-
-// ready empties p and prepares the encoder for it.
-func (s *sender) ready(p *parcel, set *settings) {
-	*p = parcel{payload: p.payload}
-	if s.enc == nil || s.encFor != set.protocol || s.encOpts != set.options {
-		s.enc, s.encFor, s.encOpts = encoder.New(set.protocol, set.options), set.protocol, set.options
-	}
-	s.enc.Reset()
-}
-
-// fill fills p with items and returns those of them that are in it.
-func (s *sender) fill(p *parcel, set *settings, items []flat) []flat {
-	s.ready(p, set)
-	s.verdicts = s.verdicts[:0]
-	if !s.simple(set) {
-		items = s.filter(set, items, &p.dropped)
-	}
-	ruled, grouped := len(s.verdicts) > 0, s.groups()
-	for i, it := range items {
-		if !joins(items, i, grouped) {
-			if ruled && s.verdicts[i].changed {
-				s.enc.Series(s.verdicts[i].labels, nil, s.metadata(set, it.series))
-			} else {
-				s.enc.TableSeries(it.series, set.rules.external, s.metadata(set, it.series))
-			}
-		}
-		switch it.kind() {
-		case kindFloat:
-			s.enc.Float(it.st(), it.t, it.v)
-		case kindHistogram:
-			s.enc.Histogram(it.st(), it.t, it.detail.extra.h)
-		case kindFloatHistogram:
-			s.enc.FloatHistogram(it.st(), it.t, it.detail.extra.fh)
-		case kindExemplar:
-			s.enc.Exemplar(it.detail.extra.labels, it.t, it.v)
-		}
-		p.sent.add(it.kind())
-		p.highest = max(p.highest, it.t)
-	}
-	p.payload = s.enc.FinishTo(p.payload, grouped)
-	return items
-}
-
-// metadata returns the metadata of a series where the protocol has room for it.
-func (s *sender) metadata(set *settings, of *series.Series) *metadata.Metadata {
-	if set.protocol != encoder.V2 {
-		return nil
-	}
-	m, _ := s.e.src.Table.Metadata(of)
-	return m
-}
-
-// filter drops what is not to be sent under the settings and counts it in
-// dropped. Where rules apply it fills s.verdicts for the rest.
-func (s *sender) filter(set *settings, items []flat, dropped *drops) []flat {
-	oldest, limited := set.tooOld(time.Now())
-	kept := items[:0]
-	for _, it := range items {
-		switch {
-		case !set.wants(it.kind()):
-		case limited && it.t < oldest:
-			dropped[dropTooOld].add(it.kind())
-		case set.protocol == encoder.V1 && it.customBuckets():
-			dropped[dropNHCB].add(it.kind())
-		default:
-			kept = append(kept, it)
-		}
-	}
-	items = kept
-	s.verdicts = s.verdicts[:0]
-	ruled := len(set.rules.configs) > 0
-	if ruled {
-		s.verdicts = set.rules.judge(len(items), func(i int) *series.Series { return items[i].series }, s.verdicts)
-	}
-	kept, verdicts := items[:0], s.verdicts[:0]
-	for i, it := range items {
-		if ruled && s.verdicts[i].drop {
-			dropped[dropRule].add(it.kind())
-			continue
-		}
-		if it.kind() == kindExemplar && set.protocol == encoder.V2 && (len(kept) == 0 || kept[len(kept)-1].series != it.series) {
-			dropped[dropAlone].add(it.kind())
-			continue
-		}
-		kept = append(kept, it)
-		if ruled {
-			verdicts = append(verdicts, s.verdicts[i])
-		}
-	}
-	s.verdicts = verdicts
-	return kept
-}
-
-// countDrops accounts for what a parcel leaves out.
-func (s *sender) countDrops(p *parcel) {
-	s.e.metrics.Load().highest.raise(p.highest)
-	for i := range p.dropped {
-		if p.dropped[i].total() > 0 {
-			s.e.drop(dropReasons[i], p.dropped[i])
-		}
-	}
-}
-
-// customBuckets reports whether the item is a native histogram with custom
-// buckets, which remote write 1.0 cannot carry.
-func (f flat) customBuckets() bool {
-	switch f.kind() {
-	case kindHistogram:
-		return f.detail.extra.h.Schema == histogram.CustomBucketsSchema
-	case kindFloatHistogram:
-		return f.detail.extra.fh.Schema == histogram.CustomBucketsSchema
-	}
-	return false
-}
-
-// attempt sends a payload once.
+// attempt sends a payload of the queue once.
 func (l *lane) attempt(set *settings, payload []byte, attempt int, sent tally) client.Result {
+	res := l.send(l.ctx, set, payload, attempt, sent)
+	switch res.Outcome {
+	case client.Delivered:
+		l.took()
+	case client.Retry:
+		l.failing.Store(true)
+		l.proven.Store(false)
+	default:
+		l.failing.Store(false)
+	}
+	return res
+}
+
+// took notes that the endpoint takes something.
+func (l *lane) took() {
+	l.failing.Store(false)
+	l.proven.Store(true)
+	l.lastTaken.Store(time.Now())
+	l.delivered.Inc()
+	l.refusals.Store(0)
+}
+
+// send sends a payload once.
+func (l *lane) send(ctx context.Context, set *settings, payload []byte, attempt int, sent tally) client.Result {
 	m := l.metrics.Load()
 	for c, n := range sent {
 		m.attempted[c].Add(float64(n))
 	}
 	began := time.Now()
-	res := set.client.Store(l.ctx, payload, attempt)
-	m.latency.Observe(time.Since(began).Seconds())
-	l.failing.Store(res.Outcome == client.Retry)
-	switch res.Outcome {
-	case client.Delivered:
-		l.proven.Store(true)
-	case client.Retry:
-		l.proven.Store(false)
+	res := set.client.Store(ctx, payload, attempt)
+	took := time.Since(began)
+	m.latency.Observe(took.Seconds())
+	if res.Outcome == client.Denied && set.holdDenied {
+		res.Outcome = client.Retry // In all that follows it is one failure like another.
 	}
-	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.NoDataWritten())) {
+	if res.Outcome == client.Delivered {
+		l.latency.Store((7*l.latency.Load() + took) / 8)
+	}
+	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.Nothing())) {
 		l.logFailed(set, payload, res)
 	}
 	return res
@@ -491,6 +336,7 @@ func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
 // pause waits before the next attempt, as long as the receiver asks for or the
 // back-off says. It ends early when the endpoint stops or its settings change.
 func (l *lane) pause(set *settings, last time.Duration, res client.Result, sent tally) (next time.Duration) {
+	l.pauses.Inc()
 	m := l.metrics.Load()
 	for c, n := range sent {
 		m.retried[c].Add(float64(n))

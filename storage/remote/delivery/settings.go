@@ -22,12 +22,12 @@ import (
 
 	"go.yaml.in/yaml/v2"
 
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // storer sends one encoded request. [client.Client] is the one in use.
@@ -41,6 +41,8 @@ type storer interface {
 // neither stops nor drains for it.
 type settings struct {
 	identity savepoint.Identity
+	// former is what older savepoints call the same endpoint, see identity.Former.
+	former   savepoint.Identity
 	name     string // Of the endpoint in metrics and logs.
 	url      string // Without secrets.
 	hash     string // Of the configuration, secrets left out.
@@ -53,9 +55,13 @@ type settings struct {
 
 	exemplars  bool
 	histograms bool
+	classic    bool // Histograms with custom buckets are sent as classic ones.
 	logFailed  bool
 	holdDenied bool
 	share      float64 // Of a backlog beside fresh samples, 0 for none.
+
+	timeout      time.Duration // Of an attempt.
+	requestBytes int           // Size before compression beyond which a request takes no more series.
 
 	replaced chan struct{}
 }
@@ -108,17 +114,21 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 		rules:      r,
 		exemplars:  c.SendExemplars,
 		histograms: c.SendNativeHistograms,
+		classic:    c.ConvertNHCBToClassic,
 		logFailed:  c.FailedRequestLogging,
 		holdDenied: opts.HoldDenied,
 		share:      opts.FreshFirst[name],
 		replaced:   make(chan struct{}),
+
+		timeout:      time.Duration(c.RemoteTimeout),
+		requestBytes: opts.MaxRequestBytes,
 	}, nil
 }
 
 // kindred is what the settings must have in common with others' for requests to
 // be shared.
 func (s *settings) kindred() kindred {
-	return kindred{rules: s.rules, protocol: s.protocol, options: s.options, exemplars: s.exemplars, histograms: s.histograms}
+	return kindred{rules: s.rules, protocol: s.protocol, options: s.options, exemplars: s.exemplars, histograms: s.histograms, classic: s.classic}
 }
 
 // capacity is how many items an endpoint with n senders holds in memory.
@@ -134,7 +144,7 @@ func (s *settings) wantsClass(c class) bool {
 	case classExemplars:
 		return s.exemplars
 	case classHistograms:
-		return s.histograms
+		return s.histograms || s.classic
 	}
 	return true
 }

@@ -18,15 +18,15 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // Source is the log that is delivered, as whoever writes it describes it.
@@ -67,6 +67,9 @@ const (
 	// DefaultFreshAfter is how far behind an endpoint has to be to get a second
 	// lane.
 	DefaultFreshAfter = time.Minute
+	// DefaultMaxRequestBytes is half of what a Prometheus server takes, which of
+	// the receivers in use takes least.
+	DefaultMaxRequestBytes = 16 << 20
 )
 
 // Options of a Storage. The zero value is what the binary uses.
@@ -74,7 +77,7 @@ type Options struct {
 	// Grace is how long an endpoint that was removed from the configuration
 	// keeps its hold on the log, DefaultGrace if 0.
 	Grace time.Duration
-	// HoldDenied retries requests that were answered 401 or 403 instead of
+	// HoldDenied retries requests that were answered 401, 403 or 407 instead of
 	// dropping them, so that rotating credentials loses nothing.
 	HoldDenied bool
 	// ResumeForeign resumes from savepoints although another engine wrote to
@@ -90,6 +93,13 @@ type Options struct {
 	// DefaultFreshAfter if 0.
 	FreshAfter time.Duration
 
+	// MaxRequestBytes is about how large a request may be before compression,
+	// DefaultMaxRequestBytes if 0. One with a single series may be larger.
+	MaxRequestBytes int
+
+	// Beside is what reads and counts, nil for nothing. The storage closes it.
+	Beside Beside
+
 	// FS is the file system of the savepoints, nil for that of the operating
 	// system. It is for tests.
 	FS vfs.FS
@@ -99,8 +109,14 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() {
+	if o.Beside == nil {
+		o.Beside = nothing{}
+	}
 	if o.Grace == 0 {
 		o.Grace = DefaultGrace
+	}
+	if o.MaxRequestBytes == 0 {
+		o.MaxRequestBytes = DefaultMaxRequestBytes
 	}
 	if o.FreshAfter == 0 {
 		o.FreshAfter = DefaultFreshAfter

@@ -14,7 +14,6 @@
 package delivery
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -34,10 +33,12 @@ type stand struct {
 	identity savepoint.Identity
 	name     string // Last known name, for logs and metrics.
 	marks    []savepoint.Mark
+	apart    []isolatedMark
 	mark     cursor.Position // Dispatch mark.
 	removed  *time.Time
 	fresh    *freshRange // What was delivered before its turn, or nil.
 	lane     *lane       // Whose marks these are, nil if it has stopped.
+	missing  int         // Segments that it needed and that were gone at the start.
 }
 
 // freshRange is the second range of an endpoint. With it, the marks of the stand
@@ -45,12 +46,19 @@ type stand struct {
 type freshRange struct {
 	from  cursor.Point
 	marks []savepoint.Mark
+	apart []isolatedMark
 	mark  cursor.Position // Dispatch mark.
 	lane  *lane           // As in stand.
 }
 
 // floor returns the lowest mark of all ranges.
-func (st *stand) floor() savepoint.Mark { return lowest(st.marks) }
+func (st *stand) floor() savepoint.Mark {
+	floor := lowestOf(st.marks, st.apart)
+	if st.fresh == nil {
+		return floor
+	}
+	return lowestOf([]savepoint.Mark{floor}, st.fresh.apart)
+}
 
 // dispatched returns the dispatch mark for those who know one range only.
 func (st *stand) dispatched() cursor.Position {
@@ -76,8 +84,8 @@ func (st *stand) confine() {
 
 // settle leaves one range if the backlog is delivered.
 func (st *stand) settle() {
-	if st.fresh != nil && !st.floor().Before(st.fresh.from.Position) {
-		st.marks, st.mark, st.lane, st.fresh = st.fresh.marks, st.fresh.mark, st.fresh.lane, nil
+	if st.fresh != nil && !lowestOf(st.marks, st.apart).Before(st.fresh.from.Position) {
+		st.marks, st.apart, st.mark, st.lane, st.fresh = st.fresh.marks, st.fresh.apart, st.fresh.mark, st.fresh.lane, nil
 	}
 }
 
@@ -89,49 +97,17 @@ func (st *stand) given(before cursor.Position) (after *stand, lost []lostRange) 
 	if st.fresh != nil && st.fresh.from.Before(before) {
 		end = st.fresh.from.Position
 		fresh := *st.fresh
-		if floor := lowest(fresh.marks).Position; floor.Before(before) {
-			lost = append(lost, lostRange{floor, before, fresh.marks})
-		}
-		fresh.marks = raisedTo(fresh.marks, before)
+		lost = append(lost, lostBefore(before, fresh.marks, fresh.apart)...)
+		fresh.marks, fresh.apart = raisedTo(fresh.marks, before), raisedApart(fresh.apart, fresh.marks, before)
 		moved.fresh = &fresh
 	}
-	if floor := st.floor().Position; floor.Before(end) {
-		lost = append(lost, lostRange{floor, end, st.marks})
-	}
-	moved.marks = raisedTo(st.marks, end)
+	lost = append(lost, lostBefore(end, st.marks, st.apart)...)
+	moved.marks, moved.apart = raisedTo(st.marks, end), raisedApart(st.apart, st.marks, end)
 	if moved.fresh != nil {
 		moved.confine()
 		moved.settle()
 	}
 	return &moved, lost
-}
-
-// lostRange is what lies between two positions and behind the marks.
-type lostRange struct {
-	from, to cursor.Position
-	marks    []savepoint.Mark
-}
-
-// raisedTo returns a copy of marks with none before a position.
-func raisedTo(marks []savepoint.Mark, to cursor.Position) []savepoint.Mark {
-	out := slices.Clone(marks)
-	for p, m := range out {
-		if m.Before(to) {
-			out[p] = savepoint.Mark{Point: cursor.Point{Position: to}}
-		}
-	}
-	return out
-}
-
-func lowest(marks []savepoint.Mark) savepoint.Mark {
-	floor := marks[0]
-	for _, m := range marks[1:] {
-		if m.Before(floor.Position) {
-			floor = m
-		}
-	}
-	floor.Skip = 0
-	return floor
 }
 
 // dispatchMark keeps ahead, on disk, of everything that is sent: after a crash

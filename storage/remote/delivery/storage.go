@@ -23,18 +23,19 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
-
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/storage/remote"
-	"github.com/prometheus/prometheus/util/logging"
+	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/util/logging"
 )
 
 // Storage delivers a write-ahead log to the configured remote-write endpoints.
-// It stands where stock's remote storage does; reading is left to that.
+// It stands where stock's remote storage does; what that does beside remote write
+// is left to [Beside].
 //
 // mtx orders changes of the configuration and the life-cycle, and is the only
 // lock held across I/O. listMtx guards the lists and is held for a moment only.
@@ -42,15 +43,17 @@ import (
 type Storage struct {
 	deduper     *logging.Deduper
 	logger      *slog.Logger
+	losses      *slog.Logger // Each counts: nothing of it is left out for being alike.
 	reg         prometheus.Registerer
-	read        *remote.Storage // Remote read only.
+	beside      Beside
 	dataDir     string
-	scrape      remote.ReadyScrapeManager
+	scrape      ScrapeManager
 	flush       time.Duration
 	typeAndUnit bool
 	opts        Options
 	metrics     *storageMetrics
 	watcher     *watcherMetrics
+	sets        *metricSets
 
 	mtx   sync.Mutex
 	src   *Source // Set once, by Attach.
@@ -60,10 +63,14 @@ type Storage struct {
 	exchanges exchanges
 	conf      *config.Config // Applied before there was a log.
 	lost      bool           // Positions were lost: endpoints begin at oldest.
+	unsaved   atomic.Bool    // There is no savepoint yet.
 	oldest    cursor.Position
 	closed    bool
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
+	// configured is set with the first configuration: the gate opens with the
+	// first savepoint from then on.
+	configured atomic.Bool
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
 
 	listMtx sync.Mutex
 	wake    func() bool // Tells whoever reads the log first.
@@ -81,23 +88,26 @@ type Storage struct {
 // NewStorage returns a storage that waits for its log, see Attach. dataDir is
 // the directory that holds wal/. flushDeadline bounds closing, which needs no
 // more than a few seconds in any case. sm gives access to scraped metadata and
-// may be nil. Close it even if nothing was attached.
-func NewStorage(l *slog.Logger, reg prometheus.Registerer, stCallback func() (int64, error), dataDir string, flushDeadline time.Duration, sm remote.ReadyScrapeManager, enableTypeAndUnitLabels bool, opts Options) (*Storage, error) {
+// may be nil. Close it even if nothing was attached. The parameters before opts
+// are those of stock's; the one without a name is for remote read, see [Beside].
+func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, error), dataDir string, flushDeadline time.Duration, sm ScrapeManager, enableTypeAndUnitLabels bool, opts Options) (*Storage, error) {
 	if l == nil {
 		l = promslog.NewNopLogger()
 	}
+	opts.setDefaults()
 	for name, share := range opts.FreshFirst {
 		if !(share > 0 && share < 1) {
-			return nil, fmt.Errorf("remote write endpoint %q: the share of a backlog beside fresh samples has to be above 0 and below 1, it is %v", name, share)
+			err := fmt.Errorf("remote write endpoint %q: the share of a backlog beside fresh samples has to be above 0 and below 1, it is %v", name, share)
+			return nil, errors.Join(err, opts.Beside.Close())
 		}
 	}
-	opts.setDefaults()
 	deduper := logging.Dedupe(l, time.Minute)
 	s := &Storage{
 		deduper:     deduper,
 		logger:      slog.New(deduper),
+		losses:      l,
 		reg:         reg,
-		read:        remote.NewStorage(l, nil, stCallback, dataDir, flushDeadline, sm, enableTypeAndUnitLabels),
+		beside:      opts.Beside,
 		dataDir:     dataDir,
 		scrape:      sm,
 		flush:       flushDeadline,
@@ -107,9 +117,10 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, stCallback func() (in
 		watcher:     newWatcherMetrics(reg),
 		store:       savepoint.NewStore(dataDir, savepoint.WithFS(opts.FS)),
 	}
+	s.sets = newMetricSets(reg, s.watcher)
 	if err := errors.Join(s.metrics.set.register(), s.watcher.set.register()); err != nil {
 		deduper.Stop()
-		return nil, errors.Join(fmt.Errorf("register metrics of remote write: %w", err), s.read.Close())
+		return nil, errors.Join(fmt.Errorf("register metrics of remote write: %w", err), s.beside.Close())
 	}
 	return s, nil
 }
@@ -161,7 +172,7 @@ func (s *Storage) Take(items int) *Commit {
 // Committed hands a commit over that was written between two positions of one
 // segment. Calls are made in the order of the log, before Notify and never at
 // the same time. It does not block.
-func (s *Storage) Committed(c *Commit, start, end cursor.Position) {
+func (*Storage) Committed(c *Commit, start, end cursor.Position) {
 	c.start, c.end = start, end
 	c.to.put(c)
 }

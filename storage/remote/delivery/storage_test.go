@@ -26,11 +26,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/prometheus/prometheus/model/relabel"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/model/relabel"
 )
 
 func TestMain(m *testing.M) {
@@ -404,7 +404,7 @@ func TestForfeit(t *testing.T) {
 	}, time.Minute, 20*time.Millisecond, "the queue does not fill")
 	before := cursor.Position{Segment: 6}
 	require.True(t, pos.Before(before))
-	require.NoError(t, r.Forfeit(before, "max_size"))
+	require.NoError(t, r.Forfeit(t.Context(), before, "max_size"))
 	require.NoError(t, j.wal.Truncate(6))
 	lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
 	require.Positive(t, lost)
@@ -412,6 +412,43 @@ func TestForfeit(t *testing.T) {
 	rc.set(nil)
 	r.complete("a", j.count-lost)
 	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestForfeitThenStopOfAFullQueue is the same for a queue that is full, and a reader
+// that waits with what has no room in it.
+func TestForfeitThenStopOfAFullQueue(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	rc := newReceiver()
+	rc.entered = make(chan struct{}, 1000)
+	rc.set(func(int) *client.Result { return &client.Result{Status: hang} })
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.flush = 30 * time.Millisecond
+	c := remoteWrite("a")
+	c.QueueConfig.MaxSamplesPerSend, c.QueueConfig.Capacity, c.QueueConfig.MaxShards = 20, 100, 1
+	r.attach(c)
+	const each = 80
+	for range 10 {
+		r.commit(each)
+	}
+	<-rc.entered
+	l := r.running[0].lanes()[0]
+	var pos cursor.Point
+	require.Eventually(t, func() bool {
+		was := pos
+		pos, _ = l.place.get()
+		return was == pos && l.queue.stats().queued > 0
+	}, time.Minute, 50*time.Millisecond)
+	j.cut()
+	r.commit(50)
+	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 1}, "max_size"))
+	require.NoError(t, j.wal.Truncate(1))
+	require.NoError(t, r.Close())
+	lost := 0.0
+	for _, reason := range []string{"max_size", reasonStopped} {
+		lost += testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", reason, "samples"))
+	}
+	require.Equal(t, 10.0*each, lost)
 	require.NoError(t, j.wal.Close())
 }
 
@@ -431,7 +468,7 @@ func TestForfeitThenStop(t *testing.T) {
 			<-rc.entered
 			j.cut()
 			r.commit(50)
-			require.NoError(t, r.Forfeit(cursor.Position{Segment: 1}, "max_size"))
+			require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 1}, "max_size"))
 			require.NoError(t, j.wal.Truncate(1))
 			lost := r.metrics.forfeited.WithLabelValues("a", reasonStopped, "samples")
 			if removed {
@@ -445,6 +482,8 @@ func TestForfeitThenStop(t *testing.T) {
 			r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
 			r.attach(remoteWrite("a"))
 			r.complete("a", 50)
+			// The counters of the run that gave it up are gone.
+			require.Equal(t, 1.0, r.value("prometheus_remote_storage_segments_missing_total", nil))
 			require.NoError(t, r.Close())
 			require.NoError(t, j.wal.Close())
 		})

@@ -19,6 +19,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -28,6 +30,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -76,7 +79,7 @@ func newPath(tb testing.TB, shards, endpoints int) *path {
 		ref := chunks.HeadSeriesRef(i + 1)
 		p.samples[i].Ref = ref
 		series[i] = record.RefSeries{Ref: ref, Labels: labels.FromStrings("__name__", "http_requests_total", "cluster", "eu-west-1", "namespace", "shop",
-			"pod", fmt.Sprintf("frontend-%05d", i/20), "job", "frontend", "method", "GET", "code", fmt.Sprint(200+i%20))}
+			"pod", fmt.Sprintf("frontend-%05d", i/20), "job", "frontend", "method", "GET", "code", strconv.Itoa(200+i%20))}
 	}
 	require.NoError(tb, p.wal.Log(p.enc.Series(series, nil)))
 
@@ -86,6 +89,7 @@ func newPath(tb testing.TB, shards, endpoints int) *path {
 		require.NoError(tb, err)
 		c := config.DefaultRemoteWriteConfig
 		c.Name, c.URL = fmt.Sprint("endpoint", i), &common_config.URL{URL: u}
+		c.SendNativeHistograms = true
 		c.QueueConfig.MinShards, c.QueueConfig.MaxShards = shards, shards
 		c.QueueConfig.Capacity, c.QueueConfig.MaxSamplesPerSend = 10_000, 2000
 		c.QueueConfig.BatchSendDeadline = model.Duration(50 * time.Millisecond)
@@ -94,21 +98,20 @@ func newPath(tb testing.TB, shards, endpoints int) *path {
 	require.NoError(tb, p.storage.ApplyConfig(conf))
 
 	// Only what is logged after a queue has begun to read is sent.
-	require.Eventually(tb, func() bool {
+	await := func(met func() bool) { require.Eventually(tb, met, time.Minute, 50*time.Millisecond) }
+	await(func() bool {
 		p.log(tb)
-		for _, n := range p.counts(tb) {
-			if n == 0 {
-				return false
-			}
-		}
-		return len(p.counts(tb)) == endpoints
-	}, time.Minute, 100*time.Millisecond)
-	last := -1.0
-	for n := p.total(tb); n != last; n = p.total(tb) {
-		last = n
-		time.Sleep(200 * time.Millisecond)
-	}
-	p.logged = last
+		counts := p.metric(tb, sent)
+		return len(counts) == endpoints && !slices.Contains(counts, 0)
+	})
+	// A histogram after it tells that all of it is queued.
+	last, _ := p.enc.HistogramSamples([]record.RefHistogramSample{
+		{Ref: 1, T: time.Now().UnixMilli(), H: &histogram.Histogram{}},
+	}, nil)
+	require.NoError(tb, p.wal.Log(last))
+	await(func() bool { return p.total(tb, "prometheus_remote_storage_histograms_total") == float64(endpoints) })
+	await(func() bool { return p.total(tb, "prometheus_remote_storage_samples_pending") == 0 })
+	p.logged = p.total(tb, sent)
 	return p
 }
 
@@ -121,27 +124,27 @@ func (p *path) log(tb testing.TB) {
 	require.NoError(tb, p.wal.Log(p.enc.Samples(p.samples, nil)))
 }
 
-// counts returns how many samples each endpoint was sent. A watcher that is
-// notified while it reads misses that and waits for 15 seconds, so it is told
+// metric returns the values of a metric, one for each endpoint. A watcher that
+// is notified while it reads misses that and waits for 15 seconds, so it is told
 // again here: what is measured is the way of the samples and not that wait.
-func (p *path) counts(tb testing.TB) (counts []float64) {
+func (p *path) metric(tb testing.TB, name string) (values []float64) {
 	p.storage.Notify()
 	families, err := p.reg.Gather()
 	require.NoError(tb, err)
 	for _, f := range families {
-		if f.GetName() == sent {
+		if f.GetName() == name {
 			for _, m := range f.GetMetric() {
-				counts = append(counts, m.GetCounter().GetValue())
+				values = append(values, m.GetCounter().GetValue()+m.GetGauge().GetValue())
 			}
 		}
 	}
-	return counts
+	return values
 }
 
-// total returns how many samples all endpoints were sent.
-func (p *path) total(tb testing.TB) (n float64) {
-	for _, c := range p.counts(tb) {
-		n += c
+// total returns the sum of a metric over all endpoints.
+func (p *path) total(tb testing.TB, name string) (n float64) {
+	for _, v := range p.metric(tb, name) {
+		n += v
 	}
 	return n
 }
@@ -159,7 +162,7 @@ func BenchmarkReaderToQueue(b *testing.B) {
 					p.log(b)
 				}
 				want := p.logged + float64(b.N*numSeries*endpoints)
-				for p.total(b) < want {
+				for p.total(b, sent) < want {
 					time.Sleep(time.Millisecond)
 				}
 				b.StopTimer()
@@ -173,5 +176,5 @@ func BenchmarkReaderToQueue(b *testing.B) {
 func TestEverythingIsCounted(t *testing.T) {
 	p := newPath(t, 2, 2)
 	p.log(t)
-	require.Eventually(t, func() bool { return p.total(t) == p.logged+2*numSeries }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return p.total(t, sent) == p.logged+2*numSeries }, time.Minute, 10*time.Millisecond)
 }

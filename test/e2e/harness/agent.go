@@ -73,7 +73,7 @@ func (a *Agent) Start() error {
 	if err != nil {
 		return err
 	}
-	proc, err := startPrometheus(name, a.Engine.Path, a.logPath(), args...)
+	proc, err := StartPrometheus(name, a.Engine.Path, a.logPath(), args...)
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,8 @@ func Flap(seed int64) Plan {
 	return func(*Request) Fate {
 		mtx.Lock()
 		defer mtx.Unlock()
-		if left--; left <= 0 {
+		left--
+		if left <= 0 {
 			left = 1 + rng.Intn(6)
 			phase = []Fate{
 				{Forward: true},

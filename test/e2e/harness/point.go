@@ -15,6 +15,7 @@ package harness
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"sync"
 
@@ -62,9 +63,7 @@ type Set map[Point]Value
 
 // Add puts all of other into the set.
 func (s Set) Add(other Set) {
-	for p, v := range other {
-		s[p] = v
-	}
+	maps.Copy(s, other)
 }
 
 // Without returns the points of the set that are not in other.

@@ -37,9 +37,9 @@ type Prometheus struct {
 	base string
 }
 
-// startPrometheus starts the binary on a port of the kernel's choice and waits
+// StartPrometheus starts the binary on a port of the kernel's choice and waits
 // until it says that it is ready.
-func startPrometheus(name, path, logPath string, args ...string) (*Prometheus, error) {
+func StartPrometheus(name, path, logPath string, args ...string) (*Prometheus, error) {
 	proc, err := process.Start(name, path, logPath,
 		append([]string{"--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle"}, args...)...)
 	if err != nil {

@@ -24,10 +24,10 @@ import (
 
 	"github.com/golang/snappy"
 
+	"github.com/ackwal/ackwal/conformance/process"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
-
-	"github.com/ackwal/ackwal/conformance/process"
 )
 
 // ReceiveFlag lets an agent take samples by remote write, as a [Pusher] needs.

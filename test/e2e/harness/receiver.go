@@ -29,6 +29,7 @@ import (
 
 	"github.com/ackwal/ackwal/conformance/process"
 	"github.com/ackwal/ackwal/conformance/wire"
+
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
@@ -48,7 +49,7 @@ type Receiver struct {
 
 // Start starts the receiver and connects it to its proxy.
 func (r *Receiver) Start() error {
-	proc, err := startPrometheus("receiver "+r.Name, r.path, r.log,
+	proc, err := StartPrometheus("receiver "+r.Name, r.path, r.log,
 		"--config.file="+r.config,
 		"--storage.tsdb.path="+filepath.Join(r.dir, "tsdb"),
 		"--web.enable-remote-write-receiver",

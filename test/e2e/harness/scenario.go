@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/conformance/process"
+
 	"github.com/prometheus/prometheus/model/labels"
 )
 

@@ -131,6 +131,7 @@ func (c *richCollector) Collect(ch chan<- prometheus.Metric) {
 			map[float64]uint64{0.5: uint64(n), 5: uint64(3 * n)}, index)
 		ch <- prometheus.MustNewMetricWithExemplars(
 			prometheus.MustNewConstMetric(counterDesc, prometheus.CounterValue, float64(n), index),
-			prometheus.Exemplar{Value: float64(n), Labels: prometheus.Labels{"scrape": strconv.FormatInt(n, 10)}, Timestamp: now})
+			prometheus.Exemplar{Value: float64(n), Labels: prometheus.Labels{"scrape": strconv.FormatInt(n, 10)}, Timestamp: now},
+		)
 	}
 }

@@ -131,10 +131,13 @@ func (a *appender) AppendExemplar(ref storage.SeriesRef, _ labels.Labels, e exem
 
 // UpdateMetadata implements storage.MetadataUpdater. The series must have been
 // appended to before.
-func (a *appender) UpdateMetadata(ref storage.SeriesRef, _ labels.Labels, m metadata.Metadata) (storage.SeriesRef, error) {
-	s := a.db.pinned(ref)
+func (a *appender) UpdateMetadata(ref storage.SeriesRef, l labels.Labels, m metadata.Metadata) (storage.SeriesRef, error) {
+	if !a.db.opts.EnableMetadataWALRecords || m.IsEmpty() {
+		return 0, nil
+	}
+	s := a.db.known(ref, l)
 	if s == nil {
-		return 0, fmt.Errorf("metadata for unknown series ref %d: append a sample of the series first", ref)
+		return 0, fmt.Errorf("metadata for unknown series, ref %d, labels %s: append a sample of the series first", ref, l)
 	}
 	if !a.describe(s, m) {
 		s.Unpin()

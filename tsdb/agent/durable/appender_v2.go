@@ -14,13 +14,15 @@
 package durable
 
 import (
+	"fmt"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // appenderV2 is the second version of the appender interface over a batch.
@@ -107,16 +109,34 @@ func (a *appenderV2) tryZero(s *series.Series, last int64, in sample) {
 // appendExemplars adds those that are sound and new, and returns what was wrong
 // with the others as a partial error.
 func (a *appenderV2) appendExemplars(s *series.Series, es []exemplar.Exemplar) error {
-	var wrong []error
-	for _, e := range es {
+	var wrong []storage.ExemplarError
+	for i, e := range es {
 		if _, err := a.addExemplar(s, e); err != nil {
-			wrong = append(wrong, err)
+			wrong = append(wrong, storage.ExemplarError{Index: i, Err: err})
 		}
 	}
 	if len(wrong) > 0 {
 		return &storage.AppendPartialError{ExemplarErrors: wrong}
 	}
 	return nil
+}
+
+// AppendExemplars implements storage.ExemplarAppenderV2. It takes exemplars that come without a sample: remote write has
+// them apart from the samples of their series, which is known already.
+func (a *appenderV2) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es []exemplar.Exemplar) (storage.SeriesRef, error) {
+	s := a.db.known(ref, ls)
+	if s == nil {
+		return 0, fmt.Errorf("exemplars for unknown series, ref %d, labels %s: %w", ref, ls, storage.ErrNotFound)
+	}
+	before := len(a.exemplars)
+	err := a.appendExemplars(s, es)
+	if len(a.exemplars) == before {
+		s.Unpin()
+		return storage.SeriesRef(s.Ref()), err
+	}
+	a.noteFresh(s)
+	a.held = append(a.held, s)
+	return storage.SeriesRef(s.Ref()), err
 }
 
 // Commit implements storage.AppenderTransaction.

@@ -22,12 +22,12 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // seriesDir is where the snapshot is kept, in the data directory.
@@ -41,7 +41,7 @@ const snapshotRate = 512 << 10
 // of and what a start reads instead of finished segments.
 type archive struct {
 	wanted chan struct{} // Has an element when a segment was finished.
-	urgent atomic.Bool   // Somebody waits: no pauses between writes.
+	urgent atomic.Int32  // Those who wait for it: no pauses between writes.
 	users  atomic.Int32  // Those who need the store open.
 
 	mtx   sync.Mutex // Guards what follows; held through an update.
@@ -67,8 +67,8 @@ type retiree struct {
 
 // pace makes the writing of n bytes take the time that the rate asks for.
 func (a *archive) pace(ctx context.Context, n int) error {
-	if a.urgent.Load() {
-		return nil
+	if a.urgent.Load() > 0 {
+		return ctx.Err()
 	}
 	t := time.NewTimer(time.Duration(n) * time.Second / snapshotRate)
 	defer t.Stop()
@@ -78,6 +78,14 @@ func (a *archive) pace(ctx context.Context, n int) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// hurry makes whatever is written go on without pauses until the function it returns
+// is called. It comes before any lock that a slow writer holds.
+func (a *archive) hurry() (done func()) {
+	a.urgent.Inc()
+	var once sync.Once
+	return func() { once.Do(func() { a.urgent.Dec() }) }
 }
 
 // Resolve implements delivery.Resolver.

@@ -17,6 +17,9 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
@@ -24,9 +27,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // batch is what an appender collects between Appender and Commit or Rollback.
@@ -86,6 +86,19 @@ func (db *DB) pinned(ref storage.SeriesRef) *series.Series {
 		return nil
 	}
 	s := db.table.Resolve(chunks.HeadSeriesRef(ref))
+	if s == nil || !db.table.Pin(s) {
+		return nil
+	}
+	return s
+}
+
+// known finds a series that is there already, by its ref or else by its labels,
+// and pins it. Nil if there is none.
+func (db *DB) known(ref storage.SeriesRef, lset labels.Labels) *series.Series {
+	if s := db.pinned(ref); s != nil {
+		return s
+	}
+	s := db.table.Find(lset.WithoutEmpty())
 	if s == nil || !db.table.Pin(s) {
 		return nil
 	}

@@ -16,6 +16,7 @@ package durable
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -27,17 +28,20 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 )
 
 // harmed is a data directory with everything in it, which tests copy and damage.
@@ -195,7 +199,7 @@ func overwrite(t testing.TB, path string, rot bool, f func([]byte) []byte) bool 
 
 // delivered is what a delivery would find in the log: samples whose series the
 // table or the snapshot knows, and the number of others.
-func (h *harmed) delivered(t *testing.T, db *DB) (there map[string]bool, unknown int) {
+func (*harmed) delivered(t *testing.T, db *DB) (there map[string]bool, unknown int) {
 	t.Helper()
 	there = map[string]bool{}
 	dir := db.journal.dir
@@ -215,7 +219,7 @@ func (h *harmed) delivered(t *testing.T, db *DB) (there map[string]bool, unknown
 			require.NoError(t, err)
 			for _, x := range samples {
 				if lset, ok := lookUp(db, x.Ref); ok {
-					there[lset.String()+fmt.Sprint(x.T)] = true
+					there[lset.String()+strconv.FormatInt(x.T, 10)] = true
 				} else {
 					unknown++
 				}
@@ -244,7 +248,7 @@ func (h *harmed) missing(there map[string]bool, floor int) (segments map[int]int
 			continue
 		}
 		for i := c.from; i < c.to; i++ {
-			if !there[metric(i).String()+fmt.Sprint(c.ts)] {
+			if !there[metric(i).String()+strconv.FormatInt(c.ts, 10)] {
 				segments[c.end.Segment]++
 				samples++
 			}
@@ -300,7 +304,7 @@ func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what strin
 	db, err := open(nil, reg, sender, dir, lazy(), still())
 	require.NoError(t, err, what)
 	for len(db.unread) > 0 {
-		db.checkNext() // As the upkeep does, one by one.
+		db.checkNext(t.Context()) // As the upkeep does, one by one.
 	}
 	there, unknown := h.delivered(t, db)
 	segments, samples := h.missing(there, sender.pos.Segment)
@@ -374,7 +378,7 @@ func TestDamageThenStock(t *testing.T) {
 			db, openErr := open(nil, prometheus.NewRegistry(), sender, dir, lazy(), still())
 			require.NoError(t, openErr, what)
 			for len(db.unread) > 0 {
-				db.checkNext()
+				db.checkNext(t.Context())
 			}
 			there, unknown := h.delivered(t, db)
 			if err == nil {
@@ -452,7 +456,7 @@ func FuzzDamage(f *testing.F) {
 		db, err := open(nil, nil, sender, dir, lazy(), still())
 		require.NoError(t, err)
 		for len(db.unread) > 0 {
-			db.checkNext()
+			db.checkNext(t.Context())
 		}
 		there, unknown := h.delivered(t, db)
 		segments, _ := h.missing(there, sender.pos.Segment)
@@ -471,4 +475,27 @@ func FuzzDamage(f *testing.F) {
 		require.NoError(t, sender.Release())
 		requireUsable(t, dir, what)
 	})
+}
+
+// Somebody removes a segment from the midst of the log while it is in use: what was
+// delivered goes nevertheless, and a start finds nothing new (I7, I9).
+func TestHoleInTheLogInUse(t *testing.T) {
+	dir := t.TempDir()
+	sender := &fakeSender{}
+	db := openTest(t, dir, sender, small(), still())
+	fill(t, db, dir, 8)
+	sender.Gate.Set("a", cursor.Position{Segment: 4})
+	sender.Gate.Open()
+	for _, k := range []int{2, 5} {
+		require.NoError(t, os.Remove(wlog.SegmentName(db.journal.dir, k)))
+	}
+	require.NoError(t, db.truncate(t.Context()))
+	require.Equal(t, 4, firstSegment(dir))
+	require.Equal(t, 2.0, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
+	appendFloats(t, db, 0, 10, db.now().UnixMilli())
+	require.NoError(t, errors.Join(db.Close(), sender.Release()))
+
+	db = openTest(t, dir, nil, small(), still())
+	require.Zero(t, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
+	require.NoError(t, db.Close())
 }

@@ -23,14 +23,14 @@ import (
 	"github.com/prometheus/common/model"
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // DB is the storage of an agent, see the package's documentation. It implements
@@ -51,6 +51,13 @@ type DB struct {
 	walRegistry *registry // Those of the WL.
 	metrics     *metrics
 	maxBytes    *atomic.Int64
+	reserve     reserve
+	room        pacedRoom
+	limit       defaultLimit
+	clock       steadyClock
+	crowded     chan struct{} // Has an element when a write failed.
+	freed       chan struct{} // Has an element when room was made.
+	pressed     atomic.Bool   // The log is beyond a limit, as far as is known.
 	exemplars   latestExemplars
 
 	run           ulid.ULID
@@ -64,7 +71,8 @@ type DB struct {
 
 	lock        *directoryLock
 	release     func() error // Gives up this storage's hold of lock.
-	maintenance sync.Mutex   // Held through a step of the maintenance.
+	maintenance sync.Mutex   // Held through a removal, and what decides on it.
+	recovery    sync.Mutex   // Held through a recovery of the log.
 	stop        context.CancelFunc
 	stopped     sync.WaitGroup
 	closing     sync.Once
@@ -73,16 +81,21 @@ type DB struct {
 // environment is what tests replace.
 type environment struct {
 	now       func() time.Time
-	freeSpace func(dir string) (int64, error)
+	diskSpace func(dir string) (free, total int64, err error)
 	wrap      func(segmentLog) segmentLog
-	idle      bool // No maintenance goroutine.
+	idle      bool // No goroutines.
+	// uptime is a clock that nobody sets; nil if now is one.
+	uptime func() time.Duration
 }
 
 var realEnvironment = environment{
 	now:       time.Now,
-	freeSpace: freeSpace,
+	diskSpace: diskSpace,
 	wrap:      func(l segmentLog) segmentLog { return l },
+	uptime:    func() time.Duration { return time.Since(processStart) },
 }
+
+var processStart = time.Now()
 
 // newRef returns the next unused ref.
 func (db *DB) newRef() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(db.nextRef.Inc()) }

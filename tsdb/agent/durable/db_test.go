@@ -30,6 +30,8 @@ import (
 	"go.uber.org/atomic"
 	"go.uber.org/goleak"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -38,8 +40,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/testutil"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
 var _ storage.Storage = (*DB)(nil)
@@ -234,7 +234,8 @@ func TestConcurrency(t *testing.T) {
 	writes := 0
 	f.set(func(f *faults) {
 		f.log = func(recs [][]byte) (int, error) {
-			if writes++; writes%97 == 0 {
+			writes++
+			if writes%97 == 0 {
 				return len(recs) / 2, errDisk
 			}
 			return 0, nil

@@ -14,12 +14,15 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
+	"os"
 	"runtime"
 	"sync"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -27,26 +30,25 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// part is a piece of a log that can be decoded on its own.
+// part is a piece of a log that can be decoded on its own: segments of a directory.
 type part struct {
 	path    string
 	segment int // A checkpoint counts as its number.
-	open    func() (io.ReadCloser, error)
+
+	dir         string
+	first, last int
 }
 
-func checkpointPart(dir string, number int) part {
-	return part{path: dir, segment: number, open: func() (io.ReadCloser, error) { return wlog.NewSegmentsReader(dir) }}
+func checkpointPart(dir string, number int) (part, error) {
+	first, last, err := wlog.Segments(dir)
+	if err != nil {
+		return part{}, fmt.Errorf("list files of %s: %w", dir, err)
+	}
+	return part{path: dir, segment: number, dir: dir, first: max(first, 0), last: last}, nil
 }
 
 func segmentPart(dir string, number int) part {
-	path := wlog.SegmentName(dir, number)
-	return part{path: path, segment: number, open: func() (io.ReadCloser, error) {
-		segment, err := wlog.OpenReadSegment(path)
-		if err != nil {
-			return nil, err
-		}
-		return wlog.NewSegmentBufReader(segment), nil
-	}}
+	return part{path: wlog.SegmentName(dir, number), segment: number, dir: dir, first: number, last: number}
 }
 
 // facts is what some records in a row say about series.
@@ -54,7 +56,8 @@ type facts struct {
 	defs        []record.RefSeries
 	seen        []sighting // Samples, and exemplars, for which t is the beginning of time.
 	described   []record.RefMetadata
-	undecodable int // Records.
+	undecodable int   // Records.
+	unreadable  int64 // Bytes.
 }
 
 // sighting is a sample as far as its series is concerned.
@@ -70,15 +73,12 @@ const (
 	factsAhead = 16
 )
 
-// stream is a part that is being decoded. err is set when facts is closed.
-type stream struct {
-	facts chan *facts
-	err   error
-}
+// stream is a part that is being decoded.
+type stream struct{ facts chan *facts }
 
 // decodeAhead decodes as many parts at a time as there are processors, and calls
 // take with what they say, in order, on the caller's goroutine.
-func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) error {
+func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) {
 	var (
 		streams = make([]stream, len(parts))
 		pool    = sync.Pool{New: func() any { return &facts{} }}
@@ -94,7 +94,7 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) error {
 			s.facts = make(chan *facts, factsAhead)
 			running.Go(func() {
 				defer close(s.facts)
-				s.err = decodePart(l, p, &pool, func(f *facts) bool {
+				decodePart(l, p, &pool, func(f *facts) bool {
 					select {
 					case s.facts <- f:
 						return true
@@ -111,41 +111,71 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) error {
 			*f = facts{defs: f.defs[:0], seen: f.seen[:0], described: f.described[:0]}
 			pool.Put(f)
 		}
-		if err := streams[i].err; err != nil {
-			return fmt.Errorf("read %s: %w", parts[i].path, err)
-		}
 	}
-	return nil
 }
 
-// decodePart reads a part to its end, or until yield returns false.
-func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*facts) bool) error {
-	in, err := p.open()
-	if err != nil {
-		return err
-	}
-	defer in.Close()
+// decodePart reads a part to its end, or until yield returns false. What the disk
+// refuses to read is passed over: the log was healed, so nothing else is wrong with
+// it, and the rest is not to be lost for that (I9).
+func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*facts) bool) {
 	var (
-		records = wlog.NewReader(in)
-		dec     = factDecoder{dec: record.NewDecoder(labels.NewSymbolTable(), l)}
-		f       = pool.Get().(*facts)
+		dec = factDecoder{dec: record.NewDecoder(labels.NewSymbolTable(), l)}
+		f   = pool.Get().(*facts)
 	)
-	for records.Next() {
-		if err := dec.decode(records.Record(), f); err != nil {
-			// The checksum was right, so this was written by something that
-			// knows another format, and nothing can be healed.
-			f.undecodable++
-			l.Error("A record of the write-ahead log cannot be decoded and is skipped", "path", p.path, "offset", records.Offset(), "err", err)
-		}
-		if len(f.defs)+len(f.seen)+len(f.described) >= factsSize {
-			if !yield(f) {
-				return nil
+	for k := p.first; k <= p.last; k++ {
+		path := wlog.SegmentName(p.dir, k)
+		unreadable, err := eachRecord(p.dir, k, func(rec []byte, offset int64) bool {
+			if err := dec.decode(rec, f); err != nil {
+				// The checksum was right, so this was written by something that
+				// knows another format, and nothing can be healed.
+				f.undecodable++
+				l.Error("A record of the write-ahead log cannot be decoded and is skipped", "path", path, "offset", offset, "err", err)
 			}
+			if len(f.defs)+len(f.seen)+len(f.described) < factsSize {
+				return true
+			}
+			more := yield(f)
 			f = pool.Get().(*facts)
+			return more
+		})
+		if f.unreadable += unreadable; err != nil {
+			l.Error("A part of the write-ahead log cannot be read", "path", path, "bytes", unreadable, "err", err)
 		}
 	}
 	yield(f)
-	return records.Err()
+}
+
+// eachRecord calls f with the records of a file of a log and where they begin,
+// until it returns false. It returns how many bytes could not be read, and why.
+func eachRecord(dir string, number int, f func(rec []byte, offset int64) bool) (unreadable int64, err error) {
+	tail, err := cursor.OpenLenient(dir, cursor.Position{Segment: number})
+	if err != nil {
+		if info, e := os.Stat(wlog.SegmentName(dir, number)); e == nil {
+			unreadable = info.Size()
+		}
+		return unreadable, err
+	}
+	defer tail.Close()
+	for {
+		item, e := tail.Next()
+		if errors.Is(e, cursor.ErrCaughtUp) {
+			// Nobody writes to it yet, so what the disk refuses at its end counts too.
+			tail.Finish()
+			item, e = tail.Next()
+		}
+		switch {
+		case e == nil && item.Kind == cursor.Seal:
+			return unreadable, err
+		case e != nil:
+			return unreadable, e
+		case item.Kind == cursor.Gap:
+			if item.Err.Refused {
+				unreadable, err = unreadable+item.Err.To-item.Err.From, item.Err
+			}
+		case !f(item.Data, item.Start.Offset):
+			return unreadable, err
+		}
+	}
 }
 
 // factDecoder decodes records as far as series are concerned. One goroutine owns

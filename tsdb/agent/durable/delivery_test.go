@@ -28,11 +28,11 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/prompb"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/prompb"
 )
 
 // receiver is a remote endpoint that can be out of order.

@@ -38,8 +38,7 @@ import (
 
 // class is an error in the terms that callers can tell apart.
 func class(err error) string {
-	var partial *storage.AppendPartialError
-	if errors.As(err, &partial) {
+	if partial, ok := errors.AsType[*storage.AppendPartialError](err); ok {
 		var all []string
 		for _, e := range partial.ExemplarErrors {
 			all = append(all, class(e))
@@ -48,7 +47,7 @@ func class(err error) string {
 	}
 	for _, known := range []error{
 		storage.ErrOutOfOrderSample, storage.ErrOutOfOrderST, storage.ErrSTNewerThanSample,
-		storage.ErrExemplarLabelLength, tsdb.ErrInvalidSample, tsdb.ErrInvalidExemplar,
+		storage.ErrExemplarLabelLength, storage.ErrNotFound, tsdb.ErrInvalidSample, tsdb.ErrInvalidExemplar,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()

@@ -15,10 +15,13 @@ package durable
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
@@ -42,4 +45,73 @@ func TestRealDiskFull(t *testing.T) {
 		syscall.ENOSPC,
 	)
 	requireStockOpens(t, data, "after a full disk")
+}
+
+// A real small volume with default settings is filled by another program in an
+// outage. The storage stops and starts without room, delivers everything it has, and
+// is emptied by that.
+func TestRealVolumeFilledByOthers(t *testing.T) {
+	for _, kind := range []string{"tmpfs", "ext4"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "volume")
+			require.NoError(t, os.Mkdir(dir, 0o777))
+			commands := [][]string{{"mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", dir}}
+			if kind == "ext4" {
+				image := filepath.Join(filepath.Dir(dir), "image")
+				f, err := os.Create(image)
+				require.NoError(t, err)
+				require.NoError(t, f.Truncate(6<<20))
+				require.NoError(t, f.Close())
+				commands = [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}}
+			}
+			for _, c := range commands {
+				if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+					t.Skipf("LEFT OUT: no %s can be mounted here: %v: %s", kind, err, out)
+				}
+			}
+			t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+			data, crammed := filepath.Join(dir, "data"), filepath.Join(dir, "crammed")
+			require.NoError(t, os.Mkdir(data, 0o777))
+			opts := DefaultOptions()
+			x := newTroubled(t, data, opts, realEnvironment, delivery.Options{})
+			require.NoError(t, x.commit())
+			x.delivered()
+			require.Less(t, x.db.opts.WALSegmentSize, 1<<20)
+			x.remote.set(true)
+			// Several segments, which take up more than the reserve.
+			for range 4 {
+				for range 120 {
+					require.NoError(t, x.commit())
+				}
+				_, err := x.db.journal.cutIfOlder(0)
+				require.NoError(t, err)
+			}
+			cram(t, crammed)
+			var err error
+			require.Eventually(t, func() bool {
+				err = x.commit()
+				return err != nil
+			}, time.Minute, time.Millisecond)
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			x.close()
+			segments := segmentNumbers(t, data)
+
+			x.open(data, opts, realEnvironment, delivery.Options{})
+			require.Eventually(t, func() bool { return x.commit() != nil }, time.Minute, time.Millisecond, "there is no room")
+			require.LessOrEqual(t, len(segmentNumbers(t, data)), len(segments)+1, "one if there was room for its marker")
+			x.remote.set(false)
+			x.delivered()
+			require.Eventually(t, func() bool { return x.commit() == nil }, time.Minute, 10*time.Millisecond, "what was delivered makes room")
+			x.delivered()
+			require.NoError(t, os.Remove(crammed))
+			for range 5 {
+				require.NoError(t, x.commit())
+			}
+			x.delivered()
+			require.Equal(t, x.want, x.remote.count(), "nothing is lost, and nothing comes twice")
+			require.Zero(t, testutil.ToFloat64(x.db.metrics.forfeits.WithLabelValues(reasonMaxSize)), "nothing is given up")
+			x.close()
+			requireStockOpens(t, data, "after a full volume")
+		})
+	}
 }

@@ -20,7 +20,7 @@ import (
 	"fmt"
 )
 
-// freeSpace is not known on this system, so there is no limit by default.
-func freeSpace(dir string) (int64, error) {
-	return 0, fmt.Errorf("read free space of the file system of %s: %w", dir, errors.ErrUnsupported)
+// diskSpace is not known on this system, so there is no limit by default.
+func diskSpace(dir string) (free, total int64, err error) {
+	return 0, 0, fmt.Errorf("read free space of the file system of %s: %w", dir, errors.ErrUnsupported)
 }

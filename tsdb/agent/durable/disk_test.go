@@ -25,10 +25,10 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/config"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
+
+	"github.com/prometheus/prometheus/config"
 )
 
 // troubled is a storage with the real delivery whose disk is about to refuse
@@ -44,17 +44,31 @@ type troubled struct {
 }
 
 func newTroubled(t *testing.T, dir string, opts *Options, env environment, conf delivery.Options) *troubled {
-	x := &troubled{t: t, reg: prometheus.NewRegistry(), remote: newReceiver(t), base: time.Now().UnixMilli()}
-	parsed, err := config.Load("remote_write: [{url: \""+x.remote.URL+"\", queue_config: {min_backoff: 10ms, max_backoff: 50ms, batch_send_deadline: 50ms}}]", promslog.NewNopLogger())
+	x := &troubled{t: t, remote: newReceiver(t), base: time.Now().UnixMilli()}
+	x.open(dir, opts, env, conf)
+	return x
+}
+
+// open starts the storage and the delivery to the receiver there is.
+func (x *troubled) open(dir string, opts *Options, env environment, conf delivery.Options) {
+	t := x.t
+	t.Helper()
+	x.reg = prometheus.NewRegistry()
+	parsed, err := config.Load("remote_write: [{name: only, url: \""+x.remote.URL+"\", queue_config: {min_backoff: 10ms, max_backoff: 50ms, batch_send_deadline: 50ms}}]", promslog.NewNopLogger())
 	require.NoError(t, err)
-	x.rs, err = delivery.NewStorage(nil, prometheus.NewRegistry(), func() (int64, error) { return 0, nil }, dir, time.Second, nil, false, conf)
+	x.rs, err = delivery.NewStorage(nil, x.reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false, conf)
 	require.NoError(t, err)
 	// The maintenance is at work, because it is what recovers.
 	env.idle = false
 	x.db, err = open(nil, x.reg, x.rs, dir, opts, env)
 	require.NoError(t, err)
 	require.NoError(t, x.rs.ApplyConfig(parsed))
-	return x
+}
+
+func (x *troubled) close() {
+	x.t.Helper()
+	require.NoError(x.t, x.db.Close())
+	require.NoError(x.t, x.rs.Close())
 }
 
 const troubledSeries = 200
@@ -70,6 +84,11 @@ func (x *troubled) commit() error {
 
 func (x *troubled) delivered() {
 	x.t.Helper()
+	defer func() {
+		if x.t.Failed() {
+			x.t.Logf("%d of %d samples arrived", x.remote.count(), x.want)
+		}
+	}()
 	require.Eventually(x.t, func() bool { return x.remote.count() >= x.want }, time.Minute, 10*time.Millisecond)
 }
 

@@ -21,12 +21,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeSpace returns how many bytes this process may still write to the file
-// system that dir is on.
-func freeSpace(dir string) (int64, error) {
+// diskSpace returns how many bytes this process may still write to the file system
+// that dir is on, and how many that has in all.
+func diskSpace(dir string) (free, total int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("read free space of the file system of %s: %w", dir, err)
+		return 0, 0, fmt.Errorf("read free space of the file system of %s: %w", dir, err)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	unit := blockUnit(&st)
+	return int64(st.Bavail) * unit, int64(st.Blocks) * unit, nil
 }

@@ -20,16 +20,16 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// freeSpace returns how many bytes this process may still write to the volume
-// that dir is on.
-func freeSpace(dir string) (int64, error) {
+// diskSpace returns how many bytes this process may still write to the volume that
+// dir is on, and how many that has in all.
+func diskSpace(dir string) (free, total int64, err error) {
 	path, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
-		return 0, fmt.Errorf("read free space of the volume of %s: %w", dir, err)
+		return 0, 0, fmt.Errorf("read free space of the volume of %s: %w", dir, err)
 	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(path, &free, nil, nil); err != nil {
-		return 0, fmt.Errorf("read free space of the volume of %s: %w", dir, err)
+	var left, all uint64
+	if err := windows.GetDiskFreeSpaceEx(path, &left, &all, nil); err != nil {
+		return 0, 0, fmt.Errorf("read free space of the volume of %s: %w", dir, err)
 	}
-	return int64(min(free, math.MaxInt64)), nil
+	return int64(min(left, math.MaxInt64)), int64(min(all, math.MaxInt64)), nil
 }

@@ -18,12 +18,12 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // latestExemplars knows the last exemplar of each active series that has any.

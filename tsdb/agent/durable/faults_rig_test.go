@@ -17,10 +17,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,13 +29,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/agent"
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
+
+	"github.com/prometheus/prometheus/tsdb/agent"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // savingSender is a delivery of which the test says how far it got, and which
@@ -105,7 +105,7 @@ func (s *savingSender) Persist(context.Context) error {
 	return nil
 }
 
-func (s *savingSender) Forfeit(before cursor.Position, _ string, _ ...string) error {
+func (s *savingSender) Forfeit(_ context.Context, before cursor.Position, _ string, _ ...string) error {
 	if s.pos.Before(before) {
 		s.pos = before
 	}
@@ -367,7 +367,7 @@ func requireAcked(t testing.TB, dir string, commits []acked, what string) logged
 			continue
 		}
 		for i := c.from; i < c.to; i++ {
-			if !there[metric(i).String()+fmt.Sprint(c.ts)] {
+			if !there[metric(i).String()+strconv.FormatInt(c.ts, 10)] {
 				require.Fail(t, "a sample is missing", "%s: commit %+v, series %d; floor %s, segments %v", what, c, i, floor, segmentNumbers(t, dir))
 			}
 		}

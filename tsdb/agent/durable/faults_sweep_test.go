@@ -24,11 +24,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // sweepStride makes sweeps quick enough for every run of the tests. Each kind of

@@ -14,11 +14,11 @@
 package durable
 
 import (
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // touch is a sample's timestamp and its series, which is pinned.

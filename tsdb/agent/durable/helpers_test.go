@@ -22,7 +22,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +29,10 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
@@ -39,17 +42,12 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery"
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 )
 
 // fakeSender is a delivery that the test plays.
 type fakeSender struct {
 	delivery.Source
 
-	mtx      sync.Mutex
 	attach   error
 	persist  func() error // May be nil.
 	forfeit  func(before cursor.Position, reason string) error
@@ -69,7 +67,7 @@ func (f *fakeSender) Persist(context.Context) error {
 	return nil
 }
 
-func (f *fakeSender) Forfeit(before cursor.Position, reason string, holders ...string) error {
+func (f *fakeSender) Forfeit(_ context.Context, before cursor.Position, reason string, holders ...string) error {
 	f.holders = holders
 	return f.forfeit(before, reason)
 }
@@ -92,7 +90,8 @@ func (c *testClock) add(d time.Duration) { c.at.Store(c.at.Load().Add(d)) }
 func still() environment {
 	env := realEnvironment
 	env.idle = true
-	env.freeSpace = func(string) (int64, error) { return 1 << 40, nil }
+	env.diskSpace = func(string) (int64, int64, error) { return 1 << 40, 1 << 41, nil }
+	env.uptime = nil
 	return env
 }
 

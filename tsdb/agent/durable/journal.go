@@ -21,13 +21,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/prometheus/tsdb/record"
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // segmentLog is the part of wlog.WL that the storage writes through. Tests put
@@ -39,10 +39,7 @@ type segmentLog interface {
 	Close() error
 }
 
-var (
-	errClosed      = errors.New("the storage is closed")
-	errNotWritable = errors.New("the write-ahead log is not open")
-)
+var errClosed = errors.New("the storage is closed")
 
 // WriteError is why commits fail: a write to the log failed, and the log has
 // not been put in order again yet.
@@ -78,13 +75,16 @@ type journal struct {
 	log     segmentLog // May be nil, and is not to be written to, after a failure.
 	torn    bool       // It was closed while failed: its last segment needs healing.
 	active  vfs.File   // The active segment, opened for its size.
-	start   int64      // End of the active segment's marker.
+	marked  int64      // End of the active segment's marker.
 	began   time.Time  // When the active segment was opened.
 	records recordBuffer
 	chosen  []*series.Series
 	fresh   []*series.Series // Those whose records were written and not taken by takeFresh.
 	all     [][]byte
 	encoder record.Encoder
+
+	// handle is held while log is exchanged, and by who uses it beside commits.
+	handle sync.Mutex
 
 	headMtx sync.Mutex // Guards head, which only who writes may read without.
 	head    cursor.Position
@@ -97,19 +97,84 @@ func (j *journal) Head() cursor.Position {
 	return j.head
 }
 
-// begin opens the log, which starts a segment, and writes its marker. Nothing
-// else uses j meanwhile, apart from Head and takeFresh.
+// rest makes the end of what there is the head, before the log is opened.
+func (j *journal) rest() error {
+	_, last, err := wlog.Segments(j.dir)
+	if err != nil || last < 0 {
+		return err
+	}
+	info, err := j.fs.Stat(wlog.SegmentName(j.dir, last))
+	if err != nil {
+		return err
+	}
+	j.headMtx.Lock()
+	j.head = cursor.Position{Segment: last, Offset: cursor.RecordEnd(info.Size())}
+	j.headMtx.Unlock()
+	return nil
+}
+
+// begin opens the log, which starts a segment, and writes its marker. If it cannot,
+// it leaves no segment behind. Nothing else uses j meanwhile, apart from Head and
+// takeFresh.
 func (j *journal) begin() error {
+	_, before, err := wlog.Segments(j.dir)
+	if err != nil {
+		return fmt.Errorf("list segments in %s: %w", j.dir, err)
+	}
+	if err = j.start(); err == nil {
+		return nil
+	}
+	j.handle.Lock()
+	if j.log != nil {
+		_ = j.log.Close() // It failed already.
+		j.log = nil
+	}
+	j.handle.Unlock()
+	if j.active != nil {
+		j.active.Close()
+		j.active = nil
+	}
+	if _, last, e := wlog.Segments(j.dir); e == nil && last > max(before, j.Head().Segment) && before >= 0 {
+		// The name alone takes a file of the disk. No reader has it open, since
+		// none goes beyond the head.
+		err = errors.Join(err, j.fs.Remove(wlog.SegmentName(j.dir, last)))
+	}
+	return err
+}
+
+func (j *journal) start() error {
 	l, err := j.open()
 	if err != nil {
 		return fmt.Errorf("open write-ahead log in %s: %w", j.dir, err)
 	}
+	j.handle.Lock()
 	j.log = l
+	j.handle.Unlock()
 	_, last, err := wlog.Segments(j.dir)
 	if err != nil {
 		return fmt.Errorf("list segments in %s: %w", j.dir, err)
 	}
 	return j.mark(last)
+}
+
+// truncate removes the segments before one.
+func (j *journal) truncate(before int) error {
+	j.handle.Lock()
+	defer j.handle.Unlock()
+	if j.log != nil {
+		return j.log.Truncate(before)
+	}
+	// The log cannot be written to. That is when removing matters most.
+	first, last, err := wlog.Segments(j.dir)
+	if err != nil {
+		return err
+	}
+	for k := max(first, 0); k < min(before, last); k++ {
+		if err := j.fs.Remove(wlog.SegmentName(j.dir, k)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // mark makes segment, which was just created, the active one.
@@ -129,7 +194,7 @@ func (j *journal) mark(segment int) error {
 	if err := j.advance(segment); err != nil {
 		return err
 	}
-	j.start = j.head.Offset
+	j.marked = j.head.Offset
 	return nil
 }
 
@@ -237,7 +302,7 @@ func (j *journal) write(recs [][]byte) (start cursor.Position, err error) {
 	for _, rec := range recs {
 		total += onDisk(len(rec))
 	}
-	if j.head.Offset+total > j.segmentSize && j.head.Offset > j.start {
+	if j.head.Offset+total > j.segmentSize && j.head.Offset > j.marked {
 		if err := j.cut(); err != nil {
 			return start, err
 		}
@@ -249,7 +314,7 @@ func (j *journal) write(recs [][]byte) (start cursor.Position, err error) {
 			end += onDisk(len(recs[n]))
 			n++
 		}
-		if n == 0 && j.head.Offset > j.start {
+		if n == 0 && j.head.Offset > j.marked {
 			if err := j.cut(); err != nil {
 				return start, err
 			}
@@ -289,7 +354,7 @@ func (j *journal) cutIfOlder(age time.Duration) (bool, error) {
 	if j.failure != nil {
 		return false, j.failure
 	}
-	if j.head.Offset <= j.start || j.now().Sub(j.began) < age {
+	if j.head.Offset <= j.marked || j.now().Sub(j.began) < age {
 		return false, nil
 	}
 	if err := j.cut(); err != nil {
@@ -342,13 +407,16 @@ func (j *journal) close() error {
 		j.active = nil
 	}
 	var err error
+	j.handle.Lock()
 	if j.log != nil {
 		err = j.log.Close()
 		j.log = nil
 	}
-	j.torn = j.failure != nil || err != nil
+	j.handle.Unlock()
+	broken := j.failure != nil
+	j.torn = broken || err != nil
 	j.failure = errClosed
-	if err != nil {
+	if err != nil && !broken { // Else that is why it was broken.
 		return fmt.Errorf("close write-ahead log in %s: %w", j.dir, err)
 	}
 	return nil

@@ -22,16 +22,17 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/metadata"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // load makes the log whole and fills the table: from the snapshot and what the
@@ -146,6 +147,12 @@ func (db *DB) untouched(state snapshot.State) func(path string, info fs.FileInfo
 func (db *DB) heal(opts heal.Options) (heal.Report, error) {
 	opts.FS, opts.Logger = db.opts.FS, db.logger
 	report, err := heal.Directory(db.journal.dir, opts)
+	if vfs.NoRoom(err) {
+		if err := db.reserve.release(); err != nil {
+			return report, err
+		}
+		report, err = heal.Directory(db.journal.dir, opts)
+	}
 	if err != nil {
 		return report, fmt.Errorf("heal write-ahead log in %s: %w", db.journal.dir, err)
 	}
@@ -153,6 +160,21 @@ func (db *DB) heal(opts heal.Options) (heal.Report, error) {
 		db.damaged(d)
 	}
 	return report, nil
+}
+
+// fillHoles puts segments that say so in the place of those that somebody has
+// removed from the midst of the log, without which no list of them can be had.
+func (db *DB) fillHoles() {
+	if _, _, err := wlog.Segments(db.journal.dir); err == nil {
+		return
+	}
+	damages, err := heal.Segments(db.opts.FS, db.journal.dir, db.journal.Head().Segment, db.logger)
+	for _, d := range damages {
+		db.damaged(d)
+	}
+	if err != nil {
+		db.logger.Error("The write-ahead log cannot be listed, and nothing of it can be removed", "err", err)
+	}
 }
 
 // countShortened counts finished segments that end before where they ended when

@@ -64,7 +64,8 @@ func (d *directoryLock) hold() (release func() error) {
 		once.Do(func() {
 			d.mtx.Lock()
 			defer d.mtx.Unlock()
-			if d.holders--; d.holders == 0 {
+			d.holders--
+			if d.holders == 0 {
 				err = d.locker.Release()
 			}
 		})

@@ -21,10 +21,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 const (
@@ -32,7 +33,8 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// maintain is the maintenance goroutine.
+// maintain is the goroutine that finishes segments by age and recovers a broken
+// log. It waits for nobody who removes segments.
 func (db *DB) maintain(ctx context.Context) {
 	age := time.NewTicker(max(10*time.Millisecond, min(db.opts.SegmentMaxAge/10, time.Minute)))
 	defer age.Stop()
@@ -41,6 +43,14 @@ func (db *DB) maintain(ctx context.Context) {
 		delay     = firstRetry
 		recovered time.Time
 	)
+	attempt := func() {
+		retry, recovered = nil, time.Now()
+		if err := db.recoverNow(); err != nil && !errors.Is(err, errClosed) {
+			delay = min(2*delay, lastRetry)
+			retry = time.After(delay)
+			db.logger.Warn("The write-ahead log is still broken", "err", err, "next_attempt_in", delay)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,14 +62,10 @@ func (db *DB) maintain(ctx context.Context) {
 			if db.opts.MaxTime > 0 || db.opts.EndpointMaxTime > 0 {
 				signal(db.journal.sealed)
 			}
-		case <-db.journal.sealed:
-			if err := db.enforceLimits(ctx); err != nil && ctx.Err() == nil {
-				db.logger.Warn("Keeping the write-ahead log within its limits failed and is tried again later", "err", err)
-			}
-			signal(db.archive.wanted)
 		case <-db.journal.failed:
 			db.metrics.writeFailures.Inc()
 			db.logger.Error("The write-ahead log is broken", "err", db.journal.broken())
+			signal(db.crowded)
 			// A log that fails again and again, each time beginning a segment,
 			// is recovered less and less often.
 			delay = min(2*delay, lastRetry)
@@ -67,22 +73,131 @@ func (db *DB) maintain(ctx context.Context) {
 				delay = firstRetry
 			}
 			retry = time.After(delay)
-		case <-retry:
-			retry = nil
-			recovered = time.Now()
-			if err := db.recoverNow(); err != nil && !errors.Is(err, errClosed) {
-				delay = min(2*delay, lastRetry)
-				retry = time.After(delay)
-				db.logger.Warn("The write-ahead log is still broken", "err", err, "next_attempt_in", delay)
+		case <-db.freed:
+			if retry != nil {
+				attempt()
 			}
+		case <-retry:
+			attempt()
 		}
 	}
 }
 
-// recoverNow is recoverLog as a step of the maintenance.
-func (db *DB) recoverNow() error {
+// pressureInterval is how often it is looked whether there is room. What has been
+// delivered by then goes if there is little.
+const pressureInterval = time.Second
+
+// keepLimits is the goroutine that removes segments as soon as a limit, or a disk
+// with little room, asks for it.
+func (db *DB) keepLimits(ctx context.Context) {
+	if err := db.reserve.keep(); err != nil {
+		db.logger.Warn("No room can be kept for removing segments when the disk is full", "err", err)
+	}
+	look := time.NewTicker(pressureInterval)
+	defer look.Stop()
+	for {
+		limits := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-db.crowded:
+		case <-db.journal.sealed:
+			limits = true
+		case <-look.C:
+			limits = db.underPressure()
+		}
+		if failure := db.journal.broken(); failure != nil && !errors.Is(failure, errClosed) {
+			if err := db.makeRoom(ctx); err != nil && ctx.Err() == nil {
+				db.logger.Warn("No room can be made on the disk of the write-ahead log", "err", err)
+			}
+			continue
+		}
+		if !limits {
+			continue
+		}
+		if err := db.enforceLimits(ctx); err != nil && ctx.Err() == nil {
+			db.logger.Warn("Keeping the write-ahead log within its limits failed and is tried again later", "err", err)
+		}
+		signal(db.archive.wanted)
+	}
+}
+
+// underPressure reports whether something may have to go: the log was beyond a limit
+// at the last look, or there is little room.
+func (db *DB) underPressure() bool {
+	if db.pressed.Load() {
+		return true
+	}
+	free, total, err := db.diskSpace(db.journal.dir)
+	if err != nil || free >= lowSpace(total) {
+		return false
+	}
+	// Finished segments are what can go.
+	first, last, err := wlog.Segments(db.journal.dir)
+	return err == nil && first < last
+}
+
+// makeRoom removes everything that was delivered, with the room kept for that, since
+// the log could not be written to. What was not delivered stays, but for the limits
+// that the user set.
+func (db *DB) makeRoom(ctx context.Context) (err error) {
+	if time.Now().Before(db.room.next) {
+		return nil
+	}
+	defer db.archive.hurry()()
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
+	db.fillHoles()
+	if err := db.persist(ctx); vfs.NoRoom(err) {
+		// Positions of many places take up more than those before did.
+		if err := db.reserve.release(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, db.reserve.keep()) }()
+		if err := db.persist(ctx); err != nil {
+			db.room.failed()
+			return err
+		}
+	} else if err != nil {
+		db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
+	}
+	u, err := db.measure()
+	if err != nil {
+		return err
+	}
+	maxSize, _ := db.maxSize(u)
+	lim := limits{maxTime: db.opts.MaxTime, maxSize: maxSize}
+	db.showHolders(u, lim)
+	oldest := u.oldest()
+	if db.decide(u, lim).first <= oldest && len(db.overBudget(u)) == 0 {
+		return nil // Nothing can go, and the room stays kept for when it can.
+	}
+	err = errors.Join(db.reserve.release(), db.removeWhatMay(ctx, true))
+	if now, _, e := wlog.Segments(db.journal.dir); e == nil && now > oldest {
+		db.room = pacedRoom{}
+		signal(db.freed)
+	} else {
+		db.room.failed()
+	}
+	// If this fails the log is not written to before it works.
+	return errors.Join(err, db.reserve.keep())
+}
+
+// persist makes the positions of all endpoints durable.
+func (db *DB) persist(ctx context.Context) error {
+	if db.sender == nil {
+		return nil
+	}
+	if err := db.sender.Persist(ctx); err != nil {
+		return fmt.Errorf("save positions of remote endpoints: %w", err)
+	}
+	return nil
+}
+
+// recoverNow is recoverLog as a step of the maintenance.
+func (db *DB) recoverNow() error {
+	db.recovery.Lock()
+	defer db.recovery.Unlock()
 	return db.recoverLog()
 }
 
@@ -108,91 +223,110 @@ func (db *DB) truncate(ctx context.Context) error {
 func (db *DB) retireAndPersist(ctx context.Context) error {
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
+	db.fillHoles()
 	db.retire()
 	_, err := db.journal.cutIfOlder(0)
-	if db.sender == nil {
-		return err
-	}
-	if e := db.sender.Persist(ctx); e != nil {
-		err = errors.Join(err, fmt.Errorf("save positions of remote endpoints: %w", e))
-	}
-	return err
+	return errors.Join(err, db.persist(ctx))
 }
 
-// enforceLimits removes segments only as far as a limit demands it.
+// enforceLimits removes segments only as far as a limit, or a disk with little
+// room, demands it.
 func (db *DB) enforceLimits(ctx context.Context) error {
-	db.maintenance.Lock()
+	if !db.maintenance.TryLock() {
+		// Whoever is at work may be taking its time.
+		defer db.archive.hurry()()
+		db.maintenance.Lock()
+	}
 	defer db.maintenance.Unlock()
 	return db.removeWhatMay(ctx, false)
 }
 
-// removeWhatMay decides and removes. Unless all is set, it removes nothing as
-// long as the limits are kept. The caller holds maintenance.
+// removeWhatMay decides and removes: what nobody needs if all is set or if a limit
+// is reached, and then only what it takes of the rest. The caller holds maintenance.
 func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
+	db.fillHoles()
 	u, err := db.measure()
 	if err != nil {
 		return err
 	}
-	lim := limits{maxTime: db.opts.MaxTime, maxSize: db.maxSize(u)}
+	maxSize, low := db.maxSize(u)
+	lim := limits{maxTime: db.opts.MaxTime, maxSize: maxSize}
 	db.maxBytes.Store(lim.maxSize)
 	given, err := db.enforceBudgets(ctx, u)
 	if err != nil {
 		return err
 	}
-	all = all || given
-	pick := func() removal {
-		return decide(u.sealed, u.active, u.activeSize, u.other, db.gate.Floor(), db.opts.minAge(), lim, db.now())
-	}
-	what := pick()
-	if what.forced != "" && !all && db.sender != nil {
-		// The saved positions may be behind what was delivered.
-		if err := db.sender.Persist(ctx); err != nil {
-			db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
-		}
-		what = pick()
-	}
+	what := db.decide(u, lim)
+	over := lim.maxSize > 0 && u.segments()+charged(u.other, lim.maxSize) > lim.maxSize
+	db.pressed.Store(over || low)
 	defer func() { db.showHolders(u, lim) }()
-	if !all && what.forced == "" {
+	if !all && !given && !over && !low && what.forced == "" {
 		return nil
 	}
-	if what.forced != "" && db.sender != nil {
-		if db.gate.Floor().State == gate.Held {
-			db.metrics.forfeits.WithLabelValues(what.forced).Inc()
-			db.logger.Error("A limit of the write-ahead log demands samples that have not been delivered", "limit", what.forced, "max_size", lim.maxSize, "max_time", lim.maxTime, "segments", what.first-what.free, "holders", db.gate.Floor().By)
-		}
-		if err := db.sender.Forfeit(cursor.Position{Segment: what.first}, what.forced); err != nil {
-			return fmt.Errorf("give up samples before segment %d: %w", what.first, err)
-		}
-		// After a crash the positions should not be those from before.
-		if err := db.sender.Persist(ctx); err != nil {
+	if !all {
+		// The saved positions may be behind what was delivered.
+		if err := db.persist(ctx); err != nil {
 			db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
 		}
+		what = db.decide(u, lim)
 	}
-	return db.remove(ctx, u, what)
+	return db.remove(ctx, u, lim, what)
 }
 
-// remove deletes the segments that were decided upon, after a checkpoint.
-func (db *DB) remove(ctx context.Context, u usage, what removal) error {
+// decide is what may go now.
+func (db *DB) decide(u usage, lim limits) removal {
+	return decide(u.sealed, u.active, u.activeSize, u.other, db.gate.Floor(), db.opts.minAge(), lim, db.now())
+}
+
+// prepare sees to it that the segments before first can be removed, as far as that is
+// possible, and returns the first one that cannot: a checkpoint has every series
+// that the others mention.
+func (db *DB) prepare(ctx context.Context, oldest, first int) (int, error) {
+	// What waits for the snapshot waits for room on the disk.
+	defer db.archive.hurry()()
+	var captureErr error
+	if first > db.archive.covered()+1 {
+		captureErr = db.capture(ctx, false)
+		first = min(first, db.archive.covered()+1)
+	}
+	if first <= oldest {
+		return oldest, captureErr
+	}
+	if err := db.checkpoint(ctx, first-1); err != nil {
+		return oldest, errors.Join(captureErr, err)
+	}
+	return first, captureErr
+}
+
+// remove deletes the segments that were decided upon, after a checkpoint. Nobody is
+// made to give up samples before it is known that their segments can go.
+func (db *DB) remove(ctx context.Context, u usage, lim limits, what removal) error {
 	if len(u.sealed) == 0 || what.first <= u.sealed[0].number {
 		return nil
 	}
 	oldest := u.sealed[0].number
-	if what.first > db.archive.covered()+1 {
-		// What waits for the snapshot waits for room on the disk.
-		db.archive.urgent.Store(true)
-		err := db.capture(ctx, false)
-		db.archive.urgent.Store(false)
-		if err != nil {
-			return err
-		}
+	first, err := db.prepare(ctx, oldest, what.first)
+	if err != nil {
+		err = fmt.Errorf("remove segments before %s: %w", wlog.SegmentName(db.journal.dir, what.first), err)
 	}
-	if db.journal.log == nil {
-		return fmt.Errorf("remove segments before %s: %w", wlog.SegmentName(db.journal.dir, what.first), errNotWritable)
-	}
-	if err := db.checkpoint(what.first - 1); err != nil {
+	if first <= oldest {
 		return err
 	}
-	if err := db.journal.log.Truncate(what.first); err != nil {
+	what.first, what.free = first, min(first, what.free)
+	if what.first > what.free && db.sender != nil {
+		if db.gate.Floor().State == gate.Held {
+			db.metrics.forfeits.WithLabelValues(what.forced).Inc()
+			db.logger.Error("A limit of the write-ahead log demands samples that have not been delivered", "limit", what.forced, "max_size", lim.maxSize, "max_time", lim.maxTime, "segments", what.first-what.free, "holders", db.gate.Floor().By)
+		}
+		if err := db.sender.Forfeit(ctx, cursor.Position{Segment: what.first}, what.forced); err != nil {
+			return fmt.Errorf("give up samples before segment %d: %w", what.first, err)
+		}
+		// After a crash the positions should not be those from before.
+		if err := db.persist(ctx); err != nil {
+			db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
+		}
+	}
+	if err := db.journal.truncate(what.first); err != nil {
 		return fmt.Errorf("remove segments before %s: %w", wlog.SegmentName(db.journal.dir, what.first), err)
 	}
 	if n := what.free - oldest; n > 0 {
@@ -208,20 +342,22 @@ func (db *DB) remove(ctx context.Context, u usage, what removal) error {
 		db.logger.Error("Superseded checkpoints could not be deleted", "dir", db.journal.dir, "err", err)
 	}
 	db.logger.Info("Segments removed", "from", oldest, "to", what.first-1, "by_limit", what.forced)
-	return nil
+	return err
 }
 
-// maxSize is the limit that counts at present, 0 if there is none.
-func (db *DB) maxSize(u usage) int64 {
-	if db.opts.MaxSize > 0 {
-		return db.opts.MaxSize
-	}
-	free, err := db.freeSpace(db.journal.dir)
+// maxSize is the limit that counts at present, 0 if there is none, and whether room
+// is low whatever it says.
+func (db *DB) maxSize(u usage) (limit int64, low bool) {
+	free, total, err := db.diskSpace(db.journal.dir)
 	if err != nil {
 		db.logger.Debug("No default limit for the write-ahead log", "err", err)
-		return 0
+		return db.opts.MaxSize, false
 	}
-	return defaultMaxSize(u.segments()+u.other, free)
+	if db.opts.MaxSize > 0 {
+		return db.opts.MaxSize, free < lowSpace(total)
+	}
+	limit, low = db.limit.of(u.segments()+u.other, free, int64(db.opts.WALSegmentSize))
+	return limit, low || free < lowSpace(total)
 }
 
 // budget is what each endpoint may keep for itself.
@@ -229,34 +365,42 @@ func (db *DB) budget() limits {
 	return limits{maxTime: db.opts.EndpointMaxTime, maxSize: db.opts.EndpointMaxSize}
 }
 
+// overBudget returns what each endpoint claims that claims more than it may.
+func (db *DB) overBudget(u usage) map[string]claim {
+	own, all := db.budget(), map[string]claim{}
+	if own == (limits{}) || db.sender == nil || db.gate.Floor().State != gate.Held {
+		return all
+	}
+	for _, h := range db.gate.Holders() {
+		if c := claimOf(u, h.Position.Segment, own, db.now()); c.reason != "" {
+			all[h.Name] = c
+		}
+	}
+	return all
+}
+
+// forfeitFor is how long the log is read to count what endpoints give up.
+const forfeitFor = 2 * time.Second
+
 // enforceBudgets makes endpoints that claim more than their budget give up the
 // oldest of it, whatever the others claim. It reports whether there was one. The
 // caller holds maintenance.
 func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err error) {
+	if len(db.overBudget(u)) == 0 {
+		return false, nil
+	}
 	own := db.budget()
-	if own == (limits{}) || db.sender == nil || db.gate.Floor().State != gate.Held {
-		return false, nil
-	}
-	over := func() map[string]claim {
-		all := map[string]claim{}
-		for _, h := range db.gate.Holders() {
-			if c := claimOf(u, h.Position.Segment, own, db.now()); c.reason != "" {
-				all[h.Name] = c
-			}
-		}
-		return all
-	}
-	if len(over()) == 0 {
-		return false, nil
-	}
 	// The saved positions may be behind what was delivered.
 	if err := db.sender.Persist(ctx); err != nil {
 		db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
 	}
-	for name, c := range over() {
+	// What all of them give up is counted in this time, or estimated.
+	counting, cancel := context.WithTimeout(ctx, forfeitFor)
+	defer cancel()
+	for name, c := range db.overBudget(u) {
 		db.metrics.forfeits.WithLabelValues(c.reason).Inc()
 		db.logger.Error("An endpoint exceeds its budget of the write-ahead log and gives up the oldest samples it was not sent", "remote_name", name, "limit", c.reason, "max_size", own.maxSize, "max_time", own.maxTime, "claimed", c.bytes)
-		if err := db.sender.Forfeit(cursor.Position{Segment: c.give}, c.reason, name); err != nil {
+		if err := db.sender.Forfeit(counting, cursor.Position{Segment: c.give}, c.reason, name); err != nil {
 			return true, fmt.Errorf("give up samples of endpoint %s before segment %d: %w", name, c.give, err)
 		}
 	}
@@ -293,6 +437,12 @@ func (db *DB) showHolders(u usage, total limits) {
 func (db *DB) measure() (usage, error) {
 	u, err := measure(db.journal.dir, db.archive.chunks())
 	u.other += db.archive.store.Bytes()
+	if db.uptime != nil {
+		db.clock.look(db.now(), db.uptime())
+		for i := range u.sealed {
+			u.sealed[i].written = db.clock.written(u.sealed[i].written)
+		}
+	}
 	return u, err
 }
 
@@ -343,7 +493,7 @@ func (db *DB) upkeep(ctx context.Context) {
 				db.logger.Warn("Truncating the write-ahead log failed and is tried again later", "err", err)
 			}
 		case <-check.C:
-			db.checkNext()
+			db.checkNext(ctx)
 		case <-db.archive.wanted:
 			if err := db.capture(ctx, false); err != nil && ctx.Err() == nil {
 				db.logger.Warn("The snapshot of series could not be written and is tried again later; until then no segment is removed", "err", err)

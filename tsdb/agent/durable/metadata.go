@@ -14,10 +14,10 @@
 package durable
 
 import (
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // description is metadata that is new for its series, which is pinned by the
@@ -30,7 +30,7 @@ type description struct {
 // describe takes the metadata of s unless it is known already, too large for a
 // segment, or not wanted, which it reports as false.
 func (b *batch) describe(s *series.Series, m metadata.Metadata) bool {
-	if !b.db.opts.MetadataRecords || m.IsEmpty() || len(m.Unit)+len(m.Help) > b.db.itemLimit/2 {
+	if !b.db.opts.EnableMetadataWALRecords || m.IsEmpty() || len(m.Unit)+len(m.Help) > b.db.itemLimit/2 {
 		return false
 	}
 	if old, ok := b.db.table.Metadata(s); ok && *old == m {

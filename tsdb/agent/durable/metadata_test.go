@@ -83,7 +83,7 @@ func TestMetadata(t *testing.T) {
 	v2(5, 1, counter)
 	require.NoError(t, db.Close())
 	require.Empty(t, loggedMetadata(t, dir), "not asked for")
-	opts.MetadataRecords = true
+	opts.EnableMetadataWALRecords = true
 	db = openTest(t, dir, nil, opts, still())
 	one := v1(1, 1, counter)
 	two := v2(2, 1, counter)

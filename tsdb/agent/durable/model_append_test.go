@@ -15,18 +15,13 @@ package durable
 
 import (
 	"context"
-	"fmt"
 	"math/rand"
-
-	"go.uber.org/atomic"
+	"strconv"
 
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // modelWriters append side by side, each to series of its own.
@@ -36,7 +31,6 @@ const modelWriters = 3
 type modelSeries struct {
 	lset      labels.Labels
 	name      string
-	partition int
 	droppable bool
 	histogram bool
 
@@ -50,22 +44,10 @@ func newModelSeries(i, generation int) *modelSeries {
 	if s.droppable {
 		class = "droppable"
 	}
-	s.lset = labels.FromStrings("__name__", "m", "class", class, "generation", fmt.Sprint(generation), "i", fmt.Sprint(i))
+	s.lset = labels.FromStrings("__name__", "m", "class", class, "generation", strconv.Itoa(generation), "i", strconv.Itoa(i))
 	s.name = s.lset.String()
-	s.partition = partitionOf(s.lset)
 	return s
 }
-
-// partitionOf returns the partition of a series.
-func partitionOf(lset labels.Labels) int {
-	s, _ := modelTable.GetOrCreate(lset, func() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(modelRefs.Inc()) })
-	return s.Partition()
-}
-
-var (
-	modelTable = series.New(series.Options{})
-	modelRefs  atomic.Uint64
-)
 
 // write commits to the writer's series, in a life that may end meanwhile.
 func (m *modelRun) write(db *DB, life, writer int, st step, commits int) {
@@ -150,7 +132,7 @@ func (*modelRun) append(app modelAppender, s *modelSeries, sample *modelSample, 
 		}
 	}
 	if rng.Intn(30) == 0 {
-		e = &exemplar.Exemplar{Labels: labels.FromStrings("id", fmt.Sprint(sample.number)), Value: v, Ts: sample.t, HasTs: true}
+		e = &exemplar.Exemplar{Labels: labels.FromStrings("id", strconv.Itoa(sample.number)), Value: v, Ts: sample.t, HasTs: true}
 	}
 	if ref, err = app.add(ref, s.lset, sample.t, v, h, e); err == nil {
 		s.ref, s.refLife = ref, sample.life

@@ -27,14 +27,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // errMoving says that a directory changed while it was copied.
@@ -147,9 +147,9 @@ func sameFiles(a, b map[string]os.FileInfo) bool {
 
 // logItem is a sample, or an exemplar with the number -1, of a log.
 type logItem struct {
-	end       cursor.Position
-	number    int
-	partition int
+	end    cursor.Position
+	number int
+	hash   uint64 // Of the series.
 }
 
 // readItems reads everything that delivery counts, in the order of the log, and
@@ -213,7 +213,7 @@ func (m *ledger) readItems(dir string) (items []logItem, err error) {
 					return
 				}
 			}
-			items = append(items, logItem{it.End.Position, number, partitionOf(lset)})
+			items = append(items, logItem{it.End.Position, number, labels.StableHash(lset)})
 		}
 		if err := eachSample(dec, it.Data, names, note); err != nil {
 			return nil, err
@@ -307,25 +307,17 @@ func (m *ledger) inspect(dir string, limited bool) error {
 
 func (m *ledger) inspectEndpoint(dir string, e *modelEndpoint, saved *savepoint.Endpoint, items []logItem, there []bool, limited bool) {
 	covered := make([]bool, len(m.samples))
-	skip := map[int]int{}
-	marks := saved.MarksFor(series.Partitions)
-	for p, mark := range marks {
-		skip[p] = mark.Skip
-	}
+	marks := modelMarks(saved)
 	for _, it := range items {
-		done := !marks[it.partition].Before(it.end)
-		if !done && skip[it.partition] > 0 {
-			skip[it.partition]--
-			done = true
-		}
+		done, mark := marks.take(it)
 		if it.number < 0 {
 			continue
 		}
 		covered[it.number] = done
 		s := m.samples[it.number]
 		if had := e.at(s.number); done && e.owed(s) && had&flagStored == 0 && !e.excused(s) && !limited {
-			m.fail("I2: the savepoint in %s says that %s has sample %d of %s, which it has not: partition %d is at %s+%d, the sample ends at %s",
-				dir, e.server.URL, s.number, s.name, it.partition, marks[it.partition], marks[it.partition].Skip, it.end)
+			m.fail("I2: the savepoint in %s says that %s has sample %d of %s, which it has not: it is at %s+%d, the sample ends at %s",
+				dir, e.server.URL, s.number, s.name, mark, mark.Skip, it.end)
 		}
 		if had := e.at(s.number); had&flagSeen != 0 && saved.Dispatched.Before(it.end) {
 			m.fail("I8: the dispatch mark of %s in %s is %s, and sample %d, which ends at %s, had been sent", e.server.URL, dir, saved.Dispatched, s.number, it.end)
@@ -341,6 +333,58 @@ func (m *ledger) inspectEndpoint(dir string, e *modelEndpoint, saved *savepoint.
 			e.flags[n] &^= flagSettled
 		}
 	}
+}
+
+// markOf is how far a savepoint says that a partition, or a series of it that is
+// isolated, is acknowledged.
+type markOf struct {
+	savepoint.Mark
+	left int // Of its Skip.
+}
+
+type savedMarks struct {
+	partitions []markOf
+	isolated   map[uint64]*markOf
+}
+
+func modelMarks(saved *savepoint.Endpoint) savedMarks {
+	out := savedMarks{isolated: map[uint64]*markOf{}}
+	for _, mark := range saved.MarksFor(series.Partitions) {
+		out.partitions = append(out.partitions, markOf{mark, mark.Skip})
+	}
+	isolated, _ := saved.IsolatedFor(series.Partitions)
+	for _, s := range isolated {
+		out.isolated[s.Series] = &markOf{s.Mark, s.Mark.Skip}
+	}
+	return out
+}
+
+// take reports whether the next item of the log is acknowledged, and by which
+// mark. A Skip counts the items of the partition, whatever series they are of.
+func (s savedMarks) take(it logItem) (bool, savepoint.Mark) {
+	p := it.hash % series.Partitions
+	mark := &s.partitions[p]
+	done := mark.passes(it.end)
+	for hash, own := range s.isolated {
+		if hash%series.Partitions != p {
+			continue
+		}
+		if passed := own.passes(it.end); hash == it.hash {
+			mark, done = own, passed
+		}
+	}
+	return done, mark.Mark
+}
+
+func (m *markOf) passes(end cursor.Position) bool {
+	if !m.Before(end) {
+		return true
+	}
+	if m.left == 0 {
+		return false
+	}
+	m.left--
+	return true
 }
 
 // in finds the endpoint in a savepoint.

@@ -23,6 +23,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -33,12 +34,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/tsdb/agent"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/tsdb/agent"
 )
 
 // modelRun carries out one schedule. Its methods belong to the test's goroutine,
@@ -255,9 +256,15 @@ func (m *modelRun) step(st step) {
 		m.check(err)
 		m.check(m.db.enforceLimits(context.Background()))
 		m.check(m.db.capture(context.Background(), false))
-		m.db.checkNext()
+		m.db.checkNext(context.Background())
 	case "fault":
 		m.use(e, st.mode)
+		if st.mode.every > 0 && e.present && m.schedule.maxSize == 0 {
+			writers.Wait()
+			// What shows that an endpoint takes something may have to come yet.
+			rng := rand.New(rand.NewSource(st.seed))
+			m.settleWhile(func() { m.commit(m.db, m.life, rng, 0, 4) }, e)
+		}
 	case "heal":
 		m.use(e, mode{kind: "ok"})
 	case "reload":
@@ -380,7 +387,7 @@ func (m *modelRun) stop() {
 // crash copies the directory at one instant and goes on in the copy.
 func (m *modelRun) crash(st step) {
 	m.crashed = true
-	to := filepath.Join(m.root, fmt.Sprint(m.life))
+	to := filepath.Join(m.root, strconv.Itoa(m.life))
 	var maintenance sync.WaitGroup
 	if rng := rand.New(rand.NewSource(st.seed)); rng.Intn(2) == 0 {
 		db := m.db

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"go.uber.org/atomic"
 )
 
@@ -27,10 +28,24 @@ import (
 type mode struct {
 	kind  string
 	limit int // Samples per request, of kind 413.
+	// every says of the kinds that are poison how many series there are for each
+	// that the receiver does not take.
+	every int
+}
+
+// poison are the kinds of trouble that some series bring and others do not, each
+// with the status with which a request is answered that has such a series in it,
+// and 0 for a connection that is reset.
+var poison = map[string]int{"poison400": 400, "poison413": 413, "poison429": 429, "poison500": 500, "poisonreset": 0}
+
+// poisons reports whether a request with a series is not taken.
+func (m mode) poisons(name string) bool {
+	return m.every > 0 && xxhash.Sum64String(name)%uint64(m.every) == 0
 }
 
 // modes are all kinds of trouble.
 var modes = []string{
+	"poison400", "poison413", "poison429", "poison500", "poisonreset",
 	"slow", "refuse", "reset", "midbody", "lost", "hang", "hanglost", "500", "503", "lost500", "part500",
 	"429", "400", "409", "413", "403", "part2xx", "part400", "mix",
 }
@@ -134,6 +149,26 @@ func (e *modelEndpoint) fate() (f fate) {
 		}
 	}
 	return f
+}
+
+// poisoned deals with what the request's series alone bring about. Callers hold
+// mtx.
+func (e *modelEndpoint) poisoned(req *modelRequest, f *fate) {
+	for _, ts := range req.series {
+		if !e.mode.poisons(ts.plain()) {
+			continue
+		}
+		e.trouble = time.Now()
+		switch status := poison[e.mode.kind]; status {
+		case 0:
+			f.thenCut, f.fail = true, http.StatusInternalServerError
+		case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+			f.fail = status
+			e.excuse(ts)
+		default:
+			f.fail = status
+		}
+	}
 }
 
 // hangUp resets the connection.

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // modelSample is a sample that a schedule has appended. Its number is its
@@ -25,8 +27,8 @@ import (
 type modelSample struct {
 	number    int
 	name      string // The series' labels, without what a configuration adds.
-	partition int
-	t         int64 // In ms.
+	hash      uint64 // Of the series, labels.StableHash.
+	t         int64  // In ms.
 	histogram bool
 	droppable bool // A rule of some configurations drops the series.
 
@@ -88,7 +90,7 @@ func (m *ledger) add(s *modelSeries, life int, t int64) *modelSample {
 	m.mtx.Lock()
 	defer m.mtx.Unlock()
 	sample := &modelSample{
-		number: len(m.samples), name: s.name, partition: s.partition, droppable: s.droppable, histogram: s.histogram,
+		number: len(m.samples), name: s.name, hash: labels.StableHash(s.lset), droppable: s.droppable, histogram: s.histogram,
 		t: t, begun: m.now(), life: life,
 	}
 	m.samples = append(m.samples, sample)
@@ -170,11 +172,11 @@ func (e *modelEndpoint) unsettle(since time.Time) {
 	e.settled = nil
 }
 
-// missing lists what the endpoint is owed and lacks without an excuse. Callers
-// hold mtx.
+// missing lists what the endpoint is owed, lacks without an excuse and would take
+// now. Callers hold mtx.
 func (m *ledger) missing(e *modelEndpoint) (out []*modelSample) {
 	for _, s := range m.samples {
-		if e.owed(s) && e.at(s.number)&flagStored == 0 && !e.excused(s) {
+		if e.owed(s) && e.at(s.number)&flagStored == 0 && !e.excused(s) && !e.mode.poisons(s.name) {
 			out = append(out, s)
 		}
 	}

@@ -73,7 +73,7 @@ type modelEndpoint struct {
 	flags    []flags
 	newest   map[string]*modelSample // By series as it arrived.
 	highest  int64
-	inFlight map[int]*modelRequest // By partition.
+	inFlight map[string]*modelRequest // By series.
 	settled  []settlement
 	trouble  time.Time // When a request last ended in anything but success.
 	stopping bool      // Answers are not trusted to arrive.
@@ -94,6 +94,11 @@ type modelTimeSeries struct {
 	samples []*modelSample
 }
 
+// plain is the name without what the configuration adds.
+func (ts *modelTimeSeries) plain() string {
+	return strings.Replace(ts.name, ", "+externalLabels, "", 1)
+}
+
 // hash spreads series, independently of their partitions.
 func (ts *modelTimeSeries) hash() int {
 	return int(xxhash.Sum64String(ts.name) >> 33)
@@ -102,7 +107,7 @@ func (ts *modelTimeSeries) hash() int {
 func newModelEndpoint(m *ledger, seed int64) *modelEndpoint {
 	e := &modelEndpoint{
 		ledger: m, rng: rand.New(rand.NewSource(seed)), changed: make(chan struct{}),
-		newest: map[string]*modelSample{}, inFlight: map[int]*modelRequest{}, mode: mode{kind: "ok"},
+		newest: map[string]*modelSample{}, inFlight: map[string]*modelRequest{}, mode: mode{kind: "ok"},
 	}
 	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
 	e.server.Listener = &pickyListener{e.server.Listener, &e.refuses}
@@ -261,10 +266,10 @@ func (e *modelEndpoint) arrive(req *modelRequest) bool {
 			case had&flagStored != 0:
 				e.repeated++
 			}
-			if other := e.inFlight[s.partition]; other != nil && other != req && other.life == req.life && !e.lenient {
-				e.fail("I4: %s got sample %d of %s while another request of partition %d was under way", e.server.URL, s.number, s.name, s.partition)
+			if other := e.inFlight[s.name]; other != nil && other != req && other.life == req.life && !e.lenient {
+				e.fail("I4: %s got sample %d of %s while another request with the series was under way", e.server.URL, s.number, s.name)
 			}
-			e.inFlight[s.partition] = req
+			e.inFlight[s.name] = req
 		}
 	}
 	return true
@@ -274,9 +279,9 @@ func (e *modelEndpoint) arrive(req *modelRequest) bool {
 func (e *modelEndpoint) leave(req *modelRequest) {
 	e.mtx.Lock()
 	defer e.mtx.Unlock()
-	for p, r := range e.inFlight {
+	for name, r := range e.inFlight {
 		if r == req {
-			delete(e.inFlight, p)
+			delete(e.inFlight, name)
 		}
 	}
 }
@@ -287,6 +292,10 @@ func (e *modelEndpoint) answer(w http.ResponseWriter, r *http.Request, req *mode
 	e.mtx.Lock()
 	defer e.mtx.Unlock()
 	if req.life != e.life || r.Context().Err() != nil {
+		return 0, false
+	}
+	e.poisoned(req, &f)
+	if f.thenCut && f.fail > 0 {
 		return 0, false
 	}
 	if f.fail > 0 {

@@ -43,6 +43,9 @@ func (s step) String() string {
 		if s.mode.limit > 0 {
 			out += fmt.Sprintf(" limit=%d", s.mode.limit)
 		}
+		if s.mode.every > 0 {
+			out += fmt.Sprintf(" every=%d", s.mode.every)
+		}
 	case "heal", "add", "remove", "dormant":
 		out += fmt.Sprintf(" endpoint=%d", s.endpoint)
 	case "crash":
@@ -171,6 +174,10 @@ func (s *schedule) step(rng *rand.Rand, total int) step {
 		st.mode = mode{kind: modes[rng.Intn(len(modes))]}
 		if st.mode.kind == "413" {
 			st.mode.limit = 1 + rng.Intn(20)
+		}
+		if _, ok := poison[st.mode.kind]; ok {
+			st.mode.every = []int{10, 30, 100}[rng.Intn(3)]
+			st.commits = 1 + rng.Intn(10)
 		}
 	case "dormant":
 		// With its commits: series that one endpoint lacks samples of, and

@@ -57,7 +57,7 @@ func (m *modelRun) quiesce() {
 		e.use(mode{kind: "ok"})
 	}
 	m.mtx.Unlock()
-	if m.schedule.maxSize == 0 && !m.settle() {
+	if m.schedule.maxSize == 0 && !m.settle(m.endpoints...) {
 		return // With a limit, what is given up is not missed.
 	}
 	present := false
@@ -82,14 +82,23 @@ func (m *modelRun) quiesce() {
 	}
 }
 
-// settle waits until every endpoint has what it is owed, as long as something
-// still arrives.
-func (m *modelRun) settle() bool {
-	least := math.MaxInt
+// settle waits until endpoints have what they are owed and do not refuse, as long
+// as something still arrives.
+func (m *modelRun) settle(endpoints ...*modelEndpoint) bool {
+	return m.settleWhile(func() {}, endpoints...)
+}
+
+// settleWhile is settle while something is done twice a second.
+func (m *modelRun) settleWhile(beat func(), endpoints ...*modelEndpoint) bool {
+	least, beaten := math.MaxInt, time.Now()
 	for deadline := time.Now().Add(*modelPatience); ; time.Sleep(5 * time.Millisecond) {
+		if time.Since(beaten) > time.Second/2 {
+			beat()
+			beaten = time.Now()
+		}
 		m.mtx.Lock()
 		missing := 0
-		for _, e := range m.endpoints {
+		for _, e := range endpoints {
 			if e.present {
 				missing += len(m.missing(e))
 			}
@@ -104,7 +113,7 @@ func (m *modelRun) settle() bool {
 		case time.Now().After(deadline):
 			m.mtx.Lock()
 			defer m.mtx.Unlock()
-			for _, e := range m.endpoints {
+			for _, e := range endpoints {
 				if lost := m.missing(e); e.present && len(lost) > 0 {
 					m.fail("I2: %s does not get %d of the samples committed, the first is %d of %s at %d", e.server.URL, len(lost), lost[0].number, lost[0].name, lost[0].t)
 				}

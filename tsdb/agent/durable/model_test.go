@@ -16,6 +16,7 @@ package durable
 import (
 	"flag"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -81,7 +82,7 @@ func TestModel(t *testing.T) {
 	begin := time.Now()
 	t.Run("schedules", func(t *testing.T) {
 		for w := range modelParallel {
-			t.Run(fmt.Sprint(w), func(t *testing.T) {
+			t.Run(strconv.Itoa(w), func(t *testing.T) {
 				t.Parallel()
 				for seed, ok := seeds(); ok && !failed.Load(); seed, ok = seeds() {
 					t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {

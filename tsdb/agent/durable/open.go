@@ -19,20 +19,23 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/tsdb/record"
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // Open opens the storage in the data directory dir, whose log is in dir/wal, and
@@ -82,7 +85,13 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	undo = append(undo, func() { err = errors.Join(err, db.release()) })
 
 	db.run = ulid.Make()
-	db.prepare(filepath.Join(dir, "wal"))
+	if _, total, err := db.diskSpace(dir); err == nil {
+		db.opts.WALSegmentSize = int(min(int64(db.opts.WALSegmentSize), fittingSegment(total)))
+		if !env.idle {
+			db.reserve.init(db.opts.FS, dir, total)
+		}
+	}
+	db.setUp(filepath.Join(dir, "wal"))
 	if db.archive.store, err = snapshot.Open(filepath.Join(dir, seriesDir), snapshot.Options{
 		FS: db.opts.FS, Logger: l, Compression: db.opts.WALCompression, Pace: db.archive.pace,
 	}); err != nil {
@@ -94,7 +103,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 		return nil, err
 	}
 	undo = append(undo, func() { err = errors.Join(err, db.journal.close()) })
-	if err := db.journal.begin(); err != nil {
+	if err := db.beginLog(); err != nil {
 		return nil, err
 	}
 	if sender == nil {
@@ -115,6 +124,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	db.stop = cancel
 	if !env.idle {
 		db.stopped.Go(func() { db.maintain(ctx) })
+		db.stopped.Go(func() { db.keepLimits(ctx) })
 		db.stopped.Go(func() { db.upkeep(ctx) })
 		if db.opts.SyncInterval > 0 {
 			db.stopped.Go(func() { db.keepSynced(ctx) })
@@ -124,8 +134,28 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	return db, nil
 }
 
-// prepare sets up everything that needs no I/O.
-func (db *DB) prepare(walDir string) {
+// beginLog opens the log for writing. If the disk has no room for that, or refuses
+// to be written to, the storage comes up all the same: what it holds is delivered,
+// which may be what makes room. Commits fail meanwhile, and the maintenance tries
+// again.
+func (db *DB) beginLog() error {
+	if err := db.journal.rest(); err != nil {
+		return fmt.Errorf("find the end of the write-ahead log in %s: %w", db.journal.dir, err)
+	}
+	err := db.journal.begin()
+	if err == nil || (!vfs.NoRoom(err) && !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.EIO)) {
+		return err
+	}
+	db.journal.mtx.Lock()
+	defer db.journal.mtx.Unlock()
+	db.logger.Error("The write-ahead log cannot be written to; what it has is delivered, and samples are refused until it can", "err", err)
+	_ = db.journal.fail(err) // It is what commits answer.
+	return nil
+}
+
+// setUp makes everything that needs no I/O.
+func (db *DB) setUp(walDir string) {
+	db.crowded, db.freed = make(chan struct{}, 1), make(chan struct{}, 1)
 	db.archive = archive{wanted: make(chan struct{}, 1), state: snapshot.State{Covered: -1, Checkpoint: -1}, rebuild: true}
 	db.encoder = record.Encoder{EnableSTStorage: db.opts.EnableSTStorage}
 	db.recordLimit = min(maxRecord, db.opts.WALSegmentSize/4)
@@ -172,6 +202,9 @@ func (db *DB) prepare(walDir string) {
 	})
 }
 
+// lastCapture bounds the snapshot that is written at a stop.
+const lastCapture = 3 * time.Second
+
 // Close ends the maintenance, closes the log and writes a last snapshot; commits
 // fail from now on. The lock of the directory is released, unless the delivery
 // still needs it, which may resolve series until it is closed.
@@ -183,8 +216,11 @@ func (db *DB) Close() (err error) {
 		if db.opts.SyncInterval > 0 {
 			err = errors.Join(err, db.syncLog())
 		}
-		db.archive.urgent.Store(true)
-		if e := db.capture(context.Background(), true); e != nil {
+		defer db.archive.hurry()()
+		// The next start reads what a slow disk leaves out here.
+		ctx, cancel := context.WithTimeout(context.Background(), lastCapture)
+		defer cancel()
+		if e := db.capture(ctx, true); e != nil {
 			// The next start reads a little more of the log instead.
 			db.logger.Warn("The snapshot of series could not be written", "err", e)
 		}

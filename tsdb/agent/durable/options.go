@@ -16,12 +16,12 @@ package durable
 import (
 	"time"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
 	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // DefaultSegmentMaxAge is how long a segment is written to unless it is full
@@ -56,10 +56,6 @@ type Options struct {
 	// up what is beyond them. 0 is no limit.
 	EndpointMaxTime time.Duration
 	EndpointMaxSize int64
-
-	// MetadataRecords logs the metadata that appenders get, as the feature
-	// metadata-wal-records asks for. Agents before 3.15 do not know such records.
-	MetadataRecords bool
 
 	// SyncInterval is how long after a commit, at most, the log is synced to the
 	// disk, beside the commits. 0 leaves that to the operating system, as the

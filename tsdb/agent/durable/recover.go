@@ -14,16 +14,17 @@
 package durable
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // probeName is a file in wal/ whose name readers of the log ignore.
@@ -32,17 +33,25 @@ const probeName = ".write-probe"
 // recoverLog puts a log in order whose last write failed: what the write left
 // behind is cut off, and a new segment begins. It returns nil if the log can be
 // written to, and else why not; it can be called again at any time. Commits
-// fail at once while it works. The caller is the maintenance.
+// fail at once while it works. The caller holds recovery, and waits for nobody who
+// removes segments or writes snapshots.
 func (db *DB) recoverLog() error {
 	j := &db.journal
 	failure := j.broken()
 	if failure == nil || errors.Is(failure, errClosed) {
 		return failure
 	}
-	if err := probe(j.fs, j.dir); err != nil {
-		return fmt.Errorf("%w (last tried: %w)", failure, err)
+	again := func(err error) error { return fmt.Errorf("%w (last tried: %w)", failure, err) }
+	// What removing needs comes first, or the log would take it and the disk stay
+	// full for good.
+	if err := db.reserve.keep(); err != nil {
+		return again(err)
 	}
-	// From here to the end nobody else uses the log: commits see the failure.
+	if err := probe(j.fs, j.dir, min(maxRecord, j.segmentSize)); err != nil {
+		return again(err)
+	}
+	// From here to the end nobody else writes to the log: commits see the failure.
+	j.handle.Lock()
 	if j.log != nil {
 		// Closing writes what the failed write left in memory, and works only
 		// if that does. If it does not although the disk takes writes, the WL
@@ -52,6 +61,7 @@ func (db *DB) recoverLog() error {
 		}
 		j.log = nil
 	}
+	j.handle.Unlock()
 	db.walRegistry.clear()
 	if j.active != nil {
 		// Some systems do not shorten a file that is open.
@@ -60,11 +70,22 @@ func (db *DB) recoverLog() error {
 	}
 
 	head := j.Head()
-	if err := cutBack(j.fs, j.dir, head); err != nil {
-		return fmt.Errorf("%w (last tried: %w)", failure, err)
+	err := cutBack(j.fs, j.dir, head)
+	if short := (*heal.ShortError)(nil); errors.As(err, &short) {
+		// The file system went back to what it had, as one does that was taken out
+		// and put in again. What is gone is gone; the rest is made whole.
+		db.logger.Error("The write-ahead log has lost its end", "segment", head.Segment, "bytes", short.End-short.Size, "err", err)
+		var damages []heal.Damage
+		damages, err = heal.SegmentFS(context.Background(), j.fs, j.dir, head.Segment, db.logger)
+		for _, d := range damages {
+			db.damaged(d)
+		}
+	}
+	if err != nil {
+		return again(err)
 	}
 	if err := j.begin(); err != nil {
-		return fmt.Errorf("%w (last tried: %w)", failure, err)
+		return again(err)
 	}
 	j.mtx.Lock()
 	j.failure = nil
@@ -74,33 +95,41 @@ func (db *DB) recoverLog() error {
 	return nil
 }
 
-// cutBack removes what was written behind end and never was committed.
+// cutBack removes what was written behind end and never was committed: segments
+// that failed attempts began, and the rest of the one that end is in, unless a
+// limit has removed that meanwhile.
 func cutBack(fsys vfs.FS, dir string, end cursor.Position) error {
-	_, last, err := wlog.Segments(dir)
+	first, last, err := wlog.Segments(dir)
 	if err != nil {
 		return fmt.Errorf("list segments in %s: %w", dir, err)
 	}
-	for segment := end.Segment; segment <= last; segment++ {
-		keep := int64(0)
-		if segment == end.Segment {
-			keep = end.Offset
+	for segment := last; segment >= max(end.Segment, first, 0); segment-- {
+		path := wlog.SegmentName(dir, segment)
+		switch {
+		case segment > max(end.Segment, first):
+			err = fsys.Remove(path)
+		case segment > end.Segment:
+			// Numbers go on from the last segment there is.
+			err = heal.TailFS(fsys, path, 0)
+		default:
+			err = heal.TailFS(fsys, path, end.Offset)
 		}
-		if err := heal.TailFS(fsys, wlog.SegmentName(dir, segment), keep); err != nil {
-			return fmt.Errorf("cut off what the failed write left in segment %s: %w", wlog.SegmentName(dir, segment), err)
+		if err != nil {
+			return fmt.Errorf("cut off what the failed write left in segment %s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-// probe finds out whether the disk takes a large record, without touching the log.
-func probe(fsys vfs.FS, dir string) error {
+// probe finds out whether the disk takes so many bytes, without touching the log.
+func probe(fsys vfs.FS, dir string, size int64) error {
 	path := filepath.Join(dir, probeName)
 	f, err := fsys.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	// What one record may need: less would let the log fail again at once.
-	_, err = f.Write(make([]byte, maxRecord))
+	// Less than a record may need would let the log fail again at once.
+	_, err = f.Write(make([]byte, size))
 	if err == nil {
 		err = f.Sync()
 	}

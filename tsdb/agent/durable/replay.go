@@ -19,13 +19,13 @@ import (
 	"log/slog"
 	"math"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // replay takes into a table what checkpoint and segments say about series, once
@@ -57,8 +57,9 @@ type replayed struct {
 	maxRef      chunks.HeadSeriesRef // Highest ref that anything in the log mentions.
 	unknown     int                  // Samples and exemplars without a series.
 	unknownRefs int
-	displaced   int // Refs that got another meaning.
-	undecodable int // Records.
+	displaced   int   // Refs that got another meaning.
+	undecodable int   // Records.
+	unreadable  int64 // Bytes.
 	// defined are the refs that have a series record, if only segments after
 	// one were read.
 	defined []chunks.HeadSeriesRef
@@ -86,7 +87,11 @@ func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known
 		case err != nil:
 			return replayed{}, fmt.Errorf("find last checkpoint in %s: %w", dir, err)
 		default:
-			parts = append(parts, checkpointPart(checkpoint, number))
+			p, err := checkpointPart(checkpoint, number)
+			if err != nil {
+				return replayed{}, err
+			}
+			parts = append(parts, p)
 		}
 	}
 	first, last, err := wlog.Segments(dir)
@@ -100,9 +105,11 @@ func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known
 		parts = append(parts, segmentPart(dir, i))
 		r.outcome.segments++
 	}
-	if err := decodeAhead(l, parts, r.take); err != nil {
-		return replayed{}, err
-	}
+	decodeAhead(l, parts, r.take)
+	// Refs that only the unreadable part mentions are not handed out again: it may
+	// become readable. No series takes less than this of the log.
+	const leastPerSeries = 4
+	r.outcome.maxRef += chunks.HeadSeriesRef(r.outcome.unreadable / leastPerSeries)
 	for ref, e := range r.early {
 		if known != nil && known(ref) {
 			delete(r.early, ref)
@@ -118,6 +125,7 @@ func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known
 func (r *replay) take(p part, f *facts) {
 	r.segment = p.segment
 	r.outcome.undecodable += f.undecodable
+	r.outcome.unreadable += f.unreadable
 	for i := range f.defs {
 		r.series(f.defs[i].Ref, f.defs[i].Labels)
 	}

@@ -97,7 +97,7 @@ func decide(sealed []segmentFile, active int, activeSize, other int64, floor gat
 	}
 	out.first = out.free
 
-	size := other + activeSize
+	size := charged(other, lim.maxSize) + activeSize
 	for _, s := range sealed {
 		size += s.size
 	}
@@ -118,6 +118,16 @@ func decide(sealed []segmentFile, active int, activeSize, other int64, floor gat
 		}
 	}
 	return out
+}
+
+// charged is what checkpoints and the snapshot of series count for against a limit:
+// half of it at the most. However large they are, to give up samples would not make
+// them smaller, and the log has to have some room.
+func charged(other, maxSize int64) int64 {
+	if maxSize <= 0 {
+		return other
+	}
+	return min(other, maxSize/2)
 }
 
 // claim is what a holder of the gate keeps from being removed.
@@ -202,7 +212,7 @@ func untilLoss(u usage, c claim, total, own limits, now time.Time) float64 {
 	bySize(own.maxSize, c.bytes)
 	if c.segments > 0 && len(u.sealed) > 0 {
 		// Segments that this holder does not need go before it loses any.
-		bySize(total.maxSize, c.bytes+u.other)
+		bySize(total.maxSize, c.bytes+charged(u.other, total.maxSize))
 	}
 	return max(soonest, 0)
 }
@@ -222,6 +232,14 @@ type usage struct {
 	active     int
 	activeSize int64
 	other      int64 // Checkpoints, and the snapshot.
+}
+
+// oldest is the number of the first segment.
+func (u usage) oldest() int {
+	if len(u.sealed) == 0 {
+		return u.active
+	}
+	return u.sealed[0].number
 }
 
 func (u usage) segments() int64 {
@@ -248,11 +266,23 @@ func measure(dir string, known []fs.FileInfo) (usage, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil {
-			return err
+		number, notSegment := strconv.Atoi(e.Name())
+		if notSegment == nil && filepath.Dir(path) != filepath.Clean(dir) {
+			notSegment = fs.ErrInvalid
 		}
-		number, err := strconv.Atoi(e.Name())
-		if err != nil || filepath.Dir(path) != filepath.Clean(dir) {
+		if err != nil {
+			// What cannot be looked at takes up an unknown size and is as old as the
+			// one before; its number counts.
+			if notSegment == nil {
+				written := time.Now()
+				if n := len(u.sealed); n > 0 {
+					written = u.sealed[n-1].written
+				}
+				u.sealed = append(u.sealed, segmentFile{number: number, written: written})
+			}
+			return nil
+		}
+		if notSegment != nil {
 			if !slices.ContainsFunc(known, func(k fs.FileInfo) bool { return os.SameFile(k, info) }) {
 				u.other += info.Size()
 			}

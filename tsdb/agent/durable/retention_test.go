@@ -25,9 +25,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // fill commits to 1000 series of its own until there are n segments, and returns
@@ -153,10 +153,21 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, reasonMaxTime, calls[0].reason)
 	require.Equal(t, first+1, segmentNumbers(t, dir)[0])
 
-	// Without a limit of its own, the log leaves a reserve on the disk.
+	// Without a limit of its own, the log leaves a reserve on the disk, and others
+	// do not make it give up samples: it has to grow itself.
 	calls = nil
 	db.opts.MaxTime = 0
-	db.freeSpace = func(string) (int64, error) { return 0, nil }
+	u, err = db.measure()
+	require.NoError(t, err)
+	free := u.segments() + u.other + 200<<10 // Half of it all is the reserve.
+	db.diskSpace = func(string) (int64, int64, error) { return free, 1 << 41, nil }
+	require.NoError(t, db.enforceLimits(ctx))
+	free = 0
+	require.NoError(t, db.enforceLimits(ctx))
+	require.Empty(t, calls)
+	for ts := range int64(100) {
+		appendFloats(t, db, 0, 1000, 1_000_000+ts)
+	}
 	require.NoError(t, db.enforceLimits(ctx))
 	require.Len(t, calls, 1)
 	require.Equal(t, reasonMaxSize, calls[0].reason)

@@ -23,27 +23,30 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/prometheus/model/metadata"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/record"
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
+
+	"github.com/prometheus/prometheus/model/metadata"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // checkNext mends the oldest segment that was not read at the start, because
 // nothing but its content can have changed: in the end the log is as whole as if
 // all had been read (I7, I9).
-func (db *DB) checkNext() {
+func (db *DB) checkNext(ctx context.Context) {
 	if len(db.unread) == 0 {
 		return
 	}
 	segment := db.unread[0]
+	damages, err := heal.SegmentFS(ctx, db.opts.FS, db.journal.dir, segment, db.logger)
+	if ctx.Err() != nil {
+		return // It is looked at after the next start.
+	}
 	db.unread = db.unread[1:]
-	damages, err := heal.SegmentFS(db.opts.FS, db.journal.dir, segment, db.logger)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		db.logger.Error("A segment of the write-ahead log cannot be checked", "err", err)
 	}
@@ -167,7 +170,9 @@ func (db *DB) finished(first, last int) ([]snapshot.SegmentInfo, error) {
 				continue // Truncation runs at the same time.
 			}
 			if err != nil {
-				return nil, fmt.Errorf("look at finished segment: %w", err)
+				// The next start reads it, as far as it can.
+				db.logger.Warn("A finished segment cannot be synced to the disk, and is not known to be whole", "err", err)
+				continue
 			}
 			s = snapshot.SegmentInfo{Index: k, Size: info.Size(), ModTime: info.ModTime().UnixNano()}
 		}
@@ -228,12 +233,12 @@ func (db *DB) forget() {
 }
 
 // checkpoint makes checkpoint.<last> of the snapshot.
-func (db *DB) checkpoint(last int) error {
+func (db *DB) checkpoint(ctx context.Context, last int) error {
 	a := &db.archive
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
 	db.metrics.checkpoints.Inc()
-	if err := a.store.Checkpoint(context.Background(), db.journal.dir, last); err != nil {
+	if err := a.store.Checkpoint(ctx, db.journal.dir, last); err != nil {
 		db.metrics.checkpointsFailed.Inc()
 		return fmt.Errorf("make %s: %w", wlog.CheckpointDir(db.journal.dir, last), err)
 	}

@@ -16,10 +16,10 @@ package durable
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -27,14 +27,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
 )
 
 // resolve finds a ref as the delivery does.
@@ -87,7 +87,7 @@ func TestStartFromSnapshot(t *testing.T) {
 	require.NoError(t, os.WriteFile(damaged, b, 0o666))
 	require.NoError(t, os.Chtimes(damaged, info.ModTime(), info.ModTime()))
 	for range len(db.unread) + 1 {
-		db.checkNext()
+		db.checkNext(t.Context())
 	}
 	require.Equal(t, 1.0, testutil.ToFloat64(db.metrics.corruptions))
 	require.NoError(t, db.Close())
@@ -162,7 +162,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 			require.NoError(t, db.truncate(context.Background()))
 			appendFloats(t, db, 0, 1000, 30)
 			require.NoError(t, db.Close())
-			require.FileExists(t, filepath.Join(dir, "wal", "checkpoint.0000000"+fmt.Sprint(firstSegment(dir)-1), "00000000"))
+			require.FileExists(t, filepath.Join(dir, "wal", "checkpoint.0000000"+strconv.Itoa(firstSegment(dir)-1), "00000000"))
 
 			change(t, dir)
 			db = openTest(t, dir, nil, opts, still())
@@ -227,12 +227,12 @@ func TestFits(t *testing.T) {
 	require.NoError(t, db.Close())
 	wal := filepath.Join(dir, "wal")
 	last := db.journal.Head().Segment
-	print := func(segment int) uint32 {
+	fingerprint := func(segment int) uint32 {
 		fp, err := cursor.Fingerprint(wal, segment)
 		require.NoError(t, err)
 		return fp
 	}
-	good := snapshot.State{Covered: 3, Fingerprint: print(3), Run: ulid.Make()}
+	good := snapshot.State{Covered: 3, Fingerprint: fingerprint(3), Run: ulid.Make()}
 	for misfit, change := range map[string]func(*snapshot.State){
 		"":                             func(*snapshot.State) {},
 		"it covers nothing":            func(s *snapshot.State) { s.Covered = -1 },

@@ -21,9 +21,9 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // syncer brings what was committed to the disk itself, so that a loss of power

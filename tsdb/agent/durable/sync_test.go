@@ -24,9 +24,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // With a sync interval, a loss of power at any moment costs no commit that is
@@ -61,7 +61,8 @@ func TestSyncIntervalBoundsLoss(t *testing.T) {
 		if !op.Changes {
 			return
 		}
-		if n++; n%*sweepStride == 0 {
+		n++
+		if n%*sweepStride == 0 {
 			cut(fmt.Sprintf("operation %d (%s)", n, op), 2)
 		}
 	})

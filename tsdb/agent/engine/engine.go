@@ -16,6 +16,7 @@ package engine
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/agent/durable"
+
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
@@ -48,8 +50,6 @@ type Flags struct {
 	// WAL in durable mode. 0 is no limit.
 	EndpointMaxSize units.Base2Bytes
 	EndpointMaxTime model.Duration
-	// Metadata says that the feature metadata-wal-records is on.
-	Metadata bool
 	// SyncInterval is how often the WAL is synced to its disk in durable mode,
 	// 0 for never, see durable.Options.
 	SyncInterval model.Duration
@@ -58,6 +58,9 @@ type Flags struct {
 	MaxTimeSet bool
 	// HoldDenied and ResumeForeign are as in delivery.Options.
 	HoldDenied, ResumeForeign bool
+	// MaxRequestSize is about how large a request of remote write may be before
+	// compression, 0 for the default.
+	MaxRequestSize units.Base2Bytes
 	// FreshFirst are the endpoints that get new samples before a backlog.
 	FreshFirst FreshFirst
 	// RemovedGrace is how long an endpoint that was removed from the
@@ -90,7 +93,9 @@ type DB interface {
 // panics if reg has its metrics already.
 func NewRemote(agentMode bool, f Flags, l *slog.Logger, reg prometheus.Registerer, stCallback func() (int64, error), walDir string, flushDeadline time.Duration, sm remote.ReadyScrapeManager, typeAndUnitLabels bool) Remote {
 	if agentMode && f.Durable() {
-		rs, err := delivery.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels, deliveryOptions(f))
+		opts := deliveryOptions(f)
+		opts.Beside = remote.NewStorage(l, nil, stCallback, walDir, flushDeadline, nil, typeAndUnitLabels)
+		rs, err := delivery.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels, opts)
 		if err != nil {
 			panic(err)
 		}
@@ -129,7 +134,6 @@ func durableOptions(opts *agent.Options, f Flags) *durable.Options {
 	o := &durable.Options{
 		Options: *opts, MaxSize: int64(f.MaxSize), SyncInterval: time.Duration(f.SyncInterval),
 		EndpointMaxSize: int64(f.EndpointMaxSize), EndpointMaxTime: time.Duration(f.EndpointMaxTime),
-		MetadataRecords: f.Metadata,
 	}
 	if f.MaxTimeSet {
 		o.MaxTime = time.Duration(opts.MaxWALTime) * time.Millisecond
@@ -138,7 +142,7 @@ func durableOptions(opts *agent.Options, f Flags) *durable.Options {
 }
 
 func deliveryOptions(f Flags) delivery.Options {
-	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), HoldDenied: f.HoldDenied, ResumeForeign: f.ResumeForeign, FreshFirst: f.FreshFirst}
+	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), HoldDenied: f.HoldDenied, ResumeForeign: f.ResumeForeign, FreshFirst: f.FreshFirst, MaxRequestBytes: int(min(f.MaxRequestSize, math.MaxInt32))}
 	if f.RemovedGraceSet {
 		// There 0 is the default.
 		o.Grace = max(o.Grace, time.Nanosecond)

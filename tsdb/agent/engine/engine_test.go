@@ -24,6 +24,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/agent/durable"
+
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/agent"
 )
@@ -64,7 +65,7 @@ func TestOpenFails(t *testing.T) {
 		rs := NewRemote(true, Flags{Delivery: mode}, log, reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
 		db, err := Open(log, nil, rs, "\x00", agent.DefaultOptions(), Flags{})
 		require.Error(t, err)
-		require.True(t, db == nil)
+		require.Nil(t, db)
 		require.NoError(t, rs.Close())
 	}
 
@@ -83,8 +84,7 @@ func TestDurableOptions(t *testing.T) {
 	require.Zero(t, got.MaxSize)
 	require.True(t, got.NoLockfile)
 
-	got = durableOptions(opts, Flags{MaxTimeSet: true, MaxSize: 1 << 20, SyncInterval: model.Duration(time.Second), EndpointMaxSize: 1 << 21, EndpointMaxTime: model.Duration(time.Hour), Metadata: true})
-	require.True(t, got.MetadataRecords)
+	got = durableOptions(opts, Flags{MaxTimeSet: true, MaxSize: 1 << 20, SyncInterval: model.Duration(time.Second), EndpointMaxSize: 1 << 21, EndpointMaxTime: model.Duration(time.Hour)})
 	require.EqualValues(t, 1<<21, got.EndpointMaxSize)
 	require.Equal(t, time.Hour, got.EndpointMaxTime)
 	require.Equal(t, time.Second, got.SyncInterval)
@@ -106,8 +106,8 @@ func TestDeliveryOptions(t *testing.T) {
 	}{
 		"nothing set": {Flags{}, delivery.Options{}},
 		"all set": {
-			Flags{HoldDenied: true, ResumeForeign: true, FreshFirst: FreshFirst{"a": 0.25}, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true},
-			delivery.Options{HoldDenied: true, ResumeForeign: true, FreshFirst: map[string]float64{"a": 0.25}, Grace: time.Hour},
+			Flags{HoldDenied: true, ResumeForeign: true, FreshFirst: FreshFirst{"a": 0.25}, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true, MaxRequestSize: 4 << 20},
+			delivery.Options{HoldDenied: true, ResumeForeign: true, FreshFirst: map[string]float64{"a": 0.25}, Grace: time.Hour, MaxRequestBytes: 4 << 20},
 		},
 		"default of the flag": {Flags{RemovedGrace: model.Duration(delivery.DefaultGrace)}, delivery.Options{Grace: delivery.DefaultGrace}},
 		// Not the default, which 0 stands for in the options.

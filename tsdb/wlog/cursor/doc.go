@@ -32,8 +32,8 @@
 //     shown to be the same place resolves to an earlier one: towards sending
 //     again, never towards skipping (I2, I8).
 //  4. Damage costs the records from the end of the last good one up to the next
-//     page that starts with one. It is reported, and neither ends the reading
-//     nor repeats (I9).
+//     whole one, in whatever page it begins. It is reported, also where a repair
+//     has put filler in its place, and neither ends the reading nor repeats (I9).
 //
 // A Tail starts no goroutine, takes no lock and belongs to the goroutine that
 // uses it. It reads only: it may run beside the writer of the log, and any

@@ -17,9 +17,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 const (
@@ -81,6 +81,8 @@ type Corruption struct {
 	Segment  int
 	From, To int64 // Byte offsets in the segment.
 	Err      error // What was found wrong first.
+	Refused  bool  // The disk refused to read a part of it.
+	Gone     bool  // The whole segment was missing, and how long it was is not known.
 }
 
 func (c *Corruption) Error() string {

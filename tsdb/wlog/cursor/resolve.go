@@ -18,11 +18,12 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // Saved is a point together with what identifies its segment, as it is kept
@@ -44,22 +45,17 @@ func Fingerprint(walDir string, segment int) (uint32, error) {
 		return 0, fmt.Errorf("fingerprint segment %08d of the write-ahead log: %w", segment, err)
 	}
 	defer f.Close()
-	return fingerprint(f, segment)
+	return fingerprint(f), nil
 }
 
-func fingerprint(src io.ReaderAt, segment int) (uint32, error) {
+func fingerprint(src io.ReaderAt) uint32 {
 	scan := frame.NewScanner(1)
 	scan.Reset(src, 0)
 	_, raw, err := scan.Peek()
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, new(*frame.Damage)):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("fingerprint segment %08d of the write-ahead log: %w", segment, err)
-	case len(raw) == 0:
-		return 0, nil
+	if err != nil || len(raw) == 0 {
+		return 0 // Nothing, damage, or a disk that refuses to read.
 	}
-	return max(1, crc32.Checksum(raw, frame.Castagnoli)), nil
+	return max(1, crc32.Checksum(raw, frame.Castagnoli))
 }
 
 // Verdict says how a saved position was resolved.
@@ -163,14 +159,16 @@ func PointAt(walDir string, p Position) (Point, error) {
 // verdict is Exact, Sealed or SegmentStart.
 func identify(walDir string, s Saved) (Verdict, error) {
 	f, err := os.Open(wlog.SegmentName(walDir, s.Segment))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return SegmentStart, err
+	}
+	if err != nil {
+		return SegmentStart, nil //nolint:nilerr // Nobody knows whether it is the same.
 	}
 	defer f.Close()
 
-	fp, err := fingerprint(f, s.Segment)
-	if err != nil || fp == 0 || fp != s.Fingerprint {
-		return SegmentStart, err
+	if fp := fingerprint(f); fp == 0 || fp != s.Fingerprint {
+		return SegmentStart, nil
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -179,9 +177,10 @@ func identify(walDir string, s Saved) (Verdict, error) {
 	if info.Size() < s.Offset {
 		return Sealed, nil
 	}
+	// What the disk refuses to read is not known to be the same.
 	crc, ok, err := boundary(f, s.Offset)
 	if err != nil || !ok || crc != s.CRC {
-		return SegmentStart, err
+		return SegmentStart, nil
 	}
 	return Exact, nil
 }

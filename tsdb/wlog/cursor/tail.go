@@ -19,9 +19,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // readPages is how many pages a Tail reads at once when it is behind.
@@ -44,9 +44,11 @@ type Tail struct {
 
 	placed bool // The scanner stands at point, which was checked.
 	sealed bool // A next segment was seen to exist before the last read began.
-	reread bool // The read that found damage began after a later page was seen to be whole.
+	reread bool // The read that found damage began after a later record was seen to be whole.
 	ended  bool // A gap reached the end of the sealed segment.
 	closed bool
+
+	lenient *frame.Lenient // Between scanner and file, see OpenLenient.
 }
 
 // Open returns a Tail that starts at the given position. If no record ends
@@ -73,6 +75,32 @@ func Open(walDir string, at Position) (*Tail, error) {
 	return t, nil
 }
 
+// OpenLenient is Open for a position that is known to be one, in a segment of
+// which the disk refuses to read a part. What it refuses is taken for damage, in
+// that segment; others are read as always, and may work later if they fail.
+func OpenLenient(walDir string, at Position) (*Tail, error) {
+	t := &Tail{dir: walDir, stat: os.Stat, scan: frame.NewScanner(readPages), point: Point{Position: at}}
+	if err := t.openSegment(); err != nil {
+		return nil, err
+	}
+	size, err := t.size()
+	if err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	t.lenient = &frame.Lenient{Src: t.file, Size: size}
+	t.rewind()
+	return t, nil
+}
+
+// source is what the segment is read from.
+func (t *Tail) source() io.ReaderAt {
+	if t.lenient != nil {
+		return t.lenient
+	}
+	return t.file
+}
+
 // Point returns where the next item starts, or before it the padding that
 // belongs to none. It is the End of the last item.
 func (t *Tail) Point() Point { return t.point }
@@ -88,7 +116,7 @@ func (t *Tail) release() error {
 		return nil
 	}
 	err := t.file.Close()
-	t.file = nil
+	t.file, t.lenient = nil, nil
 	return err
 }
 
@@ -114,7 +142,7 @@ func (t *Tail) place() error {
 	if err != nil || size < t.point.Offset {
 		return err
 	}
-	crc, ok, err := boundary(t.file, t.point.Offset)
+	crc, ok, err := boundary(t.source(), t.point.Offset)
 	if err != nil {
 		return t.readError(err)
 	}
@@ -133,7 +161,7 @@ func (t *Tail) place() error {
 
 // rewind forgets what was read after the point, so that it is read again.
 func (t *Tail) rewind() {
-	t.scan.Reset(t.file, t.point.Offset)
+	t.scan.Reset(t.source(), t.point.Offset)
 	t.placed = true
 }
 
@@ -187,15 +215,7 @@ func (t *Tail) Next() (Item, error) {
 
 		rec, err := t.scan.Next()
 		if err == nil {
-			item := Item{
-				Kind:  Record,
-				Data:  rec.Data,
-				Start: t.point,
-				End:   Point{Position: Position{Segment: t.point.Segment, Offset: rec.End}, CRC: rec.CRC},
-			}
-			item.Start.Offset = rec.Start
-			t.point, t.reread = item.End, false
-			return item, nil
+			return t.record(rec), nil
 		}
 
 		var (
@@ -225,6 +245,32 @@ func (t *Tail) Next() (Item, error) {
 	}
 }
 
+// Why filler is a gap.
+var (
+	errRepaired = errors.New("what was there was damaged, and a repair has taken it out")
+	errGone     = errors.New("the segment was missing, and a repair has put an empty one in its place")
+)
+
+// record makes an item of a record, where the scanner stands now.
+func (t *Tail) record(rec frame.Record) Item {
+	item := Item{
+		Kind:  Record,
+		Data:  rec.Data,
+		Start: t.point,
+		End:   Point{Position: Position{Segment: t.point.Segment, Offset: rec.End}, CRC: rec.CRC},
+	}
+	item.Start.Offset = rec.Start
+	t.point, t.reread = item.End, false
+	if frame.IsFiller(rec.Data) {
+		item.Kind, item.Data = Gap, nil
+		item.Err = &Corruption{Segment: item.End.Segment, From: rec.Start, To: rec.End, Err: errRepaired}
+		if frame.IsGone(rec) {
+			item.Err.Gone, item.Err.Err = true, errGone
+		}
+	}
+	return item
+}
+
 // mayEnd returns nil if the end of the data read from now on is the end of the
 // segment, because there is a next one. Otherwise it returns ErrCaughtUp, or an
 // error if the segment that is read is itself gone: then no next one will come.
@@ -246,6 +292,10 @@ func (t *Tail) mayEnd() error {
 	return ErrCaughtUp
 }
 
+// Finish says that the segment is finished although the next one is not there,
+// after Next has returned ErrCaughtUp: somebody has removed that one.
+func (t *Tail) Finish() { t.sealed = true }
+
 // atEnd decides what the end of the data is. Torn is nil if it is between
 // records. Done is false if the data has to be read again.
 func (t *Tail) atEnd(torn error) (item Item, done bool, err error) {
@@ -265,11 +315,11 @@ func (t *Tail) atEnd(torn error) (item Item, done bool, err error) {
 	return t.gapToEnd(torn)
 }
 
-// atDamage steps over damage if there is a page to go on with. What was read is
-// believed only if it is the same after that page was seen to exist: a writer
+// atDamage steps over damage if there is a record to go on with. What was read is
+// believed only if it is the same after that record was seen to exist: a writer
 // may have been busy with it.
 func (t *Tail) atDamage(d *frame.Damage) (item Item, done bool, err error) {
-	page, found, err := t.scan.Resync(d.Retry)
+	next, found, err := t.scan.Resync(d.Retry)
 	if err != nil {
 		return Item{}, false, t.readError(err)
 	}
@@ -279,11 +329,11 @@ func (t *Tail) atDamage(d *frame.Damage) (item Item, done bool, err error) {
 		return Item{}, false, nil
 	}
 	if found {
-		crc, _, err := boundary(t.file, page)
+		crc, _, err := boundary(t.source(), next)
 		if err != nil {
 			return Item{}, false, t.readError(err)
 		}
-		return t.gap(Point{Position: Position{Segment: t.point.Segment, Offset: page}, CRC: crc}, d.Err), true, nil
+		return t.gap(Point{Position: Position{Segment: t.point.Segment, Offset: next}, CRC: crc}, d.Err), true, nil
 	}
 	wasSealed := t.sealed
 	if err := t.mayEnd(); err != nil {
@@ -299,11 +349,16 @@ func (t *Tail) atDamage(d *frame.Damage) (item Item, done bool, err error) {
 // gap reports the bytes up to the given point, where the scanner stands, as
 // damaged.
 func (t *Tail) gap(to Point, cause error) Item {
+	refused := false
+	if t.lenient != nil && t.lenient.Err != nil {
+		cause, refused = t.lenient.Err, true
+		t.lenient.Err = nil
+	}
 	item := Item{
 		Kind:  Gap,
 		Start: t.point,
 		End:   to,
-		Err:   &Corruption{Segment: t.point.Segment, From: t.point.Offset, To: to.Offset, Err: cause},
+		Err:   &Corruption{Segment: t.point.Segment, From: t.point.Offset, To: to.Offset, Err: cause, Refused: refused},
 	}
 	t.point, t.reread = to, false
 	return item
@@ -320,7 +375,7 @@ func (t *Tail) gapToEnd(cause error) (Item, bool, error) {
 	if size <= t.point.Offset {
 		return Item{}, false, nil
 	}
-	crc, _, err := boundary(t.file, size)
+	crc, _, err := boundary(t.source(), size)
 	if err != nil {
 		return Item{}, false, t.readError(err)
 	}
@@ -345,11 +400,13 @@ func boundary(src io.ReaderAt, offset int64) (uint32, bool, error) {
 	if err != nil || place == frame.Boundary {
 		return crc, err == nil, err
 	}
+	// What is before is damaged. Reading goes on after that at what speaks for
+	// itself: a frame that begins a record, or in the first place of a page what
+	// looks like one.
 	if offset%PageSize != 0 {
-		return 0, false, nil
+		begins, err := frame.Begins(src, offset)
+		return 0, begins, err
 	}
-	// The page before is damaged, or its last record is. Reading goes on after
-	// that at pages that speak for themselves.
 	var head [HeaderSize]byte
 	n, err := src.ReadAt(head[:], offset)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -19,15 +19,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/tombstones"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 )
 
 // markerRef is the series reference of the stone in a marker. It is that of no
@@ -74,8 +75,9 @@ type Segment struct {
 	Index int
 	// Empty says that the segment has no complete record, damaged ones aside.
 	Empty bool
-	// Damaged says that the first record cannot be read, nor therefore whose
-	// segment it is. A page of padding at the start is what a repair leaves.
+	// Damaged says that the first record cannot be read, be it that the disk
+	// refuses to, nor therefore whose
+	// segment it is. Filler or padding at the start is what a repair leaves.
 	Damaged bool
 	// Run is the run that opened the segment. It is zero if that was another
 	// engine, and if the segment is empty or damaged.
@@ -111,8 +113,11 @@ func Scan(walDir string) ([]Segment, error) {
 
 func look(scan *frame.Scanner, walDir string, k int) (Segment, error) {
 	f, err := os.Open(wlog.SegmentName(walDir, k))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return Segment{}, err
+	}
+	if err != nil {
+		return Segment{Index: k, Damaged: true}, nil //nolint:nilerr // What cannot be opened is unknown, as what cannot be read.
 	}
 	defer f.Close()
 
@@ -127,7 +132,9 @@ func look(scan *frame.Scanner, walDir string, k int) (Segment, error) {
 		seg.Damaged = true
 		return seg, nil
 	case err != nil:
-		return Segment{}, err
+		// What the disk refuses to read is as good as damaged.
+		seg.Damaged = true
+		return seg, nil
 	case h.Type != frame.Full:
 		// Padding, or a record that is longer than any marker, or the rest of
 		// one.
@@ -139,7 +146,9 @@ func look(scan *frame.Scanner, walDir string, k int) (Segment, error) {
 		seg.Damaged = true
 		return seg, nil
 	}
-	seg.Run, _ = Parse(rec.Data)
+	if seg.Damaged = frame.IsFiller(rec.Data); !seg.Damaged {
+		seg.Run, _ = Parse(rec.Data)
+	}
 	return seg, nil
 }
 

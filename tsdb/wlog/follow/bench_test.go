@@ -20,13 +20,13 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
 // BenchmarkFollow measures the start on a log of a backlog, and what following

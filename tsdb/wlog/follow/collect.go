@@ -18,11 +18,11 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
 // errIncomplete says that a checkpoint cannot tell which refs are in use.

@@ -16,9 +16,9 @@ package follow
 import (
 	"time"
 
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 const (

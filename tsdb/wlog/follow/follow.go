@@ -24,11 +24,11 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/record"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 const (

@@ -29,14 +29,14 @@ import (
 	"go.uber.org/atomic"
 	"go.uber.org/goleak"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 func TestMain(m *testing.M) {
@@ -105,7 +105,7 @@ func (w *writer) checkpoint(to int, refs ...chunks.HeadSeriesRef) {
 	for _, ref := range refs {
 		keep[ref] = true
 	}
-	_, err = wlog.Checkpoint(promslog.NewNopLogger(), w.wal, first, to, func(ref chunks.HeadSeriesRef) bool { return keep[ref] }, 0, false)
+	_, err = wlog.Checkpoint(promslog.NewNopLogger(), w.wal, first, to, func(ref chunks.HeadSeriesRef) bool { return keep[ref] }, 0, false, false)
 	require.NoError(w.t, err)
 }
 

@@ -24,10 +24,10 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
 // attempts bounds how often opening starts again because the writer truncated

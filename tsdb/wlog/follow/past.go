@@ -18,10 +18,10 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // past knows what refs stood for that stand for something else now. In most

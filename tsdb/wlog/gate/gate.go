@@ -25,11 +25,11 @@ import (
 type State uint8
 
 const (
-	// Closed: nothing may be removed, since it is not known yet who needs what.
+	// Closed says that nothing may be removed, since it is not known yet who needs what.
 	Closed State = iota
-	// Free: nobody holds anything.
+	// Free says that nobody holds anything.
 	Free
-	// Held: everything from the floor's position on is needed.
+	// Held says that everything from the floor's position on is needed.
 	Held
 )
 

@@ -20,10 +20,10 @@ import (
 	"github.com/golang/snappy"
 	"github.com/prometheus/common/promslog"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 )
 
 var (

@@ -24,16 +24,18 @@
 //     all segments without an error, and the agent of any version opens the
 //     directory (I7).
 //  2. Only the segment that is damaged is changed. In it the bytes from the end
-//     of the last good record to the next page that starts with one become
-//     zero, which readers take for padding. Where no such page follows, the
-//     segment is cut. Records that survive keep their offsets, because saved
-//     positions point at them (I2, I8, I9).
+//     of the last good record to the next whole one, in whatever page that
+//     begins, become filler: records that every reader passes over. Damage costs
+//     the records that touch the page it hit, and two at the most of those if it
+//     left the headers. Records that survive keep their offsets, because saved
+//     positions point at them (I2, I8, I9). What a crash left at the end of the
+//     newest segment is cut off.
 //  3. A segment is never removed: its number may not be missing. Numbers that
-//     are missing are filled with empty segments.
+//     are missing are filled with segments that say so.
 //  4. Every change is reported, with the records and bytes it cost as far as
 //     that can be told, and logged (I9).
 //  5. A crash at any point leaves a directory that the next call heals to the
-//     same result. Segments are changed in place, which needs no free space:
+//     same records. Segments are changed in place, which needs no free space:
 //     only bytes that are lost already are written over, so being interrupted
 //     does no further harm. Files of checkpoints, which may be hard links, are
 //     copied before they are changed.

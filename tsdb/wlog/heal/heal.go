@@ -20,16 +20,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/prometheus/common/promslog"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // The kinds of damage, in the form used for label values.
@@ -39,6 +37,10 @@ const (
 	TornTail = "torn_tail"
 	// CorruptSegment is bytes of a segment that cannot be read.
 	CorruptSegment = "corrupt_segment"
+	// Unreadable is a file that the disk refuses to read in part or whole, or in
+	// which it refuses to take out what is damaged. It is left as it is, for it may
+	// be readable another time; this project's readers pass over what is not.
+	Unreadable = "unreadable"
 	// CorruptCheckpoint is bytes of a checkpoint that cannot be read, or a
 	// file missing in it.
 	CorruptCheckpoint = "corrupt_checkpoint"
@@ -95,8 +97,8 @@ const parallel = 4
 // Directory makes the directory whole. Nothing may have it open. One that does
 // not exist is whole.
 //
-// An error means that a file could not be read or written, or that there are
-// more than 10000 numbers missing; what was done until then is in the report.
+// An error means that the directory could not be read or changed, or that there
+// are more than 10000 numbers missing; what was done until then is in the report.
 func Directory(walDir string, opts Options) (Report, error) {
 	h := newHealer(opts.FS, walDir, opts.Logger)
 	h.whole = opts.Whole
@@ -115,6 +117,7 @@ func Directory(walDir string, opts Options) (Report, error) {
 
 // healer is one run of Directory. Its fields belong to the calling goroutine.
 type healer struct {
+	left   map[string]bool // By path, what cannot be made whole.
 	dir    string
 	fs     vfs.FS
 	log    *slog.Logger
@@ -125,7 +128,7 @@ type healer struct {
 }
 
 func newHealer(fsys vfs.FS, dir string, log *slog.Logger) *healer {
-	h := &healer{dir: dir, fs: fsys, log: log, restored: map[string]bool{}}
+	h := &healer{dir: dir, fs: fsys, log: log, restored: map[string]bool{}, left: map[string]bool{}}
 	if h.fs == nil {
 		h.fs = vfs.OS
 	}
@@ -149,48 +152,70 @@ func (h *healer) add(d Damage) {
 
 // segments mends the segments.
 func (h *healer) segments() error {
-	l, err := list(h.fs, h.dir)
+	l, err := h.list(h.dir)
 	if err != nil {
 		return err
 	}
 	var (
 		numbers []int
-		newest  = -1 // That is not empty: where a crash leaves a torn record.
+		last    = -1 // That is not empty: where a crash leaves a torn record.
 	)
 	for _, k := range l.segments {
-		info, err := h.fs.Stat(wlog.SegmentName(h.dir, k))
+		path := wlog.SegmentName(h.dir, k)
+		if h.left[path] {
+			continue
+		}
+		info, err := h.fs.Stat(path)
 		if err != nil {
-			return err
+			h.leave(path, k, err)
+			continue
 		}
 		if info.Size() > 0 {
-			newest = k
+			last = k
 		}
-		path := wlog.SegmentName(h.dir, k)
 		if h.whole == nil || h.restored[path] || !h.whole(path, info) {
 			numbers = append(numbers, k)
 		}
 	}
 
-	found := make([]finding, len(numbers))
+	found, failed := make([]finding, len(numbers)), make([]error, len(numbers))
 	var group errgroup.Group
 	group.SetLimit(min(parallel, runtime.GOMAXPROCS(0)))
 	for i, k := range numbers {
-		group.Go(func() (err error) {
-			found[i], err = mend(h.fs, wlog.SegmentName(h.dir, k), false)
-			return err
+		group.Go(func() error {
+			is := finished
+			if k == last {
+				is = newest
+			}
+			found[i], failed[i] = mend(h.fs, wlog.SegmentName(h.dir, k), is)
+			return nil
 		})
 	}
-	err = group.Wait()
+	_ = group.Wait() // No error stops the others.
 	for i, k := range numbers {
 		h.report.Segments++
+		if failed[i] != nil {
+			h.leave(wlog.SegmentName(h.dir, k), k, failed[i])
+			continue
+		}
 		h.take(found[i], k, func(l loss) string {
-			if l.torn || l.cut && k == newest && l.records <= 1 {
+			if l.torn || l.cut {
 				return TornTail
 			}
 			return CorruptSegment
 		})
 	}
-	return err
+	return nil
+}
+
+// leave reports a file that cannot be made whole.
+func (h *healer) leave(path string, segment int, cause error) {
+	h.left[path] = true
+	d := Damage{Kind: Unreadable, Path: path, Segment: segment, Action: "left as it is", Err: cause}
+	if info, err := h.fs.Stat(path); err == nil {
+		d.Bytes = info.Size() // At most.
+	}
+	h.add(d)
 }
 
 // take adds what was found in a file to the report.
@@ -205,7 +230,7 @@ func (h *healer) take(f finding, segment int, kind func(loss) string) {
 			Offset:  l.from,
 			Bytes:   l.to - l.from,
 			Records: l.records,
-			Action:  "overwritten with padding",
+			Action:  "filled",
 			Err:     l.cause,
 		}
 		if l.cut {
@@ -218,14 +243,14 @@ func (h *healer) take(f finding, segment int, kind func(loss) string) {
 // Segment mends one finished segment of a log that may be in use: readers that
 // have it open find padding where the damage was. Nothing may be appended to it.
 func Segment(walDir string, segment int, log *slog.Logger) ([]Damage, error) {
-	return SegmentFS(vfs.OS, walDir, segment, log)
+	return SegmentFS(context.Background(), vfs.OS, walDir, segment, log)
 }
 
 // SegmentFS is Segment on another file system than that of the operating
-// system.
-func SegmentFS(fsys vfs.FS, walDir string, segment int, log *slog.Logger) ([]Damage, error) {
-	h := newHealer(fsys, walDir, log)
-	found, err := mend(h.fs, wlog.SegmentName(walDir, segment), false)
+// system. It ends, with ctx's error, between two reads.
+func SegmentFS(ctx context.Context, fsys vfs.FS, walDir string, segment int, log *slog.Logger) ([]Damage, error) {
+	h := newHealer(&endingFS{FS: fsys, ctx: ctx}, walDir, log)
+	found, err := mend(h.fs, wlog.SegmentName(walDir, segment), finished)
 	if err != nil {
 		return nil, fmt.Errorf("check segment %08d of the write-ahead log: %w", segment, err)
 	}
@@ -233,39 +258,29 @@ func SegmentFS(fsys vfs.FS, walDir string, segment int, log *slog.Logger) ([]Dam
 	return h.report.Damages, nil
 }
 
-// Tail cuts the segment file at path back to end, the known end in bytes of
-// the last record in it that was written without an error, and writes it to
-// disk. It is for a segment to which nothing more is appended.
-func Tail(path string, end int64) error { return TailFS(vfs.OS, path, end) }
-
-// TailFS is Tail on another file system than that of the operating system.
-func TailFS(fsys vfs.FS, path string, end int64) error {
-	f, err := fsys.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("cut segment back to its last record: %w", err)
-	}
-	err = cut(f, end)
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return fmt.Errorf("cut segment %s back to its last record at %d: %w", filepath.Base(path), end, err)
-	}
-	return nil
+// endingFS is a file system whose files are not read any more when its context
+// ends.
+type endingFS struct {
+	vfs.FS
+	ctx context.Context
 }
 
-func cut(f vfs.File, end int64) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
+func (e *endingFS) OpenFile(name string, flag int, mode os.FileMode) (vfs.File, error) {
+	f, err := e.FS.OpenFile(name, flag, mode)
+	if err != nil || flag != os.O_RDONLY {
+		return f, err
 	}
-	switch size := info.Size(); {
-	case size > end:
-		if err := f.Truncate(end); err != nil {
-			return err
-		}
-	case frame.RoundUp(size) < end:
-		return fmt.Errorf("file has only %d bytes, records written before are missing", size)
+	return &endingFile{File: f, ctx: e.ctx}, nil
+}
+
+type endingFile struct {
+	vfs.File
+	ctx context.Context
+}
+
+func (e *endingFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
 	}
-	return f.Sync()
+	return e.File.ReadAt(b, off)
 }

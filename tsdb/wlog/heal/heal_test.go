@@ -23,10 +23,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 )
 
 // recordSize is what a record of plainLog takes in the file.
@@ -101,12 +101,13 @@ func TestDirectory(t *testing.T) {
 				f[segment(2)] = nil
 			},
 			want: func(f files) {
-				f[segment(0)] = f[segment(0)][:page+recordSize]
+				f[segment(0)] = f[segment(0)][:2*page]
+				fill(f[segment(0)], page+recordSize, 2*page)
 				f[segment(1)] = nil
 				f[segment(2)] = nil
 			},
 			damages: []Damage{
-				{Kind: TornTail, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: page - recordSize, Records: 1, Action: "cut off"},
+				{Kind: TornTail, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: page - recordSize, Records: 1, Action: "filled"},
 				{Kind: TornTail, Path: segment(1), Segment: 1, Bytes: 3, Records: 1, Action: "cut off"},
 			},
 		},
@@ -121,46 +122,50 @@ func TestDirectory(t *testing.T) {
 		{
 			name: "a bit in the middle",
 			harm: func(f files) { f[segment(0)][4*recordSize+10] ^= 1 },
-			want: func(f files) { clear(f[segment(0)][4*recordSize : page]) },
+			want: func(f files) { fill(f[segment(0)], 4*recordSize, 5*recordSize) },
 			damages: []Damage{
-				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: 4 * recordSize, Bytes: page - 4*recordSize, Records: 7, Action: "overwritten with padding"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: 4 * recordSize, Bytes: recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
 			name: "a page within a record",
 			harm: func(f files) { clear(f[segment(0)][2*page : 3*page]) },
-			want: func(f files) { clear(f[segment(0)][page+recordSize : 3*page]) },
+			want: func(f files) { fill(f[segment(0)], page+recordSize, 3*page) },
 			damages: []Damage{
-				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: 2*page - recordSize, Records: 1, Action: "overwritten with padding"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: 2*page - recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
 			name: "two pages on end",
 			harm: func(f files) { f[segment(0)][10] ^= 1; f[segment(0)][page] ^= 1 },
-			want: func(f files) { clear(f[segment(0)][:3*page]) },
+			want: func(f files) {
+				fill(f[segment(0)], 0, recordSize)
+				fill(f[segment(0)], page, 2*page+107)
+			},
 			damages: []Damage{
 				// The records of the second page cannot be told any more.
-				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Bytes: 3 * page, Records: 12, Action: "overwritten with padding"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Bytes: recordSize, Records: 1, Action: "filled"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page, Bytes: page + 107, Records: 1, Action: "filled"},
 			},
 		},
 		{
 			name: "two places in one segment",
 			harm: func(f files) { f[segment(0)][10*recordSize+100] ^= 1; f[segment(0)][size-10] ^= 1 },
 			want: func(f files) {
-				clear(f[segment(0)][10*recordSize : page])
-				f[segment(0)] = f[segment(0)][:size-recordSize]
+				fill(f[segment(0)], 10*recordSize, page)
+				fill(f[segment(0)], int(size)-recordSize, int(size))
 			},
 			damages: []Damage{
-				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: 10 * recordSize, Bytes: page - 10*recordSize, Records: 1, Action: "overwritten with padding"},
-				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: size - recordSize, Bytes: recordSize, Records: 1, Action: "cut off"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: 10 * recordSize, Bytes: page - 10*recordSize, Records: 1, Action: "filled"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: size - recordSize, Bytes: recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
-			name: "the end of the last segment, which no crash does",
+			name: "a record near the end of the last segment, which no crash does",
 			harm: func(f files) { f[segment(1)][size-5*recordSize+10] ^= 1 },
-			want: func(f files) { f[segment(1)] = f[segment(1)][:size-5*recordSize] },
+			want: func(f files) { fill(f[segment(1)], int(size)-5*recordSize, int(size)-4*recordSize) },
 			damages: []Damage{
-				{Kind: CorruptSegment, Path: segment(1), Segment: 1, Offset: size - 5*recordSize, Bytes: 5 * recordSize, Records: 5, Action: "cut off"},
+				{Kind: CorruptSegment, Path: segment(1), Segment: 1, Offset: size - 5*recordSize, Bytes: recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
@@ -175,41 +180,41 @@ func TestDirectory(t *testing.T) {
 			},
 			harm: func(f files) { f[segment(0)][page-1] = 1 },
 			damages: []Damage{
-				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page - 3, Bytes: 3, Action: "overwritten with padding"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page - 3, Bytes: 3, Action: "filled"},
 			},
 		},
 		{
 			name: "segments missing",
 			log:  func(t *testing.T) files { return plainLog(t, 0, 1, 2, 3, 4, 5) },
 			harm: func(f files) { delete(f, segment(1)); delete(f, segment(3)); delete(f, segment(4)) },
-			want: func(f files) { f[segment(1)], f[segment(3)], f[segment(4)] = nil, nil, nil },
+			want: func(f files) { f.gone(1, 3, 4) },
 			damages: []Damage{
-				{Kind: MissingSegments, Path: segment(1), Segment: 1, Action: "made 1 empty segments in place of what is missing"},
-				{Kind: MissingSegments, Path: segment(3), Segment: 3, Action: "made 2 empty segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(1), Segment: 1, Action: "made 1 segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(3), Segment: 3, Action: "made 2 segments in place of what is missing"},
 			},
 		},
 		{
 			name: "segments missing after the checkpoint",
 			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 6, 7), 3) },
-			want: func(f files) { f[segment(4)], f[segment(5)] = nil, nil },
+			want: func(f files) { f.gone(4, 5) },
 			damages: []Damage{
-				{Kind: MissingSegments, Path: segment(4), Segment: 4, Action: "made 2 empty segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(4), Segment: 4, Action: "made 2 segments in place of what is missing"},
 			},
 		},
 		{
 			name: "segments missing before the checkpoint's number",
 			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 6, 7), 9) },
-			want: func(f files) { f[segment(8)], f[segment(9)] = nil, nil },
+			want: func(f files) { f.gone(8, 9) },
 			damages: []Damage{
-				{Kind: MissingSegments, Path: segment(8), Segment: 8, Action: "made 2 empty segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(8), Segment: 8, Action: "made 2 segments in place of what is missing"},
 			},
 		},
 		{
 			name: "no segments",
 			log:  func(t *testing.T) files { return withCheckpoint(t, files{}, 9) },
-			want: func(f files) { f[segment(9)] = nil },
+			want: func(f files) { f.gone(9) },
 			damages: []Damage{
-				{Kind: MissingSegments, Path: segment(9), Segment: 9, Action: "made 1 empty segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(9), Segment: 9, Action: "made 1 segments in place of what is missing"},
 			},
 		},
 		{
@@ -221,9 +226,9 @@ func TestDirectory(t *testing.T) {
 			name: "a bit in the checkpoint",
 			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
 			harm: func(f files) { f[cp(3, segment(1))][100] ^= 1 },
-			want: func(f files) { clear(f[cp(3, segment(1))][3*recordSize : page]) },
+			want: func(f files) { fill(f[cp(3, segment(1))], 3*recordSize, 4*recordSize) },
 			damages: []Damage{
-				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Offset: 3 * recordSize, Bytes: page - 3*recordSize, Records: 8, Action: "overwritten with padding"},
+				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Offset: 3 * recordSize, Bytes: recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
@@ -232,7 +237,7 @@ func TestDirectory(t *testing.T) {
 			harm: func(f files) { delete(f, cp(3, segment(1))) },
 			want: func(f files) { f[cp(3, segment(1))] = nil },
 			damages: []Damage{
-				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Action: "made 1 empty segments in place of what is missing"},
+				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Action: "made 1 segments in place of what is missing"},
 			},
 		},
 		{
@@ -258,11 +263,11 @@ func TestDirectory(t *testing.T) {
 			name: "nothing left of the newer checkpoint",
 			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 5), 3) },
 			harm: func(f files) { f[cp(4, segment(0))] = []byte{1} },
-			want: func(f files) { f[segment(4)] = nil },
+			want: func(f files) { f.gone(4) },
 			damages: []Damage{
 				{Kind: CorruptCheckpoint, Path: cp(4, segment(0)), Segment: -1, Bytes: 1, Records: 1, Action: "cut off"},
 				{Kind: CorruptCheckpoint, Path: "checkpoint.00000004", Segment: -1, Action: "removed, the checkpoint before it is used"},
-				{Kind: MissingSegments, Path: segment(4), Segment: 4, Action: "made 1 empty segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(4), Segment: 4, Action: "made 1 segments in place of what is missing"},
 			},
 		},
 		{
@@ -306,10 +311,10 @@ func TestDirectory(t *testing.T) {
 				f[segment(1)+".repair"][page+100] ^= 1
 				f[segment(1)] = f[segment(1)][:5*recordSize+3]
 			},
-			want: func(f files) { clear(f[segment(1)][page+recordSize : 3*page]) },
+			want: func(f files) { fill(f[segment(1)], page+recordSize, 2*page+107) },
 			damages: []Damage{
 				{Kind: InterruptedRepair, Path: segment(1) + ".repair", Segment: 1, Action: "made the segment again"},
-				{Kind: CorruptSegment, Path: segment(1), Segment: 1, Offset: page + recordSize, Bytes: 2*page - recordSize, Records: 2, Action: "overwritten with padding"},
+				{Kind: CorruptSegment, Path: segment(1), Segment: 1, Offset: page + recordSize, Bytes: page + 107 - recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
@@ -403,7 +408,7 @@ func TestWhole(t *testing.T) {
 	require.Equal(t, 2, report.Damages[0].Segment)
 	require.True(t, bytes.Equal(f[segment(0)], read(t, dir)[segment(0)]))
 	require.Equal(t, int64(len(f[segment(1)])+len(f[segment(2)])), report.Bytes)
-	require.Equal(t, 24+13, report.Records)
+	require.Equal(t, 24+23, report.Records, "but the first")
 }
 
 func TestWholeCheckpoint(t *testing.T) {

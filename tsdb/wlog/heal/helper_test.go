@@ -29,7 +29,8 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -37,8 +38,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 )
 
 // Segments of the test logs have few pages, and records of all kinds and sizes.
@@ -50,6 +49,13 @@ type files map[string][]byte
 
 // segment is the name of a segment.
 func segment(k int) string { return segmentName(k) }
+
+// gone puts what a repair makes in the place of segments.
+func (f files) gone(segments ...int) {
+	for _, k := range segments {
+		f[segment(k)] = frame.Gone()
+	}
+}
 
 // write makes a directory wal with the files, and returns its name.
 func (f files) write(t testing.TB) string {
@@ -103,6 +109,15 @@ func requireSame(t testing.TB, want, got files) {
 	}
 }
 
+// fill puts filler from one offset of a segment to another.
+func fill(b []byte, from, to int) {
+	for from < to {
+		end := min(from-from%frame.PageSize+frame.PageSize, to)
+		frame.Fill(b[from:end])
+		from = end
+	}
+}
+
 func names(f files) []string {
 	var n []string
 	for name := range f {
@@ -143,7 +158,7 @@ func randomRecord(rng *rand.Rand) []byte {
 		rec, _ := enc.HistogramSamples([]record.RefHistogramSample{h}, nil)
 		return rec
 	case 4:
-		var h *histogram.FloatHistogram = tsdbutil.GenerateTestFloatHistogram(int64(rng.IntN(100)))
+		h := tsdbutil.GenerateTestFloatHistogram(int64(rng.IntN(100)))
 		rec, _ := enc.FloatHistogramSamples([]record.RefFloatHistogramSample{{Ref: ref, T: now, FH: h}}, nil)
 		return rec
 	case 5:
@@ -165,7 +180,7 @@ func newLog(t testing.TB, seed uint64, c compression.Type) files {
 	fill := func(dir string, first, last int) {
 		wl, err := wlog.NewSize(nil, nil, dir, testPages*frame.PageSize, c)
 		require.NoError(t, err)
-		for k := 0; k < first; k++ {
+		for range first {
 			_, err := wl.NextSegmentSync()
 			require.NoError(t, err)
 		}

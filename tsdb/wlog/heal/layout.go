@@ -18,16 +18,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 const (
@@ -46,11 +47,18 @@ type checkpoint struct {
 
 // layout is what is in a directory, by what upstream takes it for.
 type layout struct {
+	unseen      []unseen     // Of the segments.
 	segments    []int        // Ascending.
 	checkpoints []checkpoint // Ascending.
 	repairs     []int        // Segments of which there is upstream's copy.
 	unfinished  []string     // To be removed: nothing refers to it.
 	strays      []string     // Upstream would fail because of the name.
+}
+
+// unseen is a segment that cannot be looked at.
+type unseen struct {
+	segment int
+	cause   error
 }
 
 func list(fsys vfs.FS, dir string) (layout, error) {
@@ -66,11 +74,20 @@ func list(fsys vfs.FS, dir string) (layout, error) {
 		case strings.HasSuffix(name, tempSuffix):
 			l.unfinished = append(l.unfinished, name)
 		case isNumber:
+			proper := number >= 0 && name == segmentName(number)
 			info, err := fsys.Stat(filepath.Join(dir, name))
-			if err != nil {
+			if err != nil && e.Type()&fs.ModeSymlink != 0 {
+				l.strays = append(l.strays, name) // It leads nowhere.
+				continue
+			}
+			if err != nil && (!proper || errors.Is(err, fs.ErrNotExist)) {
 				return l, err
 			}
-			if info.Mode().IsRegular() && number >= 0 && name == segmentName(number) {
+			if err != nil {
+				// It is left where it is, as what cannot be read.
+				l.unseen = append(l.unseen, unseen{number, err})
+			}
+			if proper && (err != nil || info.Mode().IsRegular()) {
 				l.segments = append(l.segments, number)
 			} else {
 				l.strays = append(l.strays, name)
@@ -97,6 +114,17 @@ func list(fsys vfs.FS, dir string) (layout, error) {
 	return l, nil
 }
 
+// list lists what is in a directory, and leaves what cannot be looked at.
+func (h *healer) list(dir string) (layout, error) {
+	l, err := list(h.fs, dir)
+	for _, u := range l.unseen {
+		if path := wlog.SegmentName(dir, u.segment); !h.left[path] {
+			h.leave(path, u.segment, u.cause)
+		}
+	}
+	return l, err
+}
+
 // parseNumber reads a number as upstream does, so that the same names count.
 func parseNumber(s string) (int, bool) {
 	n, err := strconv.Atoi(s)
@@ -109,7 +137,7 @@ func segmentName(k int) string { return wlog.SegmentName("", k) }
 // stumble over gets out of its way, what an interrupted repair left is taken
 // back.
 func (h *healer) tidy() error {
-	l, err := list(h.fs, h.dir)
+	l, err := h.list(h.dir)
 	if err != nil {
 		return err
 	}

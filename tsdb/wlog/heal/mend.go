@@ -34,8 +34,9 @@ const readPages = 8
 type loss struct {
 	from, to int64
 	records  int  // At least.
-	cut      bool // It reaches the end of the file.
+	end      bool // It reaches the end of the file.
 	torn     bool // Its last record ends with the file.
+	cut      bool // It is cut off, not filled.
 	cause    error
 }
 
@@ -47,9 +48,34 @@ type finding struct {
 	losses  []loss
 }
 
-// mend looks at a file of a log and takes out of it what cannot be read. If it
-// may be shared with other names, it is replaced and not changed.
-func mend(fsys vfs.FS, path string, shared bool) (finding, error) {
+// role is what a file is in the log.
+type role uint8
+
+const (
+	// finished is a segment that later ones follow: its end was written, so what
+	// is damaged there is lost, and readers have to be told.
+	finished role = iota
+	// newest is the segment that a crash may have left without its end.
+	newest
+	// shared is a file of a checkpoint, which may have other names. It is
+	// replaced and not changed.
+	shared
+)
+
+// cuts says whether a loss is cut off: what a crash leaves is not filled.
+func (r role) cuts(l loss) bool {
+	switch {
+	case !l.end:
+		return false
+	case r == newest:
+		return l.torn || l.records <= 1
+	default:
+		return r == shared
+	}
+}
+
+// mend looks at a file of a log and takes out of it what cannot be read.
+func mend(fsys vfs.FS, path string, is role) (finding, error) {
 	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return finding{path: path}, err
@@ -61,7 +87,10 @@ func mend(fsys vfs.FS, path string, shared bool) (finding, error) {
 	if err != nil || len(found.losses) == 0 {
 		return found, err
 	}
-	if shared {
+	for i := range found.losses {
+		found.losses[i].cut = is.cuts(found.losses[i])
+	}
+	if is == shared {
 		err = replace(fsys, path, found)
 	} else {
 		err = change(fsys, path, found)
@@ -95,23 +124,23 @@ func inspect(f vfs.File, path string) (finding, error) {
 				found.records++
 				continue
 			}
-			err = &frame.Damage{Offset: rec.Start, Retry: frame.PageOf(rec.Start) + frame.PageSize, Err: err}
+			err = &frame.Damage{Offset: rec.Start, Retry: rec.End, Err: err}
 		}
 		if errors.Is(err, io.EOF) {
 			return found, nil
 		}
-		l := loss{from: good, to: found.size, cut: true, cause: err}
+		l := loss{from: good, to: found.size, end: true, cause: err}
 		if damage := (*frame.Damage)(nil); errors.As(err, &damage) {
 			// Between the last record of a page and the page's end, nothing of
 			// a record is lost.
 			l.from = min(good, damage.Offset)
 			l.cause = damage.Err
-			page, more, err := scan.Resync(damage.Retry)
+			next, more, err := resume(scan, l.from, damage.Retry)
 			if err != nil {
 				return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 			}
 			if more {
-				l.to, l.cut = page, false
+				l.to, l.end, good = next, false, next
 			}
 		} else if l.torn = errors.Is(err, io.ErrUnexpectedEOF); !l.torn {
 			return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
@@ -120,10 +149,38 @@ func inspect(f vfs.File, path string) (finding, error) {
 			return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 		}
 		found.add(l)
-		if l.cut {
+		if l.end {
 			return found, nil
 		}
 	}
+}
+
+// resume finds the record at which reading goes on after damage, and puts the
+// scanner there. A hole of a few bytes cannot be filled; then the record after it
+// is lost too.
+func resume(scan *frame.Scanner, from, retry int64) (int64, bool, error) {
+	next, more, err := scan.Resync(retry)
+	for err == nil && more && !fillable(from, next) {
+		rec, failure := scan.Next()
+		damage := (*frame.Damage)(nil)
+		switch {
+		case failure == nil:
+			next = rec.End
+		case errors.As(failure, &damage):
+			next, more, err = scan.Resync(damage.Retry)
+		case errors.Is(failure, io.EOF), errors.Is(failure, io.ErrUnexpectedEOF):
+			more = false
+		default:
+			err = failure
+		}
+	}
+	return next, more, err
+}
+
+// fillable reports whether the bytes between two offsets can be filled. What is
+// left of a page always can.
+func fillable(from, to int64) bool {
+	return to%frame.PageSize == 0 || frame.Fillable(int(to-max(from, frame.PageOf(to))))
 }
 
 // add adds a loss. What looked like the start of a record after one loss may
@@ -131,7 +188,8 @@ func inspect(f vfs.File, path string) (finding, error) {
 func (f *finding) add(l loss) {
 	if n := len(f.losses); n > 0 && f.losses[n-1].to >= l.from {
 		last := &f.losses[n-1]
-		last.to, last.cut, last.torn, last.records = l.to, l.cut, l.torn, l.records
+		last.to, last.end, last.torn = l.to, l.end, l.torn
+		last.records += l.records
 		return
 	}
 	f.losses = append(f.losses, l)
@@ -210,9 +268,25 @@ func replace(fsys vfs.FS, path string, found finding) error {
 	return err
 }
 
-// wipe makes the losses padding, cuts off the one at the end, and syncs.
+// write makes a file with some content and leaves it to the caller to name it.
+func write(fsys vfs.FS, path string, content []byte) error {
+	f, err := fsys.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	if len(content) > 0 {
+		_, err = f.Write(content)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// wipe puts filler in the place of the losses, cuts off what is to be cut, and
+// syncs.
 func wipe(f vfs.File, losses []loss) error {
-	zeros := make([]byte, frame.PageSize)
+	page := make([]byte, frame.PageSize)
 	for _, l := range losses {
 		if l.cut {
 			if err := f.Truncate(l.from); err != nil {
@@ -220,8 +294,18 @@ func wipe(f vfs.File, losses []loss) error {
 			}
 			break
 		}
-		for at := l.from; at < l.to; at += frame.PageSize {
-			if _, err := f.WriteAt(zeros[:min(frame.PageSize, l.to-at)], at); err != nil {
+		for at := l.from; at < l.to; {
+			end := min(frame.PageOf(at)+frame.PageSize, l.to)
+			part := page[:end-at]
+			frame.Fill(part)
+			if _, err := f.WriteAt(part, at); err != nil {
+				return err
+			}
+			at = end
+		}
+		if l.end && !fillable(l.from, l.to) {
+			// The last page has a few bytes that are nothing.
+			if err := f.Truncate(max(l.from, frame.PageOf(l.to))); err != nil {
 				return err
 			}
 		}
@@ -235,4 +319,49 @@ func rename(fsys vfs.FS, from, to string) error {
 		return err
 	}
 	return fsys.SyncDir(filepath.Dir(to))
+}
+
+// Tail cuts the segment file at path back to end, the known end in bytes of
+// the last record in it that was written without an error, and writes it to
+// disk. It is for a segment to which nothing more is appended.
+func Tail(path string, end int64) error { return TailFS(vfs.OS, path, end) }
+
+// TailFS is Tail on another file system than that of the operating system.
+func TailFS(fsys vfs.FS, path string, end int64) error {
+	f, err := fsys.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("cut segment back to its last record: %w", err)
+	}
+	err = cut(f, end)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("cut segment %s back to its last record at %d: %w", filepath.Base(path), end, err)
+	}
+	return nil
+}
+
+// ShortError says that a segment ends before what was written to it without an
+// error, both in bytes.
+type ShortError struct{ Size, End int64 }
+
+func (e *ShortError) Error() string {
+	return fmt.Sprintf("file has only %d of %d bytes, records written before are missing", e.Size, e.End)
+}
+
+func cut(f vfs.File, end int64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	switch size := info.Size(); {
+	case size > end:
+		if err := f.Truncate(end); err != nil {
+			return err
+		}
+	case frame.RoundUp(size) < end:
+		return &ShortError{Size: size, End: end}
+	}
+	return f.Sync()
 }

@@ -15,8 +15,12 @@ package heal
 
 import (
 	"fmt"
-	"os"
+	"log/slog"
 	"path/filepath"
+	"slices"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
@@ -39,8 +43,31 @@ func missing(numbers []int) []gap {
 	return gaps
 }
 
-// fill makes empty segments for the gaps in a directory, and reports each gap
-// as damage of the given kind.
+// Segments makes the numbering of a log without holes again while it is in use: where
+// a segment is missing before the one that is written to, because somebody has removed
+// it, there is one again that says so. Nobody else may remove segments meanwhile.
+func Segments(fsys vfs.FS, walDir string, active int, log *slog.Logger) ([]Damage, error) {
+	h := newHealer(fsys, walDir, log)
+	entries, err := h.fs.ReadDir(walDir)
+	var there []int // Whatever it is, it is not missing.
+	for _, e := range entries {
+		if number, ok := parseNumber(e.Name()); ok && number >= 0 && number <= active && e.Name() == segmentName(number) {
+			there = append(there, number)
+		}
+	}
+	slices.Sort(there)
+	if err == nil && len(there) > 0 && there[len(there)-1] == active {
+		err = h.fill(walDir, MissingSegments, missing(there))
+	}
+	if err != nil {
+		return h.report.Damages, fmt.Errorf("fill holes in the numbering of the segments in %s: %w", walDir, err)
+	}
+	return h.report.Damages, nil
+}
+
+// fill makes segments for the gaps in a directory, and reports each gap as damage of
+// the given kind. Those of the log say that they stand for others, so that readers
+// count what they have lost.
 func (h *healer) fill(dir, kind string, gaps []gap) error {
 	n := 0
 	for _, g := range gaps {
@@ -48,16 +75,23 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 		if n += min(g.last-g.first, maxMissing) + 1; n > maxMissing {
 			return fmt.Errorf(
 				"segments %s to %s are missing in %s, which is too many to be the result of damage; move away the files that do not belong there",
-				segmentName(g.first), segmentName(g.last), dir)
+				segmentName(g.first), segmentName(g.last), dir,
+			)
 		}
 	}
 	for _, g := range gaps {
 		for k := g.first; k <= g.last; k++ {
-			f, err := h.fs.OpenFile(wlog.SegmentName(dir, k), os.O_CREATE|os.O_WRONLY, 0o666)
-			if err != nil {
-				return err
+			var content []byte
+			if kind == MissingSegments {
+				content = frame.Gone()
 			}
-			if err := f.Close(); err != nil {
+			path := wlog.SegmentName(dir, k)
+			err := write(h.fs, path+tempSuffix, content)
+			if err == nil {
+				err = h.fs.Rename(path+tempSuffix, path)
+			}
+			if err != nil {
+				_ = h.fs.Remove(path + tempSuffix)
 				return err
 			}
 		}
@@ -65,7 +99,7 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 			Kind:    kind,
 			Path:    wlog.SegmentName(dir, g.first),
 			Segment: -1,
-			Action:  fmt.Sprintf("made %d empty segments in place of what is missing", g.last-g.first+1),
+			Action:  fmt.Sprintf("made %d segments in place of what is missing", g.last-g.first+1),
 		}
 		if kind == MissingSegments {
 			d.Segment = g.first
@@ -85,7 +119,7 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 // Whether it was whole does not count, for an earlier call may have been
 // interrupted between emptying it and this.
 func (h *healer) checkpoints() error {
-	l, err := list(h.fs, h.dir)
+	l, err := h.list(h.dir)
 	if err != nil {
 		return err
 	}
@@ -107,7 +141,7 @@ func (h *healer) checkpoints() error {
 
 // checkpoint mends one checkpoint and returns whether it has records.
 func (h *healer) checkpoint(dir string) (left bool, err error) {
-	l, err := list(h.fs, dir)
+	l, err := h.list(dir)
 	if err != nil {
 		return false, err
 	}
@@ -127,9 +161,11 @@ func (h *healer) checkpoint(dir string) (left bool, err error) {
 				continue
 			}
 		}
-		found, err := mend(h.fs, path, true)
+		found, err := mend(h.fs, path, shared)
 		if err != nil {
-			return left, err
+			h.leave(path, -1, err)
+			left = true // As far as is known.
+			continue
 		}
 		h.take(found, -1, func(loss) string { return CorruptCheckpoint })
 		left = left || found.records > 0
@@ -157,7 +193,7 @@ func (h *healer) drop(c checkpoint) error {
 // from 0. And that the next segment comes after that checkpoint, because
 // segments before it are never read again.
 func (h *healer) numbering() error {
-	l, err := list(h.fs, h.dir)
+	l, err := h.list(h.dir)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -24,9 +25,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/util/compression"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
+	"github.com/prometheus/prometheus/util/compression"
 )
 
 // harm is a change to a file that a failing disk or a crash may make.
@@ -223,7 +224,29 @@ func TestInterrupted(t *testing.T) {
 			}
 		}
 		_, again := requireHealed(t, harmed.write(t))
-		requireSame(t, healed, again)
+		require.ElementsMatch(t, names(healed), names(again))
+		for name := range healed {
+			require.Equal(t, kept(t, healed[name]), kept(t, again[name]), "%s", name)
+		}
+	}
+}
+
+// kept returns where the records of a segment are that are no filler, and their
+// checksums.
+func kept(t *testing.T, b []byte) map[int64]uint32 {
+	t.Helper()
+	out := map[int64]uint32{}
+	scan := frame.NewScanner(1)
+	scan.Strict = true
+	for scan.Reset(bytes.NewReader(b), 0); ; {
+		rec, err := scan.Next()
+		if err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			return out
+		}
+		if !frame.IsFiller(rec.Data) {
+			out[rec.Start] = rec.CRC
+		}
 	}
 }
 

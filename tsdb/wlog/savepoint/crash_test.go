@@ -58,7 +58,8 @@ func TestCrashChild(t *testing.T) {
 
 	s, n := NewStore(dir), 0
 	s.before = func(string) error {
-		if n++; n == operation {
+		n++
+		if n == operation {
 			if err := self.Kill(); err != nil {
 				return err
 			}

@@ -87,6 +87,9 @@ type Endpoint struct {
 	Dispatched cursor.Position
 	// Acked holds a mark per partition.
 	Acked []Mark
+	// Isolated are the series that are less far than their partitions. Floor is
+	// not after any of them.
+	Isolated []Isolated
 	// Fresh is the second range, nil if there is one range only. With it, Floor
 	// and Acked are those of the first, and Dispatched is not before the
 	// dispatch mark of either.
@@ -118,11 +121,21 @@ func (e *Endpoint) marks(yield func(Mark) bool) {
 			return
 		}
 	}
+	for _, s := range e.Isolated {
+		if !yield(s.Mark) {
+			return
+		}
+	}
 	if e.Fresh == nil {
 		return
 	}
 	for _, m := range e.Fresh.Acked {
 		if !yield(m) {
+			return
+		}
+	}
+	for _, s := range e.Fresh.Isolated {
+		if !yield(s.Mark) {
 			return
 		}
 	}
@@ -254,6 +267,9 @@ func (e *Endpoint) validate(partitions int) error {
 		if m.Before(e.Floor.Position) {
 			return fmt.Errorf("floor %s is after the mark %s of partition %d", e.Floor.Position, m.Position, p)
 		}
+	}
+	if err := validateIsolated(e.Isolated, e.Floor.Position); err != nil {
+		return err
 	}
 	if e.Removed != nil && e.Removed.IsZero() {
 		return errors.New("the time of removal is not set")

@@ -58,6 +58,7 @@ type endpoint struct {
 	Floor      []int64    `json:"floor"`
 	Dispatched []int64    `json:"dispatched"`
 	Acked      [][]int64  `json:"acked"`
+	Isolated   *isolated  `json:"isolated,omitempty"`
 	Fresh      *fresh     `json:"fresh,omitempty"`
 }
 
@@ -166,7 +167,7 @@ func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, erro
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("dispatched: %w", err)
 	}
-	acked, err := decodeMarks(e.Acked, points, partitions)
+	acked, series, err := decodeRange(e.Acked, e.Isolated, points, partitions)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("acked: %w", err)
 	}
@@ -180,6 +181,7 @@ func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, erro
 		Floor:      Mark{Point: floor},
 		Dispatched: dispatched,
 		Acked:      acked,
+		Isolated:   series,
 		Fresh:      second,
 		Removed:    inUTC(e.Removed),
 	}, nil
@@ -246,6 +248,76 @@ func inUTC(t *time.Time) *time.Time {
 // maxFileSize bounds what Load reads. A thousand endpoints of which no two
 // marks are equal stay far below it.
 const maxFileSize = 64 << 20
+
+// fresh is how a [Fresh] is written.
+type fresh struct {
+	From              []int64   `json:"from"`
+	Dispatched        []int64   `json:"dispatched"`
+	Acked             [][]int64 `json:"acked"`
+	Isolated          *isolated `json:"isolated,omitempty"`
+	BacklogDispatched []int64   `json:"backlog_dispatched"`
+}
+
+func (f *fresh) decode(points []cursor.Point, partitions int) (*Fresh, error) {
+	if f == nil {
+		return nil, nil
+	}
+	var (
+		out Fresh
+		err error
+	)
+	if out.From, err = decodePoint(f.From); err != nil {
+		return nil, fmt.Errorf("from: %w", err)
+	}
+	if out.Dispatched, err = decodePair(f.Dispatched); err != nil {
+		return nil, fmt.Errorf("dispatched: %w", err)
+	}
+	if out.BacklogDispatched, err = decodePair(f.BacklogDispatched); err != nil {
+		return nil, fmt.Errorf("backlog_dispatched: %w", err)
+	}
+	if out.Acked, out.Isolated, err = decodeRange(f.Acked, f.Isolated, points, partitions); err != nil {
+		return nil, fmt.Errorf("acked: %w", err)
+	}
+	return &out, nil
+}
+
+func decodePair(tuple []int64) (cursor.Position, error) {
+	if len(tuple) != 2 {
+		return cursor.Position{}, fmt.Errorf("a position has %d elements, not 2", len(tuple))
+	}
+	return decodePosition(tuple[0], tuple[1])
+}
+
+// isolated is how they are written, beside what readers that do not know them
+// have to see.
+type isolated struct {
+	Acked  [][]int64 `json:"acked"`  // The true marks.
+	Series [][]int64 `json:"series"` // Point, skip, and the hash in two halves.
+}
+
+// decodeRange is the reverse of encodeRange.
+func decodeRange(acked [][]int64, extra *isolated, points []cursor.Point, partitions int) ([]Mark, []Isolated, error) {
+	if extra == nil {
+		marks, err := decodeMarks(acked, points, partitions)
+		return marks, nil, err
+	}
+	marks, err := decodeMarks(extra.Acked, points, partitions)
+	if err != nil {
+		return nil, nil, fmt.Errorf("isolated: %w", err)
+	}
+	if len(extra.Series) == 0 {
+		return nil, nil, errors.New("isolated: there is no series")
+	}
+	series := make([]Isolated, 0, len(extra.Series))
+	for i, t := range extra.Series {
+		const half = 1<<32 - 1
+		if len(t) != 4 || t[0] < 0 || t[0] >= int64(len(points)) || t[1] < 0 || t[1] > maxSkip || t[2] < 0 || t[2] > half || t[3] < 0 || t[3] > half {
+			return nil, nil, fmt.Errorf("isolated: %v, number %d, is no series", t, i)
+		}
+		series = append(series, Isolated{Series: uint64(t[2])<<32 | uint64(t[3]), Mark: Mark{Point: points[t[0]], Skip: int(t[1])}})
+	}
+	return marks, series, nil
+}
 
 // VersionError is a savepoint in the format of a later release. It is an error
 // to start on: what that release saved is intact and must neither be

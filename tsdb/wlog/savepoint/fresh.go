@@ -37,17 +37,11 @@ type Fresh struct {
 	Dispatched cursor.Position
 	// Acked holds a mark per partition, of the fresh range.
 	Acked []Mark
+	// Isolated are the isolated series of the range.
+	Isolated []Isolated
 	// BacklogDispatched is the dispatch mark of the backlog. It is not after
 	// From.
 	BacklogDispatched cursor.Position
-}
-
-// fresh is how a [Fresh] is written.
-type fresh struct {
-	From              []int64   `json:"from"`
-	Dispatched        []int64   `json:"dispatched"`
-	Acked             [][]int64 `json:"acked"`
-	BacklogDispatched []int64   `json:"backlog_dispatched"`
 }
 
 // FreshFor returns a copy of the fresh range for the given number of
@@ -61,29 +55,6 @@ func (e *Endpoint) FreshFor(partitions int) *Fresh {
 	f := *e.Fresh
 	f.Acked = slices.Clone(f.Acked)
 	return &f
-}
-
-func (f *fresh) decode(points []cursor.Point, partitions int) (*Fresh, error) {
-	if f == nil {
-		return nil, nil
-	}
-	var (
-		out Fresh
-		err error
-	)
-	if out.From, err = decodePoint(f.From); err != nil {
-		return nil, fmt.Errorf("from: %w", err)
-	}
-	if out.Dispatched, err = decodePair(f.Dispatched); err != nil {
-		return nil, fmt.Errorf("dispatched: %w", err)
-	}
-	if out.BacklogDispatched, err = decodePair(f.BacklogDispatched); err != nil {
-		return nil, fmt.Errorf("backlog_dispatched: %w", err)
-	}
-	if out.Acked, err = decodeMarks(f.Acked, points, partitions); err != nil {
-		return nil, fmt.Errorf("acked: %w", err)
-	}
-	return &out, nil
 }
 
 // validateFresh checks that the two ranges of e meet at one point and that
@@ -108,6 +79,9 @@ func (e *Endpoint) validateFresh() error {
 		return fmt.Errorf("dispatch mark %s of the endpoint is before that of the fresh range, %s", e.Dispatched, f.Dispatched)
 	case len(f.Acked) != len(e.Acked):
 		return fmt.Errorf("%d marks for %d partitions", len(f.Acked), len(e.Acked))
+	}
+	if err := validateIsolated(f.Isolated, e.Floor.Position); err != nil {
+		return err
 	}
 	for p, m := range f.Acked {
 		if err := m.validate(); err != nil {
@@ -134,11 +108,4 @@ func (m Mark) validate() error {
 		return fmt.Errorf("skip %d is out of range", m.Skip)
 	}
 	return nil
-}
-
-func decodePair(tuple []int64) (cursor.Position, error) {
-	if len(tuple) != 2 {
-		return cursor.Position{}, fmt.Errorf("a position has %d elements, not 2", len(tuple))
-	}
-	return decodePosition(tuple[0], tuple[1])
 }

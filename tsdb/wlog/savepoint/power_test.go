@@ -88,14 +88,14 @@ func TestFailingDisk(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			fsys, err := faultfs.New(dir)
 			require.NoError(t, err)
-			fsys.Inject(faultfs.Fault{At: at, Err: faultfs.NoSpace, Stays: stays})
+			fsys.Inject(faultfs.Fault{At: at, Err: faultfs.Broken, Stays: stays})
 			written, tried, failed := 0, 0, 0
 			history(NewStore(dir, WithFS(fsys)), func(n int, _, done bool, err error) {
 				switch {
 				case !done:
 					tried = n
 				case err != nil:
-					require.ErrorIs(t, err, faultfs.NoSpace)
+					require.ErrorIs(t, err, faultfs.Broken)
 					failed++
 				default:
 					written = n
@@ -147,4 +147,55 @@ func TestFailingReads(t *testing.T) {
 		}
 		require.Equal(t, numbered(1), f)
 	}
+}
+
+// Defends I1: positions are stored on a disk without room, by writing over the
+// files there are, and at every instant a loss of power leaves one of the two whole.
+// Without that nothing that was delivered could be removed, and a full disk would
+// stay full.
+func TestNoRoom(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	fsys, err := faultfs.New(dir)
+	require.NoError(t, err)
+	s := NewStore(dir, WithFS(fsys))
+	require.NoError(t, s.Write(numbered(10), true))
+	full := faultfs.Fault{Err: faultfs.NoSpace, Stays: true, Match: func(op faultfs.Op) bool {
+		return op.Changes && filepath.Ext(op.Path) == tempSuffix
+	}}
+	fsys.Inject(full)
+	var written, tried int
+	fsys.Before(func(faultfs.Op) {
+		for seed := range int64(3) {
+			clone := filepath.Join(t.TempDir(), "clone")
+			require.NoError(t, fsys.Clone(clone, seed))
+			f, _, err := NewStore(clone, WithFS(faultfs.NoSync)).Load()
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, f.Checkpoint, written)
+			require.LessOrEqual(t, f.Checkpoint, tried)
+		}
+	})
+	written, tried = 10, 10
+	for n := 11; n < 20; n++ {
+		tried = n
+		require.NoError(t, s.Write(numbered(n), true))
+		written = n
+	}
+	fsys.Before(nil)
+	require.Positive(t, fsys.Hits())
+	f, _, err := s.Load()
+	require.NoError(t, err)
+	require.Equal(t, numbered(19), f)
+
+	// Not even a larger one that does not fit costs the one there is.
+	fsys.Inject(faultfs.Fault{Err: faultfs.NoSpace, Stays: true, Match: func(op faultfs.Op) bool {
+		return full.Match(op) || op.Name == "writeat"
+	}})
+	more := numbered(20)
+	more.Endpoints = append(more.Endpoints, more.Endpoints[0])
+	more.Endpoints[len(more.Endpoints)-1].ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+	require.ErrorIs(t, s.Write(more, true), faultfs.NoSpace)
+	fsys.Count(nil)
+	f, _, err = s.Load()
+	require.NoError(t, err)
+	require.Equal(t, numbered(19), f)
 }

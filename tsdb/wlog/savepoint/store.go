@@ -36,7 +36,6 @@ type Store struct {
 	fs  vfs.FS
 
 	mtx sync.Mutex // Held across a whole Load or Write.
-	enc writer
 
 	// before is called ahead of every operation that changes the disk, with
 	// its name; an error is taken for the operation's own. Nil except in tests,
@@ -67,7 +66,8 @@ func WithFS(fsys vfs.FS) Option {
 }
 
 // Write stores f as the current savepoint, in place of the one before, which
-// stays if there is an error.
+// stays if there is an error. It works on a disk without room too, unless f takes
+// up more than the one before.
 //
 // With durable it returns only once f is on the disk, twice: as the current
 // file and as the fallback, which thus always is the last durable version.
@@ -80,11 +80,11 @@ func WithFS(fsys vfs.FS) Option {
 func (s *Store) Write(f File, durable bool) error {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
-	data, err := s.enc.encode(&f)
+	data, err := Encode(f)
 	if err != nil {
 		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
 	}
-	if err := s.replace(CurrentName, data, durable); err != nil {
+	if err := s.put(CurrentName, data, durable); err != nil {
 		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
 	}
 	if !durable {
@@ -93,7 +93,7 @@ func (s *Store) Write(f File, durable bool) error {
 	// The fallback is written anew, not linked: two names of one file would
 	// share the blocks that go bad. And it follows the current file, so that
 	// at every instant one of the two is whole and on the disk.
-	if err := s.replace(PreviousName, data, true); err != nil {
+	if err := s.put(PreviousName, data, true); err != nil {
 		return fmt.Errorf("fallback %s of the savepoint not written: %w", s.path(PreviousName), err)
 	}
 	return nil
@@ -109,6 +109,54 @@ func (s *Store) do(name, operation string, f func() error) error {
 		}
 	}
 	return f()
+}
+
+// put stores data under a name. Where there is no room for a file beside the old
+// one, that is written over: nothing can be removed from the log before its
+// endpoints' positions are stored, so a full disk would stay full. Of the two files
+// one is whole at every instant then too.
+func (s *Store) put(name string, data []byte, durable bool) error {
+	err := s.replace(name, data, durable)
+	if !vfs.NoRoom(err) {
+		return err
+	}
+	if e := s.overwrite(name, data, durable); e != nil {
+		return fmt.Errorf("%w; nor can the one before be written over: %w", err, e)
+	}
+	return nil
+}
+
+// overwrite writes data over a file. What it takes up beyond that is written
+// first: if there is no room for it, the file stays as it was.
+func (s *Store) overwrite(name string, data []byte, durable bool) (err error) {
+	f, err := s.fs.OpenFile(s.path(name), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	had := min(info.Size(), int64(len(data)))
+	if more := data[had:]; len(more) > 0 {
+		if _, err := f.WriteAt(more, had); err != nil {
+			return errors.Join(err, f.Truncate(had))
+		}
+	}
+	return s.do(name, "overwrite", func() error {
+		if _, err := f.WriteAt(data[:had], 0); err != nil {
+			return err
+		}
+		if err := f.Truncate(int64(len(data))); err != nil || !durable {
+			return err
+		}
+		return f.Sync()
+	})
 }
 
 // replace puts data in the place of the named file, atomically for readers and
@@ -141,8 +189,20 @@ func (s *Store) replace(name string, data []byte, durable bool) (err error) {
 	if err := s.do(name, "close", f.Close); err != nil {
 		return err
 	}
-	if err := s.do(name, "rename", func() error { return s.fs.Rename(temp, path) }); err != nil {
-		return err
+	rename := func() error { return s.fs.Rename(temp, path) }
+	if err = s.do(name, "rename", rename); err != nil {
+		info, e := s.fs.Stat(path)
+		if e != nil || !info.IsDir() {
+			return err
+		}
+		// Somebody has made a directory of the name, as container runtimes do for
+		// what is to be mounted and is not there.
+		if _, err = s.moveAside(path); err != nil {
+			return err
+		}
+		if err = s.do(name, "rename", rename); err != nil {
+			return err
+		}
 	}
 	if !durable {
 		return nil

@@ -290,6 +290,22 @@ func TestLoadCombinations(t *testing.T) {
 	}
 }
 
+// Directories in the place of the files keep nobody from saving positions.
+func TestWriteInPlaceOfDirectories(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{CurrentName, PreviousName} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, name, "x"), 0o700))
+	}
+	s := NewStore(dir)
+	_, _, err := s.Load()
+	require.ErrorAs(t, err, new(*LostError))
+	require.NoError(t, s.Write(numbered(1), true))
+	require.Equal(t, []string{"delivery.corrupt-1.json", "delivery.corrupt-2.json", CurrentName, PreviousName}, names(t, dir))
+	f, _, err := NewStore(dir).Load()
+	require.NoError(t, err)
+	require.Equal(t, numbered(1), f)
+}
+
 var errInjected = errors.New("injected")
 
 // Defends I2: a start that set the damaged files aside and died before it wrote

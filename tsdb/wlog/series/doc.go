@@ -70,7 +70,7 @@
 // Retire and Drop, with which sweeps come, belong to one goroutine; they may run
 // beside all of the above. Who turns texts into numbers holds symbols.inUse for
 // reading until the series is in the table, a Filler until Flush; a sweep holds
-// it for writing twice, for moments. Lock order: symbols.inUse, a stripe,
+// it for writing by steps of a millisecond or so. Lock order: symbols.inUse, a stripe,
 // refMap's locks, symbols.mtx. Where the log is written by somebody else, nothing
 // is appended through the table: Define and DropUnmentioned keep it in step, on
 // one goroutine, beside any number of readers.

@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +85,7 @@ func TestFillerIsInsert(t *testing.T) {
 		for i := range 1500 {
 			lset := randomLabels(r)
 			if distinct && r.IntN(20) > 0 {
-				lset = labels.FromStrings("a", fmt.Sprint(i%30), "b", "constant", "i", fmt.Sprint(i))
+				lset = labels.FromStrings("a", strconv.Itoa(i%30), "b", "constant", "i", strconv.Itoa(i))
 			}
 			switch n := r.IntN(100); {
 			case n < 3 && len(met) > 0:
@@ -164,7 +165,7 @@ func TestFillerAfterSweep(t *testing.T) {
 	c := newClock()
 	tbl := New(Options{Now: c.now.Load})
 	lset := func(round, i int) labels.Labels {
-		return labels.FromStrings("a", "all of them", "b", fmt.Sprint("round ", round), "c", fmt.Sprint(i))
+		return labels.FromStrings("a", "all of them", "b", fmt.Sprint("round ", round), "c", strconv.Itoa(i))
 	}
 	f := tbl.Filler(0, c.now.Load())
 	for round := range 3 {

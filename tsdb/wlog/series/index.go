@@ -49,7 +49,7 @@ func (s *Series) chainHash() uint32 { return uint32(s.key.Load()) & (1<<hashBits
 // a log is read is so told from a byte, of which many are in the cache, rather
 // than from a bucket and the series in it. Bits of series that have left stay
 // until the stripe grows.
-func filterBit(hash uint32) uint8 { return 1 << (hash >> 23 & 7) }
+func filterBit(hash uint32) uint8 { return 1 << (hash >> (hashBits - 3)) }
 
 // find returns the series with the labels that can still be appended to. The
 // caller holds the lock, at least for reading.
@@ -62,7 +62,7 @@ func (st *stripe) find(hash uint32, of set) *Series {
 		return nil
 	}
 	for s := st.buckets[at]; s != nil; s = s.next {
-		if s.chainHash() == hash && s.state.Load() != stateDead && s.set.equal(of) {
+		if s.chainHash() == hash && s.state.Load() != stateDead && s.equal(of) {
 			return s
 		}
 	}

@@ -135,7 +135,8 @@ func (p *metadataPool) release(id uint32) {
 	if id == 0 {
 		return
 	}
-	if p.uses[id]--; p.uses[id] > 0 {
+	p.uses[id]--
+	if p.uses[id] > 0 {
 		return
 	}
 	at := p.place(id)

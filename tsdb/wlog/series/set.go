@@ -125,8 +125,8 @@ func (sp *speller) keep(of set) set {
 
 // refresh forgets everything if numbers may have been given back since.
 func (sp *speller) refresh() {
-	if sp.swept != sp.y.sweep.finished {
-		sp.swept, sp.last = sp.y.sweep.finished, nil
+	if sp.swept != sp.y.sweep.freed {
+		sp.swept, sp.last = sp.y.sweep.freed, nil
 		clear(sp.places)
 		clear(sp.recent)
 		sp.places, sp.names, sp.values = sp.places[:0], sp.names[:0], sp.values[:0]

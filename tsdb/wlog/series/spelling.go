@@ -89,7 +89,7 @@ func (s *Series) Has(lset labels.Labels) bool {
 // SameLabels reports whether two series have equal labels, whatever table they
 // are from.
 func SameLabels(a, b *Series) bool {
-	if a == b || (a.names == b.names && a.names.y != nil && a.set.equal(b.set)) {
+	if a == b || (a.names == b.names && a.names.y != nil && a.equal(b.set)) {
 		return true
 	}
 	if len(a.names.texts) != len(b.names.texts) {

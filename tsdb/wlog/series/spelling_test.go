@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +35,7 @@ import (
 func randomLabels(r *rand.Rand) labels.Labels {
 	var list []labels.Label
 	for i := range r.IntN(6) {
-		value := fmt.Sprint(r.IntN(4))
+		value := strconv.Itoa(r.IntN(4))
 		switch r.IntN(12) {
 		case 0:
 			value = ""
@@ -100,7 +101,7 @@ func TestSpelling(t *testing.T) {
 // churning returns labels of the i-th series of a round: some texts are those of
 // all rounds, some are the round's own.
 func churning(round, i int) labels.Labels {
-	return labels.FromStrings("__name__", fmt.Sprint("m", i%10), "i", fmt.Sprint(i), "pod", fmt.Sprintf("pod-%d-%d", round, i%50), fmt.Sprint("round_", round%7), "x")
+	return labels.FromStrings("__name__", fmt.Sprint("m", i%10), "i", strconv.Itoa(i), "pod", fmt.Sprintf("pod-%d-%d", round, i%50), fmt.Sprint("round_", round%7), "x")
 }
 
 // collect runs the garbage collector until n graves were closed since the last
@@ -179,7 +180,8 @@ func TestSweepBesideWriters(t *testing.T) {
 				lset := churning(r.IntN(20), r.IntN(100))
 				s, _ := tbl.GetOrCreate(lset, refs(next))
 				kept, want = append(kept, s), append(want, lset)
-				if s.Unpin(); len(kept) < 50 {
+				s.Unpin()
+				if len(kept) < 50 {
 					continue
 				}
 				for i, s := range kept {

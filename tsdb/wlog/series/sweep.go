@@ -27,16 +27,17 @@ import (
 // likes. Hence a grave for each, which keeps its numbers in use until the
 // garbage collector has found that nobody holds the series.
 //
-// Marking runs beside everything else. What is made meanwhile marks itself.
+// Marking runs beside everything else, and freeing goes by small steps. What is made
+// meanwhile marks itself.
 type sweep struct {
 	graves []*grave      // Guarded by symbols.mtx.
 	closed atomic.Uint32 // Graves whose series nobody holds.
 
 	// Guarded by inUse; the goroutine that sweeps may read them at any time.
-	finished int // Sweeps that are done.
-	round    uint32
-	marking  bool
-	marks    []atomic.Uint32 // A bit for each number; those beyond it are in use.
+	freed   int // Steps of freeing that are done: numbers remembered from before may mean nothing.
+	round   uint32
+	marking bool
+	marks   []atomic.Uint32 // A bit for each number; those beyond it are in use.
 }
 
 // grave holds what a series was made of after it has left the table.
@@ -131,21 +132,45 @@ func (w *sweep) mark(n symbol) {
 	}
 }
 
-// finish frees what nobody has marked.
+// sweepStep is how many elements of sweep.marks are looked at while everybody else
+// waits: with texts that are all unused, a millisecond or so.
+const sweepStep = 32
+
+// finish frees what nobody has marked. It lets others at work again and again:
+// until it is done, what they make marks itself, and what it has freed they do not
+// find any more.
 func (y *symbols) finish() {
+	y.freeNames()
+	for from := 0; from < len(y.sweep.marks); from += sweepStep {
+		y.freeTexts(from, min(from+sweepStep, len(y.sweep.marks)))
+	}
+	y.inUse.Lock()
+	defer y.inUse.Unlock()
+	y.sweep.marks, y.sweep.marking = nil, false
+}
+
+func (y *symbols) freeNames() {
 	y.inUse.Lock()
 	defer y.inUse.Unlock()
 	y.mtx.Lock()
 	defer y.mtx.Unlock()
-	w := &y.sweep
 	for key, x := range y.names {
-		if x.seen.Load() != w.round {
+		if x.seen.Load() != y.sweep.round {
 			delete(y.names, key)
 		}
 	}
+	y.sweep.freed++
+}
+
+// freeTexts frees those of a range of marks' elements.
+func (y *symbols) freeTexts(from, to int) {
+	y.inUse.Lock()
+	defer y.inUse.Unlock()
+	y.mtx.Lock()
+	defer y.mtx.Unlock()
 	texts := *y.texts.Load()
-	for i := range w.marks {
-		for unused := ^w.marks[i].Load(); unused != 0; unused &= unused - 1 {
+	for i := from; i < to; i++ {
+		for unused := ^y.sweep.marks[i].Load(); unused != 0; unused &= unused - 1 {
 			n := symbol(i*markBits + bits.TrailingZeros32(unused))
 			if n >= y.next {
 				break
@@ -158,6 +183,5 @@ func (y *symbols) finish() {
 			}
 		}
 	}
-	w.finished++
-	w.marks, w.marking = nil, false
+	y.sweep.freed++
 }

@@ -106,7 +106,8 @@ func (y *symbols) intern(hash uint64, text string) symbol {
 	own := strings.Clone(text)
 	(*y.texts.Load())[n/textPageSize][n%textPageSize].Store(&own)
 	y.slots[at] = n
-	if y.count++; 2*y.count > len(y.slots) {
+	y.count++
+	if 2*y.count > len(y.slots) {
 		y.grow()
 	}
 	return n

@@ -14,8 +14,8 @@
 package series
 
 import (
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,7 +27,7 @@ func TestSymbolsAfterRemovals(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	have := map[string]symbol{}
 	for range 50_000 {
-		text := fmt.Sprint(r.IntN(3000))
+		text := strconv.Itoa(r.IntN(3000))
 		n, ok := y.lookup(y.hash(text), text)
 		require.Equal(t, have[text], n)
 		switch {

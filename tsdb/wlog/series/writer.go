@@ -66,7 +66,7 @@ func (w *writer) insert(ref chunks.HeadSeriesRef, segment int) (s *Series, displ
 	of := w.spell.set(w.list, 0)
 	hash := of.hash()
 	if old := t.refs.get(ref); old != nil {
-		displaced = !old.set.equal(of)
+		displaced = !old.equal(of)
 		if !displaced && !old.Alias() {
 			return old, false
 		}

@@ -19,15 +19,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 var benchSeries = flag.Int("series", 1_000_000, "number of series in the benchmarks")
@@ -91,7 +92,7 @@ func scraped(i int) labels.Labels {
 		"__name__", fmt.Sprintf("queue_operations_%02d_total", metric/20), "cluster", "eu-west-1", "container", "frontend",
 		"handler", fmt.Sprintf("/api/v1/items/%02d", metric%20), "instance", fmt.Sprintf("10.20.%d.%d:8080", target/250, target%250),
 		"job", "kubernetes-pods", "namespace", fmt.Sprintf("team-%02d", target%50), "node", fmt.Sprintf("node-%03d", target/10),
-		"pod", fmt.Sprintf("frontend-7d9f8c6b54-%05x", target), "status", fmt.Sprint(200+metric%4),
+		"pod", fmt.Sprintf("frontend-7d9f8c6b54-%05x", target), "status", strconv.Itoa(200+metric%4),
 	)
 }
 

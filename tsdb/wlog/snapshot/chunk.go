@@ -22,10 +22,10 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/util/compression"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/util/compression"
 )
 
 // file is a file of the snapshot, shared by the views that name it. The last of

@@ -158,7 +158,11 @@ func (s *Store) Replace(ctx context.Context, u Update) error {
 }
 
 func (s *Store) write(ctx context.Context, u Update, base *view) error {
-	if err := s.update(ctx, u, base); err != nil {
+	err := makeDir(s.sink.fs, s.dir)
+	if err == nil {
+		err = s.update(ctx, u, base)
+	}
+	if err != nil {
 		return fmt.Errorf("series snapshot in %s not written, the one before is in force: %w", s.dir, err)
 	}
 	if err := s.tidy(ctx); err != nil && ctx.Err() == nil {

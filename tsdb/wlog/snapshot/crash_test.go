@@ -10,6 +10,7 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
+
 package snapshot
 
 import (
@@ -23,11 +24,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/tsdb/wlog"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/model/metadata"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 var errCrash = errors.New("crashed")

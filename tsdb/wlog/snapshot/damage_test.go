@@ -10,6 +10,7 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
+
 package snapshot
 
 import (
@@ -211,19 +212,28 @@ func TestBadSector(t *testing.T) {
 	require.True(t, ok)
 }
 
-// A manifest of a later release is an error, and nothing is touched.
+// A manifest of a later release is set aside: everything in it can be had from the
+// log, so it is no reason not to start (I9).
 func TestNewerVersion(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
 	require.NoError(t, s.Append(context.Background(), Update{State: stateOf(1), Series: defs(upTo(1, 10))}))
+	require.NoError(t, s.Close())
 	content := `{"new":true}`
 	data := `{"version":2,"crc32c":"` + checksum(2, []byte(content)) + `","body":` + content + "}\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, manifestName), []byte(data), 0o666))
-	names := dirNames(t, dir)
-	_, err := Open(dir, Options{})
+	s = open(t, dir, Options{})
+	_, usable := s.State()
+	require.False(t, usable)
+	require.Len(t, s.Problems(), 1)
 	var newer *VersionError
-	require.ErrorAs(t, err, &newer)
+	require.ErrorAs(t, s.Problems()[0], &newer)
 	require.Equal(t, VersionError{Path: filepath.Join(dir, manifestName), Version: 2, Supported: 1}, *newer)
-	require.ErrorContains(t, err, "start the release that wrote it")
-	require.Equal(t, names, dirNames(t, dir))
+	aside, err := os.ReadFile(filepath.Join(dir, asideName))
+	require.NoError(t, err)
+	require.Equal(t, data, string(aside))
+	require.NoError(t, s.Replace(context.Background(), Update{State: stateOf(1), Series: defs(upTo(1, 10))}))
+	require.NoError(t, s.Close())
+	_, usable = open(t, dir, Options{}).State()
+	require.True(t, usable)
 }

@@ -10,6 +10,7 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
+
 package snapshot
 
 import (
@@ -24,12 +25,11 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/record"
-
-	"github.com/prometheus/prometheus/model/metadata"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 func exampleManifest() manifest {
@@ -55,7 +55,7 @@ const exampleBytes = `{"version":1,"crc32c":"d41903d2","body":{"run":"01M330EBW0
 func TestManifestBytes(t *testing.T) {
 	b, err := encodeManifest(exampleManifest())
 	require.NoError(t, err)
-	require.Equal(t, exampleBytes, string(b))
+	require.Equal(t, []byte(exampleBytes), b) //nolint:testifylint // The very bytes are the format.
 	m, err := decodeManifest(b)
 	require.NoError(t, err)
 	require.Equal(t, exampleManifest(), m)
@@ -249,7 +249,7 @@ func FuzzFiles(f *testing.F) {
 		content, sum := x.encode()
 		again, err := decodeIndex(content, sum, size)
 		require.NoError(t, err)
-		require.Equal(t, len(x), len(again))
+		require.Len(t, again, len(x))
 		for i := range x {
 			require.Equal(t, x[i], again[i])
 			require.Equal(t, i, x.find(x[i].first))

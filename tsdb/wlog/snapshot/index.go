@@ -21,9 +21,9 @@ import (
 	"io"
 	"slices"
 
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // block is where a block of a chunk is: 16 bytes of memory for 128 series.

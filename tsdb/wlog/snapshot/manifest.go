@@ -24,9 +24,9 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"github.com/prometheus/prometheus/tsdb/chunks"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+
+	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
 // Names of the files.

@@ -21,10 +21,10 @@ import (
 
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/prometheus/util/compression"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/util/compression"
 )
 
 const (

@@ -298,7 +298,8 @@ func (r retirement) seek(ref chunks.HeadSeriesRef) {
 // segment returns with which segment ref was retired; alive if it was not.
 func (r retirement) segment(ref chunks.HeadSeriesRef) int {
 	for _, c := range r {
-		if c.skipTo(ref); !c.done && c.rec.ref == ref {
+		c.skipTo(ref)
+		if !c.done && c.rec.ref == ref {
 			return c.rec.segment
 		}
 	}

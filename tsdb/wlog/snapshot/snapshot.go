@@ -21,12 +21,12 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 const (
@@ -221,16 +221,14 @@ func (p Problem) Error() string {
 // Unwrap returns the cause.
 func (p Problem) Unwrap() error { return p.Err }
 
-// VersionError is a whole manifest of a later release. Nothing was changed on
-// the disk.
+// VersionError is a whole manifest of a later release. It was set aside.
 type VersionError struct {
 	Path string
 	// Version is what the file states, Supported the highest that is read.
 	Version, Supported int
 }
 
-// Error says what happened and what to do about it.
+// Error says what happened.
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("series snapshot %s has format version %d, this release reads up to %d: start the release that wrote it or a later one; "+
-		"to have the snapshot rebuilt from checkpoint and log, move the directory that holds the file away", e.Path, e.Version, e.Supported)
+	return fmt.Sprintf("series snapshot %s has format version %d, this release reads up to %d: it is set aside and made again from checkpoint and log", e.Path, e.Version, e.Supported)
 }

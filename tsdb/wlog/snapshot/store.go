@@ -21,19 +21,25 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/prometheus/common/promslog"
 	"go.uber.org/atomic"
 
-	"github.com/prometheus/common/promslog"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 // ErrClosed is what a closed store answers.
 var ErrClosed = errors.New("the snapshot of series is closed")
+
+// made is a checkpoint, and of which chunks its files are, by number, as far as
+// that is known.
+type made struct {
+	path   string
+	chunks map[int]uint64
+}
 
 // Store is the snapshot in one directory. Its methods may be called from any
 // goroutine; Append, Replace and Checkpoint run one at a time.
@@ -59,11 +65,14 @@ type Store struct {
 	// Strays are files of an attempt that failed when the manifest may have
 	// been in place already. They go when another manifest is.
 	strays []string
+	// Made is the last checkpoint, so that copies are not made again.
+	made made
 }
 
-// Open opens the snapshot in dir, which is made if it is absent. Damage is
-// never an error: see Problems. The errors are a *[VersionError] and trouble
-// with the directory itself. Files that the manifest does not name are removed.
+// Open opens the snapshot in dir, which is made if it is absent, or by the first
+// write if there is no room for it now. Damage is never an error, nor is a newer
+// version: see Problems. The errors are trouble with the directory itself. Files that
+// the manifest does not name are removed.
 func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.OS
@@ -81,13 +90,10 @@ func Open(dir string, o Options) (*Store, error) {
 	s.problems.logger = o.Logger
 	s.sink = sink{fs: o.FS, pace: o.Pace, compression: o.Compression, written: &s.written}
 
-	if err := o.FS.MkdirAll(dir, dirMode); err != nil {
+	if err := makeDir(o.FS, dir); err != nil && !vfs.NoRoom(err) {
 		return nil, fmt.Errorf("make directory of the series snapshot: %w", err)
 	}
-	m, ok, err := s.readManifest()
-	if err != nil {
-		return nil, err
-	}
+	m, ok := s.readManifest()
 	if err := s.sweep(m); err != nil {
 		return nil, fmt.Errorf("list directory of the series snapshot: %w", err)
 	}
@@ -108,36 +114,55 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
+// straySuffix is what is appended to the name of a file that has the directory's.
+const straySuffix = ".stray"
+
+// makeDir makes the directory if it is absent. A file of its name is moved away: the
+// snapshot can be made again. A link that leads nowhere may do so only now.
+func makeDir(fsys vfs.FS, dir string) error {
+	err := fsys.MkdirAll(dir, dirMode)
+	if err == nil || vfs.NoRoom(err) {
+		return err
+	}
+	if info, e := fsys.Stat(dir); e != nil || info.IsDir() {
+		return err
+	}
+	if e := fsys.Rename(dir, dir+straySuffix); e != nil {
+		return errors.Join(err, e)
+	}
+	return fsys.MkdirAll(dir, dirMode)
+}
+
 func (s *Store) path(prefix string, seq uint64) string {
 	return filepath.Join(s.dir, fileName(prefix, seq))
 }
 
 // readManifest returns the manifest and whether there is a usable one. One that
-// is damaged or cannot be read is set aside: the log can do without it (I9).
-func (s *Store) readManifest() (manifest, bool, error) {
+// is damaged, cannot be read, or is of a newer version is set aside: the log can do
+// without it (I9).
+func (s *Store) readManifest() (manifest, bool) {
 	empty := manifest{State: State{Covered: -1, Checkpoint: -1}, Floor: alive, Next: 1}
 	path := filepath.Join(s.dir, manifestName)
 	data, err := readFile(s.sink.fs, path, maxManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
-		return empty, false, nil
+		return empty, false
 	}
 	var m manifest
 	if err == nil {
 		m, err = decodeManifest(data)
 	}
+	if err == nil {
+		return m, true
+	}
 	if newer := (*VersionError)(nil); errors.As(err, &newer) {
 		newer.Path = path
-		return empty, false, newer
-	}
-	if err == nil {
-		return m, true, nil
 	}
 	s.problems.report(ManifestDamaged, path, err)
 	// Should this fail, the next manifest takes its place.
 	if err := s.sink.fs.Rename(path, filepath.Join(s.dir, asideName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.problems.report(ManifestDamaged, path, fmt.Errorf("set aside: %w", err))
 	}
-	return empty, false, nil
+	return empty, false
 }
 
 // sweep removes our files that the manifest does not name: a crash left them.
@@ -158,7 +183,7 @@ func (s *Store) sweep(m manifest) error {
 		named[fileName(metadataPrefix, m.Metadata.Seq)] = struct{}{}
 	}
 	entries, err := s.sink.fs.ReadDir(s.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	s.next = m.Next

@@ -21,15 +21,19 @@ import (
 	"maps"
 	"math/bits"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	promodel "github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
@@ -297,7 +301,8 @@ func TestFailedMergeIsAProblem(t *testing.T) {
 	for i := range fanIn {
 		writes := 0
 		s.sink.pace = func(context.Context, int) error {
-			if writes++; i == fanIn-1 && writes > 3 { // Chunk, index, manifest.
+			writes++
+			if i == fanIn-1 && writes > 3 { // Chunk, index, manifest.
 				return cause
 			}
 			return nil
@@ -347,7 +352,7 @@ func TestLoadTellsWhatIsTheSame(t *testing.T) {
 		for i := range n {
 			b := labels.NewBuilder(scraped(i))
 			if i%7 == 0 {
-				b.Del("status").Set("zone", fmt.Sprint(i/70))
+				b.Del("status").Set("zone", strconv.Itoa(i/70))
 			}
 			if i%11 == 0 {
 				b.Set("zz", "often")
@@ -438,4 +443,49 @@ func TestLaterDefinitionWins(t *testing.T) {
 	}
 	require.Len(t, s.view.chunks, 1)
 	require.Equal(t, 1, s.view.chunks[0].meta.Series)
+}
+
+// A disk without room for the directory is no reason not to start; the first write
+// that works makes it (I9).
+func TestOpenWithoutRoom(t *testing.T) {
+	disk := &fullFS{FS: quick, full: true}
+	dir := filepath.Join(t.TempDir(), "series")
+	s := open(t, dir, Options{FS: disk})
+	_, usable := s.State()
+	require.False(t, usable)
+	u := Update{State: stateOf(1), Series: defs(upTo(1, 10))}
+	require.ErrorIs(t, s.Replace(t.Context(), u), syscall.ENOSPC)
+	disk.full = false
+	require.NoError(t, s.Replace(t.Context(), u))
+	got, _ := loaded(t, open(t, dir, Options{}), true)
+	require.Len(t, got, 9)
+}
+
+// fullFS has no room for directories while it is full.
+type fullFS struct {
+	vfs.FS
+	full bool
+}
+
+func (f *fullFS) MkdirAll(name string, perm os.FileMode) error {
+	if f.full {
+		return &os.PathError{Op: "mkdir", Path: name, Err: syscall.ENOSPC}
+	}
+	return f.FS.MkdirAll(name, perm)
+}
+
+// A file that has the directory's name is moved away, at the start and later.
+func TestDirectoryIsAFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "series")
+	require.NoError(t, os.WriteFile(dir, []byte("x"), 0o600))
+	s := open(t, dir, Options{})
+	require.NoError(t, s.Replace(t.Context(), Update{State: stateOf(1), Series: defs(upTo(1, 10))}))
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, os.WriteFile(dir, []byte("y"), 0o600))
+	require.NoError(t, s.Replace(t.Context(), Update{State: stateOf(1), Series: defs(upTo(1, 10))}))
+	got, _ := loaded(t, open(t, dir, Options{}), true)
+	require.Len(t, got, 9)
+	moved, err := os.ReadFile(dir + straySuffix)
+	require.NoError(t, err)
+	require.Equal(t, "y", string(moved))
 }

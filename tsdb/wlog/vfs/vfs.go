@@ -24,10 +24,12 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"runtime"
+	"syscall"
 )
 
 // FS is a file system. Implementations are safe for concurrent use.
@@ -41,8 +43,8 @@ type FS interface {
 	MkdirAll(name string, perm fs.FileMode) error
 	ReadDir(name string) ([]fs.DirEntry, error)
 	Stat(name string) (fs.FileInfo, error)
-	// SyncDir makes the entries of a directory durable. Where the platform
-	// cannot do that, it does nothing.
+	// SyncDir makes the entries of a directory durable. Where the platform or the
+	// file system cannot do that, it does nothing.
 	SyncDir(name string) error
 }
 
@@ -89,8 +91,29 @@ func (system) SyncDir(name string) error {
 		return err
 	}
 	err = d.Sync()
+	if unsupported(err) {
+		err = nil // Network file systems say so; there is nothing else to be done.
+	}
 	if e := d.Close(); err == nil {
 		err = e
 	}
 	return err
+}
+
+// unsupported reports whether a file system says that it cannot sync a directory.
+func unsupported(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL)
+}
+
+// NoRoom reports whether an error says that the disk, a quota or the number of
+// files is used up.
+func NoRoom(err error) bool {
+	const (
+		handleDiskFull = syscall.Errno(39) // Windows' own numbers.
+		diskFull       = syscall.Errno(112)
+	)
+	if runtime.GOOS == "windows" && (errors.Is(err, handleDiskFull) || errors.Is(err, diskFull)) {
+		return true
+	}
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -18,22 +18,26 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"strconv"
+	"sync"
 	"time"
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	commonconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/common/version"
 	"github.com/prometheus/sigv4"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/storage/remote"
-	"github.com/prometheus/prometheus/storage/remote/azuread"
-	"github.com/prometheus/prometheus/storage/remote/googleiam"
+	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/storage/remote/azuread"
+	"github.com/prometheus/prometheus/storage/remote/googleiam"
 )
 
 // Config says where to send requests and how. The fields mean what they mean in
@@ -71,17 +75,21 @@ func FromRemoteWrite(name string, c *config.RemoteWriteConfig) Config {
 // Client sends requests to one endpoint. It is safe for concurrent use.
 type Client struct {
 	name     string
-	endpoint string // Without user info, for people.
+	url      string // With user info.
+	endpoint string // Without it, for people.
 	timeout  time.Duration
+	protocol encoder.Protocol
 	http     *http.Client
-	signs    bool // A layer of http writes to the requests it is given.
-	// Every request is like these. Transports share their URLs and headers and
-	// leave them alone, as round trippers have to.
-	direct  *http.Request // For the transport.
-	full    *http.Request // For http, which makes basic auth of user info.
-	closers []idleCloser
-	usage   usage
-	secrets []string // Of the configuration; not to be shown.
+	idle     idleCloser // Nil if the transport has nothing to close.
+	secrets  []string   // Of the configuration; not to be shown.
+
+	// Connections may be dropped only while no attempt is under way: net/http
+	// counts one as idle a moment before it hands over the response that came on
+	// it, and a request whose connection is dropped in that moment counts as
+	// failed, although it was answered. What it held would be sent again.
+	mtx    sync.Mutex
+	active int
+	closed bool
 }
 
 type idleCloser interface{ CloseIdleConnections() }
@@ -95,6 +103,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		name:     cfg.Name,
+		url:      cfg.URL.String(),
 		endpoint: withoutUser(cfg.URL.URL),
 		timeout:  cfg.Timeout,
 		secrets:  secretsOf(cfg, cfg.Headers),
@@ -102,51 +111,50 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout <= 0 {
 		return nil, fmt.Errorf("remote write endpoint %s: remote_timeout is %s, set it to more than zero", c.endpoint, cfg.Timeout)
 	}
-	header, err := fixedHeader(cfg.Protocol)
-	if err != nil {
-		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, err)
-	}
-	if err := c.prepare(cfg.URL.URL, header); err != nil {
-		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, safe(err, c.secrets))
-	}
-	if err := c.connect(cfg); err != nil {
+	if err := c.prepare(cfg); err != nil {
 		return nil, fmt.Errorf("remote write endpoint %s: %w", c.endpoint, safe(err, c.secrets))
 	}
 	return c, nil
 }
 
-// prepare makes what all requests have in common.
-func (c *Client) prepare(u *url.URL, header http.Header) (err error) {
-	if c.full, err = http.NewRequestWithContext(context.Background(), http.MethodPost, u.String(), http.NoBody); err != nil {
+func (c *Client) prepare(cfg Config) (err error) {
+	if c.protocol, err = encoder.ProtocolOf(cfg.Protocol); err != nil {
 		return err
 	}
-	c.full.Header = header
-	c.direct = c.full.Clone(context.Background())
-	if user := c.direct.URL.User; user != nil {
-		password, _ := user.Password()
-		c.direct.SetBasicAuth(user.Username(), password)
+	// A URL of which no request can be made is found now.
+	if _, err := c.request(context.Background(), &lentBody{}, 0); err != nil {
+		return err
 	}
-	return nil
+	return c.connect(cfg)
 }
 
-// fixedHeader returns what every request of the protocol carries.
-func fixedHeader(message remoteapi.WriteMessageType) (http.Header, error) {
-	protocol, err := encoder.ProtocolOf(message)
+// request returns a request of its own for an attempt: nothing of it, neither
+// its URL nor its header, is in another, since the layers of the transport write
+// to what they are given.
+func (c *Client) request(ctx context.Context, body *lentBody, tries int) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	// Receivers of remote write 1.0 know the content type without parameters.
-	content, version := "application/x-protobuf", remote.RemoteWriteVersion1HeaderValue
-	if protocol == encoder.V2 {
-		content += ";proto=" + protocol.String()
-		version = remote.RemoteWriteVersion20HeaderValue
+	if n := len(body.data); n > 0 {
+		request.ContentLength, request.GetBody = int64(n), body.open
+		request.Body, _ = body.open()
 	}
-	h := http.Header{}
+	// Receivers of remote write 1.0 know the content type without parameters.
+	content, protocol := "application/x-protobuf", "0.1.0"
+	if c.protocol == encoder.V2 {
+		content += ";proto=" + c.protocol.String()
+		protocol = "2.0.0"
+	}
+	h := request.Header
 	h.Set("Content-Encoding", string(remoteapi.SnappyBlockCompression))
 	h.Set("Content-Type", content)
-	h.Set("User-Agent", remote.UserAgent)
-	h.Set(remote.RemoteWriteVersionHeader, version)
-	return h, nil
+	h.Set("User-Agent", version.PrometheusUserAgent())
+	h.Set("X-Prometheus-Remote-Write-Version", protocol)
+	if tries > 0 {
+		h.Set("Retry-Attempt", strconv.Itoa(tries))
+	}
+	return request, nil
 }
 
 // Name returns the name given in the configuration.
@@ -159,72 +167,75 @@ func (c *Client) Endpoint() string { return c.endpoint }
 // Close drops connections, as soon as no attempt is under way. The client stays
 // usable.
 func (c *Client) Close() {
-	if c.usage.close() {
+	c.mtx.Lock()
+	c.closed = true
+	unused := c.active == 0
+	c.mtx.Unlock()
+	if unused {
+		c.disconnect()
+	}
+}
+
+func (c *Client) begin() {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
+	c.active++
+}
+
+// end drops connections if Close waits for that.
+func (c *Client) end() {
+	c.mtx.Lock()
+	c.active--
+	unused := c.closed && c.active == 0
+	c.mtx.Unlock()
+	if unused {
 		c.disconnect()
 	}
 }
 
 func (c *Client) disconnect() {
-	for _, closer := range c.closers {
-		closer.CloseIdleConnections()
+	if c.idle != nil {
+		c.idle.CloseIdleConnections()
 	}
 }
 
 // Store sends the compressed request once. tries counts earlier attempts with
-// the same samples and is told to the receiver if it is above zero. The body
+// the same samples and is told to the receiver if it is above zero. The payload
 // may be reused as soon as Store has returned. Store returns promptly when the
 // context is cancelled; the result is then a Retry whose Err is the context's.
-func (c *Client) Store(ctx context.Context, body []byte, tries int) (r Result) {
-	a := c.usage.begin(ctx, c.timeout)
-	answered := false
+func (c *Client) Store(ctx context.Context, payload []byte, tries int) (r Result) {
+	c.begin()
+	defer c.end()
+	bounded, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var connected atomic.Bool // The hook may run in one of the transport's goroutines.
+	within := httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	within, span := otel.Tracer("").Start(within, "Remote Store", trace.WithSpanKind(trace.SpanKindClient))
 	defer func() {
-		if c.usage.end(a, answered) {
-			c.disconnect()
+		if r.Err != nil {
+			span.SetStatus(codes.Error, r.Err.Error())
 		}
+		span.End()
 	}()
-	a.lent.lend(body)
-	within := context.Context(a)
-	if traced(ctx) {
-		var span trace.Span
-		within, span = otel.Tracer("").Start(a, "Remote Store", trace.WithSpanKind(trace.SpanKindClient))
-		defer func() {
-			if r.Err != nil {
-				span.SetStatus(codes.Error, r.Err.Error())
-			}
-			span.End()
-		}()
-	}
 
-	response, err := c.send(within, a, tries)
-	// Signers read the body before there is a connection, hence both conditions.
-	sent := a.lent.end() && a.connected.Load()
+	body := &lentBody{data: payload}
+	request, err := c.request(within, body, tries)
 	if err != nil {
-		return Result{Ambiguous: sent, Err: c.failure(ctx, a, err)}
+		return Result{Err: c.failure(ctx, bounded, err)}
 	}
-	// With a span, that has the context too.
-	answered = response.Body == http.NoBody && within == a
-	return c.read(response, a)
-}
-
-// send has the request sent. net/http's client comes in where there is more to
-// do than that: it follows redirects and words errors. Otherwise it would be a
-// third of what a request allocates.
-func (c *Client) send(ctx context.Context, a *attempt, tries int) (*http.Response, error) {
-	transport := c.http.Transport
-	if !c.signs {
-		response, err := transport.RoundTrip(a.request(ctx, c.direct, tries))
-		if err == nil && response != nil && response.Body != nil && response.StatusCode/100 != 3 {
-			return response, nil
+	response, err := c.http.Do(request)
+	// Signers read the body before there is a connection, hence both conditions.
+	sent := body.end() && connected.Load()
+	if err != nil {
+		// The layer that net/http adds names the URL again.
+		if layer := (*url.Error)(nil); errors.As(err, &layer) {
+			err = layer.Err
 		}
-		transport = &answered{response: response, err: err, next: transport}
+		return Result{Ambiguous: sent, Err: c.failure(ctx, bounded, err)}
 	}
-	client := http.Client{Transport: transport, CheckRedirect: c.http.CheckRedirect}
-	response, err := client.Do(own(a.request(ctx, c.full, tries)))
-	// The layer that net/http adds names the URL again.
-	if layer := (*url.Error)(nil); errors.As(err, &layer) {
-		err = layer.Err
-	}
-	return response, err
+	return c.read(response, cancel)
 }
 
 // failure explains why there was no response. Which limit has ended the attempt

@@ -23,6 +23,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,10 +190,8 @@ func TestSpreadDialer(t *testing.T) {
 				connect: func(_ context.Context, network, address string) (net.Conn, error) {
 					require.Equal(t, "tcp", network)
 					dialled = append(dialled, address)
-					for _, dead := range tc.dead {
-						if address == dead {
-							return nil, broken
-						}
+					if slices.Contains(tc.dead, address) {
+						return nil, broken
 					}
 					return nil, nil
 				},

@@ -41,14 +41,18 @@
 //
 // # Ownership
 //
-// A Client is immutable after [New], but for a few contexts that wait to serve
-// again, and safe for concurrent use; it has no goroutines of its own besides
-// those of the HTTP transport, which end with [Client.Close]. The body that
-// Store is given is only read, and only during the call.
+// A Client is immutable after [New], but for the count of attempts under way,
+// and safe for concurrent use; it has no goroutines of its own besides those of
+// the HTTP transport, which end with [Client.Close]. The payload that Store is
+// given is only read, and only during the call.
 //
-// All requests share a URL and a header map that nobody writes to, since a round
-// tripper has to leave requests alone; signers, which do not, get their own.
+// Requests share nothing. Each attempt has a URL, a header map and a body of its
+// own, made anew: the layers below (package config of prometheus/common, signers,
+// tracing) write to the requests they are given, whatever the contract of a
+// round tripper says. The http.Client itself is built as stock builds its own,
+// with the same layers in the same order.
 //
 // Sources: the remote write specifications 1.0 and 2.0, RFC 9110 (Retry-After),
+// what receivers say of requests that are too large (outcome.go),
 // and issues about senders that sleep through a stuck receiver.
 package client

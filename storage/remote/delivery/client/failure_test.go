@@ -173,7 +173,7 @@ func TestHang(t *testing.T) {
 	t.Run("in the body of a refusal", func(t *testing.T) {
 		over := make(chan struct{})
 		c := dialled(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, "out of order")
 			w.(http.Flusher).Flush()
 			<-over
@@ -297,56 +297,6 @@ func TestCloseDropsIdleConnections(t *testing.T) {
 	}
 }
 
-// TestBodyIsNotReadAfterStore defends invariant 4: the transport may go on
-// sending after Store has returned, but never what the caller puts into the
-// buffer then. The race detector watches as well.
-func TestBodyIsNotReadAfterStore(t *testing.T) {
-	returned, foreign := make(chan struct{}), make(chan int, 1)
-	c := dialled(t, listen(t, func(conn *net.TCPConn) {
-		<-returned
-		received, _ := io.ReadAll(conn)
-		foreign <- bytes.Count(received, []byte{0xbb})
-	}), func(c *Config) { c.Timeout = 50 * time.Millisecond })
-
-	body := bytes.Repeat([]byte{0xaa}, large)
-	requireNoResponse(t, c.Store(context.Background(), body, 0), false)
-	for i := range body {
-		body[i] = 0xbb
-	}
-	close(returned)
-	require.Zero(t, <-foreign)
-}
-
-func opened(l *loan) io.ReadCloser {
-	r, _ := l.again()
-	return r
-}
-
-func TestLoan(t *testing.T) {
-	l := &loan{data: []byte("abcdef")}
-	first := opened(l)
-	p := make([]byte, 4)
-	n, err := first.Read(p)
-	require.NoError(t, err)
-	require.Equal(t, "abcd", string(p[:n]))
-	second, err := l.again()
-	require.NoError(t, err)
-	all, err := io.ReadAll(second)
-	require.NoError(t, err)
-	require.Equal(t, "abcdef", string(all))
-	require.NoError(t, second.Close())
-	require.True(t, l.end(), "the second reader has taken all of it")
-	_, err = first.Read(p)
-	require.ErrorIs(t, err, errEnded)
-	_, err = second.Read(p)
-	require.ErrorIs(t, err, io.EOF, "what has been read in full ends well even later")
-
-	partly := &loan{data: []byte("abc")}
-	_, _ = opened(partly).Read(p[:1])
-	require.False(t, partly.end())
-	require.True(t, (&loan{}).end(), "there was nothing to take")
-}
-
 // TestConcurrentStores: a client is shared by an endpoint's senders.
 func TestConcurrentStores(t *testing.T) {
 	var received atomic.Int64
@@ -368,6 +318,23 @@ func TestConcurrentStores(t *testing.T) {
 	}
 	senders.Wait()
 	require.Equal(t, int64(8*20*1000), received.Load())
+}
+
+// TestSchemeMismatch: what net/http's client words better than the transport
+// stays so.
+func TestSchemeMismatch(t *testing.T) {
+	c := dialled(t, strings.Replace(serve(t, answer(204, "")).URL, "http:", "https:", 1))
+	r := store(t, c)
+	requireNoResponse(t, r, false)
+	require.ErrorIs(t, r.Err, http.ErrSchemeMismatch)
+}
+
+// TestNonsenseOfTransports: a broken round tripper is an error, not a panic.
+func TestNonsenseOfTransports(t *testing.T) {
+	c := through(t, func(*http.Request) (*http.Response, error) { return nil, nil })
+	requireNoResponse(t, store(t, c), false)
+	c = through(t, func(*http.Request) (*http.Response, error) { return response(204, nil), nil })
+	require.Equal(t, Delivered, store(t, c).Outcome)
 }
 
 func BenchmarkStore(b *testing.B) {

@@ -78,3 +78,18 @@ func store(t testing.TB, c *Client) Result {
 	t.Helper()
 	return c.Store(context.Background(), []byte("samples"), 0)
 }
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(q *http.Request) (*http.Response, error) { return f(q) }
+
+// through returns a client whose requests go to a function.
+func through(t testing.TB, f transportFunc, change ...func(*Config)) *Client {
+	c := dialled(t, "http://receiver.invalid/push", change...)
+	c.http.Transport = f
+	return c
+}
+
+func response(status int, body io.ReadCloser) *http.Response {
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: body}
+}

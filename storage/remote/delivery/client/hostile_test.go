@@ -30,6 +30,7 @@ import (
 	"testing"
 	"time"
 
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	commonconfig "github.com/prometheus/common/config"
 	"github.com/stretchr/testify/require"
 )
@@ -117,7 +118,9 @@ func TestHostileHeaders(t *testing.T) {
 			case "Location":
 				line = "HTTP/1.1 302 Found"
 			}
-			r := store(t, dialled(t, raw(t, line+"\r\n"+header+"\r\nContent-Length: 0\r\n\r\n", nil)))
+			r := store(t, dialled(t, raw(t, line+"\r\n"+header+"\r\nContent-Length: 0\r\n\r\n", nil), func(c *Config) {
+				c.Protocol = remoteapi.WriteV2MessageType
+			}))
 			require.Equal(t, Retry, r.Outcome)
 			require.Positive(t, r.Status)
 			require.LessOrEqual(t, len(r.Err.Error()), maxError+len("…"))

@@ -62,7 +62,7 @@ func collect(v reflect.Value, found []string) []string {
 			found = append(found, v.String())
 		}
 	case reflect.Pointer:
-		if user, ok := v.Interface().(*url.Userinfo); ok {
+		if user, ok := reflect.TypeAssert[*url.Userinfo](v); ok {
 			password, _ := user.Password()
 			return append(found, password, base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
 		}

@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
@@ -34,6 +35,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/prometheus/prometheus/storage/remote"
 )
@@ -196,7 +198,7 @@ func TestSpans(t *testing.T) {
 	var parents []string
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		parents = append(parents, r.Header.Get("Traceparent"))
-		w.WriteHeader(400)
+		w.WriteHeader(http.StatusBadRequest)
 	})
 	cfg := configFor(t, server.URL, func(c *Config) { c.URL.User = url.UserPassword("theuser", "thesecret") })
 	c, err := New(cfg)
@@ -270,4 +272,58 @@ func TestEndlessRedirects(t *testing.T) {
 	require.Equal(t, 307, r.Status)
 	require.Len(t, paths, maxRedirects)
 	require.Len(t, slices.Compact(paths), maxRedirects)
+}
+
+// TestRedirectsEqualStock: the request that follows a redirect has the headers
+// stock sends then, and the one before is sent once.
+func TestRedirectsEqualStock(t *testing.T) {
+	handler, requests := recorder()
+	final := serve(t, handler)
+	for name, to := range map[string]string{
+		"a path":       "/new",
+		"same host":    "SELF/new",
+		"another host": final.URL + "/new",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var self string
+			from := serve(t, func(w http.ResponseWriter, q *http.Request) {
+				handler(w, q)
+				if q.URL.Path == "/old" {
+					http.Redirect(w, q, strings.Replace(to, "SELF", self, 1), http.StatusPermanentRedirect)
+				}
+			})
+			self = from.URL
+			cfg := configFor(t, from.URL+"/old", func(c *Config) {
+				c.URL.User = url.UserPassword("u", "p")
+				c.Headers = map[string]string{"X-Scope-OrgID": "a"}
+			})
+			stock, ours := observed(t, from, requests, cfg, []byte("samples"), 2)
+			require.Equal(t, "/old", stock.target)
+			require.Equal(t, "/new", ours.target, "the channel has the second of stock's before ours")
+			next := <-requests
+			require.Equal(t, stock, next)
+			require.Equal(t, ours, <-requests)
+			require.Empty(t, requests)
+		})
+	}
+}
+
+// TestTracingComesAndGoes: a provider of tracers may be set after the client was
+// made, and taken away again.
+func TestTracingComesAndGoes(t *testing.T) {
+	before := otel.GetTracerProvider()
+	t.Cleanup(func() { otel.SetTracerProvider(before) })
+	c := dialled(t, serve(t, answer(204, "")).URL)
+	exporter := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	t.Cleanup(func() { require.NoError(t, provider.Shutdown(context.Background())) })
+
+	require.Equal(t, Delivered, store(t, c).Outcome)
+	require.Empty(t, exporter.GetSpans())
+	otel.SetTracerProvider(provider)
+	require.Equal(t, Delivered, store(t, c).Outcome)
+	require.Len(t, exporter.GetSpans(), 2, "ours and that of net/http")
+	otel.SetTracerProvider(noop.NewTracerProvider())
+	require.Equal(t, Delivered, store(t, c).Outcome)
+	require.Len(t, exporter.GetSpans(), 2)
 }

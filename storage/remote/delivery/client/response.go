@@ -18,10 +18,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/prometheus/prometheus/storage/remote"
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 )
 
 const (
@@ -39,38 +40,43 @@ const (
 	drainTime = time.Second
 )
 
-// read turns the response of an attempt into a result.
-func (c *Client) read(response *http.Response, a *attempt) Result {
+// read turns the response of an attempt into a result. stop ends the attempt.
+func (c *Client) read(response *http.Response, stop func()) Result {
 	defer response.Body.Close()
-	if response.Body != http.NoBody {
-		defer time.AfterFunc(drainTime, a.stop).Stop()
+	r := Result{Status: response.StatusCode}
+	// Receivers of remote write 1.0 do not know what the numbers count: some
+	// answer 0 to what they have stored.
+	if c.protocol == encoder.V2 {
+		r.Written, r.StatsErr = writtenStats(response.Header)
 	}
-	r := Result{Status: response.StatusCode, Outcome: outcomeOf(response.StatusCode)}
-	r.Written, r.StatsErr = writtenStats(response)
-
-	if r.Outcome == Delivered && response.Body == http.NoBody {
+	if r.Status/100 == 2 && response.ContentLength == 0 {
+		r.Outcome = Delivered
 		return r
 	}
+	defer time.AfterFunc(drainTime, stop).Stop()
 	body := io.LimitReader(response.Body, maxDrain)
-	if r.Outcome != Delivered {
-		r.Err = c.refusal(response, body)
+	if r.Status/100 == 2 {
+		r.Outcome = Delivered
+	} else {
+		// A body that breaks off says less, but the status stands.
+		// More is read than is shown, so that no secret is cut in two and missed.
+		message, _ := io.ReadAll(io.LimitReader(body, maxMessage+maxSecret))
+		r.Outcome = outcomeOf(r.Status, string(message))
+		r.Err = c.refusal(response, string(message))
 		if r.Outcome == Retry {
 			r.RetryAfter = retryAfter(response.Header, time.Now())
 		}
 		// A receiver that has confirmed samples beside a refusal has applied a part.
-		r.Ambiguous = r.Status/100 == 5 || (r.Written.Confirmed && !r.Written.NoDataWritten())
+		r.Ambiguous = perhapsApplied(r.Status) || (r.Written.Confirmed && !r.Written.Nothing())
 	}
 	_, _ = io.Copy(io.Discard, body)
 	return r
 }
 
 // refusal describes a response that is not 2xx.
-func (c *Client) refusal(response *http.Response, body io.Reader) error {
-	// A body that breaks off says less, but the status stands.
-	// More is read than is shown, so that no secret is cut in two and missed.
-	message, _ := io.ReadAll(io.LimitReader(body, maxMessage+maxSecret))
+func (c *Client) refusal(response *http.Response, message string) error {
 	secrets := append(sentSecrets(response.Request), c.secrets...)
-	text := clip(strings.TrimSpace(mask(string(message), secrets)), maxMessage)
+	text := clip(strings.TrimSpace(mask(message, secrets)), maxMessage)
 	status := clip(mask(response.Status, secrets), maxStatus)
 	if response.StatusCode/100 == 3 {
 		text = fmt.Sprintf("a redirect to %q that cannot be followed with samples, set url to the final address (%s)", clip(mask(response.Header.Get("Location"), secrets), maxMessage), text)
@@ -81,13 +87,21 @@ func (c *Client) refusal(response *http.Response, body io.Reader) error {
 // writtenStats reads the statistics of remote write 2.0. Half of them would be
 // worse than none: a sample count of zero that was not understood looks like a
 // receiver that wrote nothing.
-func writtenStats(response *http.Response) (remote.WriteResponseStats, error) {
-	stats, err := remote.ParseWriteResponseStats(response)
-	if err == nil && min(stats.Samples, stats.Histograms, stats.Exemplars) < 0 {
-		err = errors.New("a number is negative")
+func writtenStats(h http.Header) (Written, error) {
+	var w Written
+	for name, n := range map[string]*int{"Samples": &w.Samples, "Histograms": &w.Histograms, "Exemplars": &w.Exemplars} {
+		value := h.Get("X-Prometheus-Remote-Write-" + name + "-Written")
+		if value == "" {
+			continue
+		}
+		w.Confirmed = true
+		var err error
+		if *n, err = strconv.Atoi(value); err == nil && *n < 0 {
+			err = errors.New("a number is negative")
+		}
+		if err != nil {
+			return Written{}, safe(fmt.Errorf("statistics in the response's headers: %w", err), nil)
+		}
 	}
-	if err != nil {
-		return remote.WriteResponseStats{}, safe(fmt.Errorf("statistics in the response's headers: %w", err), nil)
-	}
-	return stats, nil
+	return w, nil
 }

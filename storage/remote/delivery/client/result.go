@@ -17,8 +17,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/prometheus/prometheus/storage/remote"
 )
 
 // Outcome says what an attempt means for the samples in the request.
@@ -26,13 +24,16 @@ type Outcome uint8
 
 const (
 	// Retry means that the samples have still to be delivered: no answer, 5xx,
-	// 429, and answers that are none to a remote write request (1xx, 3xx).
+	// 408, 425, 429, 499, and answers that are none to a remote write request
+	// (1xx, 3xx).
 	Retry Outcome = iota
 	// Delivered means that the receiver took the request (2xx).
 	Delivered
-	// TooLarge means that the same samples may be taken in smaller requests (413).
+	// TooLarge means that the same samples may be taken in smaller requests: 413,
+	// or any 4xx or 5xx whose message says so.
 	TooLarge
-	// Denied means that the credentials are at fault, not the samples (401, 403).
+	// Denied means that the credentials are at fault, not the samples (401, 403,
+	// and 407 of a proxy).
 	Denied
 	// Refused means that the receiver does not want these samples (other 4xx).
 	Refused
@@ -62,7 +63,8 @@ const MaxRetryAfter = time.Hour
 type Result struct {
 	// Status is the HTTP status, and 0 if there was no response.
 	Status int
-	// Outcome follows from the status alone.
+	// Outcome follows from the status, and from the message if that says that the
+	// request is too large.
 	Outcome Outcome
 	// Ambiguous says that the receiver may have applied all or part of the
 	// request although it is not Delivered.
@@ -71,29 +73,24 @@ type Result struct {
 	// between 0 (nothing said) and MaxRetryAfter. Only set for Retry.
 	RetryAfter time.Duration
 	// Written are the statistics from the response's headers. They are all zero
-	// and not confirmed if a number in them is malformed, see StatsErr.
-	Written remote.WriteResponseStats
+	// and not confirmed if a number in them is malformed, see StatsErr, and with
+	// remote write 1.0, which has none.
+	Written Written
 	// StatsErr says that the statistics were present and could not be used.
 	StatsErr error
 	// Err is nil only for Delivered. It holds the start of the response's body.
 	Err error
 }
 
-func outcomeOf(status int) Outcome {
-	switch {
-	case status/100 == 2:
-		return Delivered
-	case status == http.StatusTooManyRequests:
-		return Retry
-	case status == http.StatusRequestEntityTooLarge:
-		return TooLarge
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return Denied
-	case status/100 == 4:
-		return Refused
-	}
-	return Retry
+// Written is what a receiver of remote write 2.0 says that it stored. Confirmed
+// says that it said something: no header means 0, unless there is none at all.
+type Written struct {
+	Samples, Histograms, Exemplars int
+	Confirmed                      bool
 }
+
+// Nothing reports whether all numbers are 0.
+func (w Written) Nothing() bool { return w.Samples+w.Histograms+w.Exemplars == 0 }
 
 // retryAfter reads the header of that name: seconds or a date. Anything else
 // counts as absent. A date is measured against the receiver's own clock if it

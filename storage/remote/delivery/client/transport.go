@@ -14,12 +14,16 @@
 package client
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 
 	commonconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/sigv4"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/httptrace/otelhttptrace"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 
 	"github.com/prometheus/prometheus/storage/remote/azuread"
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
@@ -60,7 +64,7 @@ func (c *Client) connect(cfg Config) error {
 		}},
 	}
 	top := base.Transport
-	c.keepCloser(top)
+	c.idle, _ = top.(idleCloser)
 	for _, layer := range layers {
 		if !layer.wanted {
 			continue
@@ -68,20 +72,14 @@ func (c *Client) connect(cfg Config) error {
 		if top, err = layer.wrap(top); err != nil {
 			return fmt.Errorf("setting up %s: %w", layer.what, err)
 		}
-		c.keepCloser(top)
 	}
-	c.signs = cfg.SigV4 != nil || cfg.AzureAD != nil || cfg.GoogleIAM != nil
 	c.http = &http.Client{
-		Transport:     newTracing(top),
+		Transport: otelhttp.NewTransport(top, otelhttp.WithClientTrace(func(ctx context.Context) *httptrace.ClientTrace {
+			return otelhttptrace.NewClientTrace(ctx, otelhttptrace.WithoutSubSpans())
+		})),
 		CheckRedirect: followOnlyPosts(cfg.HTTPClientConfig.FollowRedirects),
 	}
 	return nil
-}
-
-func (c *Client) keepCloser(t http.RoundTripper) {
-	if closer, ok := t.(idleCloser); ok {
-		c.closers = append(c.closers, closer)
-	}
 }
 
 // followOnlyPosts returns a redirect policy that hands out the redirect itself

@@ -19,6 +19,8 @@ import (
 
 	"github.com/gogo/protobuf/proto"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/prompb"
@@ -26,8 +28,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 	"github.com/prometheus/prometheus/util/compression"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // load is a batch such as an agent sends: one sample per series, series of a

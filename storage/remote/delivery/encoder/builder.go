@@ -101,7 +101,8 @@ func (b *Builder) Len() int {
 // none if relabelling has already seen them. meta may be nil and is ignored by
 // V1, which sends metadata as messages of their own.
 func (b *Builder) Series(lset labels.Labels, external []labels.Label, meta *metadata.Metadata) {
-	if b.begin(); len(external) == 0 && !b.opts.TypeAndUnitLabels {
+	b.begin()
+	if len(external) == 0 && !b.opts.TypeAndUnitLabels {
 		// Nothing to merge or to look for.
 		if b.shape.metadata != 0 {
 			b.describe(nil, meta)

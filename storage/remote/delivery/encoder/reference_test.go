@@ -21,6 +21,8 @@ import (
 	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
@@ -28,8 +30,6 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/prometheus/prometheus/schema"
 	"github.com/prometheus/prometheus/tsdb/chunks"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // item is one thing that a series carries: a histogram if one is set, an

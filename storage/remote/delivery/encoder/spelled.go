@@ -17,10 +17,10 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // Label sets of the table of series come in numbers (see [series.Series.Spelled]),
@@ -242,7 +242,8 @@ func (r *refs) find(value uint32) *refSlot {
 // add fills a free slot that find returned.
 func (r *refs) add(at *refSlot, value, ref uint32) {
 	*at = refSlot{value, ref}
-	if r.count++; 2*r.count <= len(r.slots) {
+	r.count++
+	if 2*r.count <= len(r.slots) {
 		return
 	}
 	old := r.slots

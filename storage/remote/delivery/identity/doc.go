@@ -30,21 +30,26 @@
 //  3. A changed endpoint is rather taken for the old one than for a new one.
 //     The old position means that something may be sent again, none would mean
 //     to begin at now and to leave out what was not sent yet (I2).
-//  4. Identities hold no secrets: user information is cut from the URL before
-//     it is hashed, and secrets are blanked in what is hashed besides.
+//  4. Identities hold no secrets: user information and the parameters that are
+//     secrets by their name are cut from the URL before it is hashed, and
+//     secrets are blanked in what is hashed besides. Of those parameters a print
+//     of four bytes remains.
 //
 // The hashes are the first 16 bytes of a SHA-256 in hexadecimal. They are
 // stored in the savepoint, so what goes into them is part of its format:
 //
 //   - URLHash: the URL, with its host in lower case, without user information
-//     and fragment. The query belongs to it.
+//     and fragment. The query belongs to it, but for parameters that are secrets
+//     (query.go), so that a token can be rotated. Savepoints from before that
+//     have a hash with them; [Former] tells what it is.
 //   - RulesHash: per rule of write_relabel_configs a line with the quoted
 //     action, source labels, separator, regular expression, modulus, target
 //     label and replacement, defaults filled in; empty without rules.
 //   - TenantHash: the tenant headers X-Scope-OrgID and THANOS-TENANT and the
-//     user name; empty without any. If endpoints without a name would still be
-//     equal, a hyphen follows and a hash of all headers and authentication or,
-//     where those are equal too, of all settings.
+//     user name; empty without any. A hyphen and the print of the secrets in the
+//     URL follow, if there are any. If endpoints without a name would still be
+//     equal, it is instead a hyphen and a hash of all headers and authentication
+//     or, where those are equal too, of all settings.
 //
 // All functions are pure; they may be called from any goroutine, keep nothing
 // of their arguments and return slices that belong to the caller.

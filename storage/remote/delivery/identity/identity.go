@@ -25,9 +25,9 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v2"
 
-	"github.com/prometheus/prometheus/config"
-
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/config"
 )
 
 // Identity is what an endpoint is recognised by. Its form on the disk belongs
@@ -51,6 +51,7 @@ func (w Warning) String() string {
 
 const (
 	byWhom    = "another endpoint without a name has the same URL and relabelling rules; they are told apart by tenant header and user name only, set `name` in each"
+	bySecrets = "another endpoint without a name has the same URL but for secrets in it, and the same tenant and relabelling rules; they are told apart by those secrets only, so that rotating them may lose the saved position, set `name` in each"
 	byHeaders = "another endpoint without a name has the same URL, tenant and relabelling rules; they are told apart by headers and authentication only, so that a change of those may lose the saved position, set `name` in each"
 	byAll     = "another endpoint without a name has the same URL, tenant, headers and relabelling rules; they are told apart by their settings only, so that a change of any setting may lose the saved position, set `name` in each"
 )
@@ -67,9 +68,25 @@ var tenantHeaders = []string{"thanos-tenant", "x-scope-orgid"}
 // and if two endpoints without a name are equal in everything but secrets.
 // Nothing in cfgs is changed or kept.
 func Of(cfgs []*config.RemoteWriteConfig) ([]Identity, []Warning, error) {
-	ids := make([]Identity, len(cfgs))
+	ids, unnamed, err := alone(cfgs)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, cfg := range cfgs {
+		withoutSecrets(&ids[i], cfg.URL.URL)
+	}
+	warnings, err := separate(cfgs, ids, unnamed)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ids, warnings, nil
+}
+
+// alone returns the identities of endpoints each for itself, with the whole URL,
+// and the indexes of those without a name, which may be equal.
+func alone(cfgs []*config.RemoteWriteConfig) (ids []Identity, unnamed []int, err error) {
+	ids = make([]Identity, len(cfgs))
 	names := make(map[string]struct{}, len(cfgs))
-	var unnamed []int
 	for i, cfg := range cfgs {
 		if cfg == nil || cfg.URL == nil || cfg.URL.URL == nil {
 			return nil, nil, fmt.Errorf("remote_write %d has no url", i+1)
@@ -91,11 +108,7 @@ func Of(cfgs []*config.RemoteWriteConfig) ([]Identity, []Warning, error) {
 		}
 		ids[i] = Identity{Name: name, URLHash: hashURL(cfg.URL.URL), RulesHash: rules, TenantHash: hashTenant(cfg)}
 	}
-	warnings, err := separate(cfgs, ids, unnamed)
-	if err != nil {
-		return nil, nil, err
-	}
-	return ids, warnings, nil
+	return ids, unnamed, nil
 }
 
 // separate makes the identities of the endpoints without a name differ, with
@@ -103,12 +116,17 @@ func Of(cfgs []*config.RemoteWriteConfig) ([]Identity, []Warning, error) {
 // without the risk of losing the position.
 func separate(cfgs []*config.RemoteWriteConfig, ids []Identity, unnamed []int) ([]Warning, error) {
 	texts := map[int]string{}
-	for _, group := range collisions(ids, unnamed, func(id Identity) Identity {
-		id.TenantHash = ""
-		return id
-	}) {
-		for _, i := range group {
-			texts[i] = byWhom
+	for _, equal := range []struct {
+		text   string
+		tenant func(Identity) string
+	}{{byWhom, func(Identity) string { return "" }}, {bySecrets, tenantOf}} {
+		for _, group := range collisions(ids, unnamed, func(id Identity) Identity {
+			id.TenantHash = equal.tenant(id)
+			return id
+		}) {
+			for _, i := range group {
+				texts[i] = equal.text
+			}
 		}
 	}
 	for _, step := range []struct {

@@ -191,7 +191,7 @@ func TestCollisions(t *testing.T) {
 				require.False(t, seen[id], "%+v twice", id)
 				seen[id] = true
 			}
-			require.Equal(t, indexes(len(ids)), Match(ids, ids))
+			require.Equal(t, indexes(len(ids)), Match(ids, ids, nil))
 		})
 	}
 }
@@ -203,19 +203,19 @@ func TestCollisionsThatChange(t *testing.T) {
 	saved, _ := of(t, entry("headers: {X-Scope-OrgID: a}")+entry("headers: {X-Scope-OrgID: b}"))
 
 	alone, _ := of(t, entry("headers: {X-Scope-OrgID: b}"))
-	require.Equal(t, []int{1}, Match(saved, alone), "the tenant that stays keeps its position")
+	require.Equal(t, []int{1}, Match(saved, alone, nil), "the tenant that stays keeps its position")
 	three, _ := of(t, plain+entry("headers: {X-Scope-OrgID: b}")+entry("headers: {X-Scope-OrgID: a}"))
-	require.Equal(t, []int{-1, 1, 0}, Match(saved, three), "a tenant that is added begins anew, the others do not")
-	require.Equal(t, []int{1}, Match(three, alone))
+	require.Equal(t, []int{-1, 1, 0}, Match(saved, three, nil), "a tenant that is added begins anew, the others do not")
+	require.Equal(t, []int{1}, Match(three, alone, nil))
 	renamed, _ := of(t, entry("headers: {X-Scope-OrgID: c}")+entry("headers: {X-Scope-OrgID: a}"))
-	require.Equal(t, []int{1, 0}, Match(saved, renamed), "one that is left is taken for the one that is missing")
+	require.Equal(t, []int{1, 0}, Match(saved, renamed, nil), "one that is left is taken for the one that is missing")
 
 	saved, _ = of(t, entry("remote_timeout: 3s")+entry("remote_timeout: 4s"))
 	changed, _ := of(t, entry("remote_timeout: 4s")+entry("remote_timeout: 5s"))
-	require.Equal(t, []int{1, 0}, Match(saved, changed))
+	require.Equal(t, []int{1, 0}, Match(saved, changed, nil))
 	single, _ := of(t, plain)
 	grown, _ := of(t, plain+entry("send_exemplars: true"))
-	require.Equal(t, []int{0, -1}, Match(single, grown), "of equals the first keeps what there was")
+	require.Equal(t, []int{0, -1}, Match(single, grown, nil), "of equals the first keeps what there was")
 }
 
 func TestOfRefuses(t *testing.T) {

@@ -61,37 +61,46 @@ func tenantOf(id Identity) string {
 // and the tenant, then by the URL and the rules and at last by the URL, as
 // long as there is no doubt. So endpoints that gain, lose or change a name,
 // their rules or their tenant are found too.
-func Match(saved, current []Identity) []int {
+//
+// former has what else the current ones may be called in savepoints, see
+// [Former]; nil means nothing.
+func Match(saved, current, former []Identity) []int {
 	matches := make([]int, len(current))
 	for i := range matches {
 		matches[i] = -1
 	}
 	used := make([]bool, len(saved))
 	for _, r := range ranks {
-		candidates := map[Identity][]int{}
-		for i, id := range saved {
-			if key, ok := r.key(id); ok && !used[i] {
-				candidates[key] = append(candidates[key], i)
-			}
-		}
-		wanting := map[Identity]int{}
-		for i, id := range current {
-			if key, ok := r.key(id); ok && matches[i] < 0 {
-				wanting[key]++
-			}
-		}
-		for i, id := range current {
-			key, ok := r.key(id)
-			if !ok || matches[i] >= 0 || len(candidates[key]) == 0 {
-				continue
-			}
-			if r.alone && (len(candidates[key]) > 1 || wanting[key] > 1) {
-				continue
-			}
-			matches[i] = candidates[key][0]
-			used[matches[i]] = true
-			candidates[key] = candidates[key][1:]
-		}
+		pair(r, saved, current, used, matches)
+		pair(r, saved, former, used, matches)
 	}
 	return matches
+}
+
+// pair finds what it can by one rank.
+func pair(r rank, saved, current []Identity, used []bool, matches []int) {
+	candidates := map[Identity][]int{}
+	for i, id := range saved {
+		if key, ok := r.key(id); ok && !used[i] {
+			candidates[key] = append(candidates[key], i)
+		}
+	}
+	wanting := map[Identity]int{}
+	for i, id := range current {
+		if key, ok := r.key(id); ok && matches[i] < 0 {
+			wanting[key]++
+		}
+	}
+	for i, id := range current {
+		key, ok := r.key(id)
+		if !ok || matches[i] >= 0 || len(candidates[key]) == 0 {
+			continue
+		}
+		if r.alone && (len(candidates[key]) > 1 || wanting[key] > 1) {
+			continue
+		}
+		matches[i] = candidates[key][0]
+		used[matches[i]] = true
+		candidates[key] = candidates[key][1:]
+	}
 }

@@ -94,7 +94,7 @@ func TestMatch(t *testing.T) {
 		{"without URL only the name counts", []string{"a - - -", "b - - -"}, []string{"b - - -", "c - - -"}, []int{1, -1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			require.Equal(t, tc.want, Match(identities(tc.saved), identities(tc.current)))
+			require.Equal(t, tc.want, Match(identities(tc.saved), identities(tc.current), nil))
 		})
 	}
 }
@@ -113,7 +113,7 @@ func randomIdentities(rnd *rand.Rand) []Identity {
 
 // What holds for any two lists, also for such as Of never returns.
 func checkMatch(t *testing.T, saved, current []Identity) {
-	matches := Match(saved, current)
+	matches := Match(saved, current, nil)
 	require.Len(t, matches, len(current))
 	users := map[int]int{}
 	for i, m := range matches {

@@ -29,8 +29,12 @@
 //  1. No frame is handed out whose checksum was not verified (I9).
 //  2. Bytes that are merely not there yet are never called damage: the end of
 //     the data is io.EOF between records and io.ErrUnexpectedEOF within one.
-//  3. After damage, Resync goes on at a page that starts with the beginning of
-//     a record, so a position handed out is always a record's start or end.
+//  3. After damage, Resync goes on at the next frame that is whole and begins a
+//     record. Frames are found by following headers, and each page begins with
+//     one, so damage costs no record that lies wholly in other pages (I9). A
+//     position handed out is always a record's start or end.
+//  4. Filler takes the place of what was damaged: readers of any version pass
+//     over it, offsets stay, and this project's know by it what was lost.
 //
 // A [Scanner] belongs to one goroutine and holds one buffer; the data of a
 // record is valid until the next call.

@@ -80,3 +80,20 @@ func Ending(src io.ReaderAt, offset int64) (uint32, Place, error) {
 		at += last.Size()
 	}
 }
+
+// Begins reports whether a whole frame that begins a record stands at offset.
+func Begins(src io.ReaderAt, offset int64) (bool, error) {
+	b := make([]byte, PageSize-offset%PageSize)
+	n, err := src.ReadAt(b, offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	if n < HeaderSize {
+		return false, nil
+	}
+	h, err := Decode(b, len(b))
+	if err != nil || !h.Type.Begins() || h.Length == 0 || h.Size() > n {
+		return false, nil
+	}
+	return crc32.Checksum(b[HeaderSize:h.Size()], Castagnoli) == h.CRC, nil
+}

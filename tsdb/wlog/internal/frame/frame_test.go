@@ -61,7 +61,7 @@ func TestDecode(t *testing.T) {
 }
 
 // Sequences that a writer cannot leave are damage, and reading goes on at the
-// next page that starts with a record (I9).
+// next frame that begins one (I9).
 func TestScannerSequences(t *testing.T) {
 	const fill = PageSize - HeaderSize
 	next := func(b []byte) []byte { return put(pad(b), Full, 1) }
@@ -85,9 +85,13 @@ func TestScannerSequences(t *testing.T) {
 		{"rest of a record after padding", put(pad(put(nil, First, 10)), Last, 3), true, "D"},
 		{"first after first", put(put(put(nil, First, fill), First, fill), Last, 1), true, "DRE"},
 		{"full after first", put(put(nil, First, fill), Full, 3), true, "DRE"},
-		{"full after first within a page", next(put(put(nil, First, 10), Full, 3)), true, "DRE"},
+		{"full after first within a page", next(put(put(nil, First, 10), Full, 3)), true, "DRRE"},
 		{"last after nothing", next(put(nil, Last, 3)), true, "DRE"},
 		{"middle after full", next(put(put(nil, Full, 3), Middle, 3)), true, "RDRE"},
+		{"a record after the rest of one", put(put(put(nil, Full, fill-300), Last, 3), Full, 2), true, "RDRE"},
+		{"a record after a wrong checksum", put(wrong(nil, Full, 20), Full, 2), true, "DRE"},
+		{"a record in the page that a lost one ends in", put(put(wrong(nil, First, fill), Last, 30), Full, 2), true, "DRE"},
+		{"nothing but empty frames", put(put(nil, Last, 3), Full, 0), true, "D"},
 		{"no page to go on with", put(nil, Last, 3), true, "D"},
 		{"bytes after the last header", next(append(put(nil, Full, fill-3), 0, 0, 1)), true, "RDRE"},
 		{"bytes after the last header that nobody reads", next(append(put(nil, Full, fill-3), 0, 0, 1)), false, "RRE"},
@@ -126,6 +130,14 @@ func TestScannerSequences(t *testing.T) {
 type broken struct {
 	io.ReaderAt
 	from int64
+}
+
+// wrong is put with a checksum that does not match.
+func wrong(b []byte, typ Type, n int) []byte {
+	at := len(b)
+	b = put(b, typ, n)
+	b[at+3] ^= 1
+	return b
 }
 
 var errBroken = errors.New("broken")

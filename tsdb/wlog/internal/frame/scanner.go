@@ -31,7 +31,7 @@ const MaxSnappyRatio = 24
 // help, reading the same bytes again may if a writer was busy with them.
 type Damage struct {
 	Offset int64 // Of the frame at which it was noticed.
-	Retry  int64 // The first page that may start a record again.
+	Retry  int64 // The first offset at which a record may start again.
 	Err    error
 }
 
@@ -123,11 +123,18 @@ func (s *Scanner) end(within bool) error {
 	return io.EOF
 }
 
-// damage describes what is wrong with the next frame. The record in progress
-// is lost by it.
+// damage describes what is wrong with the next frame, of which not even the end
+// can be told. The record in progress is lost by it.
 func (s *Scanner) damage(err error) error {
 	off := s.Offset()
 	return &Damage{Offset: off, Retry: PageOf(off) + PageSize, Err: err}
+}
+
+// damageOf is damage for a frame that takes up size bytes by its header. That may
+// be what is wrong, but whether something whole follows is soon seen.
+func (s *Scanner) damageOf(size int, err error) error {
+	off := s.Offset()
+	return &Damage{Offset: off, Retry: RoundUp(off + int64(size)), Err: err}
 }
 
 var (
@@ -178,7 +185,7 @@ func (s *Scanner) frame() (Header, error) {
 		return h, s.end(true)
 	}
 	if sum := crc32.Checksum(s.payload(h), Castagnoli); sum != h.CRC {
-		return h, s.damage(fmt.Errorf("%w: header says %08x, payload has %08x", errChecksum, h.CRC, sum))
+		return h, s.damageOf(h.Size(), fmt.Errorf("%w: header says %08x, payload has %08x", errChecksum, h.CRC, sum))
 	}
 	return h, nil
 }
@@ -205,14 +212,10 @@ func (s *Scanner) Next() (Record, error) {
 			continue
 		}
 		if h.Type.Begins() && s.open {
-			err := s.damage(errCut).(*Damage)
-			if err.Offset%PageSize == 0 {
-				err.Retry = err.Offset
-			}
-			return Record{}, err
+			return Record{}, s.damageOf(0, errCut) // What is lost is before this frame.
 		}
 		if !h.Type.Begins() && !s.open {
-			return Record{}, s.damage(errOrphan)
+			return Record{}, s.damageOf(h.Size(), errOrphan)
 		}
 		if h.Type.Begins() {
 			s.start = s.Offset()
@@ -228,7 +231,7 @@ func (s *Scanner) Next() (Record, error) {
 		}
 		data, err = Decompress(h.Compression, data, s.dec)
 		if err != nil {
-			return Record{}, s.damage(err)
+			return Record{}, s.damageOf(h.Size(), err)
 		}
 		s.body = s.body[:0]
 		s.at += h.Size()
@@ -253,11 +256,11 @@ func (s *Scanner) Peek() (Header, []byte, error) {
 	return h, s.buf[s.at : s.at+h.Size()], nil
 }
 
-// Resync goes on after damage, at the first page from offset retry on that
-// starts with a valid first frame of a record. It returns that page's offset,
-// or false if the data ends before one is found.
+// Resync goes on after damage, at the next frame from offset retry on that is
+// whole and begins a record, whatever page it is in. It returns where that is, or
+// false if the data ends before one is found.
 func (s *Scanner) Resync(retry int64) (int64, bool, error) {
-	for ; ; retry += PageSize {
+	for {
 		// What the buffer holds already is not read again.
 		if skip := retry - s.base; skip >= 0 && skip <= int64(s.have) {
 			s.at, s.open, s.body = int(skip), false, s.body[:0]
@@ -265,12 +268,21 @@ func (s *Scanner) Resync(retry int64) (int64, bool, error) {
 			s.Reset(s.src, retry)
 		}
 		h, err := s.frame()
+		damage := (*Damage)(nil)
 		switch {
-		case err == nil && h.Type.Begins():
+		case err == nil && h.Type == Pad:
+			retry += int64(h.Length)
+		case err == nil && h.Type.Begins() && h.Length > 0:
 			return retry, true, nil
+		case err == nil:
+			// The rest of a record that was lost. A frame without payload has no
+			// checksum to speak of, and proves nothing where it is found by chance.
+			retry = RoundUp(retry + int64(h.Size()))
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return 0, false, nil
-		case err != nil && !errors.As(err, new(*Damage)):
+		case errors.As(err, &damage):
+			retry = damage.Retry
+		default:
 			return 0, false, err
 		}
 	}

@@ -1,0 +1,120 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// count finds out what is in ranges that are given up, in one pass over the log for
+// all of them. What cannot be read, or not before ctx ends, is estimated by what was.
+func (s *Storage) count(ctx context.Context, all []*loss) {
+	r := newLogReader(s.logger, s.src, func(*cursor.Corruption) {})
+	defer r.close()
+	r.tries = newAttempts(1) // That the disk refuses to read it is no reason to keep it.
+	stops := map[cursor.Position]bool{}
+	for _, l := range all {
+		stops[l.from], stops[l.to] = true, true
+		for _, m := range l.marks {
+			stops[m.Position] = true
+		}
+		for _, m := range l.apart {
+			stops[m.from.Position], stops[m.until.Position] = true, true
+		}
+	}
+	at, more := nextLoss(all, cursor.Point{})
+	for more && ctx.Err() == nil {
+		b, err := r.read(at, maxBatchItems, func(p cursor.Position) bool { return stops[p] || ctx.Err() != nil })
+		if err != nil {
+			break
+		}
+		for _, l := range all {
+			if !b.start.Before(l.from) && b.start.Before(l.to) {
+				s.countBatch(l, b)
+			}
+		}
+		at, more = nextLoss(all, b.end)
+	}
+	for _, l := range all {
+		if from := slices.MaxFunc([]cursor.Position{at.Position, l.from}, cursor.Position.Compare); more && from.Before(l.to) {
+			bytes := logBytes(s.src.WALDir, from, l.to)
+			series := 0
+			if l.reread != nil {
+				series = l.reread.left()
+			}
+			s.estimate(l, unread{bytes: bytes, items: r.density.of(bytes)}, l.to, series)
+		}
+	}
+}
+
+// nextLoss returns where reading goes on for ranges of which everything before a
+// point was read, and false if that is nowhere.
+func nextLoss(all []*loss, at cursor.Point) (next cursor.Point, more bool) {
+	for _, l := range all {
+		if !at.Before(l.to) {
+			continue
+		}
+		p := at
+		if at.Before(l.from) {
+			p = cursor.Point{Position: l.from}
+		}
+		if !more || p.Before(next.Position) {
+			next, more = p, true
+		}
+	}
+	return next, more
+}
+
+// countBatch counts what of a batch is lost.
+func (s *Storage) countBatch(l *loss, b *batch) {
+	if l.reread != nil {
+		l.reread.passed = func(series int, u unread) { s.estimate(l, u, b.end.Position, series) }
+		l.reread.take(b, func(_ *missing, it flat, _ savepoint.Mark) bool {
+			l.lost.add(it.kind())
+			return true
+		})
+		return
+	}
+	mine, _ := l.res.filter(b)
+	l.lost.plus(mine.content())
+	l.lost.plus(b.unknown)
+	if b.unread.bytes > 0 {
+		s.estimate(l, b.unread, b.end.Position, 0)
+	}
+}
+
+// estimate adds what a part that ends at a position and was not read may have held:
+// of so many isolated series, or of the partitions that have not acknowledged it.
+func (s *Storage) estimate(l *loss, u unread, end cursor.Position, series int) {
+	items := 0.0
+	if l.reread != nil {
+		items = share(s.src.Table, series, u)
+	} else {
+		waiting := 0
+		for _, m := range l.marks {
+			if m.Before(end) {
+				waiting++
+			}
+		}
+		items = u.items * float64(waiting) / partitions
+	}
+	n := int(math.Ceil(items))
+	l.lost[classSamples] += n
+	l.estimated += n
+}

@@ -1,0 +1,149 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/atomic"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+)
+
+// slowSnapshot takes its time for each series, once it is told to.
+type slowSnapshot struct{ slow atomic.Bool }
+
+func (s *slowSnapshot) Resolve(chunks.HeadSeriesRef) (labels.Labels, bool, error) {
+	if s.slow.Load() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return labels.EmptyLabels(), false, nil
+}
+
+// What a limit takes is counted for two seconds at most, and estimated then;
+// meanwhile the configuration can be changed. When ctx ends that is at once (I5).
+func TestForfeitDoesNotCountForLong(t *testing.T) {
+	t.Parallel()
+	for _, canceled := range []bool{false, true} {
+		j := openJournal(t, t.TempDir(), nil)
+		r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
+		r.attach(remoteWrite("a"))
+		r.apply() // It is held, and nobody else reads.
+		var enc record.Encoder
+		for n := range 300 {
+			samples := make([]record.RefSample, 10)
+			for i := range samples {
+				samples[i] = record.RefSample{Ref: chunks.HeadSeriesRef(1_000_000 + 10*n + i), T: int64(n)}
+			}
+			j.log(enc.Samples(samples, nil))
+		}
+		j.cut()
+		slow := &slowSnapshot{}
+		r.src.Cold = slow
+		slow.slow.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		if canceled {
+			cancel()
+		}
+		begin, done := time.Now(), make(chan error)
+		go func() { done <- r.Forfeit(ctx, cursor.Position{Segment: 1}, "max_size") }()
+		time.Sleep(100 * time.Millisecond)
+		r.apply()
+		require.Less(t, time.Since(begin), time.Second, "a reload waits")
+		require.NoError(t, <-done)
+		require.Less(t, time.Since(begin), 4*countFor)
+		if canceled {
+			require.Less(t, time.Since(begin), time.Second)
+		}
+		cancel()
+		lost := r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": "max_size"})
+		require.InDelta(t, 3000, lost, 2900, "canceled %t", canceled)
+		require.Equal(t, 1, r.held[0].floor().Segment)
+		require.NoError(t, r.Close())
+		require.NoError(t, j.wal.Close())
+	}
+}
+
+// Damage in what a limit takes counts where some partitions have been acknowledged
+// further on, too, for the others.
+func TestDamageIsCountedBehindMarks(t *testing.T) {
+	j, receivers := behind(t, 3)
+	path := wlog.SegmentName(filepath.Join(j.dir, "wal"), 1)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	used := len(bytes.TrimRight(b, "\x00")) // The rest is padding.
+	b[used/2] ^= 0x10
+	require.NoError(t, os.WriteFile(path, b, 0o666))
+
+	r := newRig(t, j, receivers, Options{})
+	require.NoError(t, r.Attach(j.source()))
+	marks := make([]savepoint.Mark, partitions)
+	for p := range marks {
+		if p%2 == 0 {
+			marks[p] = savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 2}}}
+		}
+	}
+	l := newLoss("a", lostRange{to: cursor.Position{Segment: 2}, marks: marks})
+	r.count(t.Context(), []*loss{l})
+	exact := 0 // But for what is damaged.
+	for _, series := range j.series {
+		if series.Partition()%2 == 1 {
+			exact += 2*20 - 1
+		}
+	}
+	require.Equal(t, exact, l.lost[classSamples]-l.estimated)
+	require.InDelta(t, 50, l.estimated, 20)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// Several ranges are counted in one pass, each by its own marks.
+func TestCountAtOnce(t *testing.T) {
+	j, receivers := behind(t, 3)
+	r := newRig(t, j, receivers, Options{})
+	require.NoError(t, r.Attach(j.source()))
+	var all []*loss
+	for from := range 3 {
+		at := savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: from}}}
+		marks := make([]savepoint.Mark, partitions)
+		for p := range marks {
+			marks[p] = at
+		}
+		all = append(all,
+			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, marks: marks}),
+			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, apart: []*missing{{
+				hash: stableHash(j.series[5]), from: at, until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 3}}},
+			}}}))
+	}
+	r.count(t.Context(), all)
+	for from := range 3 {
+		require.Equal(t, (3-from)*2000, all[2*from].lost[classSamples])
+		require.Equal(t, (3-from)*20, all[2*from+1].lost[classSamples])
+		require.Zero(t, all[2*from].estimated+all[2*from+1].estimated)
+	}
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}

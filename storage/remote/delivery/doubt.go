@@ -1,0 +1,349 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+)
+
+// A request that fails again and again fails because the endpoint is down, or
+// because of something in it. As long as it is not known which, no more requests
+// are made than in any outage, but every other one is another one: a series of the
+// request or, since all of it may be at fault, one sample of what comes behind it.
+// Once one of them is taken, the endpoint is up, and what is left goes on trial
+// (isolator.go).
+
+const (
+	// doubtAfter is how many attempts fail before there is a doubt. One is enough
+	// if it took the whole of remote_timeout.
+	doubtAfter = 3
+	// divideFirst is how many refused requests in a row are divided whatever the
+	// endpoint has taken before. Of those that follow only some series are tried
+	// alone, probes of the first probeMany requests, one of each after them: it
+	// most likely refuses everything.
+	divideFirst = 2
+	probeMany   = 8
+	probes      = 5
+	// soundings are how many are tried of a request that is too large for an
+	// endpoint that has taken nothing yet: the size may be a pretext, and its parts
+	// may have nothing in them that is taken.
+	soundings = 10
+	// takesFor is how long an endpoint that has taken something counts as one that
+	// does not refuse everything.
+	takesFor = 10 * time.Second
+	// leastTimeout is the least that an attempt with what is in doubt may take.
+	leastTimeout = 250 * time.Millisecond
+	// loneTries is how often a request of one series is tried, with nothing else to try
+	// in its place, before it is put aside without a proof that others are taken.
+	loneTries = 32
+	// otherEvery is how many series of a request are tried in its place until it is
+	// the turn of a sample from behind it.
+	otherEvery = 4
+	// limitedFailures is how often a request fails before there is a doubt if the
+	// endpoint limits the rate of requests, and limitedTaken how many others are
+	// taken meanwhile before it counts as one with something that is not taken.
+	limitedFailures = 30
+	limitedTaken    = 3
+)
+
+// doubt is what a sender knows of a request that fails.
+type doubt struct {
+	failures  int
+	scarce    bool      // It was answered as if there were too many requests.
+	turned    bool      // It has had its turn,
+	began     time.Time // which began then.
+	hung      bool      // An attempt took the whole of remote_timeout, or was answered with Retry-After.
+	limited   bool      // The last failure is most likely one of the rate of requests.
+	delivered int64     // Requests that the lane had delivered when it failed first.
+	tries     int       // Other requests that were made in its place.
+}
+
+func (d *doubt) failed(l *lane, hung bool, res client.Result) {
+	if d.failures == 0 {
+		d.delivered = l.delivered.Load()
+	}
+	d.failures++
+	d.scarce = scarce(res)
+	d.hung, d.limited = d.hung || hung, d.scarce && l.limit.known()
+}
+
+// due reports whether it is time for another request in the place of this.
+func (d *doubt) due(patience time.Duration) bool {
+	switch {
+	case d.limited:
+		return d.failures >= limitedFailures
+	case d.scarce:
+		return d.turned && d.failures >= doubtAfter && time.Since(d.began) >= patience
+	}
+	return d.failures >= doubtAfter || d.hung
+}
+
+// proven reports whether it is something in the request that is not taken.
+func (d *doubt) proven(l *lane) bool {
+	taken := l.delivered.Load() - d.delivered
+	if d.limited {
+		return taken >= limitedTaken
+	}
+	return taken > 0
+}
+
+// bySeries returns items by series, in the order in which they come first.
+// Different refs of a label set are one series.
+func bySeries(items []flat) (groups [][]flat) {
+	known, place := hashes{}, map[uint64]int{}
+	for _, it := range items {
+		hash := known.of(it.series)
+		i, met := place[hash]
+		if !met {
+			i = len(groups)
+			place[hash] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], it)
+	}
+	return groups
+}
+
+// probe makes another request in the place of one that fails, and reports
+// whether the endpoint takes something, with what of items is left then.
+func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, alive bool) {
+	if d.proven(s.e) {
+		return items, true
+	}
+	d.tries++
+	groups := bySeries(items)
+	n := len(groups)
+	if n == 1 || d.tries%otherEvery == 0 {
+		if d.tries < otherEvery {
+			return items, false
+		}
+		if !s.tryOther(set) && n == 1 && d.tries >= loneTries {
+			return items, true // Nothing can show it, and others may wait for this one.
+		}
+		return items, d.proven(s.e)
+	}
+	// A single one at any place: neighbours are alike, and of many that are not
+	// taken one that is taken is found soonest so.
+	i := rand.IntN(n)
+	if s.try(set, groups[i]).Outcome == client.Delivered {
+		items = without(groups, i)
+	}
+	return items, len(items) == 0 || d.proven(s.e)
+}
+
+// without returns the items of all groups but one.
+func without(groups [][]flat, i int) (left []flat) {
+	for j, g := range groups {
+		if j != i {
+			left = append(left, g...)
+		}
+	}
+	return left
+}
+
+// try sends items once, in a time in which others are answered.
+func (s *sender) try(set *settings, items []flat) client.Result {
+	p := &s.own
+	items = s.screen(p, set, append([]flat(nil), items...))
+	if n := s.encode(p, set, items); n < len(items) || n == 0 {
+		return client.Result{}
+	}
+	ctx, cancel := context.WithTimeout(s.e.ctx, s.e.shortTimeout(set))
+	defer cancel()
+	s.e.metrics.Load().isolationRequests.Inc()
+	res := s.e.send(ctx, set, p.payload, 0, p.sent)
+	if res.Outcome == client.Delivered {
+		s.e.took()
+		s.countDrops(p)
+		s.delivered(set, p, res, false)
+	}
+	s.unsure, s.asked = s.unsure || res.Ambiguous, res.RetryAfter
+	return res
+}
+
+// shortTimeout is how long an attempt with what is in doubt may take: much longer
+// than others do, but not as long as others may.
+func (l *lane) shortTimeout(set *settings) time.Duration {
+	return min(max(leastTimeout, 8*l.latency.Load()), set.timeout)
+}
+
+// divided puts a refused request on trial, unless the refusal is meant for all of
+// it. A receiver that tells how much it stored has stored the others; one that
+// refuses everything is asked only a few times more.
+func (s *sender) divided(set *settings, items []flat, replayed bool, res client.Result) bool {
+	e := s.e
+	if (res.Outcome != client.Refused && res.Outcome != client.TooLarge) || len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) {
+		return false
+	}
+	before := e.refusals.Inc() - 1
+	if before < divideFirst || (e.delivered.Load() > 0 && time.Since(e.lastTaken.Load()) < takesFor) {
+		s.park(items, replayed)
+		return true
+	}
+	most := 1
+	if before < probeMany {
+		most = probes
+	}
+	left, alive := s.sound(set, items, most)
+	if alive {
+		s.park(left, replayed || s.unsure)
+	}
+	return alive
+}
+
+// sound tries some of the series alone, until the endpoint takes one, and returns
+// what is left then.
+func (s *sender) sound(set *settings, items []flat, most int) (left []flat, alive bool) {
+	groups := bySeries(items)
+	n := len(groups)
+	for _, i := range rand.Perm(n)[:min(most, n)] {
+		g, one := groups[i], 1 // It may be that it takes no more than one sample.
+		for one < len(g) && g[one].kind() == kindExemplar {
+			one++
+		}
+		if s.try(set, g[:one]).Outcome == client.Delivered {
+			return append(without(groups, i), g[one:]...), true
+		}
+	}
+	return items, false
+}
+
+// park puts items on trial, so that what comes behind them need not wait for
+// them.
+func (s *sender) park(items []flat, replayed bool) {
+	if len(items) > 0 {
+		s.e.queue.park(&s.req, items, &trial{replayed: replayed, alive: true})
+	}
+}
+
+// other is a sample that waits behind a request.
+type other struct {
+	flat
+	entry *entry
+	part  int
+	held  bool // Its partition is held for it.
+}
+
+// tryOther delivers a sample that waits behind the request and is of none of its
+// series: that is what an endpoint takes if all of the request is at fault. It reports
+// whether there was one.
+func (s *sender) tryOther(set *settings) (found bool) {
+	o, ok := s.e.queue.takeOther(&s.req)
+	if !ok {
+		return false
+	}
+	// It lies behind the request: the dispatch mark has to be past it, too.
+	delivered := s.e.reserve(o.entry.end.Position) && s.try(set, []flat{o.flat}).Outcome == client.Delivered
+	s.e.queue.finishOther(o, delivered)
+	if delivered {
+		s.e.settled(tally{classSamples: 1})
+	}
+	return true
+}
+
+// takeOther takes a sample that is the first of its partition, so that it can be
+// acknowledged by itself. If there is none, because nothing waits but what has no
+// room in the queue, that gets in.
+func (q *queue) takeOther(r *request) (o other, ok bool) {
+	mine, taken := map[uint64]bool{}, r.took // By labels: refs may share them.
+	for _, sp := range r.stretch {
+		for i := sp.from; i < sp.to; i++ {
+			mine[stableHash(sp.entry.items[i].series)] = true
+		}
+	}
+	for _, sp := range r.spans {
+		taken[sp.part] += sp.to - sp.from
+	}
+	line := len(r.stretch) > 0
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	first := rand.IntN(partitions) // What is at another place may be no better, or nothing that is sent.
+	for k := range q.parts {
+		p := (first + k) % partitions
+		part := &q.parts[p]
+		// A request of the line keeps all partitions, also those of which it has
+		// nothing.
+		if part.fifo.len() == 0 || taken[p] > 0 || (part.busy && !line) {
+			continue
+		}
+		e := part.fifo.all()[0]
+		if !e.plain() || e.zone {
+			continue
+		}
+		it, found := e.first(p, part.done)
+		if !found || mine[stableHash(it.series)] || q.isolation.find(it.series) != nil {
+			continue
+		}
+		q.line.on = false // What is left goes by partition.
+		if !line {
+			part.busy = true
+			q.ready -= part.waiting
+		}
+		if q.taken.Before(e.end.Position) {
+			q.taken = e.end.Position
+		}
+		return other{flat: it, entry: e, part: p, held: !line}, true
+	}
+	if q.blocked != nil && (q.waiting == 0 || q.queued < 2*q.limit) {
+		// All there is belongs to partitions that senders have, maybe for as long as
+		// nothing else comes.
+		q.admit = true
+		q.cond.Broadcast()
+	}
+	return o, false
+}
+
+// finishOther gives the partition back, past the sample if it was delivered.
+func (q *queue) finishOther(o other, delivered bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	part := &q.parts[o.part]
+	if delivered {
+		q.queued--
+		q.waiting--
+		part.waiting--
+		q.held -= part.advance(span{entry: o.entry, part: o.part, from: part.done, to: part.done + 1})
+	}
+	if o.held {
+		part.busy = false
+		q.ready += part.waiting
+	}
+	q.cond.Broadcast()
+}
+
+// first returns an item of a partition by its place, without making lists of
+// those of others.
+func (e *entry) first(p, place int) (it flat, found bool) {
+	if e.left != nil || !e.ordered {
+		part := e.part(p)
+		if place >= len(part.items) {
+			return it, false
+		}
+		return part.at(place), true
+	}
+	for i, q := range e.parts {
+		if int(q) != p {
+			continue
+		}
+		place--
+		if place < 0 {
+			return e.at(i), true
+		}
+	}
+	return it, false
+}

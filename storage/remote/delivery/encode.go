@@ -1,0 +1,98 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
+)
+
+// packing is a request on its way into a parcel: what is sent of which items,
+// under which labels.
+type packing struct {
+	p        *parcel
+	set      *settings
+	enc      *encoder.Builder
+	verdicts []judgement // One for each item, none if there are no rules.
+	grouped  bool
+	table    *series.Table // For metadata.
+}
+
+// openSeries begins the time series of the i-th item, under what the rules say.
+func (pk *packing) openSeries(i int, it flat) {
+	if len(pk.verdicts) > 0 && pk.verdicts[i].changed {
+		pk.enc.Series(pk.verdicts[i].labels, nil, pk.metadata(it.series))
+	} else {
+		pk.enc.TableSeries(it.series, pk.set.rules.external, pk.metadata(it.series))
+	}
+}
+
+// fill encodes items, as many as fit into a request and one at least, and returns
+// how many those are. Exemplars stay with their sample.
+func (pk *packing) fill(items []flat) (n int) {
+	for i, it := range items {
+		if i > 0 && !joins(items, i, false) && pk.enc.Len() > pk.set.requestBytes {
+			break
+		}
+		if !joins(items, i, pk.grouped) {
+			pk.openSeries(i, it)
+		}
+		pk.put(it)
+		n++
+	}
+	return n
+}
+
+// put adds an item to the open time series.
+func (pk *packing) put(it flat) {
+	switch it.kind() {
+	case kindFloat:
+		pk.enc.Float(it.st(), it.t, it.v)
+	case kindHistogram:
+		pk.enc.Histogram(it.st(), it.t, it.detail.extra.h)
+	case kindFloatHistogram:
+		pk.enc.FloatHistogram(it.st(), it.t, it.detail.extra.fh)
+	case kindExemplar:
+		pk.enc.Exemplar(it.detail.extra.labels, it.t, it.v)
+	}
+	pk.p.sent.add(it.kind())
+	pk.p.highest = max(pk.p.highest, it.t)
+}
+
+// metadata returns the metadata of a series where the protocol has room for it.
+func (pk *packing) metadata(of *series.Series) *metadata.Metadata {
+	if pk.set.protocol != encoder.V2 {
+		return nil
+	}
+	m, _ := pk.table.Metadata(of)
+	return m
+}
+
+// finalLabels returns the labels of the i-th item's series as rules and external
+// labels make them.
+func (pk *packing) finalLabels(i int, it flat, b *labels.Builder) labels.Labels {
+	if len(pk.verdicts) > 0 && pk.verdicts[i].changed {
+		return pk.verdicts[i].labels
+	}
+	b.Reset(it.series.Labels())
+	for _, l := range pk.set.rules.external {
+		if b.Get(l.Name) == "" {
+			b.Set(l.Name, l.Value)
+		}
+	}
+	return b.Labels()
+}

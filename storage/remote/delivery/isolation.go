@@ -1,0 +1,312 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+const (
+	// maxIsolated is how many series an endpoint may refuse to take, or leave
+	// unanswered, without the others having to wait for them.
+	maxIsolated = 1024
+	// isolatedBytes bounds what is held of them in memory, but for one item of
+	// each and the request that is on trial; the rest waits in the log (I6).
+	isolatedBytes = 4 << 20
+	// isolatedItems is how many items of one series are held in memory.
+	isolatedItems = 256
+	// rememberedSeries bounds how many series are known not to be isolated.
+	rememberedSeries = 1 << 15
+)
+
+// isolation is what a queue knows of series that are not delivered with the
+// others: those of a request on trial, which the endpoint did not take although
+// it took others, and those that a trial found it does not take. Their items leave
+// the queue as if they were settled, and wait here, or in the log if they are
+// many, until the isolator settles them. The savepoint has a mark of its own for
+// each, so they hold the log (I1, I2); since all later items of the series wait
+// behind the first, their order stays (I4).
+//
+// It is guarded by queue.mu.
+type isolation struct {
+	series map[uint64]*isolated // By labels.StableHash.
+	inPart [partitions]int      // How many of series belong to a partition.
+	seen   map[*series.Series]*isolated
+	bytes  int
+	trial  *trial
+	// inherited are those of lanes that have ended, see adopt, the oldest first.
+	inherited []*isolated
+	parking   int           // Senders that wait to put a request on trial: they have seen that the endpoint takes something.
+	notify    chan struct{} // There is something to do for the isolator. Capacity 1.
+}
+
+// isolated is a series that is on its own.
+type isolated struct {
+	hash  uint64
+	items []isolatedItem // The oldest that are not settled, in the order of the log.
+	// behind says that what follows items is only in the log, between next and
+	// until, which is not part of it.
+	behind      bool
+	next, until savepoint.Mark
+
+	suspect  bool // Found by a trial: it travels alone until it is accepted.
+	replayed bool // The receiver may have its oldest items.
+	gone     bool // Not isolated any more.
+
+	// What follows is the isolator's own.
+	alone    int           // How many samples go into its next request, 0 for any number.
+	wait     time.Duration // The last pause.
+	due      time.Time     // When it is to be tried again.
+	timeout  time.Duration // Of its next request.
+	refusals int           // In a row.
+	scarce   bool          // It was found by answers that may have been about the rate of requests,
+	failures int           // and failed so often alone since.
+}
+
+// isolatedItem is a copy, so that the batch it is from can be forgotten.
+type isolatedItem struct {
+	item
+	detail *detail
+	mark   savepoint.Mark // Where it is in the log.
+	size   int            // In memory, in bytes.
+}
+
+// trial is a request that an endpoint does not take, although it takes others,
+// and of which it is to be found out what the endpoint does not take.
+type trial struct {
+	series   []*isolated
+	replayed bool
+	alive    bool // The endpoint is known to take something.
+	whole    bool // It had taken nothing until then, not as many requests either: it is tried as a whole for a while.
+}
+
+// isolatedMark is how far an isolated series is settled.
+type isolatedMark = savepoint.Isolated
+
+func (*isolation) partOf(hash uint64) int { return int(hash % partitions) }
+
+// find returns the isolated series that s belongs to, nil if it is none.
+func (x *isolation) find(s *series.Series) *isolated {
+	if len(x.series) == 0 || x.inPart[s.Partition()] == 0 {
+		return nil
+	}
+	is, known := x.seen[s]
+	if !known {
+		is = x.series[stableHash(s)]
+		if len(x.seen) >= rememberedSeries {
+			clear(x.seen)
+		}
+		x.seen[s] = is
+	}
+	if is == nil || is.gone {
+		return nil
+	}
+	return is
+}
+
+func stableHash(s *series.Series) uint64 { return labels.StableHash(s.Labels()) }
+
+// hashes remembers the hashes of series, up to a bound.
+type hashes map[*series.Series]uint64
+
+func (h hashes) of(s *series.Series) uint64 {
+	hash, known := h[s]
+	if !known {
+		if len(h) >= rememberedSeries {
+			clear(h)
+		}
+		hash = stableHash(s)
+		h[s] = hash
+	}
+	return hash
+}
+
+// get returns the isolated series with a hash, which it makes if there is none.
+func (x *isolation) get(hash uint64) *isolated {
+	if is := x.series[hash]; is != nil {
+		return is
+	}
+	if x.series == nil {
+		x.series, x.seen = map[uint64]*isolated{}, map[*series.Series]*isolated{}
+	}
+	is := &isolated{hash: hash}
+	x.series[hash] = is
+	x.inPart[x.partOf(hash)]++
+	clear(x.seen) // Its series are in there as not isolated.
+	return is
+}
+
+// release lets the next items of a series go with the others again.
+func (x *isolation) release(is *isolated) {
+	if is.gone {
+		return
+	}
+	is.gone = true
+	delete(x.series, is.hash)
+	x.inPart[x.partOf(is.hash)]--
+	if len(x.series) == 0 {
+		clear(x.seen) // It keeps series in memory.
+	}
+}
+
+// alike returns the suspects in memory that got no good answer alone.
+func (x *isolation) alike() (all []*isolated) {
+	for _, is := range x.series {
+		if is.suspect && is.wait > 0 && is.refusals == 0 && len(is.items) > 0 {
+			all = append(all, is)
+		}
+	}
+	return all
+}
+
+// suspects returns how many series were found by trials.
+func (x *isolation) suspects() (n int) {
+	for _, is := range x.series {
+		if is.suspect {
+			n++
+		}
+	}
+	return n
+}
+
+// add appends an item to those of a series. If there is no room, or others are
+// missing before it, it waits in the log; always says that there has to be room.
+func (x *isolation) add(is *isolated, it flat, at savepoint.Mark, always bool) {
+	end := at
+	end.Skip++
+	size := it.bytes()
+	full := len(is.items) > 0 && (x.bytes+size > isolatedBytes || len(is.items) >= isolatedItems)
+	switch {
+	case is.behind:
+		is.until = later(is.until, end)
+		return
+	case full && !always:
+		is.behind, is.next, is.until = true, at, end
+		return
+	}
+	// An exemplar that went ahead of its turn lies behind the sample that comes
+	// after it here. What is settled is settled up to the first of both.
+	for i := len(is.items) - 1; i >= 0 && at.Position == is.items[i].mark.Position && at.Skip < is.items[i].mark.Skip; i-- {
+		is.items[i].mark = at
+	}
+	is.items = append(is.items, newIsolatedItem(it, at, size))
+	x.bytes += size
+}
+
+func (it *isolatedItem) flat() flat { return flat{item: &it.item, detail: it.detail} }
+
+func (it *isolatedItem) kind() kind { return it.flat().kind() }
+
+func newIsolatedItem(it flat, at savepoint.Mark, size int) isolatedItem {
+	own := isolatedItem{item: *it.item, mark: at, size: size}
+	if it.detail != nil {
+		d := *it.detail
+		own.detail = &d
+	}
+	return own
+}
+
+// drop takes the first n items off a series.
+func (x *isolation) drop(is *isolated, n int) {
+	for _, it := range is.items[:n] {
+		x.bytes -= it.size
+	}
+	clear(is.items[:n]) // What is left keeps the array for a while.
+	if is.items = is.items[n:]; len(is.items) == 0 {
+		is.items = nil
+	}
+}
+
+// mark returns where the series is settled up to, and false if nothing of it
+// waits.
+func (is *isolated) mark() (savepoint.Mark, bool) {
+	if len(is.items) > 0 {
+		return is.items[0].mark, true
+	}
+	return is.next, is.behind
+}
+
+// marks returns the marks of all series of which something waits.
+func (x *isolation) marks() (out []isolatedMark) {
+	of := map[uint64]int{}
+	for _, is := range x.series {
+		if m, waits := is.mark(); waits {
+			of[is.hash] = len(out)
+			out = append(out, isolatedMark{Series: is.hash, Mark: m})
+		}
+	}
+	for _, is := range slices.Backward(x.inherited) { // They are before what is isolated here.
+		m, _ := is.mark()
+		if i, both := of[is.hash]; both {
+			out[i].Mark = m
+			continue
+		}
+		of[is.hash] = len(out)
+		out = append(out, isolatedMark{Series: is.hash, Mark: m})
+	}
+	slices.SortFunc(out, func(a, b isolatedMark) int { return cmp.Compare(a.Series, b.Series) })
+	return out
+}
+
+// all returns the isolated series, inherited ones too.
+func (x *isolation) all() []*isolated {
+	return append(slices.Collect(maps.Values(x.series)), x.inherited...)
+}
+
+// signal wakes the isolator.
+func (x *isolation) signal() {
+	select {
+	case x.notify <- struct{}{}:
+	default:
+	}
+}
+
+// later returns the later of two marks of one partition. Those at one position
+// count from there; others may be of batches that were cut elsewhere, but then
+// the later one is of the later call.
+func later(a, b savepoint.Mark) savepoint.Mark {
+	if a.Position == b.Position && b.Skip < a.Skip || b.Before(a.Position) {
+		return a
+	}
+	return b
+}
+
+// bytes is how much memory the item takes when it is isolated, labels of its
+// series left out if the table has them.
+func (f flat) bytes() int {
+	n := int(unsafe.Sizeof(isolatedItem{}))
+	if f.series.Detached() {
+		n += detachedBytes(f.series.Labels())
+	}
+	if f.detail != nil {
+		n += int(unsafe.Sizeof(detail{})) + f.detail.extra.bytes()
+	}
+	return n
+}
+
+func sizeOf(items []isolatedItem) (n int) {
+	for i := range items {
+		n += items[i].size
+	}
+	return n
+}

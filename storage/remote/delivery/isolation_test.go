@@ -1,0 +1,598 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+)
+
+// picky is a receiver that does not take certain series, whatever else is in the
+// request. It stores a request as a whole or not at all.
+type picky struct {
+	mtx       sync.Mutex
+	bad       map[string]client.Result // By the label i. Status hang keeps the request.
+	down      bool
+	failAfter int // Requests after which it is down, 0 for never.
+	frozen    bool
+	oneOf     int // If not 0, only one of so many requests is taken, whatever is in it.
+	last      map[string]int64
+	samples   map[string]int
+	again     int // Samples that had been stored before.
+	early     int // Samples before the last of their series that had not been.
+	have      map[string]map[int64]bool
+	requests  int
+}
+
+func newPicky() *picky {
+	return &picky{bad: map[string]client.Result{}, last: map[string]int64{}, samples: map[string]int{}, have: map[string]map[int64]bool{}}
+}
+
+func (*picky) Close() {}
+
+func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
+	raw, err := snappy.Decode(nil, body)
+	var req prompb.WriteRequest
+	if err == nil {
+		err = req.Unmarshal(raw)
+	}
+	if err != nil {
+		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
+	}
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.requests++
+	if r.down || (r.failAfter > 0 && r.requests > r.failAfter) {
+		return *unavailable(0)
+	}
+	if r.oneOf > 0 && r.requests%r.oneOf != 0 {
+		return client.Result{Status: 429, Outcome: client.Retry, Err: errors.New("too many requests")}
+	}
+	builder := labels.NewScratchBuilder(0)
+	for _, ts := range req.Timeseries {
+		res, bad := r.bad[ts.ToLabels(&builder, nil).Get("i")]
+		if !bad {
+			continue
+		}
+		if res.Status == hang {
+			r.mtx.Unlock()
+			limit, cancel := context.WithTimeout(ctx, pickyTimeout) // As the client does.
+			<-limit.Done()
+			cancel()
+			r.mtx.Lock()
+			return client.Result{Outcome: client.Retry, Ambiguous: true, Err: context.DeadlineExceeded}
+		}
+		return res
+	}
+	if r.frozen {
+		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
+	}
+	for _, ts := range req.Timeseries {
+		name := ts.ToLabels(&builder, nil).Get("i")
+		if r.have[name] == nil {
+			r.have[name] = map[int64]bool{}
+		}
+		for _, s := range ts.Samples {
+			switch {
+			case r.have[name][s.Timestamp]:
+				r.again++
+				continue
+			case s.Timestamp < r.last[name]:
+				r.early++
+			}
+			r.have[name][s.Timestamp] = true
+			r.last[name] = max(r.last[name], s.Timestamp)
+			r.samples[name]++
+		}
+	}
+	return client.Result{Status: 204, Outcome: client.Delivered}
+}
+
+func (r *picky) do(f func()) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	f()
+}
+
+// has returns how many samples of each series are stored, of those that match.
+func (r *picky) has(match func(name string) bool) (n int) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for name, stored := range r.samples {
+		if match(name) {
+			n += stored
+		}
+	}
+	return n
+}
+
+// refusals are the ways not to take a series.
+var refusals = map[string]client.Result{
+	"400":   {Status: 400, Outcome: client.Refused, Err: errors.New("bad")},
+	"429":   {Status: 429, Outcome: client.Retry, Err: errors.New("limit of the series")},
+	"500":   {Status: 500, Outcome: client.Retry, Ambiguous: true, Err: errors.New("internal")},
+	"reset": {Outcome: client.Retry, Ambiguous: true, Err: errReset},
+	"hang":  {Status: hang},
+}
+
+// pickyTimeout is the remote_timeout of endpoints with a picky receiver.
+const pickyTimeout = leastTimeout
+
+type pickyRig struct {
+	*rig
+	rc   *picky
+	conf *config.RemoteWriteConfig
+}
+
+func newPickyRig(t testing.TB, j *journal, rc *picky, senders int) *pickyRig {
+	r := &pickyRig{rc: rc}
+	r.rig = newRig(t, j, nil, Options{newClient: func(client.Config) (storer, error) { return rc, nil }})
+	r.conf = remoteWrite("a")
+	r.conf.QueueConfig.MinShards, r.conf.QueueConfig.MaxShards = senders, senders
+	r.conf.RemoteTimeout = model.Duration(pickyTimeout)
+	r.attach(r.conf)
+	return r
+}
+
+func (r *pickyRig) arrives(what string, want int, match func(string) bool) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return r.rc.has(match) >= want }, time.Minute, time.Millisecond, "%s: %s", what, stringer(func() string {
+		return fmt.Sprintf("%d of %d samples arrived", r.rc.has(match), want)
+	}))
+	require.Equal(r.t, want, r.rc.has(match), what)
+}
+
+func only(names ...string) func(string) bool {
+	return func(name string) bool {
+		return slices.Contains(names, name)
+	}
+}
+
+func but(names ...string) func(string) bool {
+	is := only(names...)
+	return func(name string) bool { return !is(name) }
+}
+
+// TestOneSeriesStopsNoOthers defends I2, I4 and I5 within an endpoint: whatever
+// way a receiver has not to take a series, all others arrive meanwhile; the
+// series waits, over a restart too, and arrives when it is taken; only what is
+// refused for good is dropped, one by one, and counted.
+func TestOneSeriesStopsNoOthers(t *testing.T) {
+	for name, res := range refusals {
+		for _, senders := range []int{1, 4} {
+			t.Run(fmt.Sprintf("%s/senders=%d", name, senders), func(t *testing.T) {
+				t.Parallel()
+				j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+				rc.bad["7"] = res
+				r := newPickyRig(t, j, rc, senders)
+				commits := 0
+				write := func(n int) {
+					for range n {
+						r.commit(101)
+					}
+					commits += n
+				}
+				write(30)
+				r.arrives("while one series is bad", 100*commits, but("7"))
+				require.Zero(t, rc.has(only("7")))
+				write(5)
+				r.arrives("after it was found", 100*commits, but("7"))
+				require.NoError(t, r.Persist(t.Context()))
+
+				final := res.Outcome == client.Refused
+				if final {
+					require.Eventually(t, func() bool {
+						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == float64(commits)
+					}, time.Minute, time.Millisecond)
+				} else {
+					f, _, err := savepoint.NewStore(j.dir).Load()
+					require.NoError(t, err)
+					require.Len(t, f.Endpoints[0].Isolated, 1)
+					require.Equal(t, labels.StableHash(j.series[7].Labels()), f.Endpoints[0].Isolated[0].Series)
+					require.False(t, f.Endpoints[0].Isolated[0].Mark.Before(j.gate.Floor().Position), "I1")
+				}
+
+				require.NoError(t, r.Close())
+				r = newPickyRig(t, j, rc, senders)
+				write(10)
+				r.arrives("after a restart", 100*commits, but("7"))
+				require.Zero(t, rc.has(only("7")))
+				if final {
+					require.Eventually(t, func() bool {
+						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 10
+					}, time.Minute, time.Millisecond)
+				}
+				rc.do(func() { delete(rc.bad, "7") })
+				refused := 0
+				if final {
+					refused = commits
+				}
+				before := commits
+				write(3)
+				r.arrives("when it is taken", 100*commits, but("7"))
+				if final {
+					require.Eventually(t, func() bool { return rc.has(only("7")) >= 3 }, time.Minute, time.Millisecond)
+					lost := int(r.value("prometheus_remote_storage_samples_failed_total", nil))
+					require.Equal(t, 10, lost, "each sample is refused once")
+					require.Equal(t, commits-before, rc.has(only("7")))
+					require.Equal(t, refused, before)
+				} else {
+					r.arrives("the series itself", commits, only("7"))
+					require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
+				}
+				require.NoError(t, r.Close())
+				rc.do(func() {
+					require.Zero(t, rc.early, "I4")
+					require.Zero(t, rc.again, "nothing is sent twice")
+				})
+				require.NoError(t, j.wal.Close())
+			})
+		}
+	}
+}
+
+// TestPoisonTogether defends that series which the endpoint does not take are
+// told apart from an endpoint that takes nothing, even if a request has no
+// others.
+func TestPoisonTogether(t *testing.T) {
+	for name, res := range refusals {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+			var bad []string
+			for i := range 10 {
+				bad = append(bad, strconv.Itoa(i))
+				rc.bad[strconv.Itoa(i)] = res
+			}
+			r := newPickyRig(t, j, rc, 1)
+			r.commit(10) // Nothing but these.
+			for range 20 {
+				r.commit(60)
+			}
+			r.arrives("the others", 20*50, but(bad...))
+			require.Zero(t, rc.has(only(bad...)))
+			rc.do(func() { clear(rc.bad) })
+			if res.Outcome != client.Refused {
+				r.arrives("all", 20*50+210, func(string) bool { return true })
+			}
+			require.NoError(t, r.Close())
+			rc.do(func() { require.Zero(t, rc.early) })
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// waitingApart returns of how many isolated series something waits.
+func (q *queue) waitingApart() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.isolation.marks())
+}
+
+// TestManySeriesStopNoOthers: it does not matter how many series an endpoint does
+// not take, that they are neighbours, what the status is, or that the answer asks
+// for a long pause; the others lose nothing and wait for moments.
+func TestManySeriesStopNoOthers(t *testing.T) {
+	ways := map[string]client.Result{
+		"413":             {Status: 413, Outcome: client.TooLarge, Err: errors.New("too large")},
+		"404":             {Status: 404, Outcome: client.Refused, Err: errors.New("not found")},
+		"429 Retry-After": {Status: 429, Outcome: client.Retry, RetryAfter: time.Hour, Err: errors.New("limit of the series")},
+		"503 Retry-After": {Status: 503, Outcome: client.Retry, Ambiguous: true, RetryAfter: time.Hour, Err: errors.New("unavailable")},
+	}
+	for name, res := range refusals {
+		if res.Status != hang {
+			ways[name] = res
+		}
+	}
+	for name, res := range ways {
+		for _, n := range []int{1, 40, 200} {
+			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
+				t.Parallel()
+				j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+				var bad []string
+				for i := range n {
+					bad = append(bad, strconv.Itoa(i))
+					rc.bad[strconv.Itoa(i)] = res
+				}
+				r := newPickyRig(t, j, rc, 1)
+				r.conf.QueueConfig.MaxSamplesPerSend = 2000
+				r.conf.QueueConfig.Capacity = 10000
+				r.apply(r.conf)
+				const commits = 6
+				for range commits {
+					r.commit(450)
+				}
+				r.arrives("the others", commits*(450-n), but(bad...))
+				require.Zero(t, rc.has(only(bad...)))
+				if final(res) {
+					code := strconv.Itoa(res.Status)
+					require.Eventually(t, func() bool {
+						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": code}) == float64(commits*n)
+					}, time.Minute, time.Millisecond)
+				}
+				require.NoError(t, r.Close())
+				rc.do(func() { require.Zero(t, rc.early, "I4") })
+				require.NoError(t, j.wal.Close())
+			})
+		}
+	}
+}
+
+// TestRateLimitIsNoPoison: an endpoint that takes one request of several, whatever
+// is in it, has no series that it does not take. None stays apart, and once that is
+// known, requests are whole.
+func TestRateLimitIsNoPoison(t *testing.T) {
+	for _, senders := range []int{1, 4} {
+		t.Run(strconv.Itoa(senders), func(t *testing.T) {
+			t.Parallel()
+			j, rc, r := newLimitedRig(t, senders, 0)
+			q := r.running[0].lanes()[0].queue
+			require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
+			rc.do(func() { rc.requests = 0 })
+			for range 40 {
+				r.commit(450)
+			}
+			r.arrives("once the limit is known", 101*450, but())
+			rc.do(func() {
+				require.LessOrEqual(t, rc.requests, 40*2*5*3, "40 requests, or 80, each made five times, with those of suspects that are left")
+				require.Zero(t, rc.again)
+				require.Zero(t, rc.early, "I4")
+			})
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// newLimitedRig returns a rig whose receiver has got 61 commits of 450 samples, all but
+// the first while it took one request of five. maxBackoff is the rig's own if 0.
+func newLimitedRig(t *testing.T, senders int, maxBackoff time.Duration) (*journal, *picky, *pickyRig) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	r := newPickyRig(t, j, rc, senders)
+	r.conf.QueueConfig.MaxSamplesPerSend = 500
+	r.conf.QueueConfig.Capacity = 5000
+	if maxBackoff > 0 {
+		r.conf.QueueConfig.MaxBackoff = model.Duration(maxBackoff)
+	}
+	r.apply(r.conf)
+	r.commit(450)
+	r.arrives("before", 450, but())
+	rc.do(func() { rc.oneOf = 5 })
+	for range 60 {
+		r.commit(450)
+	}
+	r.arrives("all", 61*450, but())
+	return j, rc, r
+}
+
+// TestLimitedRequestsStayWhole defends that what an endpoint answers as if there were
+// too many requests is repeated as it is, one request at a time: in parts, it would
+// take more of what the endpoint gives.
+func TestLimitedRequestsStayWhole(t *testing.T) {
+	for _, senders := range []int{1, 4} {
+		t.Run(strconv.Itoa(senders), func(t *testing.T) {
+			t.Parallel()
+			j, rc, r := newLimitedRig(t, senders, time.Second)
+			require.Zero(t, r.value("prometheus_remote_storage_isolation_requests_total", nil))
+			rc.do(func() {
+				require.Zero(t, rc.again)
+				require.Zero(t, rc.early, "I4")
+			})
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// TestTurn defends that one sender at a time has its turn, that the others wait for no
+// longer than it lasts, and that it can be had again.
+func TestTurn(t *testing.T) {
+	var (
+		tn   turn
+		a, b sender
+	)
+	require.True(t, tn.take(&a, time.Hour))
+	require.False(t, tn.take(&b, time.Hour))
+	wait, _ := tn.others(&a)
+	require.Zero(t, wait)
+	wait, over := tn.others(&b)
+	require.Greater(t, wait, 50*time.Minute)
+	tn.give(&b) // It is not b's.
+	select {
+	case <-over:
+		t.Fatal("it is over")
+	default:
+	}
+	tn.give(&a)
+	<-over
+	require.True(t, tn.take(&a, -1))
+	wait, _ = tn.others(&b)
+	require.Negative(t, wait)
+	require.True(t, tn.take(&b, time.Hour), "a has had its turn")
+	wait, _ = tn.others(&a)
+	require.Positive(t, wait)
+}
+
+// TestOutageIsNoPoison defends that an endpoint that takes nothing is not asked
+// more often than once for each pause, and that afterwards everything goes as
+// before.
+func TestOutageIsNoPoison(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	r := newPickyRig(t, j, rc, 1)
+	r.commit(50)
+	r.arrives("before", 50, but())
+	rc.do(func() { rc.down, rc.requests = true, 0 })
+	for range 40 {
+		r.commit(50)
+	}
+	retried := func() float64 { return float64(r.running[0].lanes()[0].pauses.Load()) }
+	require.Eventually(t, func() bool { return retried() > 100 }, time.Minute, time.Millisecond)
+	rc.do(func() { rc.down = false })
+	r.arrives("after", 41*50, but())
+	require.Zero(t, r.running[0].lanes()[0].queue.isolatedSeries())
+	rc.do(func() {
+		require.LessOrEqual(t, float64(rc.requests), retried()+41+5, "attempts without a pause")
+		require.Zero(t, rc.again)
+	})
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestRefusesEverything defends that an endpoint that refuses everything is not
+// asked sample by sample.
+func TestRefusesEverything(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	rc.set(func(int) *client.Result {
+		return &client.Result{Status: 400, Outcome: client.Refused, Err: errors.New("no")}
+	})
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	for range 20 {
+		r.commit(100)
+	}
+	require.Eventually(t, func() bool {
+		return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 2000
+	}, time.Minute, time.Millisecond)
+	rc.mtx.Lock()
+	requests := rc.requests
+	rc.mtx.Unlock()
+	require.LessOrEqual(t, requests, divideFirst*3*mostRefusals+probeMany*(1+probes)+2*20)
+	require.Zero(t, r.running[0].lanes()[0].queue.isolatedSeries())
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestIsolationModel runs random schedules of series that become bad and good,
+// outages, graceful stops and crashes, with limits that remove what is not
+// delivered. What is neither refused nor removed arrives; nothing arrives twice
+// without a crash or an unsure answer, and each series in its order.
+func TestIsolationModel(t *testing.T) {
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	for run := range 12 {
+		t.Run(strconv.Itoa(run), func(t *testing.T) {
+			t.Parallel()
+			isolationSchedule(t, rand.New(rand.NewSource(seed+int64(run))))
+		})
+	}
+}
+
+func isolationSchedule(t *testing.T, rnd *rand.Rand) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	kinds := []string{"400", "429", "500", "reset"}
+	var (
+		r       *pickyRig
+		dropped = 0.0
+		tries   = 0.0
+		senders = 1 + rnd.Intn(4)
+		unsure  = false
+	)
+	open := func() { r = newPickyRig(t, j, rc, senders) }
+	end := func() {
+		m := r.running[0].metrics.Load()
+		require.NoError(t, r.Close())
+		tries += testutil.ToFloat64(m.isolationRequests)
+		dropped += testutil.ToFloat64(m.failed[classSamples]) + testutil.ToFloat64(m.dropped[classSamples].WithLabelValues(reasonOnReplay))
+		for _, reason := range []string{"max_size", reasonStopped} {
+			dropped += testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", reason, "samples"))
+		}
+	}
+	open()
+	for range 40 {
+		switch n := rnd.Intn(20); {
+		case n < 10:
+			for range 1 + rnd.Intn(8) {
+				r.commit(20 + rnd.Intn(100))
+			}
+			if rnd.Intn(3) == 0 {
+				j.cut()
+			}
+		case n < 13:
+			kind := kinds[rnd.Intn(len(kinds))]
+			unsure = unsure || kind == "500" || kind == "reset"
+			rc.do(func() {
+				for range 1 + rnd.Intn(5) {
+					rc.bad[strconv.Itoa(rnd.Intn(100))] = refusals[kind]
+				}
+			})
+		case n < 14:
+			rc.do(func() { clear(rc.bad) })
+		case n < 15:
+			unsure = true // 503 is.
+			rc.do(func() { rc.down = !rc.down })
+		case n < 17:
+			end()
+			open()
+		case n < 18:
+			unsure = true
+			rc.do(func() { rc.frozen = true })
+			saved, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
+			require.NoError(t, err)
+			end()
+			require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), saved, 0o600))
+			rc.do(func() { rc.frozen = false })
+			open()
+		case n < 19 && j.head.Load().Segment > 0:
+			segment := rnd.Intn(j.head.Load().Segment) + 1
+			require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: segment}, "max_size"))
+			require.NoError(t, r.Persist(t.Context()))
+			require.NoError(t, j.wal.Truncate(segment))
+		default:
+			require.NoError(t, r.Persist(t.Context()))
+			floor := j.gate.Floor().Position.Segment
+			require.NoError(t, j.wal.Truncate(floor))
+		}
+	}
+	rc.do(func() { clear(rc.bad); rc.down = false })
+	require.Eventually(t, func() bool {
+		lanes := r.running[0].lanes()
+		return len(lanes) == 1 && lanes[0].queue.done(*j.head.Load()) && lanes[0].queue.waitingApart() == 0
+	}, time.Minute, time.Millisecond, "%s", stringer(func() string {
+		return fmt.Sprintf("%d apart, %+v", r.running[0].lanes()[0].queue.waitingApart(), r.running[0].lanes()[0].queue.stats())
+	}))
+	end()
+	stored := rc.has(but())
+	if unsure {
+		require.GreaterOrEqual(t, float64(stored)+dropped, float64(j.count), "lost: %d stored, %v dropped, %d committed", stored, dropped, j.count)
+	} else {
+		require.Equal(t, float64(j.count), float64(stored)+dropped)
+		rc.do(func() {
+			require.LessOrEqual(t, float64(rc.again), tries, "beyond one sample for each attempt with what came behind")
+		})
+	}
+	rc.do(func() { require.Zero(t, rc.early, "I4") })
+	require.NoError(t, j.wal.Close())
+}

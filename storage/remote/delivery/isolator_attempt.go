@@ -1,0 +1,364 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+)
+
+// isolator delivers what the isolation of a lane's queue holds, beside the
+// senders and never in their way. One goroutine owns it.
+//
+// What is on trial is divided until what the endpoint does not take is found:
+//
+//	on trial ──▶ divided ──┬──▶ taken: its series go with the others again
+//	    ▲                  ├──▶ refused for good, one sample: dropped, counted,
+//	    │                  │    and the series becomes a suspect
+//	    │                  ├──▶ no good answer, one series: it becomes a suspect
+//	    └──────────────────┴──▶ the same, but the endpoint has taken nothing
+//	                            since another was found: perhaps it is down
+//
+// Suspects travel alone, each at a pace of its own, until they are accepted.
+type isolator struct {
+	l *lane
+	s sender // Encodes and accounts; it takes nothing from the queue.
+
+	d        *division
+	logged   time.Time // When a line with labels was logged last,
+	unlogged int       // and how many were not since.
+	tries    *attempts // At reading the log.
+
+	seen    int64         // Requests the lane had delivered when a suspect failed last,
+	backoff time.Duration // and how long all suspects wait if none was since.
+	until   time.Time
+
+	together time.Time     // When all suspects are tried in one request again,
+	apart    time.Duration // and how long it was put off.
+}
+
+// division is the trial of a request.
+type division struct {
+	*trial
+	parts       []part      // What is to be tried, the last one first.
+	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
+	found       int64       // Requests the lane had delivered when a suspect was found last,
+	free        int         // and how many more may be found until it has delivered another.
+	failed      int         // Attempts in a row without a good answer.
+	delivered   int64       // Requests the lane had delivered when it was not known any more whether the endpoint takes something.
+	tries       int         // While the endpoint is not known to take something.
+	until       time.Time   // How long it is tried as a whole; zero before that has failed.
+	refused     int         // Answers in a row, since it took something,
+	refusedOnes []*isolated // and the series they were about.
+	wait        time.Duration
+	due         time.Time
+}
+
+// part is a part of what is on trial.
+type part struct {
+	series   []*isolated
+	failures int // Without a good answer, that may be no fault of its own.
+	of       *divided
+}
+
+// divided is a part that got no good answer, but one that may have been about the
+// rate of requests. If both of its halves are taken, it was innocent.
+type divided struct {
+	of    *divided
+	taken int
+}
+
+const (
+	// mostRefusals is how many parts of a request may be refused in a row before
+	// the rest of it is dropped as a whole.
+	mostRefusals = 32
+	// mostFailures is how many attempts of a trial may get no good answer in a row
+	// before the endpoint counts as one that is down.
+	mostFailures = 24
+	// suspectsEach is how many suspects are found for each request that the endpoint
+	// takes: as many may be wrong if it goes down just then.
+	suspectsEach = 16
+	// suspectPace is how many times max_backoff a suspect waits at the most.
+	suspectPace = 6
+	// watchFor is how long a series of which nothing comes any more is a suspect.
+	watchFor = 10 * time.Minute
+	// freeRefusals is how many samples of a suspect may be refused in a row before
+	// it pauses between them. They are never refused together: behind duplicates, or
+	// samples that are too old, are some that are taken.
+	freeRefusals = 16
+	// logEvery is the least time between two lines about single series.
+	logEvery = 10 * time.Second
+)
+
+func newIsolator(l *lane) *isolator {
+	return &isolator{l: l, s: sender{e: l, apart: true}, tries: newAttempts(maxReadTries)}
+}
+
+// final reports whether an answer is the last word on what was sent.
+func final(res client.Result) bool {
+	if res.Outcome == client.TooLarge && maybeLater(res.Status) {
+		return false
+	}
+	return res.Outcome == client.Refused || res.Outcome == client.TooLarge || res.Outcome == client.Denied
+}
+
+// divisible reports whether what was sent can be sent in parts; a single series
+// then goes on sample by sample.
+func (*isolator) divisible(a answer) bool {
+	if len(a.of) > 1 {
+		return true
+	}
+	if a.sent[classSamples]+a.sent[classHistograms] > 1 {
+		a.of[0].alone = 1
+		return true
+	}
+	return false
+}
+
+// answer is what became of an attempt.
+type answer struct {
+	res     client.Result
+	of      []*isolated
+	count   []int // Items of each that it was about.
+	sent    tally
+	first   flat  // The first item.
+	dropped drops // What was left out of it.
+	again   bool  // The receiver may have had some of it before.
+	began   time.Time
+}
+
+// attempt sends what is in memory of series once, of as many as fit into a
+// request, but of one at least. Exemplars stay with their sample.
+func (z *isolator) attempt(part []*isolated) answer {
+	set := z.l.settings.Load()
+	var (
+		a     = answer{began: time.Now()}
+		items []flat
+		q     = z.l.queue
+		room  = set.queue.MaxSamplesPerSend
+	)
+	q.mu.Lock()
+	for _, is := range part {
+		n := len(is.items)
+		if n > room && len(a.of) > 0 {
+			break
+		}
+		n = min(n, max(room, 1))
+		if len(part) == 1 && is.alone > 0 {
+			n = min(n, is.alone)
+		}
+		for n > 0 && n < len(is.items) && is.items[n].kind() == kindExemplar {
+			n++
+		}
+		for i := range is.items[:n] {
+			items = append(items, is.items[i].flat())
+		}
+		room -= n
+		a.again = a.again || is.replayed
+		a.of, a.count = append(a.of, is), append(a.count, n)
+	}
+	q.mu.Unlock()
+	timeout := z.l.shortTimeout(set)
+	if len(a.of) == 1 {
+		timeout = max(timeout, a.of[0].timeout)
+	}
+	if len(items) == 0 {
+		a.res.Outcome = client.Delivered
+		return a
+	}
+	a.first = items[0]
+	all := slices.Clone(items) // To screen, they are scratch space.
+	p := &z.s.own
+	items = z.s.screen(p, set, items)
+	rest := items[z.s.encode(p, set, items):]
+	a.cut(all, rest)
+	a.dropped = p.dropped
+	if a.sent = p.sent; a.sent.total() == 0 {
+		a.res.Outcome = client.Delivered // Nothing of it is to be sent.
+		return a
+	}
+	z.l.awaitTurn(&z.s, set)
+	a.began = time.Now()
+	ctx, cancel := context.WithTimeout(z.l.ctx, min(timeout, set.timeout))
+	defer cancel()
+	m := z.l.metrics.Load()
+	m.isolationRequests.Inc()
+	a.res = z.l.send(ctx, set, p.payload, 0, p.sent)
+	switch a.res.Outcome {
+	case client.Delivered:
+		z.l.took()
+		z.s.delivered(set, p, a.res, a.again)
+	case client.Retry:
+		for c, n := range p.sent {
+			m.retried[c].Add(float64(n))
+		}
+	}
+	if a.res.Ambiguous {
+		q.mu.Lock()
+		for _, is := range a.of {
+			is.replayed = true
+		}
+		q.mu.Unlock()
+	}
+	return a
+}
+
+// cut leaves out of an answer what did not fit into the request.
+func (a *answer) cut(all, rest []flat) {
+	left := make(map[*item]bool, len(rest))
+	for _, it := range rest {
+		left[it.item] = true
+	}
+	if len(left) == 0 {
+		return
+	}
+	at := 0
+	for i, n := range a.count {
+		for k := range n {
+			if left[all[at+k].item] {
+				a.count[i] = k
+				if k == 0 {
+					a.of, a.count = a.of[:i], a.count[:i]
+				} else {
+					a.of, a.count = a.of[:i+1], a.count[:i+1]
+				}
+				return
+			}
+		}
+		at += n
+	}
+}
+
+// settle takes off what an answer is about, and releases series of which nothing
+// waits any more, if they are to be.
+func (z *isolator) settle(a answer, release bool) {
+	z.s.countDrops(&parcel{dropped: a.dropped})
+	q := z.l.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, is := range a.of {
+		q.isolation.drop(is, a.count[i])
+		if len(is.items) > 0 {
+			continue
+		}
+		if is.behind {
+			continue
+		}
+		is.replayed = false
+		if release {
+			q.isolation.release(is)
+		}
+	}
+}
+
+// asked is how much of the time that an endpoint asks for it gets: what it does not
+// take alone is asked for by itself, unless it limits the rate.
+func (z *isolator) asked(res client.Result) time.Duration {
+	if !z.l.limit.known() {
+		return 0
+	}
+	return min(res.RetryAfter, mostAskedLive)
+}
+
+// suspect makes a series one that travels alone. It returns false if there are
+// too many.
+func (z *isolator) suspect(is *isolated, res client.Result) bool {
+	q := z.l.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !is.suspect && q.isolation.suspects() >= maxIsolated {
+		return false
+	}
+	set := z.l.settings.Load()
+	is.suspect = true
+	is.scarce, is.failures = scarce(res), 0
+	is.alone = 1
+	is.wait = time.Duration(set.queue.MinBackoff)
+	is.due = time.Now().Add(max(is.wait, z.asked(res)))
+	if len(is.items) > 0 {
+		z.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].series, res)
+	}
+	return true
+}
+
+// refused accounts for one item that was refused for good. Its series is a
+// suspect from then on.
+func (z *isolator) refused(a answer) {
+	is := a.of[0]
+	if a.again && refusesData(a.res.Status) {
+		z.l.refusedOnReplay(a.sent, a.first, a.res)
+	} else {
+		missing := a.sent
+		if a.res.Written.Confirmed {
+			missing = unwritten(a.sent, a.res)
+		}
+		z.l.fail(missing, strconv.Itoa(a.res.Status))
+		z.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.series, a.res)
+	}
+	z.settle(a, false)
+	q := z.l.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case is.suspect:
+	case q.isolation.suspects() < maxIsolated:
+		is.suspect, is.alone, is.due = true, 1, time.Now()
+	case len(is.items) == 0 && !is.behind:
+		q.isolation.release(is)
+	}
+}
+
+// refuse accounts for series of which nothing is worth another attempt, and
+// releases them.
+func (z *isolator) refuse(all []*isolated, res client.Result) {
+	var sent tally
+	q := z.l.queue
+	q.mu.Lock()
+	for _, is := range all {
+		if is.gone {
+			continue
+		}
+		if is.suspect = false; is.replayed && q.isolation.suspects() < maxIsolated {
+			is.suspect, is.alone = true, 1 // The receiver may have it: each sample counts by itself.
+			continue
+		}
+		for _, it := range is.items {
+			sent.add(it.kind())
+		}
+		q.isolation.drop(is, len(is.items))
+		if is.behind {
+			is.suspect = true // The rest of it is in the log.
+			continue
+		}
+		q.isolation.release(is)
+	}
+	q.mu.Unlock()
+	res.Written = client.Result{}.Written
+	z.l.refused(z.l.settings.Load(), sent, res)
+}
+
+// tell logs what happened to one series, but not of each of many.
+func (z *isolator) tell(what string, of *series.Series, res client.Result) {
+	if time.Since(z.logged) < logEvery {
+		z.unlogged++
+		return
+	}
+	z.l.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", z.unlogged)
+	z.logged, z.unlogged = time.Now(), 0
+}

@@ -1,0 +1,129 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"slices"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// lostRange is what lies between two positions and behind the marks, or what of
+// isolated series does.
+type lostRange struct {
+	from, to cursor.Position
+	marks    []savepoint.Mark
+	apart    []*missing // In place of marks.
+}
+
+// loss is a range that somebody gives up, and what is in it.
+type loss struct {
+	lostRange
+	name      string // Of the endpoint.
+	res       *resumption
+	reread    *rereader // In place of it, for isolated series.
+	lost      tally
+	estimated int // Of the samples that are lost.
+}
+
+func newLoss(name string, r lostRange) *loss {
+	l := &loss{lostRange: r, name: name}
+	if r.apart != nil {
+		l.reread = newRereader(nil, r.apart)
+	} else {
+		l.res = newResumption(r.marks)
+	}
+	return l
+}
+
+// lostBefore returns what a range loses that is given up before a position.
+func lostBefore(before cursor.Position, marks []savepoint.Mark, apart []isolatedMark) (lost []lostRange) {
+	if floor := lowest(marks).Position; floor.Before(before) {
+		lost = append(lost, lostRange{from: floor, to: before, marks: marks})
+	}
+	var series []*missing
+	for _, is := range apart {
+		until := marks[is.Series%partitions]
+		if before.Before(until.Position) {
+			until = savepoint.Mark{Point: cursor.Point{Position: before}}
+		}
+		if is.Mark.Before(before) {
+			series = append(series, &missing{hash: is.Series, from: is.Mark, until: until})
+		}
+	}
+	return append(lost, lostApart(series, before)...)
+}
+
+// lostApart returns what isolated series lose, as a range.
+func lostApart(series []*missing, before cursor.Position) []lostRange {
+	if len(series) == 0 {
+		return nil
+	}
+	l := lostRange{from: series[0].from.Position, to: before, apart: series}
+	for _, m := range series {
+		if m.from.Before(l.from) {
+			l.from = m.from.Position
+		}
+	}
+	return []lostRange{l}
+}
+
+// raisedApart returns isolated series as they are when everything before a
+// position is given up. marks are those of the partitions before that.
+func raisedApart(apart []isolatedMark, marks []savepoint.Mark, to cursor.Position) (out []isolatedMark) {
+	for _, is := range apart {
+		if is.Mark.Before(to) {
+			if m := marks[is.Series%partitions]; m.Before(to) || (m.Position == to && m.Skip == 0) {
+				continue // Nothing of it is left but what its partition has to send anyway.
+			}
+			is.Mark = savepoint.Mark{Point: cursor.Point{Position: to}}
+		}
+		out = append(out, is)
+	}
+	return out
+}
+
+// raisedTo returns a copy of marks with none before a position.
+func raisedTo(marks []savepoint.Mark, to cursor.Position) []savepoint.Mark {
+	out := slices.Clone(marks)
+	for p, m := range out {
+		if m.Before(to) {
+			out[p] = savepoint.Mark{Point: cursor.Point{Position: to}}
+		}
+	}
+	return out
+}
+
+func lowest(marks []savepoint.Mark) savepoint.Mark {
+	floor := marks[0]
+	for _, m := range marks[1:] {
+		if m.Before(floor.Position) {
+			floor = m
+		}
+	}
+	floor.Skip = 0
+	return floor
+}
+
+// lowestOf returns the lowest mark of a range, isolated series included.
+func lowestOf(marks []savepoint.Mark, apart []isolatedMark) savepoint.Mark {
+	floor := lowest(marks)
+	for _, is := range apart {
+		if is.Mark.Before(floor.Position) {
+			floor = savepoint.Mark{Point: is.Mark.Point}
+		}
+	}
+	return floor
+}

@@ -1,0 +1,73 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"go.uber.org/atomic"
+)
+
+// named is a log handler that says which endpoint a line is about. An endpoint can
+// change its name and URL while it is at work, and whoever has a logger of it,
+// or one made from it, then logs the new ones.
+type named struct {
+	base *slog.Logger
+	now  *atomic.Pointer[slog.Handler] // Shared with those made from it.
+	more []func(slog.Handler) slog.Handler
+}
+
+func newNamed(base *slog.Logger) *named {
+	n := &named{base: base, now: &atomic.Pointer[slog.Handler]{}}
+	h := base.Handler()
+	n.now.Store(&h)
+	return n
+}
+
+// set replaces what is said of the endpoint.
+func (n *named) set(name, url string) {
+	h := n.base.With("remote_name", name, "url", url).Handler()
+	n.now.Store(&h)
+}
+
+func (n *named) handler() slog.Handler {
+	h := *n.now.Load()
+	for _, f := range n.more {
+		h = f(h)
+	}
+	return h
+}
+
+// with returns a handler that does what f says besides.
+func (n *named) with(f func(slog.Handler) slog.Handler) *named {
+	return &named{base: n.base, now: n.now, more: append(slices.Clip(n.more), f)}
+}
+
+// Enabled implements slog.Handler.
+func (n *named) Enabled(ctx context.Context, l slog.Level) bool { return n.handler().Enabled(ctx, l) }
+
+// Handle implements slog.Handler.
+func (n *named) Handle(ctx context.Context, r slog.Record) error { return n.handler().Handle(ctx, r) }
+
+// WithAttrs implements slog.Handler.
+func (n *named) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return n.with(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+}
+
+// WithGroup implements slog.Handler.
+func (n *named) WithGroup(name string) slog.Handler {
+	return n.with(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}

@@ -1,0 +1,170 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+)
+
+// scarce reports whether an answer may be about the rate of requests, as that of
+// any limiter. Then it says nothing of what was sent: some requests fail, and
+// others are taken.
+func scarce(res client.Result) bool { return res.Status == 429 || res.Status == 503 }
+
+// rateLimit is whether an endpoint limits the rate of requests. That shows when
+// series that were not taken are taken alone at once: no series is at fault then,
+// and to try parts of requests only makes more of them.
+type rateLimit struct {
+	mtx              sync.Mutex
+	innocent, guilty int // Series that were found, since it was decided last.
+	until            time.Time
+	lasts            time.Duration
+}
+
+const (
+	// innocentSeries is how many show a limit, and guiltyAfter how often a series
+	// fails alone until it counts as one that is not taken.
+	innocentSeries = 3
+	guiltyAfter    = 5
+	// leastLimited and mostLimited is for how long a limit is assumed, twice as long
+	// each time that it shows again.
+	leastLimited = time.Minute
+	mostLimited  = 16 * time.Minute
+)
+
+func (r *rateLimit) known() bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return time.Now().Before(r.until)
+}
+
+// found takes note of a series, and reports whether it shows a limit that was not
+// known.
+func (r *rateLimit) found(guilty bool) bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if guilty {
+		r.guilty++
+		return false
+	}
+	r.innocent++
+	if r.innocent < innocentSeries || r.innocent < 2*r.guilty {
+		return false
+	}
+	return r.assume()
+}
+
+// shown takes note of a proof: what was not taken was, in two parts.
+func (r *rateLimit) shown() bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return r.assume()
+}
+
+// assume begins, or prolongs, the time for which a limit is known.
+func (r *rateLimit) assume() bool {
+	now := time.Now()
+	known := now.Before(r.until)
+	if !known {
+		r.lasts = min(max(2*r.lasts, leastLimited), mostLimited)
+	}
+	r.innocent, r.guilty, r.until = 0, 0, now.Add(r.lasts)
+	return !known
+}
+
+// turn lets one request at a time be repeated of those that were answered as if there
+// were too many. If others were sent meanwhile they would take what the endpoint still
+// gives, and a request that comes too late each time would look like one that is not
+// taken at all.
+type turn struct {
+	mtx   sync.Mutex
+	of    any // Who has it, nil for nobody.
+	until time.Time
+	over  chan struct{} // Closed when it is nobody's any more.
+}
+
+// take makes it somebody's turn for a while, and reports false if it is somebody
+// else's.
+func (t *turn) take(s any, lasts time.Duration) bool {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	now := time.Now()
+	if t.of != nil && t.of != s && now.Before(t.until) {
+		return false
+	}
+	if t.of == nil {
+		t.over = make(chan struct{})
+	}
+	t.of, t.until = s, now.Add(lasts)
+	return true
+}
+
+// give ends somebody's turn, if it is theirs.
+func (t *turn) give(s any) {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	if t.of == s {
+		t.of = nil
+		close(t.over)
+	}
+}
+
+// others returns for how long it is the turn of somebody else, and a channel that is
+// closed if it ends before.
+func (t *turn) others(s any) (wait time.Duration, over <-chan struct{}) {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	if t.of == nil || t.of == s {
+		return 0, nil
+	}
+	return time.Until(t.until), t.over
+}
+
+// prompts are the attempts that are made in spite of Retry-After, which may be
+// meant for a part of a request only. They are few: most often it is meant.
+type prompts struct {
+	mtx  sync.Mutex
+	used float64
+	at   time.Time // When used was right.
+}
+
+const (
+	mostPrompts   = 40
+	promptEvery   = 30 * time.Second // Another one.
+	promptsBack   = 10               // For each series that is found not to be taken.
+	mostAskedLive = time.Minute      // How long is waited for an endpoint that takes things.
+)
+
+// take uses one up, and returns false if there is none.
+func (p *prompts) take() bool {
+	p.mtx.Lock()
+	defer p.mtx.Unlock()
+	now := time.Now()
+	p.used, p.at = max(0, p.used-float64(now.Sub(p.at))/float64(promptEvery)), now
+	if p.used+1 > mostPrompts {
+		return false
+	}
+	p.used++
+	return true
+}
+
+// giveBack returns some: a series was found that Retry-After was meant for.
+func (p *prompts) giveBack() {
+	p.mtx.Lock()
+	defer p.mtx.Unlock()
+	p.used = max(0, p.used-promptsBack)
+}

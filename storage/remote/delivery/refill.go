@@ -1,0 +1,152 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// load makes sure that something of each series is in memory, if something waits.
+func (z *isolator) load(part ...*isolated) bool {
+	q := z.l.queue
+	for z.l.reading.Err() == nil {
+		var (
+			empty []*isolated
+			at    cursor.Position
+		)
+		q.mu.Lock()
+		for _, is := range part {
+			if is.behind && len(is.items) == 0 {
+				if len(empty) == 0 || is.next.Before(at) {
+					at = is.next.Position
+				}
+				empty = append(empty, is)
+			}
+		}
+		q.mu.Unlock()
+		if len(empty) == 0 {
+			return true
+		}
+		moved, err := z.reread(empty)
+		switch {
+		case err == nil && moved:
+			continue
+		case err == nil:
+			err = errors.New("nothing more of them could be read")
+		}
+		if z.l.reading.Err() == nil {
+			z.l.logger.Error("Cannot read the log for series that wait alone, trying again", "position", at.String(), "err", err)
+		}
+		return false
+	}
+	return false
+}
+
+// reread fills isolated series that have nothing in memory from the log, all in
+// one pass, and with them those that are due. It reports whether it came on.
+func (z *isolator) reread(part []*isolated) (moved bool, err error) {
+	type filling struct {
+		missing
+		is          *isolated
+		from, until savepoint.Mark // As they were.
+		items       []isolatedItem
+	}
+	var (
+		all   []*missing
+		of    = map[*missing]*filling{}
+		q     = z.l.queue
+		bytes = 0
+	)
+	q.mu.Lock()
+	now := time.Now()
+	for _, is := range q.isolation.series {
+		if is.behind && len(is.items) == 0 && (!now.Before(is.due) || slices.Contains(part, is)) {
+			f := &filling{missing: missing{hash: is.hash, from: is.next, until: is.until}, is: is, from: is.next, until: is.until}
+			all, of[&f.missing] = append(all, &f.missing), f
+		}
+	}
+	room := max(isolatedBytes-q.isolation.bytes, 1)
+	q.mu.Unlock()
+	if len(all) == 0 {
+		return false, nil
+	}
+	log := newLogReader(z.l.logger, z.l.src, func(*cursor.Corruption) {})
+	log.tries = z.tries
+	r := newRereader(log, all)
+	var lost unreadApart
+	r.passed = func(series int, u unread) { lost.add(z.l, series, u) }
+	err = r.read(z.l.reading, func() bool { return bytes < room }, func(m *missing, it flat, at savepoint.Mark) bool {
+		f := of[m]
+		size := it.bytes()
+		f.items = append(f.items, newIsolatedItem(it, at, size))
+		bytes += size
+		return len(f.items) < isolatedItems
+	})
+	if err != nil {
+		return false, err
+	}
+	lost.count(z.l)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range all {
+		f := of[m]
+		is := f.is
+		if is.gone || is.next != f.from || len(is.items) > 0 {
+			moved = true // A limit took it.
+			continue
+		}
+		moved = moved || len(f.items) > 0 || m.complete || m.from != f.from
+		q.isolation.bytes += sizeOf(f.items)
+		is.items, is.next = f.items, m.from
+		if m.complete {
+			is.next, is.behind = f.until, is.until != f.until
+		}
+	}
+	return moved, nil
+}
+
+// unreadApart is what isolated series lose because it cannot be read, by estimate.
+type unreadApart struct {
+	bytes    int64
+	items    float64
+	segments int
+}
+
+// add adds a part that so many series had items in. What the reader of the lane could
+// not read either, it has counted.
+func (u *unreadApart) add(l *lane, series int, more unread) {
+	if more.labels == 0 && l.gaps.have(more.ends) {
+		return
+	}
+	u.bytes += max(more.bytes, 1)
+	u.segments += more.segments
+	u.items += share(l.src.Table, series, more)
+}
+
+func (u *unreadApart) count(l *lane) {
+	if u.bytes == 0 {
+		return
+	}
+	l.logger.Error("A part of the log that series wait in cannot be read; what they had there is given up", "bytes", u.bytes, "items", math.Ceil(u.items))
+	m := l.metrics.Load()
+	m.unreadableBytes.Add(float64(u.bytes))
+	m.unreadable.Add(math.Ceil(u.items))
+	m.segmentsMissing.Add(float64(u.segments))
+}

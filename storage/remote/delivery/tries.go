@@ -1,0 +1,121 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+)
+
+const (
+	// retryInterval is the pause after the log could not be read.
+	retryInterval = time.Second
+	// maxReadTries is how often reading a segment is tried, a second apart, before
+	// what cannot be had of it is passed over. A disk that is only busy or away for
+	// a moment loses nothing; one that is broken does not hold up the rest (I9).
+	maxReadTries = 10
+	// forgetTries is how long a failure counts.
+	forgetTries = time.Minute
+)
+
+// attempts decides for whoever reads the log when it passes over what the disk
+// refuses of a segment, or of the snapshot that has the labels to it. One goroutine
+// owns it.
+type attempts struct {
+	most int // Failures in a segment that are enough.
+	of   map[int]failures
+}
+
+// failures are those in one segment.
+type failures struct {
+	n    int
+	at   cursor.Position // Where the last batch began that could not be read.
+	last time.Time
+}
+
+func newAttempts(most int) *attempts { return &attempts{most: most, of: map[int]failures{}} }
+
+// failed notes that the batch that begins at a position cannot be read. What fails
+// in the same moment counts once: it may be one failure that several series meet.
+func (a *attempts) failed(at cursor.Position) {
+	now := time.Now()
+	for segment, f := range a.of {
+		if now.Sub(f.last) > forgetTries {
+			delete(a.of, segment)
+		}
+	}
+	f := a.of[at.Segment]
+	f.at = at
+	if now.Sub(f.last) > retryInterval/2 {
+		f.n, f.last = f.n+1, now
+	}
+	a.of[at.Segment] = f
+}
+
+// exhausted reports whether what cannot be read of a segment is passed over.
+func (a *attempts) exhausted(segment int) bool {
+	f := a.of[segment]
+	return f.n >= a.most && time.Since(f.last) <= forgetTries
+}
+
+// stuckAt reports whether that is so because of what lies at a position.
+func (a *attempts) stuckAt(at cursor.Position) bool {
+	return a.exhausted(at.Segment) && a.of[at.Segment].at == at
+}
+
+// worked forgets the failures that lie in a batch which could be read as a whole.
+func (a *attempts) worked(b *batch) {
+	f, ok := a.of[b.start.Segment]
+	if ok && !f.at.Before(b.start.Position) && f.at.Before(b.end.Position) {
+		delete(a.of, b.start.Segment)
+	}
+}
+
+// keptGaps bounds how many gaps are remembered.
+const keptGaps = 1024
+
+// gaps remembers where unreadable parts of the log ended that were counted. It may be
+// used from any goroutine.
+type gaps struct {
+	mtx  sync.Mutex
+	ends map[cursor.Position]struct{}
+}
+
+func (g *gaps) add(ends []cursor.Position) {
+	if len(ends) == 0 {
+		return
+	}
+	g.mtx.Lock()
+	defer g.mtx.Unlock()
+	if g.ends == nil || len(g.ends) >= keptGaps {
+		g.ends = map[cursor.Position]struct{}{}
+	}
+	for _, end := range ends {
+		g.ends[end] = struct{}{}
+	}
+}
+
+// have reports whether all of some gaps are known, and there is one.
+func (g *gaps) have(ends []cursor.Position) bool {
+	g.mtx.Lock()
+	defer g.mtx.Unlock()
+	for _, end := range ends {
+		if _, known := g.ends[end]; !known {
+			return false
+		}
+	}
+	return len(ends) > 0
+}

@@ -1,0 +1,233 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/promslog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+)
+
+// behind returns a log of some finished segments with 2000 samples each, of which
+// two endpoints have nothing.
+func behind(t *testing.T, segments int) (*journal, map[string]*receiver) {
+	t.Helper()
+	j := openJournal(t, t.TempDir(), nil)
+	receivers := map[string]*receiver{"a": newReceiver(), "b": newReceiver()}
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	require.NoError(t, r.Close())
+	for range segments {
+		for range 20 {
+			j.commit(100)
+		}
+		j.cut()
+	}
+	return j, receivers
+}
+
+// atLeast waits until both endpoints have so many samples and everything else is
+// acknowledged.
+func (r *rig) atLeast(want int) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		a, _ := r.receivers["a"].counts()
+		b, _ := r.receivers["b"].counts()
+		return a >= want && b >= want && r.value("prometheus_remote_storage_samples_pending", nil) == 0
+	}, time.Minute, 5*time.Millisecond)
+}
+
+// What a flipped byte costs is counted for each endpoint that had still to be sent
+// it, whether it was read as it is or a repair had taken it out before (I9).
+func TestDamageIsCounted(t *testing.T) {
+	for _, repaired := range []bool{false, true} {
+		j, receivers := behind(t, 3)
+		path := wlog.SegmentName(filepath.Join(j.dir, "wal"), 1)
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		used := len(bytes.TrimRight(b, "\x00")) // The rest is padding.
+		b[used/2] ^= 0x10
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+		if repaired {
+			damages, err := heal.Segment(filepath.Dir(path), 1, promslog.NewNopLogger())
+			require.NoError(t, err)
+			require.Len(t, damages, 1)
+		}
+		r := newRig(t, j, receivers, Options{})
+		r.attach(remoteWrite("a"), remoteWrite("b"))
+		r.atLeast(j.count - 100)
+		for _, name := range []string{"a", "b"} {
+			stored, _ := receivers[name].counts()
+			require.Equal(t, j.count-100, stored, "repaired %t: one record is lost", repaired)
+			of := map[string]string{"remote_name": name}
+			require.InDelta(t, 100, r.value("prometheus_remote_storage_unreadable_total", of), 30, "repaired %t", repaired)
+			require.InDelta(t, float64(used)/21, r.value("prometheus_remote_storage_unreadable_bytes_total", of), float64(used)/42)
+		}
+		require.NoError(t, r.Close())
+		require.NoError(t, j.wal.Close())
+	}
+}
+
+// A segment that the disk refuses to read is tried again and then passed over, and
+// counted; alerts on endpoints that do not come on tell of it meanwhile (I9).
+func TestUnreadableSegmentIsPassedOver(t *testing.T) {
+	t.Parallel()
+	j, receivers := behind(t, 3)
+	path := wlog.SegmentName(filepath.Join(j.dir, "wal"), 1)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	// Reading from a directory is an error, and not that there is nothing.
+	require.NoError(t, os.Mkdir(path, 0o777))
+	require.NoError(t, os.WriteFile(filepath.Join(path, "x"), nil, 0o666))
+
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	require.Eventually(t, func() bool {
+		stored, _ := receivers["a"].counts()
+		return stored == 2000 && r.value("prometheus_remote_storage_unacked_seconds", map[string]string{"remote_name": "a"}) > 2
+	}, time.Minute, 5*time.Millisecond, "it stands before the segment, and says so")
+	r.atLeast(j.count - 2000)
+	r.commit(100)
+	r.complete("a", j.count-2000)
+	r.complete("b", j.count-2000)
+	require.Positive(t, r.value("prometheus_remote_storage_unreadable_bytes_total", map[string]string{"remote_name": "b"}))
+	require.Positive(t, r.value("prometheus_remote_storage_unreadable_total", map[string]string{"remote_name": "b"}))
+	require.Positive(t, info.Size())
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// Somebody removes segments that are still to be delivered, or has their names lead
+// nowhere: what the others hold is delivered, and what is gone is counted, whether
+// there are others in their place by then or not (I9).
+func TestSegmentThatIsGoneIsPassedOver(t *testing.T) {
+	heals := func(src Source) error {
+		_, err := heal.Segments(vfs.OS, src.WALDir, src.Head().Segment, promslog.NewNopLogger())
+		return err
+	}
+	leaves := func(Source) error { return nil }
+	dangle := func(path string) error {
+		return errors.Join(os.Rename(path, path+".away"), os.Symlink(path+".nowhere", path))
+	}
+	for name, tc := range map[string]struct {
+		remove func(path string) error
+		then   func(Source) error
+	}{
+		"removed":         {os.Remove, leaves},
+		"removed, healed": {os.Remove, heals},
+		"dangling":        {dangle, leaves},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j, receivers := behind(t, 6)
+			for _, rc := range receivers {
+				rc.set(func(int) *client.Result { return &client.Result{Status: http.StatusServiceUnavailable} })
+			}
+			r := newRig(t, j, receivers, Options{})
+			r.attach(remoteWrite("a"), remoteWrite("b"))
+			// What they hold in memory is less than what comes before these.
+			for _, segment := range []int{3, 4} {
+				require.NoError(t, tc.remove(wlog.SegmentName(r.src.WALDir, segment)))
+			}
+			require.NoError(t, tc.then(j.source()))
+			for _, rc := range receivers {
+				rc.set(nil)
+			}
+			r.atLeast(j.count - 4000)
+			require.NoError(t, heals(j.source()))
+			r.commit(100)
+			for name := range receivers {
+				r.complete(name, j.count-4000)
+				of := map[string]string{"remote_name": name}
+				require.Equal(t, 2.0, r.value("prometheus_remote_storage_segments_missing_total", of))
+				require.Greater(t, r.value("prometheus_remote_storage_unreadable_total", of), 3000.0)
+			}
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// A series that is sent apart from others loses what it had in a segment that is
+// gone, which is counted, and goes on behind it (I9).
+func TestApartPassesOverWhatIsGone(t *testing.T) {
+	j, _ := behind(t, 6)
+	src := j.source()
+	reader := newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {})
+	require.NoError(t, os.Remove(wlog.SegmentName(src.WALDir, 2)))
+	m := &missing{
+		hash:  hashes{}.of(j.series[7]),
+		from:  savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 1}}},
+		until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 5}}},
+	}
+	rr := newRereader(reader, []*missing{m})
+	var lost unread
+	rr.passed = func(n int, u unread) {
+		require.Equal(t, 1, n)
+		lost.add(u)
+	}
+	n := 0
+	require.NoError(t, rr.read(t.Context(), func() bool { return true }, func(*missing, flat, savepoint.Mark) bool { n++; return true }))
+	require.Equal(t, 3*20, n)
+	require.True(t, m.complete)
+	require.Equal(t, 1, lost.segments)
+	require.NoError(t, j.wal.Close())
+}
+
+// Somebody removes the newest segments of a log that is not in use. Their numbers are
+// given again; endpoints that had not everything of them count them (I9).
+func TestNewestSegmentsAreGone(t *testing.T) {
+	j, receivers := behind(t, 3)
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	r.complete("a", j.count)
+	r.complete("b", j.count)
+	receivers["b"].set(func(int) *client.Result { return &client.Result{Status: http.StatusServiceUnavailable} })
+	for range 3 {
+		r.commit(100)
+		j.cut()
+	}
+	r.commit(100)
+	r.complete("a", j.count)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+	for _, segment := range []int{5, 6} {
+		require.NoError(t, os.Remove(wlog.SegmentName(filepath.Join(j.dir, "wal"), segment)))
+	}
+
+	receivers["b"].set(nil)
+	j = openJournal(t, j.dir, j.table)
+	r = newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	require.Equal(t, 2.0, r.value("prometheus_remote_storage_segments_missing_total", map[string]string{"remote_name": "b"}))
+	require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", map[string]string{"remote_name": "a"}))
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}

@@ -1,0 +1,20 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package disk tries the built binary on small real file systems: full, without
+// files left, broken, filled by others. Each is an image of its own, mounted for the
+// test, so it needs Linux and the right to mount; elsewhere it says what it left out.
+//
+//	ACKWAL_PROMETHEUS  the binary; `make disk` builds it
+//	ACKWAL_DISK_SHORT  if set, a part of the cases, as in `make test`
+package disk
