@@ -43,6 +43,8 @@ type logReader struct {
 	// head returns the end of the last commit. What is written beyond it may
 	// be a part of one, and is not read yet.
 	head func() cursor.Position
+	// size is Source.Size.
+	size func(segment int) int64
 	// damaged is told of every damaged part that was passed over.
 	damaged func(*cursor.Corruption)
 	// ahead is a record that was read and belongs to the next batch.
@@ -65,7 +67,7 @@ type logReader struct {
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
-	return &logReader{dir: src.WALDir, head: src.Head, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
+	return &logReader{dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
@@ -252,15 +254,28 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 		}
 		r.bb.end = it.End
 		if it.Kind == cursor.Seal {
-			if end := fileSize(wlog.SegmentName(r.dir, it.Start.Segment)); end < it.Start.Offset {
-				r.l.Error("A segment of the log has lost its end", "position", it.Start.String(), "size", end,
-					"bytes", r.lose(it.Start.Position, it.End.Position, 0, true))
-			}
+			r.checkEnd(it.Start.Position, it.End.Position)
 			r.pass(false) // The tail reads the next one as always.
 			break         // A batch lies in one segment, which goes as a whole.
 		}
 	}
 	return r.bb.build(), nil
+}
+
+// checkEnd notes what a segment lacks that was read up to a position and ends there:
+// it is shorter than it was when it was finished, or than it was when it was read
+// before.
+func (r *logReader) checkEnd(at, next cursor.Position) {
+	var was int64
+	if r.size != nil {
+		was = r.size(at.Segment)
+	}
+	info, err := os.Stat(wlog.SegmentName(r.dir, at.Segment))
+	if err != nil || info.Size() >= max(was, at.Offset) || was == at.Offset {
+		return // What was removed meanwhile was read to its end.
+	}
+	r.l.Error("A segment of the log has lost its end", "position", at.String(), "size", info.Size(),
+		"bytes", r.lose(at, next, was-at.Offset, was < at.Offset))
 }
 
 // full reports whether the batch has enough, with so many items as the bound.

@@ -41,6 +41,10 @@ type Source struct {
 	Gate *gate.Gate
 	// Head returns the end of the last committed record. It must not block.
 	Head func() cursor.Position
+	// Size returns how many bytes a segment had when it was finished, and 0 where
+	// that is not known; nil if it never is. It tells of an end that was cut off
+	// between two records. It must not block.
+	Size func(segment int) int64
 	// Run identifies the run of the engine; its marker begins every segment
 	// the engine opens.
 	Run ulid.ULID

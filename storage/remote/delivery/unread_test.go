@@ -231,3 +231,47 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
+
+// A finished segment that somebody has emptied, or cut off behind a record, reads as if
+// it were whole. It is counted by the size that it had.
+func TestEndThatIsGoneIsCounted(t *testing.T) {
+	for name, keep := range map[string]int64{"emptied": 0, "cut off behind a record": -1} {
+		t.Run(name, func(t *testing.T) {
+			j, receivers := behind(t, 3)
+			src := j.source()
+			path := wlog.SegmentName(src.WALDir, 1)
+			info, err := os.Stat(path)
+			require.NoError(t, err)
+			if keep < 0 {
+				tail, err := cursor.Open(src.WALDir, cursor.Position{Segment: 1})
+				require.NoError(t, err)
+				for range 11 { // The marker and half of the commits.
+					it, err := tail.Next()
+					require.NoError(t, err)
+					keep = it.End.Offset
+				}
+				require.NoError(t, tail.Close())
+			}
+			require.NoError(t, os.Truncate(path, keep))
+			lost := 2000
+			if keep > 0 {
+				lost = 1000
+			}
+
+			r := newRig(t, j, receivers, Options{})
+			src.Size = func(segment int) int64 { return map[int]int64{1: info.Size()}[segment] }
+			require.NoError(t, r.Attach(src))
+			r.apply(remoteWrite("a"), remoteWrite("b"))
+			r.atLeast(j.count - lost)
+			for host := range receivers {
+				of := map[string]string{"remote_name": host}
+				stored, _ := receivers[host].counts()
+				require.Equal(t, j.count-lost, stored)
+				require.Equal(t, float64(info.Size()-keep), r.value("prometheus_remote_storage_unreadable_bytes_total", of))
+				require.Positive(t, r.value("prometheus_remote_storage_unreadable_total", of))
+			}
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}

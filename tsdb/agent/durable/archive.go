@@ -44,6 +44,9 @@ type archive struct {
 	urgent atomic.Int32  // Those who wait for it: no pauses between writes.
 	users  atomic.Int32  // Those who need the store open.
 
+	// sizes are those of the finished segments in state, in bytes.
+	sizes atomic.Pointer[map[int]int64]
+
 	mtx   sync.Mutex // Guards what follows; held through an update.
 	store *snapshot.Store
 	state snapshot.State
@@ -63,6 +66,25 @@ type archive struct {
 type retiree struct {
 	*series.Series
 	segment int
+}
+
+// setState notes what the snapshot in the store says. Callers hold mtx, or are alone.
+func (a *archive) setState(state snapshot.State) {
+	sizes := make(map[int]int64, len(state.Segments))
+	for _, s := range state.Segments {
+		sizes[s.Index] = s.Size
+	}
+	a.state = state
+	a.sizes.Store(&sizes)
+}
+
+// size returns how many bytes a finished segment had when the snapshot was written,
+// and 0 if it does not say.
+func (a *archive) size(segment int) int64 {
+	if sizes := a.sizes.Load(); sizes != nil {
+		return (*sizes)[segment]
+	}
+	return 0
 }
 
 // pace makes the writing of n bytes take the time that the rate asks for.

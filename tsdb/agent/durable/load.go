@@ -48,6 +48,7 @@ func (db *DB) load() error {
 		db.logger.Error("The snapshot of series is damaged", "kind", p.Kind.String(), "path", p.Path, "err", p.Err)
 	}
 	state, usable := db.archive.store.State()
+	db.fillHoles(-1)
 	if usable {
 		if misfit := fits(dir, state); misfit != "" {
 			usable = false
@@ -113,15 +114,27 @@ func fits(dir string, state snapshot.State) (misfit string) {
 		return "another engine has written to the log since"
 	}
 	if state.Covered >= first {
-		now, err := cursor.Fingerprint(dir, state.Covered)
-		if err != nil {
+		switch now, err := cursor.Fingerprint(dir, state.Covered); {
+		case err == nil && now == state.Fingerprint:
+		case (segments[state.Covered-first].Damaged || segments[state.Covered-first].Empty) && anyUntouched(dir, state.Segments):
+			// That one is gone, emptied or unreadable. Others show that it is the
+			// same log.
+		case err != nil:
 			return err.Error()
-		}
-		if now != state.Fingerprint {
+		default:
 			return "its last segment has changed"
 		}
 	}
 	return ""
+}
+
+// anyUntouched reports whether a segment has the size and the time that it had when
+// the snapshot was written.
+func anyUntouched(dir string, segments []snapshot.SegmentInfo) bool {
+	return slices.ContainsFunc(segments, func(s snapshot.SegmentInfo) bool {
+		info, err := os.Stat(wlog.SegmentName(dir, s.Index))
+		return err == nil && info.Size() == s.Size && info.ModTime().UnixNano() == s.ModTime
+	})
 }
 
 // untouched says which files are as they were when the snapshot was written:
@@ -163,12 +176,13 @@ func (db *DB) heal(opts heal.Options) (heal.Report, error) {
 }
 
 // fillHoles puts segments that say so in the place of those that somebody has
-// removed from the midst of the log, without which no list of them can be had.
-func (db *DB) fillHoles() {
+// removed from the midst of the log, without which no list of them can be had. active
+// is the segment that is written to, negative if none is yet.
+func (db *DB) fillHoles(active int) {
 	if _, _, err := wlog.Segments(db.journal.dir); err == nil {
 		return
 	}
-	damages, err := heal.Segments(db.opts.FS, db.journal.dir, db.journal.Head().Segment, db.logger)
+	damages, err := heal.Segments(db.opts.FS, db.journal.dir, active, db.logger)
 	for _, d := range damages {
 		db.damaged(d)
 	}
@@ -247,7 +261,8 @@ func (db *DB) loadSnapshot(state snapshot.State) (found replayed, ok bool, err e
 	if err != nil {
 		return found, false, err
 	}
-	db.archive.state, db.archive.rebuild = state, false
+	db.archive.rebuild = false
+	db.archive.setState(state)
 	for _, ref := range found.defined {
 		if s := db.table.Resolve(ref); s != nil {
 			db.journal.fresh = append(db.journal.fresh, s)

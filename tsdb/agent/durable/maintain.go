@@ -147,7 +147,7 @@ func (db *DB) makeRoom(ctx context.Context) (err error) {
 	defer db.archive.hurry()()
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
-	db.fillHoles()
+	db.fillHoles(db.journal.Head().Segment)
 	if err := db.persist(ctx); vfs.NoRoom(err) {
 		// Positions of many places take up more than those before did.
 		if err := db.reserve.release(); err != nil {
@@ -223,7 +223,7 @@ func (db *DB) truncate(ctx context.Context) error {
 func (db *DB) retireAndPersist(ctx context.Context) error {
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
-	db.fillHoles()
+	db.fillHoles(db.journal.Head().Segment)
 	db.retire()
 	_, err := db.journal.cutIfOlder(0)
 	return errors.Join(err, db.persist(ctx))
@@ -244,7 +244,7 @@ func (db *DB) enforceLimits(ctx context.Context) error {
 // removeWhatMay decides and removes: what nobody needs if all is set or if a limit
 // is reached, and then only what it takes of the rest. The caller holds maintenance.
 func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
-	db.fillHoles()
+	db.fillHoles(db.journal.Head().Segment)
 	u, err := db.measure()
 	if err != nil {
 		return err

@@ -113,7 +113,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 		source := delivery.Source{
 			WALDir: db.journal.dir, DataDir: dir,
 			Table: db.table, Cold: &db.archive, Gate: db.gate, Head: db.journal.Head,
-			Run: db.run, Release: func() error { return errors.Join(leave(), unlock()) },
+			Size: db.archive.size, Run: db.run, Release: func() error { return errors.Join(leave(), unlock()) },
 		}
 		if err := sender.Attach(source); err != nil {
 			err = errors.Join(err, source.Release())

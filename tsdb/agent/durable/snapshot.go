@@ -150,7 +150,8 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 			return err
 		}
 	}
-	a.state, a.rebuild, a.retired = u.State, false, nil
+	a.rebuild, a.retired = false, nil
+	a.setState(u.State)
 	return nil
 }
 

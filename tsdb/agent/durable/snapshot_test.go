@@ -197,6 +197,43 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 	}
 }
 
+// A segment that is gone costs its samples, not the series that were defined in it:
+// the snapshot has those, and still fits (I3, I9).
+func TestSnapshotWithoutASegment(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, path, last string){
+		"removed": func(t *testing.T, path, _ string) { require.NoError(t, os.Remove(path)) },
+		"a link to nowhere": func(t *testing.T, path, _ string) {
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, os.Symlink("nowhere", path))
+		},
+		"emptied":      func(t *testing.T, path, _ string) { require.NoError(t, os.Truncate(path, 0)) },
+		"last emptied": func(t *testing.T, _, last string) { require.NoError(t, os.Truncate(last, 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			db := openTest(t, dir, nil, small(), still())
+			fill(t, db, dir, 4)
+			appendFloats(t, db, 0, 100, 20)
+			defining := db.journal.Head().Segment
+			fill(t, db, dir, 7)
+			appendFloats(t, db, 0, 100, 30)
+			require.NoError(t, db.Close())
+			wal := filepath.Join(dir, "wal")
+			harm(t, wlog.SegmentName(wal, defining), wlog.SegmentName(wal, db.journal.Head().Segment))
+
+			db = openTest(t, dir, nil, small(), still())
+			require.False(t, db.archive.rebuild)
+			for i := range 100 {
+				require.NotNil(t, db.table.Find(metric(i)))
+			}
+			require.Zero(t, testutil.ToFloat64(db.metrics.unknownRefs))
+			_, _, err := wlog.Segments(wal)
+			require.NoError(t, err)
+			require.NoError(t, db.Close())
+		})
+	}
+}
+
 func flipByte(t *testing.T, path string, at int) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -232,7 +269,12 @@ func TestFits(t *testing.T) {
 		require.NoError(t, err)
 		return fp
 	}
-	good := snapshot.State{Covered: 3, Fingerprint: fingerprint(3), Run: ulid.Make()}
+	known, err := os.Stat(wlog.SegmentName(wal, 2))
+	require.NoError(t, err)
+	good := snapshot.State{
+		Covered: 3, Fingerprint: fingerprint(3), Run: ulid.Make(),
+		Segments: []snapshot.SegmentInfo{{Index: 2, Size: known.Size(), ModTime: known.ModTime().UnixNano()}},
+	}
 	for misfit, change := range map[string]func(*snapshot.State){
 		"":                             func(*snapshot.State) {},
 		"it covers nothing":            func(s *snapshot.State) { s.Covered = -1 },
@@ -243,6 +285,10 @@ func TestFits(t *testing.T) {
 		change(&state)
 		require.Equal(t, misfit, fits(wal, state))
 	}
+	require.NoError(t, os.Truncate(wlog.SegmentName(wal, 3), 0))
+	require.Empty(t, fits(wal, good), "what it ends with is empty, another is as it was")
+	require.NoError(t, os.Truncate(wlog.SegmentName(wal, 2), 0))
+	require.NotEmpty(t, fits(wal, good), "no segment is as it was")
 	require.NoError(t, os.Remove(wlog.SegmentName(wal, 1)))
 	require.Contains(t, fits(wal, good), "not sequential", "healing deals with it")
 	for _, k := range []int{0, 2} {

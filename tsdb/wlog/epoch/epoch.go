@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/oklog/ulid/v2"
@@ -102,22 +101,17 @@ func Scan(walDir string) ([]Segment, error) {
 	segs := make([]Segment, 0, last-first+1)
 	scan := frame.NewScanner(1)
 	for k := first; k <= last; k++ {
-		seg, err := look(scan, walDir, k)
-		if err != nil {
-			return nil, fmt.Errorf("find out who opened segment %08d of the write-ahead log: %w", k, err)
-		}
-		segs = append(segs, seg)
+		segs = append(segs, look(scan, walDir, k))
 	}
 	return segs, nil
 }
 
-func look(scan *frame.Scanner, walDir string, k int) (Segment, error) {
+func look(scan *frame.Scanner, walDir string, k int) Segment {
 	f, err := os.Open(wlog.SegmentName(walDir, k))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Segment{}, err
-	}
 	if err != nil {
-		return Segment{Index: k, Damaged: true}, nil //nolint:nilerr // What cannot be opened is unknown, as what cannot be read.
+		// What cannot be opened, or is a link to nowhere, is unknown, as is what
+		// cannot be read.
+		return Segment{Index: k, Damaged: true}
 	}
 	defer f.Close()
 
@@ -127,29 +121,29 @@ func look(scan *frame.Scanner, walDir string, k int) (Segment, error) {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		seg.Empty = true
-		return seg, nil
+		return seg
 	case errors.As(err, new(*frame.Damage)):
 		seg.Damaged = true
-		return seg, nil
+		return seg
 	case err != nil:
 		// What the disk refuses to read is as good as damaged.
 		seg.Damaged = true
-		return seg, nil
+		return seg
 	case h.Type != frame.Full:
 		// Padding, or a record that is longer than any marker, or the rest of
 		// one.
 		seg.Damaged = h.Type != frame.First
-		return seg, nil
+		return seg
 	}
 	rec, err := scan.Next()
 	if err != nil {
 		seg.Damaged = true
-		return seg, nil
+		return seg
 	}
 	if seg.Damaged = frame.IsFiller(rec.Data); !seg.Damaged {
 		seg.Run, _ = Parse(rec.Data)
 	}
-	return seg, nil
+	return seg
 }
 
 // LastForeign returns the number of the last segment above after that holds

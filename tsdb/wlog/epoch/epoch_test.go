@@ -150,6 +150,12 @@ func TestScan(t *testing.T) {
 	require.Equal(t, -1, LastForeign(segs, 4))
 	require.Equal(t, -1, LastForeign(nil, -1))
 
+	require.NoError(t, os.Remove(filepath.Join(dir, "00000010")))
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "00000010")))
+	segs, err = Scan(dir)
+	require.NoError(t, err)
+	require.Equal(t, Segment{Index: 10, Damaged: true}, segs[len(segs)-1])
+
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000020"), nil, 0o666))
 	_, err = Scan(dir)
 	require.Error(t, err)

@@ -45,18 +45,19 @@ func missing(numbers []int) []gap {
 
 // Segments makes the numbering of a log without holes again while it is in use: where
 // a segment is missing before the one that is written to, because somebody has removed
-// it, there is one again that says so. Nobody else may remove segments meanwhile.
+// it, there is one again that says so. Nobody else may remove segments meanwhile. If
+// none is written to, active is negative.
 func Segments(fsys vfs.FS, walDir string, active int, log *slog.Logger) ([]Damage, error) {
 	h := newHealer(fsys, walDir, log)
 	entries, err := h.fs.ReadDir(walDir)
 	var there []int // Whatever it is, it is not missing.
 	for _, e := range entries {
-		if number, ok := parseNumber(e.Name()); ok && number >= 0 && number <= active && e.Name() == segmentName(number) {
+		if number, ok := parseNumber(e.Name()); ok && number >= 0 && (number <= active || active < 0) && e.Name() == segmentName(number) {
 			there = append(there, number)
 		}
 	}
 	slices.Sort(there)
-	if err == nil && len(there) > 0 && there[len(there)-1] == active {
+	if err == nil && len(there) > 0 && (there[len(there)-1] == active || active < 0) {
 		err = h.fill(walDir, MissingSegments, missing(there))
 	}
 	if err != nil {
