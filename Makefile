@@ -161,16 +161,23 @@ ui-test: build-lean ## the web pages in a headless Chromium; what is not install
 	ACKWAL_PROMETHEUS=$$pages ACKWAL_PROMETHEUS_WITHOUT_PAGES=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 10m ./test/ui
 
 # The module files say only what a user would write; the rest is filled in here.
-CONSUMER = cd test/consumer && $(GO) build -mod=mod -modfile=$(CURDIR)/build/consumer
+MODFILE = $(GO) build -mod=mod -modfile=$(CURDIR)/build/consumer
 .PHONY: consumers
-consumers: assemble ## a program that uses our packages, by `replace` and imported
+consumers: assemble ## programs that use our packages: by `replace`, imported, and one that knows only stock's, with and without
 	@mkdir -p build/consumer
-	@cp test/consumer/go.mod build/consumer/fork.mod && cp go.sum build/consumer/fork.sum
-	@cp test/consumer/direct.mod build/consumer/direct.mod && cp go.sum build/consumer/direct.sum
-	$(CONSUMER)/fork.mod -o $(CURDIR)/build/consumer/fork .
+	@for f in fork direct unchanged stock; do cp go.sum build/consumer/$$f.sum; done
+	@cp test/embedder/go.mod build/consumer/fork.mod
+	@cp test/embedder/direct.mod build/consumer/direct.mod
+	@cp test/consumer/go.mod build/consumer/unchanged.mod
+	@grep -v ^replace test/consumer/go.mod >build/consumer/stock.mod
+	cd test/embedder && $(MODFILE)/fork.mod -o $(CURDIR)/build/consumer/fork .
 	build/consumer/fork
-	$(CONSUMER)/direct.mod -tags direct -o $(CURDIR)/build/consumer/direct .
+	cd test/embedder && $(MODFILE)/direct.mod -tags direct -o $(CURDIR)/build/consumer/direct .
 	build/consumer/direct
+	cd test/consumer && $(MODFILE)/unchanged.mod -o $(CURDIR)/build/consumer/unchanged .
+	build/consumer/unchanged -expect=all
+	cd test/consumer && $(MODFILE)/stock.mod -o $(CURDIR)/build/consumer/stock .
+	build/consumer/stock -expect=loss
 
 .PHONY: run-once
 run-once: ## `make run`, until samples have arrived

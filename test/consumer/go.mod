@@ -1,4 +1,4 @@
-// What a user of Prometheus' packages writes to have the fork's instead.
+// A program for stock's packages; to be built with the fork in their place, and without.
 module github.com/ackwal/ackwal/test/consumer
 
 go 1.26.0

@@ -11,272 +11,148 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Command consumer is a program such as others write around Prometheus'
-// packages: it opens agents in its own process, feeds them, and checks what
-// arrives at a receiver. Calls of stock packages are as they were before.
+// Command consumer shows what a program that knows only stock's packages gets with
+// the fork in their place, and without it.
 //
-// It is built twice from the same source: with go.mod, whose replace directive
-// puts the fork tree in the place of Prometheus, and with direct.mod and the
-// build tag direct, which imports our packages beside Prometheus as released.
-// `make consumers` does so, and fills in what the module files leave out.
+// It runs itself as such a program, in two shapes: stock's agent with its remote
+// storage, and a writer of a log of its own that gives its directory to
+// remote.NewStorage. Each has two components in one process with two endpoints each,
+// and goes through an outage of one endpoint in which the log is truncated, the
+// configuration is reloaded twice, the program is restarted and killed; and through
+// one with a limit on the log's size. It counts what arrives.
+//
+// With -expect=all everything has to; with -expect=loss something has to be missing.
 package main
 
 import (
-	"context"
+	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/common/promslog"
-
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/scrape"
-	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/storage/remote"
-	"github.com/prometheus/prometheus/tsdb/agent"
 )
 
 const (
-	patience = time.Minute
-	flush    = 5 * time.Second
-	samples  = 100
-	metric   = "consumer_sample"
+	patience      = time.Minute
+	flush         = 5 * time.Second
+	segmentSize   = 32 << 10
+	truncateEvery = 200 * time.Millisecond
+	truncations   = 10 // In one outage, before anything else happens.
+	metric        = "consumer_sample"
+	components    = 2
+	endpoints     = 2
 )
 
-var logger = promslog.New(&promslog.Config{Level: warnings()})
+// The shapes of programs.
+const (
+	stockAgent = "stock-agent"
+	ownLog     = "own-log"
+)
 
-func warnings() *promslog.Level {
-	level := promslog.NewLevel()
-	_ = level.Set("warn") // A level that there is.
-	return level
-}
+// lateDefinitions is set if a log's first samples may come before what says of which
+// series they are: stock loses them, which is not what is to be shown of it.
+const lateDefinitions = "CONSUMER_LATE_DEFINITIONS"
+
+// begin is the time of the first sample in ms, the same for all lives of a program.
+var begin int64
 
 func main() {
-	for _, s := range []struct {
-		name string
-		do   func(dir string) error
-	}{
-		{"stock agent, scraping", stockAgent},
-		{"durable agent by the engine's flags, credentials refused at first", byFlags},
-		{"durable agent by its own constructors, restarted in an outage", byConstructors},
-		{"stock agent whose log is followed, restarted in an outage", byFollowing},
-	} {
-		if err := inDirectory(s.do); err != nil {
-			fmt.Fprintf(os.Stderr, "consumer: %s: %v\n", s.name, err)
+	expect := flag.String("expect", "all", "all, or loss")
+	shape := flag.String("program", "", "be a program of that shape, in the directories that follow")
+	flag.Int64Var(&begin, "begin", time.Now().Add(time.Hour).UnixMilli(), "time of the first sample, ms")
+	flag.Parse()
+	if *shape != "" {
+		if err := runProgram(*shape, flag.Args()); err != nil {
+			fmt.Fprintf(os.Stderr, "consumer: %s: %v\n", *shape, err)
 			os.Exit(1)
 		}
-		fmt.Printf("%s: %s: delivered\n", packagesFrom, s.name)
+		return
 	}
-}
-
-func inDirectory(do func(dir string) error) error {
-	dir, err := os.MkdirTemp("", "consumer-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	return do(dir)
-}
-
-// remoteHalf is what a program does with the write side of an agent.
-type remoteHalf interface {
-	storage.Storage
-	ApplyConfig(conf *config.Config) error
-}
-
-func neverStarted() (int64, error) { return 0, nil }
-
-// stockAgent uses nothing of ours.
-func stockAgent(dir string) error {
-	r := newReceiver(0)
-	defer r.Close()
-	reg := prometheus.NewRegistry()
-	rs := remote.NewStorage(logger, reg, neverStarted, dir, flush, nil, false)
-	db, err := agent.Open(logger, reg, rs, dir, agent.DefaultOptions())
-	if err != nil {
-		return err
-	}
-	db.SetWriteNotified(rs)
-	both := storage.NewFanout(logger, db, rs)
-	defer closing(both)
-
-	t := newTarget()
-	defer t.Close()
-	conf, err := configure(rs, r.URL)
-	if err != nil {
-		return err
-	}
-	scraper, err := scrape.NewManager(&scrape.Options{DiscoveryReloadOnStartup: true}, logger, nil, nil, both, reg)
-	if err != nil {
-		return err
-	}
-	if err := scraper.ApplyConfig(conf); err != nil {
-		return err
-	}
-	sets := make(chan map[string][]*targetgroup.Group, 1)
-	sets <- map[string][]*targetgroup.Group{"consumer": {{Targets: []model.LabelSet{{model.AddressLabel: model.LabelValue(t.Listener.Addr().String())}}}}}
-	go func() { _ = scraper.Run(sets) }()
-	defer scraper.Stop()
-
-	if err := appendSamples(both); err != nil {
-		return err
-	}
-	if err := r.wait("the samples", func() bool { return r.inOrder() == samples }); err != nil {
-		return err
-	}
-	return r.wait("a scraped sample", func() bool { return len(r.values(scraped)) > 0 })
-}
-
-// byFlags opens an agent as the binary does.
-func byFlags(dir string) error {
-	r := newReceiver(401)
-	defer r.Close()
-	reg := prometheus.NewRegistry()
-	flags := engineFlags{Delivery: engineDurable, HoldDenied: true}
-	rs := newEngineRemote(true, flags, logger, reg, neverStarted, dir, flush, nil, false)
-	db, err := openEngine(logger, reg, rs, dir, agent.DefaultOptions(), flags)
-	if err != nil {
-		return err
-	}
-	db.SetWriteNotified(rs)
-	both := storage.NewFanout(logger, db, rs)
-	defer closing(both)
-	if _, err := configure(rs, r.URL); err != nil {
-		return err
-	}
-	if err := appendSamples(both); err != nil {
-		return err
-	}
-	if err := r.wait("a refused request", func() bool { return r.refused.Load() > 0 }); err != nil {
-		return err
-	}
-	r.status.Store(0)
-	return r.wait("the samples", func() bool { return r.inOrder() == samples })
-}
-
-// byConstructors closes an agent that has delivered nothing and opens it again.
-func byConstructors(dir string) error {
-	r := newReceiver(503)
-	defer r.Close()
-	open := func() (storage.Storage, error) {
-		reg := prometheus.NewRegistry()
-		rs, err := newDeliveryStorage(logger, reg, neverStarted, dir, flush, nil, false, deliveryOptions{})
+	failed := false
+	for _, shape := range []string{stockAgent, ownLog} {
+		var env []string
+		if *expect == "all" {
+			env = []string{lateDefinitions + "=1"}
+		}
+		err := try(shape, env, outage)
+		switch lost := errors.As(err, new(*lossError)); {
+		case *expect == "loss" && lost:
+			fmt.Printf("%s, outage: %v\n", shape, err)
+			continue
+		case *expect == "all" && err == nil:
+			fmt.Printf("%s, outage: everything delivered\n", shape)
+			err = try(shape, []string{"PROMETHEUS_REMOTE_WRITE_WAL_MAX_SIZE=256KB"}, limit)
+		case err == nil:
+			err = errors.New("nothing was lost")
+		}
 		if err != nil {
-			return nil, err
+			failed = true
+			fmt.Printf("%s: FAILED: %v\n", shape, err)
+			continue
 		}
-		db, err := openDurable(logger, reg, rs, dir, durableDefaults())
-		if err != nil {
-			return nil, err
-		}
-		db.SetWriteNotified(rs)
-		_, err = configure(rs, r.URL)
-		return storage.NewFanout(logger, db, rs), err
+		fmt.Printf("%s, limit on the log: everything delivered or counted\n", shape)
 	}
-	both, err := open()
-	if err != nil {
-		return err
-	}
-	if err := appendSamples(both); err != nil {
-		return err
-	}
-	if err := r.wait("a refused request", func() bool { return r.refused.Load() > 0 }); err != nil {
-		return err
-	}
-	if err := both.Close(); err != nil {
-		return err
-	}
-	r.status.Store(0)
-	if both, err = open(); err != nil {
-		return err
-	}
-	defer closing(both)
-	return r.wait("the samples", func() bool { return r.inOrder() == samples })
-}
-
-// byFollowing has the log of a stock agent delivered, as a program would that
-// keeps a log of its own.
-func byFollowing(dir string) error {
-	r := newReceiver(503)
-	defer r.Close()
-	open := func() (both storage.Storage, floor func() string, err error) {
-		nowhere := remote.NewStorage(logger, nil, neverStarted, dir, flush, nil, false)
-		db, err := agent.Open(logger, nil, nowhere, dir, agent.DefaultOptions())
-		if err != nil {
-			return nil, nil, err
-		}
-		rs, err := newDeliveryStorage(logger, prometheus.NewRegistry(), neverStarted, dir, flush, nil, false, deliveryOptions{})
-		if err != nil {
-			return nil, nil, err
-		}
-		if err := rs.Follow(followOptions{WALDir: filepath.Join(dir, "wal"), Release: nowhere.Close}); err != nil {
-			return nil, nil, err
-		}
-		db.SetWriteNotified(rs)
-		_, err = configure(rs, r.URL)
-		return storage.NewFanout(logger, db, rs), func() string { return rs.Floor().State.String() }, err
-	}
-	both, floor, err := open()
-	if err != nil {
-		return err
-	}
-	if err := appendSamples(both); err != nil {
-		return err
-	}
-	if err := r.wait("a refused request", func() bool { return r.refused.Load() > 0 }); err != nil {
-		return err
-	}
-	if state := floor(); state != "held" {
-		return fmt.Errorf("the log is %s although nothing is delivered", state)
-	}
-	if err := both.Close(); err != nil {
-		return err
-	}
-	r.status.Store(0)
-	if both, _, err = open(); err != nil {
-		return err
-	}
-	defer closing(both)
-	return r.wait("the samples", func() bool { return r.inOrder() == samples })
-}
-
-func configure(rs remoteHalf, url string) (*config.Config, error) {
-	conf, err := config.Load(fmt.Sprintf(`
-scrape_configs: [{job_name: consumer, scrape_interval: 1s}]
-remote_write:
-  - {name: receiver, url: %q, queue_config: {batch_send_deadline: 100ms, max_backoff: 100ms}}
-`, url), logger)
-	if err != nil {
-		return nil, err
-	}
-	return conf, rs.ApplyConfig(conf)
-}
-
-// appendSamples commits one series. The samples' times are ahead: stock's agent
-// sends only what is later than its start.
-func appendSamples(to storage.Appendable) error {
-	series := labels.FromStrings(labels.MetricName, metric)
-	start := time.Now().Add(time.Minute).UnixMilli()
-	for i := range int64(samples) {
-		app := to.Appender(context.Background())
-		if _, err := app.Append(0, series, start+i, float64(i)); err != nil {
-			return err
-		}
-		if err := app.Commit(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func closing(c io.Closer) {
-	if err := c.Close(); err != nil {
-		fmt.Fprintf(os.Stderr, "consumer: close: %v\n", err)
+	if failed {
 		os.Exit(1)
 	}
+}
+
+func try(shape string, env []string, do func(*trial) error) error {
+	t, err := newTrial(shape)
+	if err != nil {
+		return err
+	}
+	t.env = env
+	defer t.end()
+	return do(t)
+}
+
+// outage is an endpoint that does not answer while everything happens to the program.
+// Nothing is lost, and nothing comes twice but by the kill; the other endpoint does not
+// notice; and the log is short again soon after.
+func outage(t *trial) error {
+	const smaller, other = "capacity: 50", "capacity: 70, max_shards: 3"
+	t.start()
+	t.apply(smaller, "{}")
+	t.commit(60)
+	t.arrived(0, 1)
+	t.refuse(1, true)
+	t.commitAndTruncate(truncations)
+	t.apply(other, "{}")
+	t.commitAndTruncate(2)
+	t.apply(other, "{X-Trial: changed}")
+	t.commitAndTruncate(2)
+	t.stop()
+	t.start()
+	t.apply(other, "{X-Trial: changed}")
+	t.commitAndTruncate(3)
+	t.twice(0)
+	t.kill()
+	t.start()
+	t.apply(other, "{X-Trial: changed}")
+	t.commitAndTruncate(3)
+	t.refuse(1, false)
+	t.commit(1)
+	t.arrived(0, 1)
+	t.twice(1) // What was sent when the program was killed may come again.
+	t.sentTimestampIsTrue()
+	t.logIsShort()
+	t.stop()
+	return t.err
+}
+
+// limit is an outage for which the log has no room. What is given up is counted.
+func limit(t *trial) error {
+	t.start()
+	t.apply("capacity: 50", "{}")
+	t.commit(20)
+	t.arrived(0, 1)
+	t.refuse(1, true)
+	t.commitAndTruncate(6 * truncations)
+	t.refuse(1, false)
+	t.commit(1)
+	t.arrived(0)
+	t.restIsCounted()
+	t.stop()
+	return t.err
 }

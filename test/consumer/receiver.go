@@ -16,10 +16,8 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"slices"
+	"strconv"
 	"sync"
-	"time"
 
 	"go.uber.org/atomic"
 
@@ -27,39 +25,28 @@ import (
 	"github.com/prometheus/prometheus/storage/remote"
 )
 
-// scraped is the metric of the target.
-const scraped = "consumer_scraped"
-
-func newTarget() *httptest.Server {
-	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, scraped, 1)
-	}))
-}
-
-// receiver takes remote write, or refuses it with a status.
+// receiver takes remote write, or answers that it is not available.
 type receiver struct {
-	*httptest.Server
-
-	status  atomic.Int64
+	refuses atomic.Bool
 	refused atomic.Int64
 
-	mtx   sync.Mutex
-	taken map[string][]float64 // By name of the metric.
+	mtx    sync.Mutex
+	series map[string]*arrivals // By the label that tells them apart.
 }
 
-// newReceiver returns a receiver that refuses everything with the status, if
-// that is not 0.
-func newReceiver(status int64) *receiver {
-	r := &receiver{taken: map[string][]float64{}}
-	r.status.Store(status)
-	r.Server = httptest.NewServer(r)
-	return r
+// arrivals are the values of a series that arrived.
+type arrivals struct {
+	last     int // The highest.
+	count    int // Different ones.
+	repeated int
+	late     int // Came after one that is higher, for the first time.
+	all      map[int]struct{}
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	if status := r.status.Load(); status != 0 {
+	if r.refuses.Load() {
 		r.refused.Inc()
-		w.WriteHeader(int(status))
+		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
 	write, err := remote.DecodeWriteRequest(request.Body)
@@ -70,41 +57,89 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	for _, series := range write.Timeseries {
+		number := ""
 		for _, l := range series.Labels {
-			if l.Name != labels.MetricName {
-				continue
+			if l.Name == labels.MetricName && l.Value != metric {
+				number = "" // Of another metric.
+				break
 			}
-			for _, s := range series.Samples {
-				r.taken[l.Value] = append(r.taken[l.Value], s.Value)
+			if l.Name == "number" {
+				number = l.Value
 			}
+		}
+		if number == "" {
+			continue
+		}
+		a := r.series[number]
+		if a == nil {
+			a = &arrivals{last: -1, all: map[int]struct{}{}}
+			r.series[number] = a
+		}
+		for _, s := range series.Samples {
+			a.add(int(s.Value))
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (r *receiver) values(name string) []float64 {
+func (a *arrivals) add(value int) {
+	if _, there := a.all[value]; there {
+		a.repeated++
+		return
+	}
+	if value < a.last {
+		a.late++
+	}
+	a.all[value] = struct{}{}
+	a.count++
+	a.last = max(a.last, value)
+}
+
+// disorder returns how many values came after one of the same series that is higher.
+func (r *receiver) disorder() (n int) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	return slices.Clone(r.taken[name])
+	for _, a := range r.series {
+		n += a.late
+	}
+	return n
 }
 
-// inOrder counts the appended samples up to the first that is missing, double
-// or in the wrong place.
-func (r *receiver) inOrder() int {
-	values := r.values(metric)
-	for i, v := range values {
-		if v != float64(i) {
-			return i
-		}
+// counts returns how many values of all series have arrived, and how many of them more
+// than once.
+func (r *receiver) counts() (arrived, repeated int) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for _, a := range r.series {
+		arrived += a.count
+		repeated += a.repeated
 	}
-	return len(values)
+	return arrived, repeated
 }
 
-func (r *receiver) wait(forWhat string, seen func() bool) error {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if seen() {
-			return nil
+// has reports whether every series has a value.
+func (r *receiver) has(value int) bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for i := range seriesEach {
+		a := r.series[strconv.Itoa(i)]
+		if a == nil {
+			return false
+		}
+		if _, there := a.all[value]; !there {
+			return false
 		}
 	}
-	return fmt.Errorf("%s did not arrive within %v; what did: %v, and %d requests were refused", forWhat, patience, r.values(metric), r.refused.Load())
+	return true
+}
+
+// lossError says that something did not arrive.
+type lossError struct {
+	component, endpoint, arrived, committed int
+	refused                                 int64
+}
+
+func (e *lossError) Error() string {
+	return fmt.Sprintf("LOST %d of %d samples for endpoint %d of component %d (which refused %d requests)",
+		e.committed-e.arrived, e.committed, e.endpoint, e.component, e.refused)
 }

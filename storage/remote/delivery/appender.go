@@ -33,6 +33,9 @@ var (
 // The storage stores nothing: samples come to it through the log. Its appenders
 // only let others count what comes in, and note the highest timestamp.
 
+// Highest notes the timestamp in ms of a sample that was appended elsewhere.
+func (s *Storage) Highest(t int64) { s.metrics.highest.raise(t) }
+
 // Appender implements storage.Storage.
 func (s *Storage) Appender(ctx context.Context) storage.Appender {
 	return &appender{Appender: s.beside.Appender(ctx), s: s}
@@ -60,7 +63,7 @@ func (a *appender) AppendHistogram(ref storage.SeriesRef, l labels.Labels, t int
 }
 
 func (a *appender) Commit() error {
-	a.s.metrics.highest.raise(a.highest)
+	a.s.Highest(a.highest)
 	return a.Appender.Commit()
 }
 
@@ -84,7 +87,7 @@ func (a *appenderV2) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es
 }
 
 func (a *appenderV2) Commit() error {
-	a.s.metrics.highest.raise(a.highest)
+	a.s.Highest(a.highest)
 	return a.AppenderV2.Commit()
 }
 

@@ -44,7 +44,6 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
@@ -340,7 +339,7 @@ func stockLedger(t *testing.T, message remoteapi.WriteMessageType, conf func(*ur
 	j := openJournal(t, t.TempDir(), nil)
 	defer func() { require.NoError(t, j.wal.Close()) }()
 	reg := prometheus.NewRegistry()
-	stock := remote.NewWriteStorage(nil, reg, j.dir, 5*time.Second, nil, false)
+	stock := Stock.NewWriteStorage(reg, j.dir)
 	require.NoError(t, stock.ApplyConfig(conf(at)))
 	// It sends what is logged after it has begun to read: a sample that it
 	// sends says so.

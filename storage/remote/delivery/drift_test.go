@@ -25,7 +25,6 @@ import (
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/storage/remote"
 )
 
 // Every setting of an endpoint is one that this package knows of. A field that
@@ -72,7 +71,7 @@ func TestSettingsOfEndpointsAreKnown(t *testing.T) {
 // besides. Ours can do what stock's can, in the same form.
 func TestOptionalInterfaces(t *testing.T) {
 	start := func() (int64, error) { return 0, nil }
-	stock := remote.NewStorage(nil, nil, start, t.TempDir(), time.Second, nil, false)
+	stock := Stock.NewStorage(nil, t.TempDir())
 	ours, err := NewStorage(nil, prometheus.NewRegistry(), start, t.TempDir(), time.Second, nil, false, Options{Beside: stock})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ours.Close()) })
@@ -80,11 +79,9 @@ func TestOptionalInterfaces(t *testing.T) {
 	require.Empty(t, drift.Methods(stock.AppenderV2(t.Context()), nothingV2{}, drift.Known{"AppendExemplars": "appenderV2 asks whether it is there"}))
 
 	require.Empty(t, drift.Methods(stock, ours, drift.Known{
-		"LowestSentTimestamp": "not: the agent's log is truncated by positions, a log that somebody else writes by Floor",
 		"HighestAckedSegment": drift.Patched + "not: the gate knows the acknowledged positions",
 	}))
-	require.Empty(t, drift.Methods(&remote.WriteStorage{}, ours, drift.Known{
-		"LowestSentTimestamp": "see above",
+	require.Empty(t, drift.Methods(Stock.WriteStorage, ours, drift.Known{
 		"HighestAckedSegment": drift.Patched + "see above",
 	}))
 	ctx := context.Background()
@@ -93,7 +90,7 @@ func TestOptionalInterfaces(t *testing.T) {
 	// What stock's watcher of the log and scraping call on a queue, is done by
 	// readers, lanes and senders here.
 	byReader := "lanes are given batches, which have everything of a stretch of the log"
-	require.Empty(t, drift.Methods(&remote.QueueManager{}, &lane{}, drift.Known{
+	require.Empty(t, drift.Methods(Stock.QueueManager, &lane{}, drift.Known{
 		"Append":                byReader,
 		"AppendExemplars":       byReader,
 		"AppendHistograms":      byReader,
@@ -111,7 +108,7 @@ func TestOptionalInterfaces(t *testing.T) {
 
 	// Exemplars that come apart from samples are counted where stock counts them.
 	reg := prometheus.NewRegistry()
-	counting, err := NewStorage(nil, reg, start, t.TempDir(), time.Second, nil, false, Options{Beside: remote.NewStorage(nil, nil, start, t.TempDir(), time.Second, nil, false)})
+	counting, err := NewStorage(nil, reg, start, t.TempDir(), time.Second, nil, false, Options{Beside: Stock.NewStorage(nil, t.TempDir())})
 	require.NoError(t, err)
 	defer counting.Close()
 	app, ok := counting.AppenderV2(ctx).(storage.ExemplarAppenderV2)

@@ -32,6 +32,9 @@ type FollowOptions struct {
 	// Release is called once when the storage is closed, may be nil. It is for
 	// a lock on the directories that must outlast the last savepoint.
 	Release func() error
+	// FromStart lets endpoints begin at the oldest record, and not at the end, if
+	// there is no savepoint: all of the log was written while they were configured.
+	FromStart bool
 }
 
 // Follow gives the storage a log in stock's format that somebody else writes,
@@ -66,6 +69,7 @@ func (s *Storage) Follow(o FollowOptions) error {
 		Run:     ulid.Make(),
 		Release: o.Release,
 		follow:  f,
+		begun:   o.FromStart,
 	})
 	if err != nil && !s.follows(f) {
 		f.Close()

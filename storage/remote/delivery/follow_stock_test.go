@@ -27,8 +27,6 @@ import (
 	"go.uber.org/atomic"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/storage/remote"
-	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
@@ -40,8 +38,7 @@ func TestFollowStockAgent(t *testing.T) {
 	rc := newReceiver()
 	count := 0
 	for life := range 4 {
-		nothing := remote.NewStorage(nil, nil, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
-		db, err := agent.Open(promslog.NewNopLogger(), nil, nothing, dir, agent.DefaultOptions())
+		db, _, err := Stock.OpenAgent(promslog.NewNopLogger(), dir, 0, false)
 		require.NoError(t, err)
 		r := newRig(t, &journal{t: t, dir: dir}, map[string]*receiver{"a": rc}, Options{})
 		require.NoError(t, r.Follow(FollowOptions{WALDir: filepath.Join(dir, "wal")}))
@@ -65,7 +62,6 @@ func TestFollowStockAgent(t *testing.T) {
 		}
 		require.NoError(t, db.Close())
 		require.NoError(t, r.Close())
-		require.NoError(t, nothing.Close())
 		stored, received := rc.counts()
 		if life == 0 {
 			require.Equal(t, stored, received, "sent again")
@@ -83,14 +79,10 @@ func TestFollowStockTruncation(t *testing.T) {
 	for _, fromMemory := range []bool{false, true} {
 		t.Run(fmt.Sprintf("from_memory=%v", fromMemory), func(t *testing.T) {
 			dir := t.TempDir()
-			nothing := remote.NewStorage(nil, nil, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
-			opts := agent.DefaultOptions()
-			opts.TruncateFrequency = 50 * time.Millisecond
-			opts.MinWALTime, opts.MaxWALTime = 1, 1
-			opts.CheckpointFromInMemorySeries = fromMemory
-			last := &lastTruncation{opts: opts, done: make(chan struct{})}
-			db, err := agent.Open(slog.New(last), nil, nothing, dir, opts)
+			last := &lastTruncation{done: make(chan struct{})}
+			db, every, err := Stock.OpenAgent(slog.New(last), dir, 50*time.Millisecond, fromMemory)
 			require.NoError(t, err)
+			last.every.Store(every)
 			rc := newReceiver()
 			r := newRig(t, &journal{t: t, dir: dir}, map[string]*receiver{"a": rc}, Options{})
 			require.NoError(t, r.Follow(FollowOptions{WALDir: filepath.Join(dir, "wal")}))
@@ -140,7 +132,6 @@ func TestFollowStockTruncation(t *testing.T) {
 			<-last.done
 			require.NoError(t, db.Close())
 			require.NoError(t, r.Close())
-			require.NoError(t, nothing.Close())
 		})
 	}
 }
@@ -150,7 +141,7 @@ func TestFollowStockTruncation(t *testing.T) {
 // a truncation takes, and so for ever if one is just about to begin.
 type lastTruncation struct {
 	slog.Handler
-	opts   *agent.Options
+	every  atomic.Pointer[time.Duration]
 	wanted atomic.Bool
 	done   chan struct{}
 }
@@ -161,7 +152,7 @@ func (*lastTruncation) Enabled(context.Context, slog.Level) bool { return true }
 // interval.
 func (h *lastTruncation) Handle(_ context.Context, r slog.Record) error {
 	if r.Message == "series GC completed" && h.wanted.CompareAndSwap(true, false) {
-		h.opts.TruncateFrequency = time.Hour
+		*h.every.Load() = time.Hour
 		close(h.done)
 	}
 	return nil

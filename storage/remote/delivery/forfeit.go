@@ -35,12 +35,18 @@ const countFor = 2 * time.Second
 // or ctx ends before, is estimated. The caller removes segments after it has
 // returned.
 func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason string, holders ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, countFor)
+	defer cancel()
+	s.mtx.Lock()
+	src := s.src
+	s.mtx.Unlock()
+	if src != nil && src.follow != nil {
+		src.follow.CatchUp(ctx) // What has not been seen yet cannot be counted.
+	}
 	all, err := s.giveUp(before, holders)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, countFor)
-	defer cancel()
 	s.count(ctx, all)
 	for _, l := range all {
 		s.forfeited(l, reason, logBytes(s.src.WALDir, l.from, l.to))

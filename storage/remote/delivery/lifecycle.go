@@ -144,6 +144,21 @@ func (e *endpoint) observe() {
 	m.unackedSeconds.Set(waiting)
 }
 
+// sentUpTo returns the time in ms up to which the endpoint has acknowledged everything:
+// of its newest acknowledged sample, unless it has older ones to come.
+func (e *endpoint) sentUpTo() int64 {
+	sent := e.metrics.Load().highestSent.mark.load()
+	for _, l := range e.lanes() {
+		_, apart, _ := l.queue.isolatedFloor()
+		for _, t := range []int64{apart, l.queue.stats().oldest} {
+			if t > 0 {
+				sent = min(sent, t-1)
+			}
+		}
+	}
+	return sent
+}
+
 // begin puts the lane to work, unless the endpoint stops.
 func (l *lane) begin() {
 	l.sendersMtx.Lock()

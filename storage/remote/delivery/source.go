@@ -52,6 +52,7 @@ type Source struct {
 	Release func() error
 
 	follow *follow.Follower // Of a log of somebody else's, see Follow.
+	begun  bool             // See FollowOptions.FromStart.
 }
 
 // Resolver finds the labels of series that are not in memory. It is safe for

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ type Storage struct {
 	// exchanges has a lock of its own.
 	exchanges exchanges
 	conf      *config.Config // Applied before there was a log.
-	lost      bool           // Positions were lost: endpoints begin at oldest.
+	lost      bool           // There are no positions that were: endpoints begin at oldest.
 	unsaved   atomic.Bool    // There is no savepoint yet.
 	oldest    cursor.Position
 	closed    bool
@@ -142,6 +143,24 @@ func (s *Storage) setLists(running []*endpoint, held []*stand) {
 	s.listMtx.Lock()
 	defer s.listMtx.Unlock()
 	s.running, s.held = running, held
+}
+
+// LowestSentTimestamp returns the lowest of the times, in ms, up to which endpoints have
+// acknowledged what they take, 0 if there is none or one has acknowledged nothing since
+// the start. It is what stock's remote storage tells writers of logs that truncate by
+// time; what may be removed is told by Floor.
+func (s *Storage) LowestSentTimestamp() int64 {
+	s.listMtx.Lock()
+	running := s.running
+	s.listMtx.Unlock()
+	lowest := int64(math.MaxInt64)
+	for _, e := range running {
+		lowest = min(lowest, e.sentUpTo())
+	}
+	if len(running) == 0 {
+		return 0
+	}
+	return lowest
 }
 
 // Persist writes a savepoint that is synced to disk, and moves the gate. It

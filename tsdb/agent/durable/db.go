@@ -24,6 +24,7 @@ import (
 	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/room"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/storage"
@@ -53,7 +54,7 @@ type DB struct {
 	maxBytes    *atomic.Int64
 	reserve     reserve
 	room        pacedRoom
-	limit       defaultLimit
+	limit       room.DefaultLimit
 	clock       steadyClock
 	crowded     chan struct{} // Has an element when a write failed.
 	freed       chan struct{} // Has an element when room was made.
@@ -90,7 +91,7 @@ type environment struct {
 
 var realEnvironment = environment{
 	now:       time.Now,
-	diskSpace: diskSpace,
+	diskSpace: room.Space,
 	wrap:      func(l segmentLog) segmentLog { return l },
 	uptime:    func() time.Duration { return time.Since(processStart) },
 }

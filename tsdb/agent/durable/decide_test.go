@@ -79,11 +79,3 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
-
-func TestDefaultMaxSize(t *testing.T) {
-	const gib = 1 << 30
-	require.Equal(t, int64(90*gib), defaultMaxSize(40*gib, 60*gib), "a tenth is more than 1 GiB")
-	require.Equal(t, int64(3*gib), defaultMaxSize(gib, 3*gib), "1 GiB is more than a tenth")
-	require.Equal(t, int64(gib/2), defaultMaxSize(0, gib), "never more than half")
-	require.Equal(t, int64(0), defaultMaxSize(0, 0))
-}

@@ -48,7 +48,7 @@ type Options struct {
 
 	// MaxSize is how large wal/ may become in bytes before the oldest samples
 	// are given up, counted and logged. 0 lets it grow as long as the file
-	// system keeps a reserve, see defaultMaxSize.
+	// system keeps a reserve, see room.DefaultLimit.
 	MaxSize int64
 
 	// EndpointMaxTime and EndpointMaxSize are the same for what a single

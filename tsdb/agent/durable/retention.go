@@ -217,15 +217,6 @@ func untilLoss(u usage, c claim, total, own limits, now time.Time) float64 {
 	return max(soonest, 0)
 }
 
-// defaultMaxSize is the limit if none was set: the log may take what it has and
-// what is free, apart from a reserve of a tenth of that, or 1 GiB if that is
-// more; on file systems so small that this would be most of it, half.
-func defaultMaxSize(own, free int64) int64 {
-	all := own + free
-	reserve := max(all/10, min(1<<30, all/2))
-	return all - reserve
-}
-
 // usage is the size of what a log directory has.
 type usage struct {
 	sealed     []segmentFile

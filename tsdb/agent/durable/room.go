@@ -97,27 +97,6 @@ func (r *reserve) release() error {
 	return nil
 }
 
-// defaultLimit is the size the log may have if none was set: what the file system
-// has, less a reserve. What others write to it lowers the limit only as long as the
-// log is below it. Undelivered samples are given up because the log grew, and never
-// because others did: a log of a few segments is no reason, then commits are refused
-// when there is no room left.
-type defaultLimit struct{ last int64 }
-
-// segmentsAnyway is how many segments the log may have whatever others take.
-const segmentsAnyway = 4
-
-// of returns the limit, 0 for none, and whether room is low.
-func (d *defaultLimit) of(own, free, segment int64) (limit int64, low bool) {
-	now := defaultMaxSize(own, free)
-	low = own > now
-	now = max(now, segmentsAnyway*segment)
-	if own <= now {
-		d.last = now
-	}
-	return d.last, low
-}
-
 // lowSpace is how little free room makes what was delivered go at once, whoever
 // used it.
 func lowSpace(total int64) int64 { return min(total/10, 1<<30) }

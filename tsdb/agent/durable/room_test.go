@@ -32,6 +32,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/room"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 
@@ -278,7 +279,7 @@ func TestSegmentsFitTheDisk(t *testing.T) {
 		// File systems take some of it for themselves, in blocks of 1 KiB.
 		env.diskSpace = func(string) (int64, int64, error) { return mib << 20 * 9 / 10, mib<<20 - 11<<10, nil }
 		db := openTest(t, t.TempDir(), nil, nil, env)
-		limit := defaultMaxSize(0, mib<<20*9/10)
+		limit := room.Share(0, mib<<20*9/10)
 		require.LessOrEqual(t, int64(db.opts.WALSegmentSize), max(limit/4, 256<<10), "%d MiB", mib)
 		require.NoError(t, db.Close())
 	}
@@ -422,19 +423,4 @@ func TestSegmentThatLeadsNowhere(t *testing.T) {
 			})
 		}
 	}
-}
-
-// The default limit falls with what others write, but not below a few segments, and
-// not because of them.
-func TestDefaultLimit(t *testing.T) {
-	var d defaultLimit
-	limit, low := d.of(3<<20, 0, 1<<20)
-	require.Equal(t, int64(4<<20), limit)
-	require.True(t, low)
-	limit, low = d.of(3<<20, 27<<20, 1<<20)
-	require.Equal(t, int64(15<<20), limit)
-	require.False(t, low)
-	limit, low = d.of(14<<20, 0, 1<<20)
-	require.Equal(t, int64(15<<20), limit, "others took the rest, the log did not grow")
-	require.True(t, low)
 }

@@ -28,7 +28,6 @@ import (
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	commonconfig "github.com/prometheus/common/config"
-	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
@@ -36,9 +35,11 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
-
-	"github.com/prometheus/prometheus/storage/remote"
 )
+
+// StoreByStock sends a request with stock's client. A test of package client_test sets
+// it, because in the fork stock's package imports this one.
+var StoreByStock func(ctx context.Context, cfg Config, body []byte, attempt int) error
 
 // seen is what a receiver sees of a request.
 type seen struct {
@@ -52,18 +53,7 @@ type seen struct {
 // observed asks stock's client and ours for the same request.
 func observed(t *testing.T, server *httptest.Server, requests chan seen, cfg Config, body []byte, attempt int) (stock, ours seen) {
 	t.Helper()
-	reference, err := remote.NewWriteClient(cfg.Name, &remote.ClientConfig{
-		URL:              cfg.URL,
-		Timeout:          model.Duration(cfg.Timeout),
-		HTTPClientConfig: cfg.HTTPClientConfig,
-		SigV4Config:      cfg.SigV4,
-		Headers:          cfg.Headers,
-		RoundRobinDNS:    cfg.RoundRobinDNS,
-		WriteProtoMsg:    cfg.Protocol,
-	})
-	require.NoError(t, err)
-	_, err = reference.Store(context.Background(), body, attempt)
-	require.NoError(t, err)
+	require.NoError(t, StoreByStock(context.Background(), cfg, body, attempt))
 	stock = <-requests
 	server.CloseClientConnections()
 

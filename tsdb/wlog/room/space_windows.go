@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package durable
+package room
 
 import (
 	"fmt"
@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// diskSpace returns how many bytes this process may still write to the volume that
+// Space returns how many bytes this process may still write to the volume that
 // dir is on, and how many that has in all.
-func diskSpace(dir string) (free, total int64, err error) {
+func Space(dir string) (free, total int64, err error) {
 	path, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
 		return 0, 0, fmt.Errorf("read free space of the volume of %s: %w", dir, err)

@@ -11,23 +11,15 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-//go:build linux || darwin || freebsd || dragonfly
+package room
 
-package durable
+import "golang.org/x/sys/unix"
 
-import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
-
-// diskSpace returns how many bytes this process may still write to the file system
-// that dir is on, and how many that has in all.
-func diskSpace(dir string) (free, total int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, 0, fmt.Errorf("read free space of the file system of %s: %w", dir, err)
+// blockUnit is what a file system counts blocks in. Its best size of a transfer is
+// much larger on some mounts of virtual machines.
+func blockUnit(st *unix.Statfs_t) int64 {
+	if st.Frsize > 0 {
+		return int64(st.Frsize) //nolint:unconvert // Of 32 bits on some platforms.
 	}
-	unit := blockUnit(&st)
-	return int64(st.Bavail) * unit, int64(st.Blocks) * unit, nil
+	return int64(st.Bsize) //nolint:unconvert // Likewise.
 }

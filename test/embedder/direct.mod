@@ -1,6 +1,6 @@
 // Our packages imported beside Prometheus as released, in the version that they
 // require; for -modfile and the build tag direct.
-module github.com/ackwal/ackwal/test/consumer
+module github.com/ackwal/ackwal/test/embedder
 
 go 1.26.0
 

@@ -13,7 +13,7 @@
 
 //go:build darwin || freebsd || dragonfly
 
-package durable
+package room
 
 import "golang.org/x/sys/unix"
 

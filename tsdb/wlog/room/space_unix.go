@@ -11,16 +11,23 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-//go:build !linux && !darwin && !freebsd && !dragonfly && !windows
+//go:build linux || darwin || freebsd || dragonfly
 
-package durable
+package room
 
 import (
-	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
-// diskSpace is not known on this system, so there is no limit by default.
-func diskSpace(dir string) (free, total int64, err error) {
-	return 0, 0, fmt.Errorf("read free space of the file system of %s: %w", dir, errors.ErrUnsupported)
+// Space returns how many bytes this process may still write to the file system
+// that dir is on, and how many that has in all.
+func Space(dir string) (free, total int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("read free space of the file system of %s: %w", dir, err)
+	}
+	unit := blockUnit(&st)
+	return int64(st.Bavail) * unit, int64(st.Blocks) * unit, nil
 }

@@ -11,15 +11,16 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package durable
+//go:build !linux && !darwin && !freebsd && !dragonfly && !windows
 
-import "golang.org/x/sys/unix"
+package room
 
-// blockUnit is what a file system counts blocks in. Its best size of a transfer is
-// much larger on some mounts of virtual machines.
-func blockUnit(st *unix.Statfs_t) int64 {
-	if st.Frsize > 0 {
-		return int64(st.Frsize) //nolint:unconvert // Of 32 bits on some platforms.
-	}
-	return int64(st.Bsize) //nolint:unconvert // Likewise.
+import (
+	"errors"
+	"fmt"
+)
+
+// Space is not known on this system, so there is no limit by default.
+func Space(dir string) (free, total int64, err error) {
+	return 0, 0, fmt.Errorf("read free space of the file system of %s: %w", dir, errors.ErrUnsupported)
 }

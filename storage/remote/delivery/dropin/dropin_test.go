@@ -1,0 +1,358 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package dropin
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/atomic"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
+	"github.com/prometheus/prometheus/util/compression"
+)
+
+// perCommit is how many samples a commit has.
+const perCommit = 500
+
+// rig is a log that a program writes, and an endpoint.
+type rig struct {
+	t      *testing.T
+	dir    string
+	reg    *prometheus.Registry
+	wal    *wlog.WL
+	n      int // Samples of the one series.
+	w      *Write
+	stocks int // How often stock's storage was given a configuration.
+
+	url     string
+	refuses atomic.Bool
+	mtx     sync.Mutex
+	got     []float64
+}
+
+func newRig(t *testing.T) *rig {
+	t.Setenv(EnvDelivery, "") // Which tests in the fork may set.
+	r := &rig{t: t, dir: t.TempDir()}
+	server := httptest.NewServer(http.HandlerFunc(r.receive))
+	t.Cleanup(server.Close)
+	r.url = server.URL
+	r.open()
+	t.Cleanup(func() {
+		require.NoError(t, r.w.Close())
+		if r.wal != nil {
+			require.NoError(t, r.wal.Close())
+		}
+	})
+	return r
+}
+
+// open makes another Write, as a start of the program does.
+func (r *rig) open() {
+	r.reg = prometheus.NewRegistry()
+	r.w, _ = New(promslog.NewNopLogger(), r.reg, r.dir, time.Second, nil, false)
+}
+
+func (r *rig) receive(w http.ResponseWriter, request *http.Request) {
+	if r.refuses.Load() {
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+		return
+	}
+	body := make([]byte, request.ContentLength)
+	for n := 0; n < len(body); {
+		m, err := request.Body.Read(body[n:])
+		if n += m; err != nil {
+			break
+		}
+	}
+	raw, err := snappy.Decode(nil, body)
+	var write prompb.WriteRequest
+	if err == nil {
+		err = write.Unmarshal(raw)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for _, series := range write.Timeseries {
+		for _, s := range series.Samples {
+			r.got = append(r.got, s.Value)
+		}
+	}
+}
+
+func (r *rig) openLog() {
+	var err error
+	r.wal, err = wlog.NewSize(nil, nil, filepath.Join(r.dir, "wal"), 32<<10, compression.None)
+	require.NoError(r.t, err)
+}
+
+// commit logs samples, some kilobytes, with the definition of their series: its ref may
+// have been given to another.
+func (r *rig) commit() {
+	var (
+		enc     record.Encoder
+		samples []record.RefSample
+	)
+	for range perCommit {
+		samples = append(samples, record.RefSample{Ref: 7, T: int64(1000 + r.n), V: float64(r.n)})
+		r.n++
+	}
+	require.NoError(r.t, r.wal.Log(enc.Series([]record.RefSeries{{Ref: 7, Labels: labels.FromStrings("__name__", "m")}}, nil), enc.Samples(samples, nil)))
+	r.w.Notify()
+	r.w.Highest(int64(1000 + r.n - 1))
+}
+
+func (r *rig) apply() error {
+	conf, err := config.Load("remote_write: [{name: only, url: "+strconv.Quote(r.url)+", queue_config: {capacity: 1, max_samples_per_send: 1000, max_shards: 1, min_backoff: 10ms, max_backoff: 10ms, batch_send_deadline: 10ms}}]", promslog.NewNopLogger())
+	require.NoError(r.t, err)
+	return r.applied(conf)
+}
+
+// applied is what a stock WriteStorage does with a configuration.
+func (r *rig) applied(conf *config.Config) error {
+	taken, err := r.w.ApplyConfig(conf, r.applied)
+	if !taken {
+		r.mtx.Lock()
+		defer r.mtx.Unlock()
+		r.stocks++
+	}
+	return err
+}
+
+func (r *rig) arrives(n int) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		r.mtx.Lock()
+		defer r.mtx.Unlock()
+		return len(r.got) >= n
+	}, time.Minute, time.Millisecond)
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	for i, v := range r.got {
+		require.Equal(r.t, float64(i), v)
+	}
+	require.Len(r.t, r.got, n)
+}
+
+// What is committed arrives, over a restart in an outage, and segments stay until it
+// has (I1, I2).
+func TestDelivers(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.apply())
+	r.commit()
+	r.arrives(r.n)
+	r.refuses.Store(true)
+	for range 20 { // Several segments.
+		r.commit()
+	}
+	require.NoError(t, r.apply(), "a reload")
+	wal := filepath.Join(r.dir, "wal")
+	_, last, err := wlog.Segments(wal)
+	require.NoError(t, err)
+	require.Greater(t, last, 1)
+	require.ErrorContains(t, hold.Check(wal, last-1), "not acknowledged by only")
+	require.NoError(t, r.w.Close())
+	require.NoError(t, hold.Check(wal, last-1), "nobody delivers from it any more")
+	require.NoError(t, r.wal.Close())
+
+	r.open()
+	r.openLog()
+	require.NoError(t, r.apply())
+	ms, here := r.w.LowestSentTimestamp()
+	require.True(t, here)
+	require.Zero(t, ms)
+	r.commit()
+	require.Error(t, hold.Check(wal, last-1))
+	r.refuses.Store(false)
+	r.arrives(r.n)
+	require.Eventually(t, func() bool { return hold.Check(wal, last) == nil }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool {
+		ms, _ := r.w.LowestSentTimestamp()
+		return ms == int64(1000+r.n-1)
+	}, time.Minute, time.Millisecond)
+	require.Zero(t, r.stocks)
+}
+
+// A configuration that comes before the log waits for it, and then everything in it is
+// sent. The last of several counts.
+func TestWaitsForTheLog(t *testing.T) {
+	r := newRig(t)
+	require.NoError(t, r.applied(&config.Config{}))
+	require.NoError(t, r.apply())
+	require.False(t, r.w.Notify())
+	_, here := r.w.LowestSentTimestamp()
+	require.False(t, here)
+	r.openLog()
+	for range 3 {
+		r.commit()
+	}
+	r.arrives(r.n)
+	require.True(t, r.w.Notify())
+	require.Zero(t, r.stocks)
+}
+
+// What is a server's, or said to be stock's, is left to it, with its metrics.
+func TestLeavesToStock(t *testing.T) {
+	for name, set := range map[string]func(t *testing.T, r *rig){
+		"opened by this process": func(_ *testing.T, r *rig) { hold.Server(r.dir) },
+		"a server's directory": func(t *testing.T, r *rig) {
+			require.NoError(t, os.Mkdir(filepath.Join(r.dir, "chunks_head"), 0o777))
+		},
+		"asked for":          func(_ *testing.T, r *rig) { r.w.BestEffort() },
+		"by the environment": func(t *testing.T, r *rig) { t.Setenv(EnvDelivery, BestEffort); r.open() },
+		"a server's, later": func(t *testing.T, r *rig) {
+			require.NoError(t, r.apply())
+			hold.Server(r.dir)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			reg := prometheus.NewRegistry()
+			var theirs prometheus.Registerer
+			r.w, theirs = New(promslog.NewNopLogger(), reg, r.dir, time.Second, nil, false)
+			metric := func() prometheus.Collector {
+				return prometheus.NewGauge(prometheus.GaugeOpts{Name: "prometheus_remote_storage_highest_timestamp_in_seconds", Help: "Stock's."})
+			}
+			set(t, r)
+			if name == "by the environment" {
+				r.w, theirs = New(promslog.NewNopLogger(), reg, r.dir, time.Second, nil, false)
+			}
+			before := metric()
+			theirs.MustRegister(before)
+			if name == "a server's, later" {
+				r.openLog()
+				require.Eventually(t, func() bool { r.mtx.Lock(); defer r.mtx.Unlock(); return r.stocks == 1 }, time.Minute, time.Millisecond)
+			} else {
+				require.NoError(t, r.apply())
+				r.openLog()
+			}
+			require.Equal(t, 1, r.stocks)
+			require.NoError(t, r.apply())
+			require.Equal(t, 2, r.stocks)
+			require.False(t, r.w.Notify())
+			require.NoError(t, hold.Check(filepath.Join(r.dir, "wal"), 0))
+			families, err := reg.Gather()
+			require.NoError(t, err)
+			require.Len(t, families, 1)
+			require.Error(t, theirs.Register(metric()), "it is there")
+			require.True(t, theirs.Unregister(before))
+		})
+	}
+}
+
+// What cannot be begun is an error of the configuration, and can be tried again.
+func TestCannotBegin(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	release, err := hold.Register(filepath.Join(r.dir, "wal"), func(int) error { return errors.New("held") })
+	require.NoError(t, err)
+	require.ErrorContains(t, r.apply(), "already delivered from by another remote storage")
+	release()
+	path := filepath.Join(r.dir, "wal", "checkpoint.00000009")
+	require.NoError(t, os.WriteFile(path, nil, 0o666))
+	require.ErrorContains(t, r.apply(), "is not a directory")
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, r.apply())
+	r.commit()
+	r.arrives(r.n)
+
+	t.Setenv(EnvDelivery, "at most once")
+	t.Setenv(EnvMaxSize, "much")
+	t.Setenv(EnvMaxTime, "-1h")
+	w, _ := New(promslog.NewNopLogger(), nil, r.dir, time.Second, nil, false)
+	_, err = w.ApplyConfig(&config.Config{}, nil)
+	for _, name := range []string{EnvDelivery, EnvMaxSize, EnvMaxTime} {
+		require.ErrorContains(t, err, name)
+	}
+	require.NoError(t, w.Close())
+	taken, err := w.ApplyConfig(&config.Config{}, nil)
+	require.True(t, taken)
+	require.ErrorContains(t, err, "closed")
+}
+
+// Beyond a limit segments may go, and what they held is counted (I1).
+func TestLimits(t *testing.T) {
+	for name, variable := range map[string]string{"max_size": EnvMaxSize, "max_time": EnvMaxTime} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(variable, map[string]string{EnvMaxSize: "600KB", EnvMaxTime: "1h"}[variable])
+			r := newRig(t)
+			r.openLog()
+			require.NoError(t, r.apply())
+			r.refuses.Store(true)
+			wal := filepath.Join(r.dir, "wal")
+			last := func() int {
+				_, last, err := wlog.Segments(wal)
+				require.NoError(t, err)
+				return last
+			}
+			const upTo = 15 // More than an endpoint has in memory, which is still sent.
+			for last() < upTo+1 {
+				r.commit()
+			}
+			require.ErrorContains(t, hold.Check(wal, upTo), "kept from segment 00000000 on")
+			switch variable {
+			case EnvMaxSize:
+				for last() < upTo+5 {
+					r.commit()
+				}
+			default:
+				old := time.Now().Add(-2 * time.Hour)
+				require.NoError(t, os.Chtimes(wlog.SegmentName(wal, upTo), old, old))
+			}
+			require.NoError(t, hold.Check(wal, upTo))
+			require.NoError(t, r.wal.Truncate(upTo+1))
+			forfeited := 0.0
+			families, err := r.reg.Gather()
+			require.NoError(t, err)
+			for _, f := range families {
+				if f.GetName() == "prometheus_remote_storage_forfeited_total" {
+					for _, m := range f.GetMetric() {
+						for _, l := range m.GetLabel() {
+							require.True(t, l.GetName() != "reason" || l.GetValue() == name)
+						}
+						forfeited += m.GetCounter().GetValue()
+					}
+				}
+			}
+			require.Positive(t, forfeited)
+			r.refuses.Store(false)
+			require.Eventually(t, func() bool {
+				r.mtx.Lock()
+				defer r.mtx.Unlock()
+				return len(r.got)+int(forfeited) == r.n
+			}, time.Minute, time.Millisecond)
+		})
+	}
+}

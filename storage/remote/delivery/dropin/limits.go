@@ -1,0 +1,177 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package dropin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alecthomas/units"
+	"github.com/prometheus/common/model"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/room"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+)
+
+// Environment variables that a program's operator may set, since the program knows
+// nothing of delivery.
+const (
+	// EnvDelivery is durable, which is the default, or best-effort, for stock's
+	// remote write.
+	EnvDelivery = "PROMETHEUS_REMOTE_WRITE_DELIVERY"
+	// EnvMaxSize is how large a log may become in bytes, with a unit such as 10GB,
+	// before what an endpoint has not acknowledged may be removed. Without it the
+	// log may have what its file system has, less a reserve.
+	EnvMaxSize = "PROMETHEUS_REMOTE_WRITE_WAL_MAX_SIZE"
+	// EnvMaxTime is how old, such as 12h, what an endpoint has not acknowledged may
+	// become before it may be removed. Without it age is no reason.
+	EnvMaxTime = "PROMETHEUS_REMOTE_WRITE_WAL_MAX_TIME"
+)
+
+// The values of [EnvDelivery].
+const (
+	Durable    = "durable"
+	BestEffort = "best-effort"
+)
+
+// Reasons for which samples are given up, as in metrics.
+const (
+	reasonMaxSize = "max_size"
+	reasonMaxTime = "max_time"
+)
+
+// limits say when the writer of a log may remove what is not delivered.
+type limits struct {
+	maxSize int64         // Bytes, 0 for that of the file system.
+	maxTime time.Duration // 0 for none.
+
+	mtx      sync.Mutex // Guards what follows.
+	byVolume room.DefaultLimit
+}
+
+// fromEnvironment reads the limits, and whether everything is left to stock's storage.
+func (l *limits) fromEnvironment(get func(string) string) (leave bool, err error) {
+	var errs []error
+	switch mode := get(EnvDelivery); mode {
+	case "", Durable:
+	case BestEffort:
+		leave = true
+	default:
+		errs = append(errs, fmt.Errorf("%s is %q, not %s or %s", EnvDelivery, mode, Durable, BestEffort))
+	}
+	if text := get(EnvMaxSize); text != "" {
+		size, err := units.ParseBase2Bytes(text)
+		if err == nil && size <= 0 {
+			err = errors.New("it has to be above 0")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s is %q: %w", EnvMaxSize, text, err))
+		}
+		l.maxSize = int64(size)
+	}
+	if text := get(EnvMaxTime); text != "" {
+		age, err := model.ParseDuration(text)
+		if err == nil && age <= 0 {
+			err = errors.New("it has to be above 0")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s is %q: %w", EnvMaxTime, text, err))
+		}
+		l.maxTime = time.Duration(age)
+	}
+	return leave, errors.Join(errs...)
+}
+
+// mayRemove returns why the segments up to last have to stay. Where a limit is exceeded
+// they need not, and what endpoints lose by it is counted before they go. All of them
+// go then, because it is the writer who says how far it removes.
+func (l *limits) mayRemove(ctx context.Context, s *delivery.Storage, wal string, last int) error {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	saved := s.Persist(ctx)
+	floor := s.Floor()
+	if floor.State == gate.Free || floor.Releases(last) {
+		return nil
+	}
+	reason, err := l.exceeded(wal, last)
+	if err != nil {
+		return fmt.Errorf("find out how much of the write-ahead log there is: %w", err)
+	}
+	if reason != "" {
+		return s.Forfeit(ctx, cursor.Position{Segment: last + 1}, reason)
+	}
+	by := "no configuration has been applied yet"
+	if floor.State == gate.Held {
+		by = "not acknowledged by " + strings.Join(floor.By, ", ")
+	}
+	err = fmt.Errorf("the write-ahead log in %s is kept from segment %08d on, %s: nothing is removed now, the next truncation tries again", wal, floor.Position.Segment, by)
+	if saved != nil {
+		err = fmt.Errorf("%w; the newest positions cannot be saved: %w", err, saved)
+	}
+	return err
+}
+
+// exceeded returns which limit allows to remove segments up to last, if any does.
+func (l *limits) exceeded(wal string, last int) (reason string, err error) {
+	if l.maxTime > 0 {
+		info, err := os.Stat(wlog.SegmentName(wal, last))
+		if err == nil && time.Since(info.ModTime()) > l.maxTime {
+			return reasonMaxTime, nil
+		}
+	}
+	var size, segment int64
+	err = filepath.WalkDir(wal, func(_ string, e fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil && e.Type().IsRegular() {
+			info, err = e.Info()
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // Of a checkpoint that is being removed.
+		}
+		if info != nil {
+			size += info.Size()
+			segment = max(segment, info.Size())
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	limit := l.maxSize
+	if limit == 0 {
+		free, _, err := room.Space(wal)
+		if errors.Is(err, errors.ErrUnsupported) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		limit, _ = l.byVolume.Of(size, free, segment)
+	}
+	if limit > 0 && size > limit {
+		return reasonMaxSize, nil
+	}
+	return "", nil
+}
