@@ -161,7 +161,10 @@ func (h *Hook) edit(entry string, text []byte) ([]byte, error) {
 			continue
 		}
 		at = at[1:]
-		if h.Replace != "" || h.Delete {
+		switch {
+		case h.Part:
+			line = strings.Replace(line, h.Anchor, strings.TrimSuffix(h.Replace, "\n"), 1)
+		case h.Replace != "" || h.Delete:
 			line = h.Replace
 		}
 		b.WriteString(whole(h.Before))
@@ -173,6 +176,9 @@ func (h *Hook) edit(entry string, text []byte) ([]byte, error) {
 
 func (h *Hook) is(line string) bool {
 	line = strings.TrimSuffix(line, "\n")
+	if h.Part {
+		return strings.Contains(line, h.Anchor)
+	}
 	if h.isGo() {
 		return slices.Equal(strings.Fields(line), strings.Fields(h.Anchor))
 	}

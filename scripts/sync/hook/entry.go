@@ -45,6 +45,9 @@ type Hook struct {
 	After   string `yaml:"after"`
 	Replace string `yaml:"replace"`
 	Delete  bool   `yaml:"delete"`
+	// Part makes the anchor a part of a line, of which Replace takes the place: for
+	// long lines that several entries change.
+	Part bool `yaml:"part"`
 }
 
 // Complete fills in what was left out and refuses a hook that says too little or
@@ -65,6 +68,8 @@ func (h *Hook) Complete() error {
 		return fmt.Errorf("%s: nothing to do: none of before, after, replace and delete is set", h.File)
 	case h.Replace != "" && h.Delete:
 		return fmt.Errorf("%s: replace and delete exclude each other", h.File)
+	case h.Part && (h.Replace == "" || h.Before+h.After != ""):
+		return fmt.Errorf("%s: a part of a line can only be replaced", h.File)
 	case h.In != "" && !h.isGo():
 		return fmt.Errorf("%s: 'in' works on Go files only", h.File)
 	}

@@ -96,6 +96,13 @@ func TestApply(t *testing.T) {
 			},
 			want: map[string][]string{"docs/flags.md": {"# Flags\n| a |\n| B |\n| c |"}},
 		},
+		"a part of a line": {
+			hooks: []Hook{
+				{File: "docs/flags.md", Anchor: "# Fl", Replace: "# All fl", Part: true},
+				{File: "docs/flags.md", Anchor: "All", Replace: "The", Part: true},
+			},
+			want: map[string][]string{"docs/flags.md": {"# The flags\n| a |\n| c |"}},
+		},
 		"last line without line feed": {
 			hooks: []Hook{{File: "docs/flags.md", Anchor: "| c |", After: "| d |"}},
 			want:  map[string][]string{"docs/flags.md": {"| c |\n| d |\n"}},
@@ -207,6 +214,7 @@ func TestCompleteRefuses(t *testing.T) {
 		"no effect":       {Hook{File: "x.go", Anchor: "a"}, "nothing to do"},
 		"in, not Go":      {Hook{File: "x.md", In: "func main", Anchor: "a", After: "b"}, "Go files only"},
 		"replace, delete": {Hook{File: "x.go", Anchor: "a", Replace: "b", Delete: true}, "exclude"},
+		"part, after":     {Hook{File: "x.md", Part: true, Anchor: "a", Replace: "c", After: "b"}, "only be replaced"},
 		"negative":        {Hook{File: "x.md", Matches: -1, Anchor: "a", After: "b"}, "positive"},
 	}
 	for name, tc := range tests {

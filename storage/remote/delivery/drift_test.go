@@ -79,9 +79,11 @@ func TestOptionalInterfaces(t *testing.T) {
 	require.Empty(t, drift.Methods(stock.AppenderV2(t.Context()), nothingV2{}, drift.Known{"AppendExemplars": "appenderV2 asks whether it is there"}))
 
 	require.Empty(t, drift.Methods(stock, ours, drift.Known{
+		"EnableSavepoint":     drift.Patched + "not: positions are always saved",
 		"HighestAckedSegment": drift.Patched + "not: the gate knows the acknowledged positions",
 	}))
 	require.Empty(t, drift.Methods(Stock.WriteStorage, ours, drift.Known{
+		"EnableSavepoint":     drift.Patched + "see above",
 		"HighestAckedSegment": drift.Patched + "see above",
 	}))
 	ctx := context.Background()
