@@ -120,7 +120,7 @@ func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err er
 	if s.lost {
 		s.logger.Error("The positions of all endpoints are lost; delivery begins at the oldest segment and may send again what was delivered", "position", s.oldest.String())
 	}
-	s.lost = s.lost || src.begun && from.Origin == savepoint.None
+	s.fromStart = src.begun && from.Origin == savepoint.None && !s.lost
 	for i := range f.Endpoints {
 		st, behind, err := s.resolve(src, f, &f.Endpoints[i], foreign)
 		if err != nil {

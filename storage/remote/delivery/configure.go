@@ -275,18 +275,23 @@ func (s *Storage) commit(p *plan) {
 	s.setLists(append(running, starting...), held)
 	s.feed.be(patienceFor(p.sets))
 	s.rules.retain(rules)
-	s.lost = false
+	s.lost, s.fromStart = false, false
 }
 
 // newStand is where an endpoint begins that has no position: at the end of the
-// log, or at the oldest record if positions were lost. Callers hold mtx.
+// log, or at the oldest record if positions were lost or the log is new. Callers hold
+// mtx.
 func (s *Storage) newStand(id savepoint.Identity, name string) *stand {
 	head := s.src.Head()
 	at := head
-	if s.lost {
+	if s.lost || s.fromStart {
 		at = s.oldest
 	}
-	return standAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), head)
+	mark := head
+	if s.fromStart {
+		mark = at
+	}
+	return standAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), mark)
 }
 
 // halt stops those of all that are not kept and returns where they stand.

@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -48,6 +49,9 @@ const (
 	takesFor = 10 * time.Second
 	// leastTimeout is the least that an attempt with what is in doubt may take.
 	leastTimeout = 250 * time.Millisecond
+	// slowAnswer is how long an answer other than a good one takes that says nothing
+	// about how long others take.
+	slowAnswer = 3 * time.Second
 	// loneTries is how often a request of one series is tried, with nothing else to try
 	// in its place, before it is put aside without a proof that others are taken.
 	loneTries = 32
@@ -167,6 +171,9 @@ func (s *sender) try(set *settings, items []flat) client.Result {
 	defer cancel()
 	s.e.metrics.Load().isolationRequests.Inc()
 	res := s.e.send(ctx, set, p.payload, 0, p.sent)
+	if gaveUp(ctx, res) {
+		s.e.lengthen()
+	}
 	if res.Outcome == client.Delivered {
 		s.e.took()
 		s.countDrops(p)
@@ -177,9 +184,26 @@ func (s *sender) try(set *settings, items []flat) client.Result {
 }
 
 // shortTimeout is how long an attempt with what is in doubt may take: much longer
-// than others do, but not as long as others may.
+// than others do, but not as long as others may. If it was too short, be it that
+// nothing is known of others or that they take longer now, the next one has twice as
+// long, until the endpoint takes something.
 func (l *lane) shortTimeout(set *settings) time.Duration {
-	return min(max(leastTimeout, 8*l.latency.Load()), set.timeout)
+	return min(max(leastTimeout, 8*l.latency.Load())<<l.tooShort.Load(), set.timeout)
+}
+
+// gaveUp reports whether an attempt got no answer in the time that it had.
+func gaveUp(ctx context.Context, res client.Result) bool {
+	return res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)
+}
+
+// lengthen makes attempts take longer: one was given up that should have shown whether
+// the endpoint takes anything. One of the parts of a request may hang while others are
+// taken, and says nothing.
+func (l *lane) lengthen() {
+	const most = 10 // The least is more than four minutes then.
+	if l.tooShort.Load() < most {
+		l.tooShort.Inc()
+	}
 }
 
 // divided puts a refused request on trial, unless the refusal is meant for all of

@@ -41,7 +41,10 @@ func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason st
 	src := s.src
 	s.mtx.Unlock()
 	if src != nil && src.follow != nil {
-		src.follow.CatchUp(ctx) // What has not been seen yet cannot be counted.
+		// What has not been seen yet cannot be counted.
+		seen, cancel := context.WithTimeout(ctx, countFor/2)
+		src.follow.CatchUp(seen)
+		cancel()
 	}
 	all, err := s.giveUp(before, holders)
 	if err != nil {
@@ -87,6 +90,12 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 	s.setLists(s.running, held)
 	return all, nil
 }
+
+// Reasons for which limits give up samples, as in metrics.
+const (
+	ReasonMaxTime = "max_time"
+	ReasonMaxSize = "max_size"
+)
 
 // reasonStopped is for what a limit had removed from the log while it was still
 // in memory, and that a stop then ended the delivery of.

@@ -178,6 +178,9 @@ func (z *isolator) probe() {
 	case final(a.res):
 		z.revive()
 	default:
+		if a.gaveUp {
+			z.l.lengthen()
+		}
 		most := time.Duration(set.queue.MaxBackoff)
 		if z.l.failing.Load() {
 			most *= 4 // Senders try too.

@@ -140,6 +140,7 @@ type answer struct {
 	first   flat  // The first item.
 	dropped drops // What was left out of it.
 	again   bool  // The receiver may have had some of it before.
+	gaveUp  bool  // There was none in the time that it had.
 	began   time.Time
 }
 
@@ -200,6 +201,7 @@ func (z *isolator) attempt(part []*isolated) answer {
 	m := z.l.metrics.Load()
 	m.isolationRequests.Inc()
 	a.res = z.l.send(ctx, set, p.payload, 0, p.sent)
+	a.gaveUp = gaveUp(ctx, a.res)
 	switch a.res.Outcome {
 	case client.Delivered:
 		z.l.took()

@@ -47,6 +47,7 @@ type lane struct {
 	pauses     atomic.Int64    // Failed attempts after which a sender paused.
 	refusals   atomic.Int64    // Requests that were refused since one was delivered.
 	latency    atomic.Duration // About how long those took.
+	tooShort   atomic.Int32    // How many attempts to find out were given up since, see shortTimeout.
 	isolated   chan struct{}   // Closed when the isolator has ended.
 	marks      dispatchMark
 	full       fullQueue

@@ -60,6 +60,8 @@ type logReader struct {
 	// gap is where the last damaged part ended: those that follow each other are
 	// logged once.
 	gap cursor.Position
+	// gone is the last segment that was found to stand for one that is gone.
+	gone int
 	// tries decides what is passed over, and past says that the segment is read
 	// like that, as far as it can be.
 	tries *attempts
@@ -67,7 +69,7 @@ type logReader struct {
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
-	return &logReader{dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
+	return &logReader{gone: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
@@ -170,17 +172,19 @@ func (r *logReader) missing(segment int, cause error) bool {
 }
 
 // lose notes that the batch lacks so many bytes before a position. Of a segment that
-// is missing it is not known how many: about as many as of those beside it.
+// is missing it may not be known how many: about as many as of those beside it.
 func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) int64 {
 	lost := unread{ends: []cursor.Position{to}}
 	if missing {
-		// Others beside it may be missing too.
-		const near = 8
-		beside := int64(0)
-		for k := from.Segment - near; k <= from.Segment+near; k++ {
-			beside = max(beside, fileSize(wlog.SegmentName(r.dir, k)))
+		was := r.sizeOf(from.Segment)
+		if was == 0 {
+			// Others beside it may be missing too.
+			const near = 8
+			for k := from.Segment - near; k <= from.Segment+near; k++ {
+				was = max(was, fileSize(wlog.SegmentName(r.dir, k)))
+			}
 		}
-		lost.segments, bytes = 1, beside-from.Offset
+		lost.segments, bytes = 1, was-from.Offset
 	}
 	lost.bytes = max(bytes, 1)
 	lost.items = r.density.of(lost.bytes)
@@ -262,17 +266,23 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 	return r.bb.build(), nil
 }
 
+// sizeOf returns how many bytes a segment had when it was finished, 0 if that is not
+// known.
+func (r *logReader) sizeOf(segment int) int64 {
+	if r.size == nil {
+		return 0
+	}
+	return r.size(segment)
+}
+
 // checkEnd notes what a segment lacks that was read up to a position and ends there:
 // it is shorter than it was when it was finished, or than it was when it was read
 // before.
 func (r *logReader) checkEnd(at, next cursor.Position) {
-	var was int64
-	if r.size != nil {
-		was = r.size(at.Segment)
-	}
+	was := r.sizeOf(at.Segment)
 	info, err := os.Stat(wlog.SegmentName(r.dir, at.Segment))
-	if err != nil || info.Size() >= max(was, at.Offset) || was == at.Offset {
-		return // What was removed meanwhile was read to its end.
+	if err != nil || info.Size() >= max(was, at.Offset) || was == at.Offset || r.gone == at.Segment {
+		return // What was removed meanwhile was read to its end, or has been counted.
 	}
 	r.l.Error("A segment of the log has lost its end", "position", at.String(), "size", info.Size(),
 		"bytes", r.lose(at, next, was-at.Offset, was < at.Offset))
@@ -308,6 +318,9 @@ func (r *logReader) next() (cursor.Item, error) {
 	}
 	if it.Kind == cursor.Gap {
 		r.lose(it.Start.Position, it.End.Position, it.Err.To-it.Err.From, it.Err.Gone)
+		if it.Err.Gone {
+			r.gone = it.Start.Segment
+		}
 		r.damaged(it.Err)
 		if it.Start.Position != r.gap {
 			r.l.Error("Skipped a damaged part of the log", "segment", it.Err.Segment, "from", it.Err.From, "to", it.Err.To, "err", it.Err.Err)

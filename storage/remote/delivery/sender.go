@@ -289,6 +289,7 @@ func (l *lane) took() {
 	l.lastTaken.Store(time.Now())
 	l.delivered.Inc()
 	l.refusals.Store(0)
+	l.tooShort.Store(0)
 }
 
 // send sends a payload once.
@@ -304,8 +305,13 @@ func (l *lane) send(ctx context.Context, set *settings, payload []byte, attempt 
 	if res.Outcome == client.Denied && set.holdDenied {
 		res.Outcome = client.Retry // In all that follows it is one failure like another.
 	}
-	if res.Outcome == client.Delivered {
-		l.latency.Store((7*l.latency.Load() + took) / 8)
+	switch known := l.latency.Load(); {
+	case res.Outcome == client.Delivered:
+		l.latency.Store((7*known + took) / 8)
+	case res.Status != 0 && took > known && took < slowAnswer:
+		// One that is not taken tells too how long an answer takes, unless that was
+		// what was wrong with it.
+		l.latency.Store(took)
 	}
 	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.Nothing())) {
 		l.logFailed(set, payload, res)

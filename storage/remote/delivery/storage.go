@@ -63,7 +63,8 @@ type Storage struct {
 	// exchanges has a lock of its own.
 	exchanges exchanges
 	conf      *config.Config // Applied before there was a log.
-	lost      bool           // There are no positions that were: endpoints begin at oldest.
+	lost      bool           // Positions were lost: endpoints begin at oldest.
+	fromStart bool           // They do, because nothing of the log was ever sent.
 	unsaved   atomic.Bool    // There is no savepoint yet.
 	oldest    cursor.Position
 	closed    bool

@@ -48,7 +48,7 @@ func (db *DB) load() error {
 		db.logger.Error("The snapshot of series is damaged", "kind", p.Kind.String(), "path", p.Path, "err", p.Err)
 	}
 	state, usable := db.archive.store.State()
-	db.fillHoles(-1)
+	filled := db.fillHoles(-1)
 	if usable {
 		if misfit := fits(dir, state); misfit != "" {
 			usable = false
@@ -63,7 +63,7 @@ func (db *DB) load() error {
 	)
 	salvage := usable
 	if usable {
-		found, usable, err = db.loadSnapshot(state)
+		found, usable, err = db.loadSnapshot(state, filled)
 		if err != nil {
 			return err
 		}
@@ -178,9 +178,9 @@ func (db *DB) heal(opts heal.Options) (heal.Report, error) {
 // fillHoles puts segments that say so in the place of those that somebody has
 // removed from the midst of the log, without which no list of them can be had. active
 // is the segment that is written to, negative if none is yet.
-func (db *DB) fillHoles(active int) {
+func (db *DB) fillHoles(active int) []heal.Damage {
 	if _, _, err := wlog.Segments(db.journal.dir); err == nil {
-		return
+		return nil
 	}
 	damages, err := heal.Segments(db.opts.FS, db.journal.dir, active, db.logger)
 	for _, d := range damages {
@@ -189,17 +189,22 @@ func (db *DB) fillHoles(active int) {
 	if err != nil {
 		db.logger.Error("The write-ahead log cannot be listed, and nothing of it can be removed", "err", err)
 	}
+	return damages
 }
 
 // countShortened counts finished segments that end before where they ended when
 // the snapshot was written, with a whole record or with nothing at all, so that
-// reading them does not show it.
-func (db *DB) countShortened(state snapshot.State, report heal.Report) {
-	for _, s := range state.Segments {
+// reading them does not show it. Each is counted once: one that has no time any more was
+// counted. Its size stays, because delivery goes by that.
+func (db *DB) countShortened(state snapshot.State, found []heal.Damage) {
+	for i, s := range state.Segments {
 		path := wlog.SegmentName(db.journal.dir, s.Index)
 		info, err := db.opts.FS.Stat(path)
-		if err != nil || info.Size() >= s.Size ||
-			slices.ContainsFunc(report.Damages, func(d heal.Damage) bool { return d.Segment == s.Index }) {
+		if err != nil || info.Size() >= s.Size || s.ModTime == 0 {
+			continue
+		}
+		state.Segments[i].ModTime = 0
+		if slices.ContainsFunc(found, func(d heal.Damage) bool { return d.Concerns(s.Index) }) {
 			continue
 		}
 		d := heal.Damage{Kind: heal.CorruptSegment, Path: path, Segment: s.Index, Offset: info.Size(), Bytes: s.Size - info.Size()}
@@ -217,13 +222,13 @@ func (db *DB) damaged(d heal.Damage) {
 
 // loadSnapshot fills the table from the snapshot and from what the log has
 // after it. It reports false if the snapshot turns out to be damaged.
-func (db *DB) loadSnapshot(state snapshot.State) (found replayed, ok bool, err error) {
+func (db *DB) loadSnapshot(state snapshot.State, filled []heal.Damage) (found replayed, ok bool, err error) {
 	dir, store := db.journal.dir, db.archive.store
 	healed, err := db.heal(heal.Options{Whole: db.untouched(state)})
 	if err != nil {
 		return found, false, err
 	}
-	db.countShortened(state, healed)
+	db.countShortened(state, append(filled, healed.Damages...))
 	db.table.Reserve(store.Series())
 	report, err := db.fill(store.Load, state.Covered)
 	if err != nil {

@@ -356,7 +356,7 @@ func (db *DB) maxSize(u usage) (limit int64, low bool) {
 	if db.opts.MaxSize > 0 {
 		return db.opts.MaxSize, free < lowSpace(total)
 	}
-	limit, low = db.limit.Of(u.segments()+u.other, free, int64(db.opts.WALSegmentSize))
+	limit, low = db.limit.Of(u.segments()+u.other, free, total, int64(db.opts.WALSegmentSize))
 	return limit, low || free < lowSpace(total)
 }
 

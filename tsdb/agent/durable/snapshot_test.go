@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -229,7 +230,23 @@ func TestSnapshotWithoutASegment(t *testing.T) {
 			require.Zero(t, testutil.ToFloat64(db.metrics.unknownRefs))
 			_, _, err := wlog.Segments(wal)
 			require.NoError(t, err)
+			missing, cut := 0.0, 1.0
+			if name == "removed" || name == "a link to nowhere" {
+				missing, cut = 1, 0
+			}
+			counted := func(db *DB, missing, cut float64) {
+				t.Helper()
+				require.Equal(t, missing, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
+				require.Equal(t, cut, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.CorruptSegment)))
+			}
+			counted(db, missing, cut)
+			appendFloats(t, db, 0, 100, 40)
 			require.NoError(t, db.Close())
+			for range 2 {
+				db = openTest(t, dir, nil, small(), still())
+				counted(db, 0, 0)
+				require.NoError(t, db.Close())
+			}
 		})
 	}
 }

@@ -74,9 +74,9 @@ type Segment struct {
 	Index int
 	// Empty says that the segment has no complete record, damaged ones aside.
 	Empty bool
-	// Damaged says that the first record cannot be read, be it that the disk
-	// refuses to, nor therefore whose
-	// segment it is. Filler or padding at the start is what a repair leaves.
+	// Damaged says that the first record cannot be read, be it that the segment is
+	// missing or the disk refuses to, and so not whose segment it is. Filler or
+	// padding at the start is what a repair leaves.
 	Damaged bool
 	// Run is the run that opened the segment. It is zero if that was another
 	// engine, and if the segment is empty or damaged.
@@ -121,9 +121,6 @@ func look(scan *frame.Scanner, walDir string, k int) Segment {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		seg.Empty = true
-		return seg
-	case errors.As(err, new(*frame.Damage)):
-		seg.Damaged = true
 		return seg
 	case err != nil:
 		// What the disk refuses to read is as good as damaged.

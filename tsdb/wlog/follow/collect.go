@@ -85,6 +85,9 @@ func (f *Follower) lookForCheckpoint() error {
 // defines those that are not known.
 func (f *Follower) mentionedIn(dir string, n int) error {
 	whole, err := readCheckpoint(dir, f.damage, func(rec []byte) error {
+		if !isSeries(rec) {
+			return nil // Whatever describes a series has been read.
+		}
 		refs, err := f.dec.defined(rec)
 		if err != nil {
 			return errIncomplete

@@ -40,6 +40,22 @@ func newDecoder(l *slog.Logger) *decoder {
 
 func isSeries(rec []byte) bool { return len(rec) > 0 && record.Type(rec[0]) == record.Series }
 
+// isAboutSeries tells whether a record defines or describes series.
+func isAboutSeries(rec []byte) bool {
+	return isSeries(rec) || len(rec) > 0 && record.Type(rec[0]) == record.Metadata
+}
+
+// about decodes a record that defines or describes series. The definitions are used
+// again by the next call, the metadata is not.
+func (d *decoder) about(rec []byte) (defs []record.RefSeries, described []record.RefMetadata, err error) {
+	if isSeries(rec) {
+		defs, err = d.definitions(rec)
+		return defs, nil, err
+	}
+	described, err = d.dec.Metadata(rec, nil)
+	return nil, described, err
+}
+
 // definitions returns what a series record defines.
 func (d *decoder) definitions(rec []byte) ([]record.RefSeries, error) {
 	clear(d.series) // Labels must not be kept alive by the buffer.

@@ -27,6 +27,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 )
@@ -279,7 +280,7 @@ func (f *Follower) vanished(cause error) error {
 // take takes a record into account.
 func (f *Follower) take(it cursor.Item) {
 	f.segment = it.Start.Segment
-	if isSeries(it.Data) {
+	if isAboutSeries(it.Data) {
 		f.takeSeries(it)
 		return
 	}
@@ -291,12 +292,23 @@ func (f *Follower) take(it cursor.Item) {
 }
 
 func (f *Follower) takeSeries(it cursor.Item) {
-	defs, err := f.dec.definitions(it.Data)
+	defs, described, err := f.dec.about(it.Data)
 	if err != nil {
-		f.logger.Error("Skipped a series record that cannot be decoded", "segment", it.Start.Segment, "end_offset", it.End.Offset, "err", err)
+		f.logger.Error("Skipped a record about series that cannot be decoded", "segment", it.Start.Segment, "end_offset", it.End.Offset, "err", err)
 		return
 	}
 	f.define(defs, it.End.Position)
+	f.describe(described)
+}
+
+// describe takes metadata into account. Of a series that is not known it is left out:
+// its writer tells it after the definition.
+func (f *Follower) describe(described []record.RefMetadata) {
+	for _, m := range described {
+		if s := f.table.Resolve(m.Ref); s != nil {
+			f.table.SetMetadata(s, metadata.Metadata{Type: record.ToMetricType(m.Type), Unit: m.Unit, Help: m.Help})
+		}
+	}
 }
 
 // define takes definitions into account that hold from a position on. The zero

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
@@ -33,6 +34,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -321,6 +323,41 @@ func TestCollect(t *testing.T) {
 	require.Equal(t, "kept", again.at(1, again.Head()))
 	require.Empty(t, again.at(2, again.Head()))
 	again.Close()
+}
+
+// Metadata is known wherever in the log it is: in a checkpoint, in segments that are
+// read at the start, and in what comes later.
+func TestMetadata(t *testing.T) {
+	w := newWriter(t)
+	describe := func(ref chunks.HeadSeriesRef, help string) []byte {
+		var enc record.Encoder
+		return enc.Metadata([]record.RefMetadata{{Ref: ref, Type: record.GetMetricType(model.MetricTypeCounter), Help: help}}, nil)
+	}
+	w.define(1, "a")
+	w.log(describe(1, "in the checkpoint"))
+	w.define(2, "b")
+	w.cut()
+	w.log(describe(2, "in a segment"))
+	w.define(3, "c")
+	w.cut()
+	w.log(describe(9, "of nobody"))
+	w.checkpoint(0, 1, 2)
+	dir, _, err := wlog.LastCheckpoint(w.dir)
+	require.NoError(t, err)
+	cp, err := wlog.New(nil, nil, dir, compression.None)
+	require.NoError(t, err)
+	require.NoError(t, cp.Log(describe(1, "in the checkpoint")))
+	require.NoError(t, cp.Close())
+	w.truncate(0)
+
+	r := open(t, w.dir)
+	w.log(describe(3, "later"))
+	r.pass()
+	for ref, help := range map[chunks.HeadSeriesRef]string{1: "in the checkpoint", 2: "in a segment", 3: "later"} {
+		m, ok := r.table.Metadata(r.table.Resolve(ref))
+		require.True(t, ok, help)
+		require.Equal(t, metadata.Metadata{Type: model.MetricTypeCounter, Help: help}, *m)
+	}
 }
 
 // TestChurn defends guarantee 3 over time: the table follows what the retained

@@ -65,11 +65,12 @@ func (f *Follower) loadCheckpoint() error {
 		return fmt.Errorf("look for a checkpoint in %s: %w", f.dir, err)
 	}
 	whole, err := readCheckpoint(dir, f.damage, func(rec []byte) error {
-		defs, err := f.dec.definitions(rec)
+		defs, described, err := f.dec.about(rec)
 		if err != nil {
-			f.logger.Error("Skipped a series record of a checkpoint that cannot be decoded", "path", dir, "err", err)
+			f.logger.Error("Skipped a record of a checkpoint that cannot be decoded", "path", dir, "err", err)
 		}
 		f.define(defs, cursor.Position{})
+		f.describe(described)
 		return nil
 	})
 	if err != nil {
@@ -104,7 +105,7 @@ func readCheckpoint(dir string, damage func(*cursor.Corruption), use func(rec []
 		case it.Kind == cursor.Gap:
 			whole = false
 			damage(it.Err)
-		case it.Kind == cursor.Record && isSeries(it.Data):
+		case it.Kind == cursor.Record && isAboutSeries(it.Data):
 			if err := use(it.Data); err != nil {
 				return false, err
 			}
@@ -131,9 +132,10 @@ func ends(path string, offset int64) bool {
 // definitions are those of one series record, or an error that ended the
 // reading of a segment.
 type definitions struct {
-	series []record.RefSeries
-	end    cursor.Position
-	err    error
+	series    []record.RefSeries
+	described []record.RefMetadata
+	end       cursor.Position
+	err       error
 }
 
 // loadSegments reads the finished segments from first to before last, several
@@ -176,6 +178,7 @@ func (f *Follower) loadSegments(first, last int) error {
 				return d.err
 			}
 			f.define(d.series, d.end)
+			f.describe(d.described)
 		}
 	}
 	return nil
@@ -201,13 +204,13 @@ func (f *Follower) readSegment(n int, yield func(definitions) bool) {
 			return
 		case it.Kind == cursor.Gap:
 			f.damage(it.Err)
-		case it.Kind == cursor.Record && isSeries(it.Data):
-			defs, err := dec.definitions(it.Data)
+		case it.Kind == cursor.Record && isAboutSeries(it.Data):
+			defs, described, err := dec.about(it.Data)
 			if err != nil {
-				f.logger.Error("Skipped a series record that cannot be decoded", "segment", n, "end_offset", it.End.Offset, "err", err)
+				f.logger.Error("Skipped a record about series that cannot be decoded", "segment", n, "end_offset", it.End.Offset, "err", err)
 				continue
 			}
-			if !yield(definitions{series: slices.Clone(defs), end: it.End.Position}) {
+			if !yield(definitions{series: slices.Clone(defs), described: described, end: it.End.Position}) {
 				return
 			}
 		}

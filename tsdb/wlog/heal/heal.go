@@ -75,11 +75,17 @@ type Damage struct {
 	Kind    string
 	Path    string // The file or directory.
 	Segment int    // Its number, -1 where there is none.
+	More    int    // How many of the segments after it are missing like it.
 	Offset  int64  // Of the first byte lost.
 	Bytes   int64  // Lost.
 	Records int    // At least so many were lost.
 	Action  string // What was done.
 	Err     error  // What was found wrong; nil where the kind says it all.
+}
+
+// Concerns reports whether the damage is in a segment of the log.
+func (d Damage) Concerns(segment int) bool {
+	return d.Segment >= 0 && d.Segment <= segment && segment <= d.Segment+d.More
 }
 
 // Report is what Directory found.

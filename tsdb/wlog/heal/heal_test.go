@@ -190,7 +190,7 @@ func TestDirectory(t *testing.T) {
 			want: func(f files) { f.gone(1, 3, 4) },
 			damages: []Damage{
 				{Kind: MissingSegments, Path: segment(1), Segment: 1, Action: "made 1 segments in place of what is missing"},
-				{Kind: MissingSegments, Path: segment(3), Segment: 3, Action: "made 2 segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(3), Segment: 3, More: 1, Action: "made 2 segments in place of what is missing"},
 			},
 		},
 		{
@@ -198,7 +198,7 @@ func TestDirectory(t *testing.T) {
 			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 6, 7), 3) },
 			want: func(f files) { f.gone(4, 5) },
 			damages: []Damage{
-				{Kind: MissingSegments, Path: segment(4), Segment: 4, Action: "made 2 segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(4), Segment: 4, More: 1, Action: "made 2 segments in place of what is missing"},
 			},
 		},
 		{
@@ -206,7 +206,7 @@ func TestDirectory(t *testing.T) {
 			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 6, 7), 9) },
 			want: func(f files) { f.gone(8, 9) },
 			damages: []Damage{
-				{Kind: MissingSegments, Path: segment(8), Segment: 8, Action: "made 2 segments in place of what is missing"},
+				{Kind: MissingSegments, Path: segment(8), Segment: 8, More: 1, Action: "made 2 segments in place of what is missing"},
 			},
 		},
 		{

@@ -103,7 +103,7 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 			Action:  fmt.Sprintf("made %d segments in place of what is missing", g.last-g.first+1),
 		}
 		if kind == MissingSegments {
-			d.Segment = g.first
+			d.Segment, d.More = g.first, g.last-g.first
 		}
 		h.add(d)
 	}

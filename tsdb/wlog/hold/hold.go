@@ -11,17 +11,18 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package hold lets who reads a write-ahead log keep its writer from removing
-// segments, where the two do not know of each other. Writers that go by stock's API
-// make a checkpoint before they remove the segments that it replaces, and remove
-// nothing if it fails. So [Check] is asked before a checkpoint is made, and answers
-// with what those say that have registered for the directory with [Register].
+// Package hold lets who delivers a write-ahead log have a say in what its writer does
+// with it, where the two do not know of each other. Writers that go by stock's API open
+// the log by wlog.NewSize, and make a checkpoint before they remove the segments that it
+// replaces; if that fails they remove nothing and try again later. So who delivers
+// registers a [Holder] for the directory, and stock's functions tell of what happens
+// there, or ask.
 //
-// It also notes which data directories are those of a server's database, which
-// delivers from its blocks' log in its own way and must not be held.
+// It also notes which data directories are those of a server's database, which is
+// delivered in stock's way and not held.
 //
-// Everything is safe for concurrent use, and belongs to the process. Nothing here
-// has goroutines; functions that are registered are called without a lock held.
+// Everything is safe for concurrent use, and belongs to the process. Nothing here has
+// goroutines, and holders are called without a lock held.
 package hold
 
 import (
@@ -30,21 +31,33 @@ import (
 	"sync"
 )
 
-// Func says why the segments of a log up to and including last may not be removed,
-// or nil. It may block as long as a checkpoint may take.
-type Func func(last int) error
+// Holder delivers a log. Its methods are called in the writer's goroutine.
+type Holder interface {
+	// MayRemove returns why the segments up to and including last may not be
+	// removed, or nil. It may take as long as a checkpoint may.
+	MayRemove(last int) error
+	// Opened tells that the log or a server's database around it was opened. It does
+	// not block.
+	Opened()
+	// Repair lets go of the log, whose end is going to be cut off. What it returns is
+	// called when that is done.
+	Repair() (done func())
+}
 
 var (
 	mtx     sync.Mutex // Guards what follows.
-	holders = map[string]*Func{}
+	holders = map[string]*registration{}
+	open    = map[string]int{} // Logs, by how often they are open.
 	servers = map[string]struct{}{}
 )
 
-// Register makes f decide about the log in walDir until release is called, which may
-// be done more than once. It is an error if somebody else has registered for it: two
-// that read one log for delivery would overwrite each other's positions.
-func Register(walDir string, f Func) (release func(), err error) {
-	key, mine := canonical(walDir), &f
+type registration struct{ Holder }
+
+// Register makes h the holder of the log in walDir until release is called, which may
+// be done more than once. It is an error if there is another: two that deliver one log
+// would overwrite each other's positions.
+func Register(walDir string, h Holder) (release func(), err error) {
+	key, mine := canonical(walDir), &registration{h}
 	mtx.Lock()
 	defer mtx.Unlock()
 	if holders[key] != nil {
@@ -60,24 +73,76 @@ func Register(walDir string, f Func) (release func(), err error) {
 	}, nil
 }
 
+// holder returns who holds a log, nil for nobody. A server's is not held.
+func holder(walDir string) Holder {
+	mtx.Lock()
+	defer mtx.Unlock()
+	if len(holders) == 0 {
+		return nil
+	}
+	key := canonical(walDir)
+	if _, is := servers[filepath.Dir(key)]; is || holders[key] == nil {
+		return nil
+	}
+	return holders[key]
+}
+
 // Check returns an error if the segments of the log in walDir up to and including
 // last may not be replaced by a checkpoint yet. The writer leaves everything as it is
 // then, and tries again later.
 func Check(walDir string, last int) error {
-	mtx.Lock()
-	f := holders[canonical(walDir)]
-	mtx.Unlock()
-	if f == nil {
-		return nil
+	if h := holder(walDir); h != nil {
+		return h.MayRemove(last)
 	}
-	return (*f)(last)
+	return nil
+}
+
+// Repair is called before a log is repaired, and what it returns after.
+func Repair(walDir string) (done func()) {
+	if h := holder(walDir); h != nil {
+		return h.Repair()
+	}
+	return func() {}
+}
+
+// Opened notes that this process has opened the log in walDir to write to it.
+func Opened(walDir string) {
+	mtx.Lock()
+	open[canonical(walDir)]++
+	mtx.Unlock()
+	if h := holder(walDir); h != nil {
+		h.Opened()
+	}
+}
+
+// Closed notes that a log is closed that [Opened] told of.
+func Closed(walDir string) {
+	key := canonical(walDir)
+	mtx.Lock()
+	defer mtx.Unlock()
+	open[key]--
+	if open[key] <= 0 {
+		delete(open, key)
+	}
+}
+
+// IsOpen reports whether this process writes to the log in walDir.
+func IsOpen(walDir string) bool {
+	mtx.Lock()
+	defer mtx.Unlock()
+	return open[canonical(walDir)] > 0
 }
 
 // Server notes that dataDir belongs to a server's database.
 func Server(dataDir string) {
+	key := canonical(dataDir)
 	mtx.Lock()
-	defer mtx.Unlock()
-	servers[canonical(dataDir)] = struct{}{}
+	servers[key] = struct{}{}
+	h := holders[filepath.Join(key, "wal")]
+	mtx.Unlock()
+	if h != nil {
+		h.Opened()
+	}
 }
 
 // IsServer reports whether dataDir belongs to a server's database.
@@ -95,8 +160,8 @@ func canonical(dir string) string {
 		dir = abs
 	}
 	for known, rest := dir, ""; ; {
-		if real, err := filepath.EvalSymlinks(known); err == nil {
-			return filepath.Join(real, rest)
+		if target, err := filepath.EvalSymlinks(known); err == nil {
+			return filepath.Join(target, rest)
 		}
 		parent := filepath.Dir(known)
 		if parent == known {

@@ -22,60 +22,89 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var errNotYet = errors.New("not yet")
+
+// holds holds everything behind segment 3, and notes what it is told.
+type holds struct {
+	asked           []int
+	opened          int
+	begun, repaired int
+}
+
+func (h *holds) MayRemove(last int) error {
+	h.asked = append(h.asked, last)
+	if last > 3 {
+		return errNotYet
+	}
+	return nil
+}
+
+func (h *holds) Opened() { h.opened++ }
+
+func (h *holds) Repair() func() {
+	h.begun++
+	return func() { h.repaired++ }
+}
+
 // A log is held under whatever name its directory is given, and no other is.
-func TestCheck(t *testing.T) {
+func TestHolder(t *testing.T) {
 	dir := t.TempDir()
 	wal, link := filepath.Join(dir, "data", "wal"), filepath.Join(dir, "link")
-	require.NoError(t, os.Symlink("data", link))
-	wanted := errors.New("not yet")
-	var asked []int
-	release, err := Register(wal, func(last int) error { // Before it exists.
-		asked = append(asked, last)
-		if last > 3 {
-			return wanted
-		}
-		return nil
-	})
+	names := []string{wal, filepath.Join("data", ".", "wal"), wal + string(filepath.Separator)}
+	if err := os.Symlink("data", link); err == nil { // Not everybody may on Windows.
+		names = append(names, filepath.Join(link, "wal"))
+	}
+	h := &holds{}
+	release, err := Register(wal, h) // Before it exists.
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(wal, 0o777))
 	t.Chdir(dir)
-	for _, name := range []string{wal, filepath.Join(link, "wal"), filepath.Join("data", ".", "wal"), wal + string(filepath.Separator)} {
+	for i, name := range names {
 		require.NoError(t, Check(name, 3), name)
-		require.ErrorIs(t, Check(name, 4), wanted, name)
+		require.ErrorIs(t, Check(name, 4), errNotYet, name)
+		Repair(name)()
+		Opened(name)
+		require.True(t, IsOpen(wal))
+		Closed(name)
+		require.False(t, IsOpen(wal))
+		require.Equal(t, [3]int{i + 1, i + 1, i + 1}, [3]int{h.opened, h.begun, h.repaired})
 	}
-	require.Len(t, asked, 8)
-	require.NoError(t, Check(filepath.Join(dir, "other", "wal"), 4))
+	require.Len(t, h.asked, 2*len(names))
+	other := filepath.Join(dir, "other", "wal")
+	require.NoError(t, Check(other, 4))
+	Repair(other)()
+	Opened(other)
+	Opened(other)
+	Closed(other)
+	require.True(t, IsOpen(other), "it was opened twice")
+	Closed(other)
+	require.Equal(t, len(names), h.opened)
 
-	_, err = Register(filepath.Join(link, "wal"), func(int) error { return nil })
+	_, err = Register(names[len(names)-1], &holds{})
 	require.ErrorContains(t, err, "already delivered from")
 	release()
 	require.NoError(t, Check(wal, 4))
-	again, err := Register(wal, func(int) error { return wanted })
+	again, err := Register(wal, h)
 	require.NoError(t, err)
 	release() // Of the first, which has nothing any more.
-	require.ErrorIs(t, Check(wal, 0), wanted)
+	require.ErrorIs(t, Check(wal, 4), errNotYet)
 	again()
 }
 
-// A function that is registered may ask and register itself.
-func TestCheckHoldsNoLock(t *testing.T) {
-	wal := filepath.Join(t.TempDir(), "wal")
-	release, err := Register(wal, func(last int) error {
-		if last == 0 {
-			return nil
-		}
-		return Check(wal, 0)
-	})
-	require.NoError(t, err)
-	defer release()
-	require.NoError(t, Check(wal, 1))
-}
-
+// A server's log is not held, also if somebody has begun to.
 func TestServer(t *testing.T) {
 	dir := t.TempDir()
 	require.False(t, IsServer(dir))
-	Server(filepath.Join(dir, "data"))
+	data := filepath.Join(dir, "data")
+	h := &holds{}
+	release, err := Register(filepath.Join(data, "wal"), h)
+	require.NoError(t, err)
+	defer release()
+	require.Error(t, Check(filepath.Join(data, "wal"), 4))
+	Server(data)
+	require.Equal(t, 1, h.opened)
 	require.False(t, IsServer(dir))
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "data"), 0o777))
-	require.True(t, IsServer(filepath.Join(dir, "data", "..", "data")))
+	require.NoError(t, os.Mkdir(data, 0o777))
+	require.True(t, IsServer(filepath.Join(data, "..", "data")))
+	require.NoError(t, Check(filepath.Join(data, "wal"), 4))
 }

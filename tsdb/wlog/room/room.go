@@ -24,14 +24,18 @@ type DefaultLimit struct{ last int64 }
 // segmentsAnyway is how many segments the log may have whatever others take.
 const segmentsAnyway = 4
 
-// Of returns the limit in bytes, 0 for none, and whether room is low. own is what the
-// log has, free what the file system has left, segment the size of a segment.
-func (d *DefaultLimit) Of(own, free, segment int64) (limit int64, low bool) {
+// Of returns the limit in bytes and whether room is low. own is what the
+// log has, free what the file system has left, total what that has in all, segment the
+// size of a segment. If others had taken the room when it was called first, there is no
+// limit, which is 0, until the log has what it may have of the whole file system.
+func (d *DefaultLimit) Of(own, free, total, segment int64) (limit int64, low bool) {
 	now := Share(own, free)
 	low = own > now
 	now = max(now, segmentsAnyway*segment)
 	if own <= now {
 		d.last = now
+	} else if whole := Share(0, total); d.last == 0 && own > whole {
+		d.last = whole // That it is so large cannot be for others.
 	}
 	return d.last, low
 }

@@ -31,13 +31,20 @@ func TestShare(t *testing.T) {
 // not because of them.
 func TestDefaultLimit(t *testing.T) {
 	var d DefaultLimit
-	limit, low := d.Of(3<<20, 0, 1<<20)
+	limit, low := d.Of(3<<20, 0, 40<<20, 1<<20)
 	require.Equal(t, int64(4<<20), limit)
 	require.True(t, low)
-	limit, low = d.Of(3<<20, 27<<20, 1<<20)
+	limit, low = d.Of(3<<20, 27<<20, 40<<20, 1<<20)
 	require.Equal(t, int64(15<<20), limit)
 	require.False(t, low)
-	limit, low = d.Of(14<<20, 0, 1<<20)
+	limit, low = d.Of(14<<20, 0, 40<<20, 1<<20)
 	require.Equal(t, int64(15<<20), limit, "others took the rest, the log did not grow")
 	require.True(t, low)
+
+	d = DefaultLimit{}
+	limit, low = d.Of(85<<30, 5<<30, 100<<30, 128<<20)
+	require.Zero(t, limit, "others have taken the room before")
+	require.True(t, low)
+	limit, _ = d.Of(95<<30, 5<<30, 100<<30, 128<<20)
+	require.Equal(t, int64(90<<30), limit, "it is the log that takes the room")
 }

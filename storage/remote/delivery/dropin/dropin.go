@@ -16,12 +16,12 @@
 //
 // Such a program keeps its samples in a write-ahead log in stock's format in
 // <dir>/wal, be it stock's agent that writes it or code of its own, and gives dir to
-// remote.NewStorage. With the first configuration after the log is there, a [Write]
-// follows it as [delivery.Storage.Follow] does: every endpoint is sent everything, and
-// after a restart from where it was. The log's writer is kept from removing what an
-// endpoint has not acknowledged: where it makes a checkpoint first, by that being
-// refused (package hold), up to a limit in size and age. Nothing is ever written to
-// the log.
+// remote.NewStorage. With the first configuration that has endpoints, when the program
+// has opened the log, a [Write] follows it as [delivery.Storage.Follow] does: every
+// endpoint is sent everything, and after a restart from where it was. The log's writer
+// is kept from removing what an endpoint has not acknowledged: where it makes a
+// checkpoint first, by that being refused (package hold), up to a limit in size and age.
+// Nothing is ever written to the log.
 //
 // A server's database is left to stock's remote write: one that was opened by this
 // process, or has a chunks_head directory. So is everything else if [EnvDelivery] or
@@ -29,9 +29,10 @@
 //
 // # Concurrency
 //
-// mtx orders configurations and Close, and is held while they work. What commits call,
-// Notify and Highest, and what the log's writer asks, LowestSentTimestamp and the
-// hold, takes no lock that is held across I/O of delivery. One goroutine runs while a
+// mtx orders configurations, repairs and Close, and is held while they work. What
+// commits call, Notify and Highest, takes no lock. checks is held for reading while the
+// log's writer asks whether it may remove something, which takes no other lock that is
+// held across I/O of delivery but that of savepoints. One goroutine runs while a
 // configuration waits for its log, and ends with Close.
 package dropin
 
@@ -40,17 +41,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -67,33 +71,50 @@ type Write struct {
 	limits      limits
 
 	logger  atomic.Pointer[slog.Logger]
-	storage atomic.Pointer[delivery.Storage] // Set once, with the log.
+	storage atomic.Pointer[delivery.Storage] // While the log is followed.
+	checks  sync.RWMutex                     // Comes after mtx.
+	look    chan struct{}                    // Has an element when the log may be there.
 
-	mtx     sync.Mutex // Guards what follows.
-	err     error      // Of the environment's variables.
-	leave   bool       // Everything is stock's.
-	closed  bool
-	conf    *config.Config // Waits for its log.
-	trying  *config.Config // What the goroutine that waits for it applies.
-	waits   bool           // That goroutine runs.
-	waited  bool           // There was no log with the first configuration.
-	release func()
-	quit    chan struct{}
-	wg      sync.WaitGroup
+	mtx       sync.Mutex // Guards what follows.
+	err       error      // Of the environment's variables.
+	useStock  bool       // Everything is stock's.
+	off       bool       // Because the environment says so.
+	closed    bool
+	repairing bool
+	applied   *config.Config // What storage has.
+	pending   *config.Config // Waits for its log.
+	waiting   bool           // The goroutine that waits for the log runs.
+	hadNoLog  bool           // There was no log with the first configuration.
+	since     time.Time      // Of that.
+	release   func()         // Of the hold, nil without.
+	quit      chan struct{}
+	wg        sync.WaitGroup
+
+	// trying is the copy of tryingFor that the goroutine applies.
+	trying, tryingFor *config.Config
 }
 
 // New returns a Write for the log in dir/wal, and the registerer that stock's metrics
 // are to be given to: they are registered when it is known that they are needed, for
-// ours have the same names. The parameters are those of
-// remote.NewWriteStorage.
+// ours have the same names. The parameters are those of remote.NewWriteStorage.
+//
+// If endpoints are known from before, the log is held from now on.
 func New(l *slog.Logger, reg prometheus.Registerer, dir string, flush time.Duration, sm delivery.ScrapeManager, typeAndUnit bool) (*Write, prometheus.Registerer) {
+	if dir == "" {
+		dir = "."
+	}
 	w := &Write{
 		dir: dir, wal: filepath.Join(dir, "wal"), reg: reg, stocks: waitingRegisterer{inner: reg},
-		flush: flush, scrape: sm, typeAndUnit: typeAndUnit, quit: make(chan struct{}),
+		flush: flush, scrape: sm, typeAndUnit: typeAndUnit, look: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	w.SetLogger(l)
-	w.leave, w.err = w.limits.fromEnvironment(os.Getenv)
-	if reg == nil || w.leave {
+	w.off, w.err = w.limits.fromEnvironment(os.Getenv)
+	w.useStock = w.off
+	if _, err := os.Stat(filepath.Join(dir, savepoint.CurrentName)); err == nil && !w.useStock {
+		// If another storage has it, it may be closed until there is a configuration.
+		_ = w.hold()
+	}
+	if reg == nil || w.useStock {
 		return w, reg
 	}
 	return w, &w.stocks
@@ -109,78 +130,112 @@ func (w *Write) SetLogger(l *slog.Logger) { w.logger.Store(l) }
 func (w *Write) BestEffort() {
 	w.mtx.Lock()
 	defer w.mtx.Unlock()
-	w.leave = true
+	w.useStock = true
+	w.letGo()
 	if err := w.stocks.register(); err != nil {
 		panic(err)
 	}
 }
 
+// hold keeps the log's segments. Callers hold mtx, or are alone.
+func (w *Write) hold() (err error) {
+	if w.release == nil {
+		w.release, err = hold.Register(w.wal, w)
+	}
+	return err
+}
+
+// letGo undoes hold. Callers hold mtx.
+func (w *Write) letGo() {
+	if w.release != nil {
+		w.release()
+		w.release = nil
+	}
+}
+
 // ApplyConfig makes conf the configuration, and reports whether that was done here. If
-// it was not, it is stock's to apply. While there is no log, conf waits for one, which
-// stock is then called with if it turns out to be a server's.
+// it was not, it is stock's to apply. While the log is not there, conf waits for it, and
+// stock is called with a copy when it is known whose it is.
 func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) error) (taken bool, err error) {
 	w.mtx.Lock()
 	defer w.mtx.Unlock()
-	switch s := w.storage.Load(); {
+	s := w.storage.Load()
+	switch {
 	case w.closed:
 		return true, errors.New("remote write is closed")
-	case w.trying == conf && w.conf != conf:
+	case conf == w.trying && w.pending != w.tryingFor:
 		return true, nil // Another was applied since.
-	case w.leave:
+	case w.off:
+		w.setAside()
+		return false, nil
+	case w.useStock:
+		return false, nil
+	case w.whose() == servers:
+		if err := w.stocks.register(); err != nil {
+			return true, fmt.Errorf("register metrics of remote write: %w", err)
+		}
+		w.useStock, w.pending = true, nil
+		w.letGo()
 		return false, nil
 	case w.err != nil:
 		return true, w.err
 	case s != nil:
-		return true, s.ApplyConfig(conf)
-	}
-	switch w.whose() {
-	case servers:
-		if err := w.stocks.register(); err != nil {
-			return true, fmt.Errorf("register metrics of remote write: %w", err)
+		if err := s.ApplyConfig(conf); err != nil {
+			return true, err
 		}
-		w.leave, w.conf = true, nil
-		return false, nil
-	case nobodys:
+		w.applied = conf
+		return true, nil
+	case len(conf.RemoteWriteConfigs) == 0:
+		// There is nothing to deliver, and may be another that does.
+		w.pending = nil
+		w.letGo()
+		return true, nil
+	}
+	if err := w.hold(); err != nil {
+		return true, err
+	}
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
+	if w.whose() == nobodys {
 		if _, _, err := identity.Of(conf.RemoteWriteConfigs); err != nil {
 			return true, err
 		}
-		w.conf, w.waited = conf, true
-		if !w.waits {
-			w.waits = true
-			w.wg.Go(func() { w.await(stock) })
-		}
+		w.await(conf, stock)
 		return true, nil
 	}
 	if err := w.begin(conf); err != nil {
 		return true, fmt.Errorf("deliver the write-ahead log in %s durably: %w", w.wal, err)
 	}
-	w.conf = nil
 	return true, nil
 }
 
-// begin follows the log. Callers hold mtx.
-func (w *Write) begin(conf *config.Config) (err error) {
-	release, err := hold.Register(w.wal, w.mayRemove)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			release()
+// setAside puts the positions of an earlier run away, since stock's storage delivers
+// from now on. Callers hold mtx.
+func (w *Write) setAside() {
+	for _, name := range []string{savepoint.CurrentName, savepoint.PreviousName} {
+		path := filepath.Join(w.dir, name)
+		if err := os.Rename(path, path+"."+BestEffort); err == nil {
+			w.logger.Load().Warn("Remote write is not durable any more, and what it had not delivered is not resumed; its positions are set aside", "path", path)
 		}
-	}()
+	}
+}
+
+// begin follows the log. Callers hold mtx.
+func (w *Write) begin(conf *config.Config) error {
 	s, err := delivery.NewStorage(w.logger.Load(), w.reg, nil, w.dir, w.flush, w.scrape, w.typeAndUnit, delivery.Options{})
 	if err != nil {
 		return err
 	}
-	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.waited}); err == nil {
+	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.hadNoLog}); err == nil {
 		err = s.ApplyConfig(conf)
 	}
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	w.release = release
 	w.storage.Store(s)
+	w.applied, w.pending = conf, nil
+	w.limits.observe(w.wal)
 	w.logger.Load().Info("Remote write delivers durably: it follows the write-ahead log, which is kept until all endpoints have acknowledged it", "dir", w.wal)
 	return nil
 }
@@ -192,51 +247,117 @@ const (
 	servers
 )
 
+// othersAfter is how long a log that this process does not write to is waited for to be
+// opened by it, before it is taken to be written by another.
+const othersAfter = 10 * time.Second
+
+// whose says what there is to follow. Callers hold mtx.
 func (w *Write) whose() int {
 	if _, err := os.Stat(filepath.Join(w.dir, "chunks_head")); err == nil || hold.IsServer(w.dir) {
 		return servers
 	}
-	if _, last, err := wlog.Segments(w.wal); errors.Is(err, os.ErrNotExist) || (err == nil && last < 0) {
+	if w.repairing {
 		return nobodys
 	}
-	return agents
+	_, last, err := wlog.Segments(w.wal)
+	switch there := err == nil && last >= 0 || err != nil && !errors.Is(err, os.ErrNotExist); {
+	case !there:
+		w.hadNoLog = w.hadNoLog || w.applied == nil && w.pending == nil
+		return nobodys
+	case hold.IsOpen(w.wal), !w.since.IsZero() && time.Since(w.since) > othersAfter:
+		return agents
+	}
+	return nobodys
 }
 
 const (
-	// lookEvery is how soon a log that appears is seen.
-	lookEvery = 100 * time.Millisecond
+	// lookEvery is how often it is looked whether another process has made the log.
+	lookEvery = time.Second
 	// againAfter is how long after a failure it is tried again.
 	againAfter = 5 * time.Second
 )
 
-// await applies the configuration that waits as soon as there is a log.
-func (w *Write) await(apply func(*config.Config) error) {
-	for pause := lookEvery; ; {
-		select {
-		case <-w.quit:
-			return
-		case <-time.After(pause):
+// await makes conf wait for the log, and apply it then. Callers hold mtx.
+func (w *Write) await(conf *config.Config, apply func(*config.Config) error) {
+	w.pending = conf
+	if w.waiting {
+		return
+	}
+	w.waiting = true
+	w.wg.Go(func() {
+		for pause := lookEvery; ; {
+			select {
+			case <-w.quit:
+				return
+			case <-w.look:
+			case <-time.After(pause):
+			}
+			pause = lookEvery
+			w.mtx.Lock()
+			if w.pending == nil {
+				w.waiting = false
+				w.mtx.Unlock()
+				return
+			}
+			if w.whose() == nobodys {
+				w.mtx.Unlock()
+				continue
+			}
+			// By its address the copy is told from what the program applies.
+			conf := *w.pending
+			w.trying, w.tryingFor = &conf, w.pending
+			w.mtx.Unlock()
+			err := apply(&conf)
+			w.mtx.Lock()
+			closed := w.closed
+			w.trying, w.tryingFor = nil, nil
+			w.mtx.Unlock()
+			if err != nil && !closed {
+				w.logger.Load().Error("Remote write cannot begin and tries again", "err", err)
+				pause = againAfter
+			}
 		}
+	})
+}
+
+// Opened implements [hold.Holder].
+func (w *Write) Opened() {
+	select {
+	case w.look <- struct{}{}:
+	default:
+	}
+}
+
+// Repair implements [hold.Holder]. Delivery ends, and begins again from the saved
+// positions with what the repair leaves.
+func (w *Write) Repair() (done func()) {
+	w.mtx.Lock()
+	defer w.mtx.Unlock()
+	s := w.storage.Load()
+	if s == nil || w.closed {
+		return func() {}
+	}
+	w.repairing = true
+	conf := w.applied
+	w.checks.Lock()
+	w.storage.Store(nil)
+	w.checks.Unlock()
+	if err := s.Close(); err != nil {
+		w.logger.Load().Error("Remote write stops for a repair of the write-ahead log", "err", err)
+	}
+	return func() {
 		w.mtx.Lock()
-		conf := w.conf
-		w.trying, w.waits = conf, conf != nil
-		there := w.whose() != nobodys
-		w.mtx.Unlock()
-		if conf == nil {
+		defer w.mtx.Unlock()
+		w.repairing = false
+		if w.closed {
 			return
 		}
-		if !there {
-			continue
-		}
-		err := apply(conf)
-		w.mtx.Lock()
-		w.trying = nil
-		closed := w.closed
-		w.mtx.Unlock()
-		if err != nil && !closed {
-			w.logger.Load().Error("Remote write cannot begin and tries again", "err", err)
-			pause = againAfter
-		}
+		// Nothing of it is stock's, so nobody else needs to be asked.
+		w.await(conf, func(conf *config.Config) error {
+			_, err := w.ApplyConfig(conf, nil)
+			return err
+		})
+		w.Opened()
 	}
 }
 
@@ -265,6 +386,22 @@ func (w *Write) LowestSentTimestamp() (ms int64, here bool) {
 	return 0, false
 }
 
+// HighestAckedSegment returns the last segment that no endpoint needs any more, -1 if
+// there is none and math.MaxInt if all may go; it is stock's to answer if here is false.
+func (w *Write) HighestAckedSegment() (segment int, here bool) {
+	s := w.storage.Load()
+	if s == nil {
+		return 0, false
+	}
+	switch floor := s.Floor(); floor.State {
+	case gate.Free:
+		return math.MaxInt, true
+	case gate.Held:
+		return floor.Position.Segment - 1, true
+	}
+	return -1, true
+}
+
 // Close stops delivery, as [delivery.Storage.Close] does, and lets the log go. It
 // waits for what ApplyConfig calls: no lock that this needs may be held.
 func (w *Write) Close() error {
@@ -277,23 +414,24 @@ func (w *Write) Close() error {
 	close(w.quit)
 	w.mtx.Unlock()
 	w.wg.Wait()
-	s := w.storage.Load()
+	w.mtx.Lock()
+	defer w.mtx.Unlock()
+	w.checks.Lock() // Nobody who asks makes a savepoint after the last.
+	s := w.storage.Swap(nil)
+	w.checks.Unlock()
+	defer w.letGo()
 	if s == nil {
 		return nil
 	}
-	err := s.Close()
-	w.release()
-	return err
+	return s.Close()
 }
 
-// mayRemove is asked before the log's segments up to last are removed. What an endpoint
-// has not acknowledged durably may go only if a limit is exceeded, and is counted.
-func (w *Write) mayRemove(last int) error {
-	s := w.storage.Load()
-	if s == nil {
-		return errors.New("remote write has not begun to read the write-ahead log; nothing is removed before")
-	}
-	return w.limits.mayRemove(context.Background(), s, w.wal, last)
+// MayRemove implements [hold.Holder]. What an endpoint has not acknowledged durably may
+// go only if a limit is exceeded, and is counted.
+func (w *Write) MayRemove(last int) error {
+	w.checks.RLock()
+	defer w.checks.RUnlock()
+	return w.limits.mayRemove(context.Background(), w.logger.Load(), w.storage.Load(), w.wal, last)
 }
 
 // waitingRegisterer keeps what is given to it until register is called.

@@ -14,7 +14,6 @@
 package dropin
 
 import (
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -60,17 +59,17 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
-	t.Setenv(EnvDelivery, "") // Which tests in the fork may set.
+	for _, name := range []string{EnvDelivery, EnvMaxSize, EnvMaxTime} {
+		t.Setenv(name, "") // Tests in the fork may be run with them.
+	}
 	r := &rig{t: t, dir: t.TempDir()}
 	server := httptest.NewServer(http.HandlerFunc(r.receive))
 	t.Cleanup(server.Close)
 	r.url = server.URL
 	r.open()
 	t.Cleanup(func() {
+		r.closeLog()
 		require.NoError(t, r.w.Close())
-		if r.wal != nil {
-			require.NoError(t, r.wal.Close())
-		}
 	})
 	return r
 }
@@ -111,10 +110,21 @@ func (r *rig) receive(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
+// openLog opens the log, and says so as stock's functions in the fork do.
 func (r *rig) openLog() {
 	var err error
-	r.wal, err = wlog.NewSize(nil, nil, filepath.Join(r.dir, "wal"), 32<<10, compression.None)
+	wal := filepath.Join(r.dir, "wal")
+	r.wal, err = wlog.NewSize(nil, nil, wal, 32<<10, compression.None)
 	require.NoError(r.t, err)
+	hold.Opened(wal)
+}
+
+func (r *rig) closeLog() {
+	if r.wal != nil {
+		require.NoError(r.t, r.wal.Close())
+		hold.Closed(r.wal.Dir())
+		r.wal = nil
+	}
 }
 
 // commit logs samples, some kilobytes, with the definition of their series: its ref may
@@ -183,11 +193,15 @@ func TestDelivers(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, last, 1)
 	require.ErrorContains(t, hold.Check(wal, last-1), "not acknowledged by only")
+	segment, here := r.w.HighestAckedSegment()
+	require.True(t, here)
+	require.Less(t, segment, last-1)
+	r.closeLog()
 	require.NoError(t, r.w.Close())
-	require.NoError(t, hold.Check(wal, last-1), "nobody delivers from it any more")
-	require.NoError(t, r.wal.Close())
+	require.NoError(t, hold.Check(wal, last-1), "the program has given it up")
 
 	r.open()
+	require.ErrorContains(t, hold.Check(wal, last-1), "until remote write has a configuration")
 	r.openLog()
 	require.NoError(t, r.apply())
 	ms, here := r.w.LowestSentTimestamp()
@@ -211,6 +225,7 @@ func TestWaitsForTheLog(t *testing.T) {
 	r := newRig(t)
 	require.NoError(t, r.applied(&config.Config{}))
 	require.NoError(t, r.apply())
+	require.NoError(t, r.apply())
 	require.False(t, r.w.Notify())
 	_, here := r.w.LowestSentTimestamp()
 	require.False(t, here)
@@ -221,6 +236,110 @@ func TestWaitsForTheLog(t *testing.T) {
 	r.arrives(r.n)
 	require.True(t, r.w.Notify())
 	require.Zero(t, r.stocks)
+}
+
+// A storage without endpoints reads nothing, holds nothing and writes nothing: there may
+// be another that delivers from the directory.
+func TestWithoutEndpoints(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.applied(&config.Config{}))
+	r.commit()
+	require.NoError(t, hold.Check(r.wal.Dir(), 0))
+	entries, err := os.ReadDir(r.dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	_, here := r.w.LowestSentTimestamp()
+	require.False(t, here)
+	require.NoError(t, r.apply())
+	require.Error(t, hold.Check(r.wal.Dir(), 0))
+}
+
+// A log that another process writes is followed after a while.
+func TestLogOfAnotherProcess(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	hold.Closed(r.wal.Dir())
+	require.NoError(t, r.apply())
+	_, here := r.w.LowestSentTimestamp()
+	require.False(t, here)
+	r.w.mtx.Lock()
+	r.w.since = r.w.since.Add(-othersAfter)
+	r.w.mtx.Unlock()
+	r.w.Opened() // Sooner than it would look again.
+	require.Eventually(t, func() bool { _, here := r.w.LowestSentTimestamp(); return here }, time.Minute, time.Millisecond)
+	r.commit()
+	r.arrives(r.n)
+	hold.Opened(r.wal.Dir())
+}
+
+// A repair that cuts off the end of the log, after delivery has begun, makes it begin
+// again with what is left; nothing may be removed by positions of before.
+func TestRepairedLog(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.apply())
+	r.commit()
+	r.arrives(r.n)
+	r.refuses.Store(true)
+	wal := r.wal.Dir()
+	end := func() int {
+		_, last, err := wlog.Segments(wal)
+		require.NoError(t, err)
+		return last
+	}
+	for end() < 3 {
+		r.commit()
+	}
+	require.Error(t, hold.Check(wal, 2))
+	done := hold.Repair(wal)
+	require.ErrorContains(t, hold.Check(wal, 2), "until remote write has a configuration")
+	require.False(t, r.w.Notify())
+	r.closeLog()
+	for k := 2; k <= 3; k++ {
+		require.NoError(t, os.Remove(wlog.SegmentName(wal, k)))
+	}
+	r.openLog()
+	done()
+	require.Eventually(t, func() bool { _, here := r.w.LowestSentTimestamp(); return here }, time.Minute, time.Millisecond)
+	require.Error(t, hold.Check(wal, 1))
+	r.refuses.Store(false)
+	r.commit()
+	require.Eventually(t, func() bool {
+		r.mtx.Lock()
+		defer r.mtx.Unlock()
+		return len(r.got) > 0 && r.got[len(r.got)-1] == float64(r.n-1)
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, r.apply())
+	require.Zero(t, r.stocks)
+}
+
+// Positions from before stock's storage delivered are not resumed.
+func TestBestEffortInBetween(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.apply())
+	r.refuses.Store(true)
+	r.commit()
+	require.NoError(t, r.w.Close())
+	t.Setenv(EnvDelivery, BestEffort)
+	r.open()
+	require.NoError(t, r.apply())
+	require.Equal(t, 1, r.stocks)
+	require.NoFileExists(t, filepath.Join(r.dir, "delivery.json"))
+	require.FileExists(t, filepath.Join(r.dir, "delivery.json.best-effort"))
+	require.NoError(t, r.w.Close())
+
+	t.Setenv(EnvDelivery, Durable)
+	r.open()
+	require.NoError(t, r.apply())
+	r.refuses.Store(false)
+	before := r.n
+	r.commit()
+	require.Eventually(t, func() bool { r.mtx.Lock(); defer r.mtx.Unlock(); return len(r.got) == perCommit }, time.Minute, time.Millisecond)
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	require.Equal(t, float64(before), r.got[0])
 }
 
 // What is a server's, or said to be stock's, is left to it, with its metrics.
@@ -276,13 +395,17 @@ func TestLeavesToStock(t *testing.T) {
 func TestCannotBegin(t *testing.T) {
 	r := newRig(t)
 	r.openLog()
-	release, err := hold.Register(filepath.Join(r.dir, "wal"), func(int) error { return errors.New("held") })
-	require.NoError(t, err)
+	another, _ := New(promslog.NewNopLogger(), nil, r.dir, time.Second, nil, false)
+	mine := r.w
+	r.w = another
+	require.NoError(t, r.apply())
+	r.w = mine
 	require.ErrorContains(t, r.apply(), "already delivered from by another remote storage")
-	release()
+	require.NoError(t, another.Close())
 	path := filepath.Join(r.dir, "wal", "checkpoint.00000009")
 	require.NoError(t, os.WriteFile(path, nil, 0o666))
 	require.ErrorContains(t, r.apply(), "is not a directory")
+	require.ErrorContains(t, hold.Check(filepath.Join(r.dir, "wal"), 0), "until remote write has a configuration", "nobody knows who needs it")
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, r.apply())
 	r.commit()
@@ -292,7 +415,7 @@ func TestCannotBegin(t *testing.T) {
 	t.Setenv(EnvMaxSize, "much")
 	t.Setenv(EnvMaxTime, "-1h")
 	w, _ := New(promslog.NewNopLogger(), nil, r.dir, time.Second, nil, false)
-	_, err = w.ApplyConfig(&config.Config{}, nil)
+	_, err := w.ApplyConfig(&config.Config{}, nil)
 	for _, name := range []string{EnvDelivery, EnvMaxSize, EnvMaxTime} {
 		require.ErrorContains(t, err, name)
 	}
@@ -306,8 +429,9 @@ func TestCannotBegin(t *testing.T) {
 func TestLimits(t *testing.T) {
 	for name, variable := range map[string]string{"max_size": EnvMaxSize, "max_time": EnvMaxTime} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv(variable, map[string]string{EnvMaxSize: "600KB", EnvMaxTime: "1h"}[variable])
 			r := newRig(t)
+			t.Setenv(variable, map[string]string{EnvMaxSize: "600KB", EnvMaxTime: "1h"}[variable])
+			r.open()
 			r.openLog()
 			require.NoError(t, r.apply())
 			r.refuses.Store(true)

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,12 +55,6 @@ const (
 const (
 	Durable    = "durable"
 	BestEffort = "best-effort"
-)
-
-// Reasons for which samples are given up, as in metrics.
-const (
-	reasonMaxSize = "max_size"
-	reasonMaxTime = "max_time"
 )
 
 // limits say when the writer of a log may remove what is not delivered.
@@ -106,41 +101,59 @@ func (l *limits) fromEnvironment(get func(string) string) (leave bool, err error
 
 // mayRemove returns why the segments up to last have to stay. Where a limit is exceeded
 // they need not, and what endpoints lose by it is counted before they go. All of them
-// go then, because it is the writer who says how far it removes.
-func (l *limits) mayRemove(ctx context.Context, s *delivery.Storage, wal string, last int) error {
+// go then, because it is the writer who says how far it removes. s is nil while nobody
+// delivers.
+func (l *limits) mayRemove(ctx context.Context, logger *slog.Logger, s *delivery.Storage, wal string, last int) error {
 	l.mtx.Lock()
 	defer l.mtx.Unlock()
-	saved := s.Persist(ctx)
-	floor := s.Floor()
-	if floor.State == gate.Free || floor.Releases(last) {
-		return nil
-	}
 	reason, err := l.exceeded(wal, last)
 	if err != nil {
 		return fmt.Errorf("find out how much of the write-ahead log there is: %w", err)
 	}
-	if reason != "" {
+	if s == nil {
+		if reason == "" {
+			return fmt.Errorf("the write-ahead log in %s is kept until remote write has a configuration that it can deliver it with: nothing is removed now", wal)
+		}
+		logger.Error("A limit removes a part of the log before it is known who needs it, and it is not counted", "reason", reason, "up_to_segment", last)
+		return nil
+	}
+	saved := s.Persist(ctx)
+	floor := s.Floor()
+	if floor.State == gate.Free {
+		return nil
+	}
+	first, end, err := wlog.Segments(wal)
+	switch {
+	case err != nil:
+		return fmt.Errorf("list the segments in %s: %w", wal, err)
+	case floor.State == gate.Held && floor.Position.Segment > end:
+		return fmt.Errorf("the write-ahead log in %s ends before what remote write has read of it; nothing is removed before that has begun anew", wal)
+	case floor.Releases(last):
+		return nil
+	case reason != "":
 		return s.Forfeit(ctx, cursor.Position{Segment: last + 1}, reason)
 	}
-	by := "no configuration has been applied yet"
+	by := "because the positions of its endpoints are not on the disk"
 	if floor.State == gate.Held {
-		by = "not acknowledged by " + strings.Join(floor.By, ", ")
+		by = "which is not acknowledged by " + strings.Join(floor.By, ", ")
 	}
-	err = fmt.Errorf("the write-ahead log in %s is kept from segment %08d on, %s: nothing is removed now, the next truncation tries again", wal, floor.Position.Segment, by)
+	err = fmt.Errorf("the write-ahead log in %s is kept from segment %08d on, %s: nothing is removed now, the next truncation tries again", wal, max(first, floor.Position.Segment), by)
 	if saved != nil {
 		err = fmt.Errorf("%w; the newest positions cannot be saved: %w", err, saved)
 	}
 	return err
 }
 
+// observe lets the limit that the file system sets know how much is free now.
+func (l *limits) observe(wal string) {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	_, _ = l.exceeded(wal, -1) // Where it cannot be told, it is asked again.
+}
+
 // exceeded returns which limit allows to remove segments up to last, if any does.
+// Callers hold mtx.
 func (l *limits) exceeded(wal string, last int) (reason string, err error) {
-	if l.maxTime > 0 {
-		info, err := os.Stat(wlog.SegmentName(wal, last))
-		if err == nil && time.Since(info.ModTime()) > l.maxTime {
-			return reasonMaxTime, nil
-		}
-	}
 	var size, segment int64
 	err = filepath.WalkDir(wal, func(_ string, e fs.DirEntry, err error) error {
 		var info fs.FileInfo
@@ -161,17 +174,21 @@ func (l *limits) exceeded(wal string, last int) (reason string, err error) {
 	}
 	limit := l.maxSize
 	if limit == 0 {
-		free, _, err := room.Space(wal)
-		if errors.Is(err, errors.ErrUnsupported) {
-			return "", nil
-		}
-		if err != nil {
+		switch free, total, err := room.Space(wal); {
+		case err == nil:
+			limit, _ = l.byVolume.Of(size, free, total, segment)
+		case !errors.Is(err, errors.ErrUnsupported):
 			return "", err
 		}
-		limit, _ = l.byVolume.Of(size, free, segment)
 	}
 	if limit > 0 && size > limit {
-		return reasonMaxSize, nil
+		return delivery.ReasonMaxSize, nil
+	}
+	if l.maxTime > 0 && last >= 0 {
+		info, err := os.Stat(wlog.SegmentName(wal, last))
+		if err == nil && time.Since(info.ModTime()) > l.maxTime {
+			return delivery.ReasonMaxTime, nil
+		}
 	}
 	return "", nil
 }
