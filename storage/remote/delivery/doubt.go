@@ -49,6 +49,10 @@ const (
 	takesFor = 10 * time.Second
 	// leastTimeout is the least that an attempt with what is in doubt may take.
 	leastTimeout = 250 * time.Millisecond
+	// probesAtOnce is how many are made in a row if they get no answer.
+	probesAtOnce = 4
+	// leastInTurn is how often a request is tried in its turn.
+	leastInTurn = 4
 	// slowAnswer is how long an answer other than a good one takes that says nothing
 	// about how long others take.
 	slowAnswer = 3 * time.Second
@@ -68,9 +72,11 @@ const (
 // doubt is what a sender knows of a request that fails.
 type doubt struct {
 	failures  int
+	inBetween bool      // The endpoint had taken something just before it failed first.
 	scarce    bool      // It was answered as if there were too many requests.
 	turned    bool      // It has had its turn,
-	began     time.Time // which began then.
+	began     time.Time // which began then,
+	inTurn    int       // and in which it failed so often.
 	hung      bool      // An attempt took the whole of remote_timeout, or was answered with Retry-After.
 	limited   bool      // The last failure is most likely one of the rate of requests.
 	delivered int64     // Requests that the lane had delivered when it failed first.
@@ -80,9 +86,12 @@ type doubt struct {
 func (d *doubt) failed(l *lane, hung bool, res client.Result) {
 	if d.failures == 0 {
 		d.delivered = l.delivered.Load()
+		d.inBetween = time.Since(l.lastTaken.Load()) < limitPace
 	}
 	d.failures++
-	d.scarce = scarce(res)
+	if d.scarce = scarce(res); d.turned {
+		d.inTurn++
+	}
 	d.hung, d.limited = d.hung || hung, d.scarce && l.limit.known()
 }
 
@@ -92,10 +101,15 @@ func (d *doubt) due(patience time.Duration) bool {
 	case d.limited:
 		return d.failures >= limitedFailures
 	case d.scarce:
-		return d.turned && d.failures >= doubtAfter && time.Since(d.began) >= patience
+		// Time alone says nothing where it went by in one pause that was asked for.
+		return d.turned && d.inTurn >= leastInTurn && time.Since(d.began) >= patience
 	}
 	return d.failures >= doubtAfter || d.hung
 }
+
+// limits reports whether it is most likely for a limit on the rate of requests that a
+// request failed which is taken now as it was: the endpoint had just taken others.
+func (d *doubt) limits() bool { return d.failures > 0 && d.scarce && d.inBetween }
 
 // proven reports whether it is something in the request that is not taken.
 func (d *doubt) proven(l *lane) bool {
@@ -143,9 +157,14 @@ func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, aliv
 	}
 	// A single one at any place: neighbours are alike, and of many that are not
 	// taken one that is taken is found soonest so.
-	i := rand.IntN(n)
-	if s.try(set, groups[i]).Outcome == client.Delivered {
-		items = without(groups, i)
+	for range probesAtOnce {
+		i := rand.IntN(n)
+		if s.try(set, groups[i]).Outcome == client.Delivered {
+			items = without(groups, i)
+		} else if s.gaveUp {
+			continue // The next has twice as long, still short beside the request itself.
+		}
+		break
 	}
 	return items, len(items) == 0 || d.proven(s.e)
 }
@@ -171,7 +190,7 @@ func (s *sender) try(set *settings, items []flat) client.Result {
 	defer cancel()
 	s.e.metrics.Load().isolationRequests.Inc()
 	res := s.e.send(ctx, set, p.payload, 0, p.sent)
-	if gaveUp(ctx, res) {
+	if s.gaveUp = gaveUp(ctx, res); s.gaveUp {
 		s.e.lengthen()
 	}
 	if res.Outcome == client.Delivered {

@@ -45,6 +45,7 @@ import (
 type picky struct {
 	mtx       sync.Mutex
 	bad       map[string]client.Result // By the label i. Status hang keeps the request.
+	slow      time.Duration            // How long each answer takes.
 	down      bool
 	failAfter int // Requests after which it is down, 0 for never.
 	frozen    bool
@@ -72,6 +73,14 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	if err != nil {
 		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
 	}
+	gone := false
+	if r.slow > 0 {
+		select {
+		case <-ctx.Done():
+			gone = true // It is stored all the same.
+		case <-time.After(r.slow):
+		}
+	}
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	r.requests++
@@ -89,7 +98,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 		}
 		if res.Status == hang {
 			r.mtx.Unlock()
-			limit, cancel := context.WithTimeout(ctx, pickyTimeout) // As the client does.
+			limit, cancel := context.WithTimeout(ctx, max(pickyTimeout, 8*r.slow)) // As the client does.
 			<-limit.Done()
 			cancel()
 			r.mtx.Lock()
@@ -117,6 +126,9 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 			r.last[name] = max(r.last[name], s.Timestamp)
 			r.samples[name]++
 		}
+	}
+	if gone {
+		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: ctx.Err()}
 	}
 	return client.Result{Status: 204, Outcome: client.Delivered}
 }
@@ -302,6 +314,35 @@ func (q *queue) waitingApart() int {
 	return len(q.isolation.marks())
 }
 
+// TestSlowReceiver: one that needs longer than an attempt has at first, and of which
+// nothing is known yet, is not stopped by one series either, and is not sent the same
+// over and over again.
+func TestSlowReceiver(t *testing.T) {
+	for name, res := range refusals {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+			rc.bad["7"], rc.slow = res, leastTimeout+50*time.Millisecond
+			r := newPickyRig(t, j, rc, 1)
+			slow := *r.conf
+			slow.RemoteTimeout = model.Duration(8 * rc.slow)
+			r.apply(&slow)
+			for range 10 {
+				r.commit(101)
+			}
+			r.arrives("while one series is bad", 1000, but("7"))
+			rc.do(func() {
+				require.Less(t, rc.again, 1000, "sent again and again")
+				delete(rc.bad, "7")
+			})
+			r.commit(101)
+			r.arrives("in the end", 1100, but("7"))
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
 // TestManySeriesStopNoOthers: it does not matter how many series an endpoint does
 // not take, that they are neighbours, what the status is, or that the answer asks
 // for a long pause; the others lose nothing and wait for moments.
@@ -423,6 +464,7 @@ func TestTurn(t *testing.T) {
 	var (
 		tn   turn
 		a, b sender
+		c    lane
 	)
 	require.True(t, tn.take(&a, time.Hour))
 	require.False(t, tn.take(&b, time.Hour))
@@ -442,8 +484,28 @@ func TestTurn(t *testing.T) {
 	wait, _ = tn.others(&b)
 	require.Negative(t, wait)
 	require.True(t, tn.take(&b, time.Hour), "a has had its turn")
-	wait, _ = tn.others(&a)
+	wait, over = tn.others(&a)
 	require.Positive(t, wait)
+	require.False(t, tn.take(&a, time.Hour))
+	require.False(t, tn.take(&c, time.Hour))
+	tn.give(&b)
+	<-over
+	wait, _ = tn.others(&a)
+	require.Zero(t, wait, "a was the first to ask")
+	wait, _ = tn.others(&c)
+	require.Positive(t, wait)
+	require.False(t, tn.take(&b, time.Hour))
+	tn.give(&c) // It does not want it any more.
+	tn.give(&a)
+	wait, over = tn.others(&a)
+	require.Positive(t, wait, "b was the next")
+	tn.hand(&c, time.Hour)
+	<-over
+	wait, _ = tn.others(&c)
+	require.Zero(t, wait)
+	tn.give(&c)
+	wait, _ = tn.others(&b)
+	require.Zero(t, wait, "nobody waits for it")
 }
 
 // TestOutageIsNoPoison defends that an endpoint that takes nothing is not asked

@@ -117,6 +117,9 @@ func (z *isolator) divide(now time.Time) bool {
 	if now.Before(d.due) {
 		return false
 	}
+	if !d.joined && z.l.limit.known() {
+		d.join()
+	}
 	n := len(d.parts)
 	switch {
 	case !d.alive && !z.load(d.series...):
@@ -155,6 +158,7 @@ func (z *isolator) finish() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.isolation.trial, z.d = nil, nil
+	z.l.turn.give(z.l)
 	q.cond.Broadcast() // A sender may wait to have its turn.
 }
 
@@ -202,7 +206,7 @@ func (z *isolator) part(p part) {
 	}
 	of := p.series[:len(a.of)]
 	if !scarce(a.res) || !d.whole {
-		z.l.turn.give(&z.s)
+		z.l.turn.give(z.l)
 	}
 	switch {
 	case a.res.Outcome == client.Delivered:
@@ -298,12 +302,13 @@ func (z *isolator) again(set *settings, res client.Result) bool {
 	}
 	if d.until.IsZero() {
 		patience := patienceOf(set)
-		if !z.l.turn.take(&z.s, patience) {
+		if !z.l.turn.take(z.l, patience) {
 			return true // After whoever's it is.
 		}
-		d.until = time.Now().Add(patience)
+		d.until, d.inTurn = time.Now().Add(patience), 0
 	}
-	d.whole = time.Now().Before(d.until)
+	d.inTurn++
+	d.whole = d.inTurn < leastInTurn || time.Now().Before(d.until)
 	return d.whole
 }
 
@@ -327,17 +332,27 @@ func (z *isolator) acquit(of *divided) {
 		if !z.l.limit.shown() {
 			continue
 		}
-		z.tellLimit()
-		var all []*isolated
-		for _, p := range z.d.parts {
-			all = append(all, remaining(p.series)...)
-		}
-		z.d.parts = []part{{series: all}}
+		z.l.tellLimit()
+		z.d.join()
 	}
 }
 
-func (z *isolator) tellLimit() {
-	z.l.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
+// join makes what is left to try one part again: the endpoint limits the rate of
+// requests, so that they failed says nothing, and each takes as much of it.
+func (d *division) join() {
+	var all []*isolated
+	for _, p := range d.parts {
+		all = append(all, remaining(p.series)...)
+	}
+	d.parts = nil
+	if len(all) > 0 {
+		d.parts = []part{{series: all}}
+	}
+	d.joined, d.whole, d.until = true, true, time.Time{}
+}
+
+func (l *lane) tellLimit() {
+	l.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
 }
 
 func halves(of []*isolated) []part {
@@ -464,7 +479,7 @@ func (z *isolator) judge(is *isolated, a answer) {
 		return
 	}
 	if is.failures < 2 && z.l.limit.found(false) {
-		z.tellLimit()
+		z.l.tellLimit()
 	}
 	is.scarce = false
 }

@@ -56,6 +56,7 @@ type isolator struct {
 // division is the trial of a request.
 type division struct {
 	*trial
+	joined      bool        // Its parts were, because there is a limit on the rate of requests.
 	parts       []part      // What is to be tried, the last one first.
 	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
 	found       int64       // Requests the lane had delivered when a suspect was found last,
@@ -64,6 +65,7 @@ type division struct {
 	delivered   int64       // Requests the lane had delivered when it was not known any more whether the endpoint takes something.
 	tries       int         // While the endpoint is not known to take something.
 	until       time.Time   // How long it is tried as a whole; zero before that has failed.
+	inTurn      int         // How often it was, in that time.
 	refused     int         // Answers in a row, since it took something,
 	refusedOnes []*isolated // and the series they were about.
 	wait        time.Duration
@@ -194,7 +196,7 @@ func (z *isolator) attempt(part []*isolated) answer {
 		a.res.Outcome = client.Delivered // Nothing of it is to be sent.
 		return a
 	}
-	z.l.awaitTurn(&z.s, set)
+	z.l.awaitTurn(z.l, set)
 	a.began = time.Now()
 	ctx, cancel := context.WithTimeout(z.l.ctx, min(timeout, set.timeout))
 	defer cancel()

@@ -42,7 +42,8 @@ type sender struct {
 	worked    time.Duration // How long the attempts took that settled the request.
 	pointless bool          // A part of the request was too large for the receiver that cannot be.
 	sounded   bool          // Some series of the request were tried alone.
-	asked     time.Duration // What the answer to the last such request asked for.
+	asked     time.Duration // What the answer to the last such request asked for,
+	gaveUp    bool          // and that there was none in the time that it had.
 	unsure    bool          // A part of it was sent apart, and may have been stored without an answer.
 	apart     bool          // It is the isolator's: it has no request of the queue.
 }

@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,8 @@ func scarce(res client.Result) bool { return res.Status == 429 || res.Status == 
 // and to try parts of requests only makes more of them.
 type rateLimit struct {
 	mtx              sync.Mutex
-	innocent, guilty int // Series that were found, since it was decided last.
+	innocent, guilty int       // Series that were found, since it was decided last.
+	at               time.Time // When the last innocent one was.
 	until            time.Time
 	lasts            time.Duration
 }
@@ -40,6 +42,9 @@ const (
 	// fails alone until it counts as one that is not taken.
 	innocentSeries = 3
 	guiltyAfter    = 5
+	// limitPace is how long, at the most, lies between two signs of a limit: more
+	// may be for other reasons.
+	limitPace = 10 * time.Second
 	// leastLimited and mostLimited is for how long a limit is assumed, twice as long
 	// each time that it shows again.
 	leastLimited = time.Minute
@@ -61,7 +66,10 @@ func (r *rateLimit) found(guilty bool) bool {
 		r.guilty++
 		return false
 	}
-	r.innocent++
+	if time.Since(r.at) > limitPace {
+		r.innocent = 0
+	}
+	r.innocent, r.at = r.innocent+1, time.Now()
 	if r.innocent < innocentSeries || r.innocent < 2*r.guilty {
 		return false
 	}
@@ -90,37 +98,73 @@ func (r *rateLimit) assume() bool {
 // were too many. If others were sent meanwhile they would take what the endpoint still
 // gives, and a request that comes too late each time would look like one that is not
 // taken at all.
+// It is asked for by senders, and by the isolator in the name of its lane.
 type turn struct {
 	mtx   sync.Mutex
 	of    any // Who has it, nil for nobody.
 	until time.Time
-	over  chan struct{} // Closed when it is nobody's any more.
+	over  chan struct{} // Closed when it is not theirs any more.
+	next  []nextTurn    // Who was told that it is somebody else's, in that order.
 }
 
-// take makes it somebody's turn for a while, and reports false if it is somebody
-// else's.
+type nextTurn struct {
+	of    any
+	lasts time.Duration
+}
+
+// take makes it somebody's turn for a while. It reports false if it is somebody else's;
+// then it will be theirs after those who were told so before, or small requests, which
+// fail sooner, would always be first.
 func (t *turn) take(s any, lasts time.Duration) bool {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	now := time.Now()
-	if t.of != nil && t.of != s && now.Before(t.until) {
+	if t.of != nil && t.of != s && time.Now().Before(t.until) {
+		if !slices.ContainsFunc(t.next, func(n nextTurn) bool { return n.of == s }) {
+			t.next = append(t.next, nextTurn{s, lasts})
+		}
 		return false
 	}
-	if t.of == nil {
-		t.over = make(chan struct{})
-	}
-	t.of, t.until = s, now.Add(lasts)
+	t.set(s, lasts)
 	return true
 }
 
-// give ends somebody's turn, if it is theirs.
+// hand makes it somebody's turn at once, whoever's it is.
+func (t *turn) hand(s any, lasts time.Duration) {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	t.set(s, lasts)
+}
+
+// give ends somebody's turn, if it is theirs, or their wait for it.
 func (t *turn) give(s any) {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	if t.of == s {
+	t.forget(s)
+	switch {
+	case t.of != s || s == nil:
+	case len(t.next) > 0:
+		t.set(t.next[0].of, t.next[0].lasts)
+	default:
 		t.of = nil
 		close(t.over)
 	}
+}
+
+// set makes it somebody's turn. Callers hold mtx.
+func (t *turn) set(s any, lasts time.Duration) {
+	t.forget(s)
+	if t.of != s {
+		if t.of != nil {
+			close(t.over)
+		}
+		t.of, t.over = s, make(chan struct{})
+	}
+	t.until = time.Now().Add(lasts)
+}
+
+// forget ends somebody's wait. Callers hold mtx.
+func (t *turn) forget(s any) {
+	t.next = slices.DeleteFunc(t.next, func(n nextTurn) bool { return n.of == s })
 }
 
 // others returns for how long it is the turn of somebody else, and a channel that is

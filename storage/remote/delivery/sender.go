@@ -153,6 +153,9 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		switch res.Outcome {
 		case client.Delivered:
 			s.delivered(set, p, res, replayed)
+			if doubt.limits() && e.limit.found(false) {
+				e.tellLimit()
+			}
 			settled = true
 		case client.TooLarge:
 			if items = s.listed(set, items); p.raw > leastSplit && middle(items) > 0 && !s.pointless && e.refusals.Load() == 0 {
@@ -210,8 +213,12 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		s.asked = 0
 		left, alive := s.probe(set, items, &doubt)
 		if alive {
+			whole := doubt.scarce && doubt.tries > 1
 			if len(left) > 0 {
-				e.queue.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: doubt.scarce && doubt.tries > 1})
+				e.queue.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: whole})
+			}
+			if whole && len(left) > 0 {
+				e.turn.hand(e, patience) // It has most of what there is to send.
 			}
 			return s.goOn(rest, replayed)
 		}
