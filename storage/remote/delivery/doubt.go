@@ -56,7 +56,8 @@ const (
 	// slowAnswer is how long an answer other than a good one takes that says nothing
 	// about how long others take.
 	slowAnswer = 3 * time.Second
-	// loneTries is how often a request of one series is tried, with nothing else to try
+	// loneTries is how often a request of one series, or of the replay zone, which may
+	// have some that are not taken and nothing else, is tried, with nothing else to try
 	// in its place, before it is put aside without a proof that others are taken.
 	loneTries = 32
 	// otherEvery is how many series of a request are tried in its place until it is
@@ -150,7 +151,7 @@ func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, aliv
 		if d.tries < otherEvery {
 			return items, false
 		}
-		if !s.tryOther(set) && n == 1 && d.tries >= loneTries {
+		if !s.tryOther(set) && (n == 1 || s.req.zone) && d.tries >= loneTries {
 			return items, true // Nothing can show it, and others may wait for this one.
 		}
 		return items, d.proven(s.e)

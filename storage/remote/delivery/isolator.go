@@ -392,12 +392,15 @@ func (z *isolator) trySuspect(now time.Time) bool {
 		}
 	}
 	q.mu.Unlock()
-	if z.tryTogether(now) {
+	// By turns, or those that are not taken together would never be tried alone.
+	if (first == nil || !z.nowAlone) && z.tryTogether(now) {
+		z.nowAlone = true
 		return true
 	}
 	if first == nil {
 		return false
 	}
+	z.nowAlone = false
 	if !z.load(first) {
 		first.due = now.Add(retryInterval)
 		return true

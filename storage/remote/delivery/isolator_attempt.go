@@ -51,6 +51,7 @@ type isolator struct {
 
 	together time.Time     // When all suspects are tried in one request again,
 	apart    time.Duration // and how long it was put off.
+	nowAlone bool          // It was their turn last; one alone is next.
 }
 
 // division is the trial of a request.
