@@ -285,19 +285,23 @@ type other struct {
 
 // tryOther delivers a sample that waits behind the request and is of none of its
 // series: that is what an endpoint takes if all of the request is at fault. It reports
-// whether there was one.
+// whether there was one, and not one that the rules drop: that shows nothing.
 func (s *sender) tryOther(set *settings) (found bool) {
 	o, ok := s.e.queue.takeOther(&s.req)
 	if !ok {
 		return false
 	}
 	// It lies behind the request: the dispatch mark has to be past it, too.
-	delivered := s.e.reserve(o.entry.end.Position) && s.try(set, []flat{o.flat}).Outcome == client.Delivered
+	var res client.Result
+	if s.e.reserve(o.entry.end.Position) {
+		res = s.try(set, []flat{o.flat})
+	}
+	delivered := res.Outcome == client.Delivered
 	s.e.queue.finishOther(o, delivered)
 	if delivered {
 		s.e.settled(tally{classSamples: 1})
 	}
-	return true
+	return delivered || res.Err != nil
 }
 
 // takeOther takes a sample that is the first of its partition, so that it can be
