@@ -351,10 +351,6 @@ func (d *division) join() {
 	d.joined, d.whole, d.until = true, true, time.Time{}
 }
 
-func (l *lane) tellLimit() {
-	l.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
-}
-
 func halves(of []*isolated) []part {
 	if len(of) < 2 {
 		return []part{{series: of}}

@@ -200,3 +200,7 @@ func (l *lane) awaitTurn(s any, set *settings) {
 		}
 	}
 }
+
+func (l *lane) tellLimit() {
+	l.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
+}
