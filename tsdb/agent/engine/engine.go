@@ -104,14 +104,6 @@ func NewRemote(agentMode bool, f Flags, l *slog.Logger, reg prometheus.Registere
 	return remote.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels)
 }
 
-// EnableSavepoint turns on the feature of that name of stock's storage. Durable delivery
-// has its own, which is always on.
-func EnableSavepoint(rs Remote) {
-	if s, ok := rs.(interface{ EnableSavepoint() }); ok {
-		s.EnableSavepoint()
-	}
-}
-
 // Open opens the database that belongs to the remote half rs in dir. opts
 // serves both engines; of f only the limits are read here.
 func Open(l *slog.Logger, reg prometheus.Registerer, rs Remote, dir string, opts *agent.Options, f Flags) (DB, error) {
