@@ -37,7 +37,7 @@ const (
 	flush         = 5 * time.Second
 	segmentSize   = 32 << 10
 	truncateEvery = 200 * time.Millisecond
-	truncations   = 10 // In one outage, before anything else happens.
+	truncations   = 10                  // In one outage, before anything else happens.
 	atKill        = 4 * 60 * seriesEach // Samples that may come twice because of a kill.
 	metric        = "consumer_sample"
 	components    = 2
