@@ -79,6 +79,7 @@ func TestOptionalInterfaces(t *testing.T) {
 	require.Empty(t, drift.Methods(stock.AppenderV2(t.Context()), nothingV2{}, drift.Known{"AppendExemplars": "appenderV2 asks whether it is there"}))
 
 	require.Empty(t, drift.Methods(stock, ours, drift.Known{
+		"BestEffort":          drift.Patched + "not: it asks for stock's queues",
 		"EnableSavepoint":     drift.Patched + "not: positions are always saved",
 		"HighestAckedSegment": drift.Patched + "not: the gate knows the acknowledged positions",
 	}))
