@@ -84,8 +84,8 @@ type Write struct {
 	applied   *config.Config // What storage has.
 	pending   *config.Config // Waits for its log.
 	waiting   bool           // The goroutine that waits for the log runs.
-	hadNoLog  bool           // There was no log with the first configuration.
-	since     time.Time      // Of that.
+	hadNoLog  bool           // There was no log with the first configuration that has endpoints.
+	since     time.Time      // When that was.
 	release   func()         // Of the hold, nil without.
 	quit      chan struct{}
 	wg        sync.WaitGroup
@@ -159,7 +159,6 @@ func (w *Write) letGo() {
 func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) error) (taken bool, err error) {
 	w.mtx.Lock()
 	defer w.mtx.Unlock()
-	s := w.storage.Load()
 	switch {
 	case w.closed:
 		return true, errors.New("remote write is closed")
@@ -170,7 +169,13 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 		return false, nil
 	case w.useStock:
 		return false, nil
-	case w.whose() == servers:
+	}
+	if w.since.IsZero() && len(conf.RemoteWriteConfigs) > 0 {
+		w.since = time.Now()
+	}
+	s, whose := w.storage.Load(), w.whose()
+	switch {
+	case whose == servers:
 		if err := w.stocks.register(); err != nil {
 			return true, fmt.Errorf("register metrics of remote write: %w", err)
 		}
@@ -194,10 +199,7 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 	if err := w.hold(); err != nil {
 		return true, err
 	}
-	if w.since.IsZero() {
-		w.since = time.Now()
-	}
-	if w.whose() == nobodys {
+	if whose == nobodys {
 		if _, _, err := identity.Of(conf.RemoteWriteConfigs); err != nil {
 			return true, err
 		}
@@ -262,7 +264,7 @@ func (w *Write) whose() int {
 	_, last, err := wlog.Segments(w.wal)
 	switch there := err == nil && last >= 0 || err != nil && !errors.Is(err, os.ErrNotExist); {
 	case !there:
-		w.hadNoLog = w.hadNoLog || w.applied == nil && w.pending == nil
+		w.hadNoLog = w.hadNoLog || !w.since.IsZero() && w.applied == nil && w.pending == nil
 		return nobodys
 	case hold.IsOpen(w.wal), !w.since.IsZero() && time.Since(w.since) > othersAfter:
 		return agents
@@ -338,7 +340,7 @@ func (w *Write) Repair() (done func()) {
 		return func() {}
 	}
 	w.repairing = true
-	conf := w.applied
+	w.pending, w.applied = w.applied, nil // Unless another is applied meanwhile.
 	w.checks.Lock()
 	w.storage.Store(nil)
 	w.checks.Unlock()
@@ -349,11 +351,11 @@ func (w *Write) Repair() (done func()) {
 		w.mtx.Lock()
 		defer w.mtx.Unlock()
 		w.repairing = false
-		if w.closed {
+		if w.closed || w.pending == nil {
 			return
 		}
 		// Nothing of it is stock's, so nobody else needs to be asked.
-		w.await(conf, func(conf *config.Config) error {
+		w.await(w.pending, func(conf *config.Config) error {
 			_, err := w.ApplyConfig(conf, nil)
 			return err
 		})

@@ -259,6 +259,22 @@ func TestWithoutEndpoints(t *testing.T) {
 	require.Error(t, hold.Check(r.wal.Dir(), 0))
 }
 
+// Endpoints that come after the log begin at its end, also if there was none when the
+// program started without endpoints.
+func TestEndpointsAfterTheLog(t *testing.T) {
+	r := newRig(t)
+	require.NoError(t, r.applied(&config.Config{}))
+	r.openLog()
+	r.commit()
+	before := r.n
+	require.NoError(t, r.apply())
+	r.commit()
+	require.Eventually(t, func() bool { r.mtx.Lock(); defer r.mtx.Unlock(); return len(r.got) == perCommit }, time.Minute, time.Millisecond)
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	require.Equal(t, float64(before), r.got[0])
+}
+
 // A log that another process writes is followed after a while.
 func TestLogOfAnotherProcess(t *testing.T) {
 	r := newRig(t)
@@ -316,6 +332,18 @@ func TestRepairedLog(t *testing.T) {
 	}, time.Minute, time.Millisecond)
 	require.NoError(t, r.apply())
 	require.Zero(t, r.stocks)
+
+	// What is applied during a repair is what counts after it.
+	done = hold.Repair(wal)
+	newer := r.url
+	r.url = "http://127.0.0.1:1"
+	require.NoError(t, r.apply())
+	done()
+	require.Eventually(t, func() bool { _, here := r.w.LowestSentTimestamp(); return here }, time.Minute, time.Millisecond)
+	r.w.mtx.Lock()
+	require.Equal(t, r.url, r.w.applied.RemoteWriteConfigs[0].URL.String())
+	r.w.mtx.Unlock()
+	r.url = newer
 }
 
 // Positions from before stock's storage delivered are not resumed.
