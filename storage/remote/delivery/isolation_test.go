@@ -658,3 +658,26 @@ func isolationSchedule(t *testing.T, rnd *rand.Rand) {
 	rc.do(func() { require.Zero(t, rc.early, "I4") })
 	require.NoError(t, j.wal.Close())
 }
+
+// TestPoisonIsNoRateLimit defends that series which an endpoint does not take show no
+// limit on the rate of requests, also while more waits of each than fits into a
+// request: others would wait with them.
+func TestPoisonIsNoRateLimit(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	r := newPickyRig(t, j, rc, 1)
+	r.conf.QueueConfig.MaxSamplesPerSend = 50
+	r.apply(r.conf)
+	rc.do(func() {
+		rc.slow = 2 * time.Millisecond // So that more comes meanwhile.
+		for _, name := range []string{"3", "17", "18"} {
+			rc.bad[name] = refusals["429"]
+		}
+	})
+	for range 30 {
+		r.commit(40)
+	}
+	r.arrives("all others", 30*37, but("3", "17", "18"))
+	require.False(t, r.running[0].lanes()[0].limit.known())
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}

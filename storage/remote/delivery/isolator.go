@@ -201,8 +201,9 @@ func (z *isolator) part(p part) {
 	set := z.l.settings.Load()
 	a := z.attempt(p.series)
 	if rest := p.series[len(a.of):]; len(rest) > 0 {
+		// What becomes of a half of it shows nothing of the other.
 		d.parts = append(d.parts, part{series: rest})
-		p.failures = 0
+		p.failures, p.of = 0, nil
 	}
 	of := p.series[:len(a.of)]
 	if !scarce(a.res) || !d.whole {
