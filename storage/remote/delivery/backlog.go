@@ -31,14 +31,14 @@ type stats struct {
 	oldest  int64 // Timestamp in ms of an item that waits longest, 0 if none.
 	middle  int64 // The middle one of those of the partitions, 0 if none.
 	waiting int   // Items neither acknowledged nor under way.
-	backlog bool  // A full request waits, and every sender is busy.
+	backlog bool  // A full request waits, or no more has room, and every sender is busy.
 }
 
 func (q *queue) stats() stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, zoned: q.zoned, waiting: q.waiting}
-	s.backlog = (q.idle == 0 && q.waiting >= q.max) || q.zoned > 0
+	s.backlog = (q.idle == 0 && (q.waiting >= q.max || q.blocked != nil)) || q.zoned > 0
 	if fronts := q.fronts(); len(fronts) > 0 {
 		slices.Sort(fronts)
 		s.oldest, s.middle = fronts[0], fronts[len(fronts)/2]

@@ -96,16 +96,23 @@ func (d *doubt) failed(l *lane, hung bool, res client.Result) {
 	d.hung, d.limited = d.hung || hung, d.scarce && l.limit.known()
 }
 
+func (d *doubt) restart() { *d = doubt{} }
+
 // due reports whether it is time for another request in the place of this.
 func (d *doubt) due(patience time.Duration) bool {
 	switch {
 	case d.limited:
 		return d.failures >= limitedFailures
 	case d.scarce:
-		// Time alone says nothing where it went by in one pause that was asked for.
-		return d.turned && d.inTurn >= leastInTurn && time.Since(d.began) >= patience
+		return d.hadTurn(patience)
 	}
 	return d.failures >= doubtAfter || d.hung
+}
+
+// hadTurn reports whether the request was repeated in its turn for long enough. Time
+// alone says nothing where it went by in one pause that was asked for.
+func (d *doubt) hadTurn(patience time.Duration) bool {
+	return d.turned && d.inTurn >= leastInTurn && time.Since(d.began) >= patience
 }
 
 // limits reports whether it is most likely for a limit on the rate of requests that a
@@ -228,10 +235,11 @@ func (l *lane) lengthen() {
 
 // divided puts a refused request on trial, unless the refusal is meant for all of
 // it. A receiver that tells how much it stored has stored the others; one that
-// refuses everything is asked only a few times more.
+// refuses everything is asked only a few times more, and one that does not know the
+// sender (401, 407) not at all. 403 may be about what was sent.
 func (s *sender) divided(set *settings, items []flat, replayed bool, res client.Result) bool {
 	e := s.e
-	if (res.Outcome != client.Refused && res.Outcome != client.TooLarge) || len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) {
+	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || res.Status == 401 || res.Status == 407 {
 		return false
 	}
 	before := e.refusals.Inc() - 1

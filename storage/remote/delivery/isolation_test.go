@@ -50,6 +50,7 @@ type picky struct {
 	failAfter int // Requests after which it is down, 0 for never.
 	frozen    bool
 	oneOf     int // If not 0, only one of so many requests is taken, whatever is in it.
+	burst     int // If not 0, none with more samples is.
 	last      map[string]int64
 	samples   map[string]int
 	again     int // Samples that had been stored before.
@@ -87,7 +88,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	if r.down || (r.failAfter > 0 && r.requests > r.failAfter) {
 		return *unavailable(0)
 	}
-	if r.oneOf > 0 && r.requests%r.oneOf != 0 {
+	if (r.oneOf > 0 && r.requests%r.oneOf != 0) || (r.burst > 0 && len(req.Timeseries) > r.burst) {
 		return client.Result{Status: 429, Outcome: client.Retry, Err: errors.New("too many requests")}
 	}
 	builder := labels.NewScratchBuilder(0)
@@ -153,6 +154,7 @@ func (r *picky) has(match func(name string) bool) (n int) {
 
 // refusals are the ways not to take a series.
 var refusals = map[string]client.Result{
+	"403":   {Status: 403, Outcome: client.Denied, Err: errors.New("not yours")},
 	"400":   {Status: 400, Outcome: client.Refused, Err: errors.New("bad")},
 	"429":   {Status: 429, Outcome: client.Retry, Err: errors.New("limit of the series")},
 	"500":   {Status: 500, Outcome: client.Retry, Ambiguous: true, Err: errors.New("internal")},
@@ -224,10 +226,10 @@ func TestOneSeriesStopsNoOthers(t *testing.T) {
 				r.arrives("after it was found", 100*commits, but("7"))
 				require.NoError(t, r.Persist(t.Context()))
 
-				final := res.Outcome == client.Refused
+				final, code := final(res), map[string]string{"code": strconv.Itoa(res.Status)}
 				if final {
 					require.Eventually(t, func() bool {
-						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == float64(commits)
+						return r.value("prometheus_remote_storage_refused_total", code) == float64(commits)
 					}, time.Minute, time.Millisecond)
 				} else {
 					f, _, err := savepoint.NewStore(j.dir).Load()
@@ -244,7 +246,7 @@ func TestOneSeriesStopsNoOthers(t *testing.T) {
 				require.Zero(t, rc.has(only("7")))
 				if final {
 					require.Eventually(t, func() bool {
-						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 10
+						return r.value("prometheus_remote_storage_refused_total", code) == 10
 					}, time.Minute, time.Millisecond)
 				}
 				rc.do(func() { delete(rc.bad, "7") })
@@ -297,7 +299,7 @@ func TestPoisonTogether(t *testing.T) {
 			r.arrives("the others", 20*50, but(bad...))
 			require.Zero(t, rc.has(only(bad...)))
 			rc.do(func() { clear(rc.bad) })
-			if res.Outcome != client.Refused {
+			if !final(res) {
 				r.arrives("all", 20*50+210, func(string) bool { return true })
 			}
 			require.NoError(t, r.Close())
@@ -452,6 +454,51 @@ func TestLimitedRequestsStayWhole(t *testing.T) {
 				require.Zero(t, rc.again)
 				require.Zero(t, rc.early, "I4")
 			})
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// TestLearnsSizes defends that an endpoint which takes no request with more samples than
+// its limit gives out at once gets requests that are small enough, of which few are in
+// vain, and large ones again when it takes them.
+func TestLearnsSizes(t *testing.T) {
+	for _, senders := range []int{1, 4} {
+		t.Run(strconv.Itoa(senders), func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+			r := newPickyRig(t, j, rc, senders)
+			r.conf.QueueConfig.MaxSamplesPerSend = 500
+			r.conf.QueueConfig.Capacity = 5000
+			r.apply(r.conf)
+			rc.do(func() { rc.burst = 60 })
+			for range 10 {
+				r.commit(450)
+			}
+			r.arrives("while it is not known", 10*450, but())
+			q := r.running[0].lanes()[0].queue
+			require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
+			rc.do(func() { rc.requests = 0 })
+			for range 40 {
+				r.commit(450)
+			}
+			r.arrives("once it is known", 50*450, but())
+			rc.do(func() {
+				require.LessOrEqual(t, rc.requests, 40*450/25, "at most a few more than of half the size that it takes")
+				rc.burst = 0
+				require.Zero(t, rc.again)
+				require.Zero(t, rc.early, "I4")
+			})
+			l := r.running[0].lanes()[0]
+			l.sizes.mtx.Lock()
+			l.sizes.until = time.Time{} // It was a while ago.
+			l.sizes.mtx.Unlock()
+			for range 40 {
+				r.commit(450)
+			}
+			r.arrives("without a limit", 90*450, but())
+			require.Zero(t, l.sizes.most.Load())
 			require.NoError(t, r.Close())
 			require.NoError(t, j.wal.Close())
 		})

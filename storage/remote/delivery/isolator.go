@@ -16,6 +16,7 @@ package delivery
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
@@ -214,7 +215,7 @@ func (z *isolator) part(p part) {
 		d.until = time.Time{} // As long for what is left.
 		d.wait, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
 		z.settle(a, true)
-		z.acquit(p.of)
+		z.acquit(p.of, a.sent.total())
 		if left := remaining(of); len(left) > 0 {
 			d.parts = append(d.parts, part{series: left}) // What came meanwhile.
 		}
@@ -228,7 +229,7 @@ func (z *isolator) part(p part) {
 		}
 	case final(a.res):
 		d.parts = append(d.parts, halves(of)...)
-	case len(of) > 1 && z.again(set, a.res):
+	case len(of) > 1 && z.again(set, a):
 		d.parts = append(d.parts, part{series: of})
 		z.pause(set, a.res)
 		d.failed = 0
@@ -296,9 +297,9 @@ func (z *isolator) maySuspect() bool {
 
 // again reports whether a trial is to be tried again as a whole: it is the turn of that
 // for as long as a sender's would be.
-func (z *isolator) again(set *settings, res client.Result) bool {
+func (z *isolator) again(set *settings, a answer) bool {
 	d := z.d
-	if !d.whole || !scarce(res) {
+	if !d.whole || !scarce(a.res) {
 		return false
 	}
 	if d.until.IsZero() {
@@ -309,8 +310,29 @@ func (z *isolator) again(set *settings, res client.Result) bool {
 		d.until, d.inTurn = time.Now().Add(patience), 0
 	}
 	d.inTurn++
-	d.whole = d.inTurn < leastInTurn || time.Now().Before(d.until)
+	if d.inTurn < leastInTurn || time.Now().Before(d.until) {
+		return true
+	}
+	d.until, d.tooMany = time.Time{}, a.sent.total()
+	d.whole = z.smaller()
 	return d.whole
+}
+
+// smaller makes requests smaller if that is what the endpoint asks for: what was too
+// many in its turn is taken in halves, or so many were never taken.
+func (z *isolator) smaller() bool {
+	d := z.d
+	switch {
+	case d.tooMany > d.half && d.half > 0:
+		z.l.sizes.tooMany(d.tooMany, d.half)
+		z.l.sizes.took(d.half, z.l.settings.Load().queue.MaxSamplesPerSend)
+	case z.l.sizes.unproven(d.tooMany):
+		z.l.sizes.tooMany(d.tooMany, d.tooMany/2)
+	default:
+		return false
+	}
+	d.tooMany, d.half = 0, 0
+	return true
 }
 
 // mayBeInnocent reports whether a part may have failed for no fault of its own.
@@ -322,19 +344,24 @@ func (z *isolator) mayBeInnocent(p *part, res client.Result) bool {
 	return p.failures < guiltyAfter
 }
 
-// acquit notes that a half was taken. What was divided for the rate of requests is
-// put together again once that is known.
-func (z *isolator) acquit(of *divided) {
+// acquit notes that a half was taken, with so many samples. What was divided for the
+// rate of requests is put together again once that is known; if all of it was tried in
+// vain for long, it may be of samples, and as many as the half had are taken at once.
+func (z *isolator) acquit(of *divided, samples int) {
+	d := z.d
 	for ; of != nil; of = of.of {
-		of.taken++
+		of.taken, of.samples = of.taken+1, max(of.samples, samples)
 		if of.taken < 2 {
 			return
 		}
-		if !z.l.limit.shown() {
-			continue
+		samples = of.samples
+		shown := z.l.limit.shown()
+		if shown {
+			z.l.tellLimit()
 		}
-		z.l.tellLimit()
-		z.d.join()
+		if d.half = samples; z.smaller() || shown {
+			d.join()
+		}
 	}
 }
 
@@ -370,68 +397,94 @@ func remaining(part []*isolated) (left []*isolated) {
 	return left
 }
 
-// trySuspect makes an attempt with the suspect that has been due for longest.
+// trySuspect makes an attempt with the suspect that has been due for longest, and with
+// others beside it if what came of it last was a refusal.
 func (z *isolator) trySuspect(now time.Time) bool {
 	if now.Before(z.until) {
 		return false
 	}
 	q := z.l.queue
 	q.mu.Lock()
-	var first *isolated
+	var due []*isolated
 	for _, is := range q.isolation.series {
 		_, waits := is.mark()
 		switch {
 		case !is.suspect:
 		case !waits && now.Sub(is.due) > watchFor:
 			q.isolation.release(is)
-		case waits && !now.Before(is.due) && (first == nil || is.due.Before(first.due)):
-			first = is
+		case waits && !now.Before(is.due):
+			due = append(due, is)
 		}
 	}
 	q.mu.Unlock()
 	// By turns, or those that are not taken together would never be tried alone.
-	if (first == nil || !z.nowAlone) && z.tryTogether(now) {
+	if (len(due) == 0 || !z.nowAlone) && z.tryTogether(now) {
 		z.nowAlone = true
 		return true
 	}
-	if first == nil {
+	if len(due) == 0 {
 		return false
 	}
 	z.nowAlone = false
-	if !z.load(first) {
-		first.due = now.Add(retryInterval)
+	slices.SortFunc(due, func(a, b *isolated) int { return a.due.Compare(b.due) })
+	n := 1
+	if due[0].refusals > 0 {
+		set := z.l.settings.Load()
+		due = slices.DeleteFunc(due, func(is *isolated) bool { return is.refusals == 0 })
+		n = min(len(due), refusalsAtOnce, max(set.queue.MaxShards, 1))
+	}
+	due = due[:n]
+	if !z.load(due...) {
+		for _, is := range due {
+			is.due = now.Add(retryInterval)
+		}
 		return true
 	}
-	a := z.attempt([]*isolated{first})
+	var (
+		answers [refusalsAtOnce]answer
+		wg      sync.WaitGroup
+	)
+	for i, is := range due {
+		wg.Go(func() { answers[i] = z.attemptBy(&z.s[i], []*isolated{is}) })
+	}
+	wg.Wait()
+	for i, is := range due {
+		z.tried(is, answers[i])
+	}
+	return true
+}
+
+// tried learns from an attempt with a suspect alone.
+func (z *isolator) tried(is *isolated, a answer) {
 	set := z.l.settings.Load()
-	first.due = now
+	is.due = a.began
 	switch {
 	case a.res.Outcome == client.Delivered:
-		z.judge(first, a)
-		first.wait, first.timeout, first.refusals = 0, 0, 0
+		z.judge(is, a)
+		is.wait, is.timeout, is.refusals = 0, 0, 0
 		z.backoff /= 2
-		first.alone = min(max(2*first.alone, 1), max(set.queue.MaxSamplesPerSend, 1))
+		is.alone = min(max(2*is.alone, 1), max(set.queue.MaxSamplesPerSend, 1))
 		z.settle(a, true)
 	case final(a.res) && !z.divisible(a):
 		z.refused(a)
-		first.refusals++
-		if first.refusals > freeRefusals {
-			first.due = time.Now().Add(time.Duration(set.queue.MinBackoff))
+		is.refusals, is.wait = is.refusals+1, 0
+		if is.refusals > freeRefusals {
+			is.due = time.Now().Add(time.Duration(set.queue.MinBackoff))
 		}
 	case final(a.res):
 		// It goes on sample by sample, at once.
 	default:
-		z.judge(first, a)
+		is.refusals = 0
+		z.judge(is, a)
 		z.slow(set, scarce(a.res))
-		first.wait = min(max(2*first.wait, time.Duration(set.queue.MinBackoff)), suspectPace*time.Duration(set.queue.MaxBackoff))
+		is.wait = min(max(2*is.wait, time.Duration(set.queue.MinBackoff)), suspectPace*time.Duration(set.queue.MaxBackoff))
 		// One that hangs takes no more than a tenth of the isolator's time.
 		took := time.Since(a.began)
-		first.due = time.Now().Add(max(first.wait, z.asked(a.res), 9*min(took, set.timeout)))
+		is.due = time.Now().Add(max(is.wait, z.asked(a.res), 9*min(took, set.timeout)))
 		if a.res.Status == 0 {
-			first.timeout = 2 * max(first.timeout, z.l.shortTimeout(set))
+			is.timeout = 2 * max(is.timeout, z.l.shortTimeout(set))
 		}
 	}
-	return true
 }
 
 // tryTogether makes an attempt with all suspects in memory that got no good answer

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -38,7 +39,7 @@ import (
 // Suspects travel alone, each at a pace of its own, until they are accepted.
 type isolator struct {
 	l *lane
-	s sender // Encodes and accounts; it takes nothing from the queue.
+	s [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
 
 	d        *division
 	logged   time.Time // When a line with labels was logged last,
@@ -67,6 +68,8 @@ type division struct {
 	tries       int         // While the endpoint is not known to take something.
 	until       time.Time   // How long it is tried as a whole; zero before that has failed.
 	inTurn      int         // How often it was, in that time.
+	tooMany     int         // Samples in it, if it was in vain,
+	half        int         // and in a half of a part of which both were taken.
 	refused     int         // Answers in a row, since it took something,
 	refusedOnes []*isolated // and the series they were about.
 	wait        time.Duration
@@ -83,8 +86,9 @@ type part struct {
 // divided is a part that got no good answer, but one that may have been about the
 // rate of requests. If both of its halves are taken, it was innocent.
 type divided struct {
-	of    *divided
-	taken int
+	of      *divided
+	taken   int
+	samples int // In the larger half that was.
 }
 
 const (
@@ -105,12 +109,19 @@ const (
 	// it pauses between them. They are never refused together: behind duplicates, or
 	// samples that are too old, are some that are taken.
 	freeRefusals = 16
+	// refusalsAtOnce is how many series of which a sample was refused are tried at a
+	// time: one after the other, their backlog would grow where answers take long.
+	refusalsAtOnce = 8
 	// logEvery is the least time between two lines about single series.
 	logEvery = 10 * time.Second
 )
 
 func newIsolator(l *lane) *isolator {
-	return &isolator{l: l, s: sender{e: l, apart: true}, tries: newAttempts(maxReadTries)}
+	z := &isolator{l: l, tries: newAttempts(maxReadTries)}
+	for i := range z.s {
+		z.s[i] = sender{e: l, apart: true}
+	}
+	return z
 }
 
 // final reports whether an answer is the last word on what was sent.
@@ -136,6 +147,7 @@ func (*isolator) divisible(a answer) bool {
 
 // answer is what became of an attempt.
 type answer struct {
+	set     *settings
 	res     client.Result
 	of      []*isolated
 	count   []int // Items of each that it was about.
@@ -149,10 +161,13 @@ type answer struct {
 
 // attempt sends what is in memory of series once, of as many as fit into a
 // request, but of one at least. Exemplars stay with their sample.
-func (z *isolator) attempt(part []*isolated) answer {
+func (z *isolator) attempt(part []*isolated) answer { return z.attemptBy(&z.s[0], part) }
+
+// attemptBy is attempt with a sender that has nothing else to do.
+func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 	set := z.l.settings.Load()
 	var (
-		a     = answer{began: time.Now()}
+		a     = answer{set: set, began: time.Now()}
 		items []flat
 		q     = z.l.queue
 		room  = set.queue.MaxSamplesPerSend
@@ -188,9 +203,9 @@ func (z *isolator) attempt(part []*isolated) answer {
 	}
 	a.first = items[0]
 	all := slices.Clone(items) // To screen, they are scratch space.
-	p := &z.s.own
-	items = z.s.screen(p, set, items)
-	rest := items[z.s.encode(p, set, items):]
+	p := &s.own
+	items = s.screen(p, set, items)
+	rest := items[s.encode(p, set, items):]
 	a.cut(all, rest)
 	a.dropped = p.dropped
 	if a.sent = p.sent; a.sent.total() == 0 {
@@ -198,6 +213,7 @@ func (z *isolator) attempt(part []*isolated) answer {
 		return a
 	}
 	z.l.awaitTurn(z.l, set)
+	z.l.reserve(cursor.Position{Offset: 1}) // It is past that, unless it is to be renewed.
 	a.began = time.Now()
 	ctx, cancel := context.WithTimeout(z.l.ctx, min(timeout, set.timeout))
 	defer cancel()
@@ -208,7 +224,7 @@ func (z *isolator) attempt(part []*isolated) answer {
 	switch a.res.Outcome {
 	case client.Delivered:
 		z.l.took()
-		z.s.delivered(set, p, a.res, a.again)
+		s.delivered(set, p, a.res, a.again)
 	case client.Retry:
 		for c, n := range p.sent {
 			m.retried[c].Add(float64(n))
@@ -253,7 +269,12 @@ func (a *answer) cut(all, rest []flat) {
 // settle takes off what an answer is about, and releases series of which nothing
 // waits any more, if they are to be.
 func (z *isolator) settle(a answer, release bool) {
-	z.s.countDrops(&parcel{dropped: a.dropped})
+	z.s[0].countDrops(&parcel{dropped: a.dropped})
+	defer func() {
+		if a.set != z.l.settings.Load() {
+			z.l.marks.renew()
+		}
+	}()
 	q := z.l.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -42,6 +42,7 @@ type lane struct {
 	delivered  atomic.Int64 // Requests that were delivered.
 	prompts    prompts
 	limit      rateLimit
+	sizes      sizeLimit
 	turn       turn
 	lastTaken  atomic.Time     // When the last was.
 	pauses     atomic.Int64    // Failed attempts after which a sender paused.

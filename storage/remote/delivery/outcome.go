@@ -14,10 +14,16 @@
 package delivery
 
 import (
+	"log/slog"
 	"strconv"
+
+	"github.com/golang/snappy"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
 // delivered accounts for a request the endpoint has taken. Receivers of remote
@@ -28,6 +34,7 @@ func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed
 	m.highestSent.raise(p.highest)
 	s.conversion.settle(e.src.Table)
 	m.bytes.Add(float64(len(p.payload)))
+	e.sizes.took(sent.total(), set.queue.MaxSamplesPerSend)
 	if replayed {
 		m.resent.Add(float64(sent.total()))
 	}
@@ -110,4 +117,33 @@ func (s *sender) countDrops(p *parcel) {
 			s.e.drop(dropReasons[i], p.dropped[i])
 		}
 	}
+}
+
+// maybeLater reports whether a status says nothing final of a request.
+func maybeLater(status int) bool { return status/100 == 5 || status == 429 }
+
+// refusesData reports whether a status is one that receivers use for samples
+// they have already or that are out of order, rather than for the sender.
+func refusesData(status int) bool {
+	return status == 400 || status == 409 || status == 422
+}
+
+// logFailed logs a failed request with its content, as failed_request_logging
+// asks for.
+func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
+	if !e.logger.Enabled(e.ctx, slog.LevelDebug) {
+		return
+	}
+	raw, err := snappy.Decode(nil, payload)
+	var req any = &prompb.WriteRequest{}
+	if set.protocol == encoder.V2 {
+		req = &writev2.Request{}
+	}
+	if err == nil {
+		err = req.(interface{ Unmarshal([]byte) error }).Unmarshal(raw)
+	}
+	if err != nil {
+		req = err // Ours to mend: the encoder's output cannot be read.
+	}
+	e.logger.Debug("Failed to send remote write request", "protocol", set.protocol.String(), "req", req, "status", res.Status, "err", res.Err)
 }

@@ -46,6 +46,23 @@ type sender struct {
 	gaveUp    bool          // and that there was none in the time that it had.
 	unsure    bool          // A part of it was sent apart, and may have been stored without an answer.
 	apart     bool          // It is the isolator's: it has no request of the queue.
+	judged    *settings     // Those that the request was packed with last,
+	mixed     bool          // and that it was with others before.
+}
+
+// judgedBy takes note of the settings that say what of the request is sent, and at its
+// end of those that say it of what comes next.
+func (s *sender) judgedBy(set *settings) {
+	s.mixed = s.mixed || (s.judged != nil && s.judged != set)
+	s.judged = set
+}
+
+// settle makes sure that what settings left out is saved before others apply.
+func (s *sender) settle() {
+	if s.judgedBy(s.e.settings.Load()); s.mixed {
+		s.e.marks.renew()
+	}
+	s.judged, s.mixed = nil, false
 }
 
 // forget empties what keeps batches and labels in memory.
@@ -135,9 +152,12 @@ func (s *sender) listed(set *settings, items []flat) []flat {
 // until the next call.
 func (s *sender) pack(set *settings, items []flat) (p *parcel, left []flat, n int) {
 	s.giveBack()
+	s.judgedBy(set)
 	if items == nil {
-		if p := s.packLine(set); p != nil {
-			return p, nil, 0
+		if most := s.e.sizes.most.Load(); most == 0 || int64(s.req.items) <= most {
+			if p := s.packLine(set); p != nil {
+				return p, nil, 0
+			}
 		}
 		s.collect()
 		items = s.items
@@ -262,6 +282,9 @@ func (s *sender) inconvertible(err error) {
 // their sample.
 func (s *sender) encode(p *parcel, set *settings, items []flat) (n int) {
 	pk := s.packing(p, set)
+	if most := int(s.e.sizes.most.Load()); most > 0 {
+		items = items[:cutBefore(items, most)]
+	}
 	if set.classic {
 		n = s.conversion.fill(&pk, items)
 	} else {

@@ -313,6 +313,32 @@ func TestQueueWaitsForRoom(t *testing.T) {
 	require.False(t, q.push(batchOf(31, 1)))
 }
 
+// TestFullQueueIsABacklog defends that more senders are asked for also where the queue
+// has no room for a full request beside the one that is under way.
+func TestFullQueueIsABacklog(t *testing.T) {
+	all := someSeries(t, 10)
+	q := newQueue(time.Now)
+	q.configure(10, 10, time.Hour)
+	batchOf := func(from int64) *entry {
+		bb := batchBuilder{}
+		bb.reset(at(0, from))
+		for i, s := range all {
+			bb.float(s, 0, from+int64(i)+1, 0)
+		}
+		bb.end = at(0, from+int64(len(all)))
+		return &entry{batch: bb.build()}
+	}
+	require.True(t, q.push(batchOf(0)))
+	var r request
+	require.True(t, q.take(&r, func() bool { return true }))
+	require.False(t, q.stats().backlog, "nothing waits")
+	pushed := make(chan bool)
+	go func() { pushed <- q.push(batchOf(10)) }()
+	require.Eventually(t, func() bool { return q.stats().backlog }, time.Minute, time.Millisecond)
+	q.ack(&r)
+	require.True(t, <-pushed)
+}
+
 // TestLine defends that endpoints that keep up cut the same requests, which is
 // what they can share: with one request under way at a time they are full, in
 // the order of the log, and end in the same places again after one has lingered.

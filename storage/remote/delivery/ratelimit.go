@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/atomic"
+
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 )
 
@@ -92,6 +94,62 @@ func (r *rateLimit) assume() bool {
 	}
 	r.innocent, r.guilty, r.until = 0, 0, now.Add(r.lasts)
 	return !known
+}
+
+// sizeLimit is how many samples an endpoint takes in one request at the most, if it
+// limits their rate and takes none that has more than it gives out at once. What is
+// known of it grows as requests of that size are taken.
+type sizeLimit struct {
+	most  atomic.Int64 // Samples in a request, 0 if no limit is known.
+	mtx   sync.Mutex
+	taken int // The most that were taken since it is known,
+	too   int // and how many were too many, which counts
+	until time.Time
+	lasts time.Duration
+}
+
+// unproven reports whether it is not known that so many samples are taken at once.
+func (l *sizeLimit) unproven(n int) bool {
+	if l.most.Load() == 0 {
+		return false
+	}
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	return n > max(l.taken, 1)
+}
+
+// tooMany takes note that n samples are not taken in one request. That most are is
+// to be tried.
+func (l *sizeLimit) tooMany(n, most int) {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	if l.most.Load() == 0 {
+		l.taken = 0
+	}
+	l.lasts = min(max(2*l.lasts, leastLimited), mostLimited)
+	l.too, l.until = n, time.Now().Add(l.lasts)
+	l.most.Store(int64(max(most, 1)))
+}
+
+// took takes note that n samples were taken in one request, of as many as wanted that
+// others have.
+func (l *sizeLimit) took(n, wanted int) {
+	most := int(l.most.Load())
+	if most == 0 {
+		return
+	}
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	if l.taken = max(l.taken, n); n < most {
+		return
+	}
+	if 2*most < l.too || time.Now().After(l.until) {
+		most *= 2
+	}
+	if most >= wanted {
+		most = 0
+	}
+	l.most.Store(int64(most))
 }
 
 // turn lets one request at a time be repeated of those that were answered as if there

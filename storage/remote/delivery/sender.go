@@ -15,18 +15,12 @@ package delivery
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"time"
-
-	"github.com/golang/snappy"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
-
-	"github.com/prometheus/prometheus/prompb"
-	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
 // run delivers until the lane stops or has more senders than it wants.
@@ -49,6 +43,7 @@ func (s *sender) run() {
 		// is not sent again.
 		s.park(s.left, true)
 		e.queue.ack(&s.req)
+		s.settle()
 		e.settled(content)
 		if !e.rest(s.worked) {
 			return
@@ -205,6 +200,13 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		if e.stopping() {
 			return false
 		}
+		if n := sent.total(); doubt.scarce && doubt.hadTurn(patience) && e.sizes.unproven(n) {
+			e.turn.give(s)
+			e.sizes.tooMany(n, n/2)
+			items, p = s.listed(set, items), nil // It is cut when it is packed.
+			doubt.restart()
+			continue
+		}
 		if !doubt.due(patience) || set != e.settings.Load() {
 			continue // New settings are tried with all of it first.
 		}
@@ -254,9 +256,6 @@ func (s *sender) goOn(rest []flat, replayed bool) bool {
 	return len(rest) == 0 || s.deliver(rest, replayed)
 }
 
-// maybeLater reports whether a status says nothing final of a request.
-func maybeLater(status int) bool { return status/100 == 5 || status == 429 }
-
 // leastSplit is the size of a request in bytes, before compression, below which
 // it is not cut in two because a receiver finds it too large: something else is
 // at fault then, and the rest of what was taken is not cut either.
@@ -266,12 +265,6 @@ const leastSplit = 2 << 10
 func (s *sender) halves(items, rest []flat, replayed bool) bool {
 	half := middle(items)
 	return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed) && s.goOn(rest, replayed)
-}
-
-// refusesData reports whether a status is one that receivers use for samples
-// they have already or that are out of order, rather than for the sender.
-func refusesData(status int) bool {
-	return status == 400 || status == 409 || status == 422
 }
 
 // attempt sends a payload of the queue once.
@@ -324,26 +317,6 @@ func (l *lane) send(ctx context.Context, set *settings, payload []byte, attempt 
 		l.logFailed(set, payload, res)
 	}
 	return res
-}
-
-// logFailed logs a failed request with its content, as failed_request_logging
-// asks for.
-func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
-	if !e.logger.Enabled(e.ctx, slog.LevelDebug) {
-		return
-	}
-	raw, err := snappy.Decode(nil, payload)
-	var req any = &prompb.WriteRequest{}
-	if set.protocol == encoder.V2 {
-		req = &writev2.Request{}
-	}
-	if err == nil {
-		err = req.(interface{ Unmarshal([]byte) error }).Unmarshal(raw)
-	}
-	if err != nil {
-		req = err // Ours to mend: the encoder's output cannot be read.
-	}
-	e.logger.Debug("Failed to send remote write request", "protocol", set.protocol.String(), "req", req, "status", res.Status, "err", res.Err)
 }
 
 // pause waits before the next attempt, as long as the receiver asks for or the

@@ -117,6 +117,16 @@ type dispatchMark struct {
 	wanted  cursor.Position // Goes into the next savepoint.
 	durable cursor.Position // Is in one that is synced to disk.
 	failed  time.Time       // When raising it failed last.
+	stale   bool            // What is saved now does not count, see renew.
+}
+
+// renew makes sure that nothing more is sent before a savepoint is written that begins
+// now: what was left out under settings that have changed meanwhile would be sent after
+// a crash, behind what is newer (I4).
+func (d *dispatchMark) renew() {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	d.durable, d.stale = cursor.Position{}, true
 }
 
 // covers reports whether everything before end may be sent; if not, the next
@@ -133,9 +143,11 @@ func (d *dispatchMark) covers(end cursor.Position) bool {
 	return false
 }
 
+// get returns the mark for a savepoint, whose positions are read after it.
 func (d *dispatchMark) get() cursor.Position {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
+	d.stale = false
 	return d.wanted
 }
 
@@ -143,7 +155,7 @@ func (d *dispatchMark) get() cursor.Position {
 func (d *dispatchMark) synced(p cursor.Position) {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
-	if d.durable.Before(p) {
+	if !d.stale && d.durable.Before(p) {
 		d.durable = p
 	}
 }
