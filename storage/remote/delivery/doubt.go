@@ -167,8 +167,12 @@ func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, aliv
 	// taken one that is taken is found soonest so.
 	for range probesAtOnce {
 		i := rand.IntN(n)
-		if s.try(set, groups[i]).Outcome == client.Delivered {
-			items = without(groups, i)
+		first, rest := groups[i], []flat(nil)
+		if d.scarce { // It may be that no more are taken at once.
+			first, rest = firstOf(first)
+		}
+		if s.try(set, first).Outcome == client.Delivered {
+			items = append(without(groups, i), rest...)
 		} else if s.gaveUp {
 			continue // The next has twice as long, still short beside the request itself.
 		}
@@ -190,6 +194,7 @@ func without(groups [][]flat, i int) (left []flat) {
 // try sends items once, in a time in which others are answered.
 func (s *sender) try(set *settings, items []flat) client.Result {
 	p := &s.own
+	s.gaveUp, s.asked = false, 0
 	items = s.screen(p, set, append([]flat(nil), items...))
 	if n := s.encode(p, set, items); n < len(items) || n == 0 {
 		return client.Result{}
@@ -264,15 +269,21 @@ func (s *sender) sound(set *settings, items []flat, most int) (left []flat, aliv
 	groups := bySeries(items)
 	n := len(groups)
 	for _, i := range rand.Perm(n)[:min(most, n)] {
-		g, one := groups[i], 1 // It may be that it takes no more than one sample.
-		for one < len(g) && g[one].kind() == kindExemplar {
-			one++
-		}
-		if s.try(set, g[:one]).Outcome == client.Delivered {
-			return append(without(groups, i), g[one:]...), true
+		first, rest := firstOf(groups[i]) // It may be that it takes no more than one sample.
+		if s.try(set, first).Outcome == client.Delivered {
+			return append(without(groups, i), rest...), true
 		}
 	}
 	return items, false
+}
+
+// firstOf returns the first sample of a series, with its exemplars, and the rest.
+func firstOf(g []flat) (first, rest []flat) {
+	one := 1
+	for one < len(g) && g[one].kind() == kindExemplar {
+		one++
+	}
+	return g[:one:one], g[one:]
 }
 
 // park puts items on trial, so that what comes behind them need not wait for

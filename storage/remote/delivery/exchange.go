@@ -22,6 +22,7 @@ import (
 // parcel is an encoded and compressed request with what there is to account for
 // when it is delivered.
 type parcel struct {
+	items   int // In it.
 	payload []byte
 	raw     int // Size in bytes before compression.
 	sent    tally

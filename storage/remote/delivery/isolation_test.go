@@ -88,7 +88,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	if r.down || (r.failAfter > 0 && r.requests > r.failAfter) {
 		return *unavailable(0)
 	}
-	if (r.oneOf > 0 && r.requests%r.oneOf != 0) || (r.burst > 0 && len(req.Timeseries) > r.burst) {
+	if (r.oneOf > 0 && r.requests%r.oneOf != 0) || (r.burst > 0 && samplesOf(&req) > r.burst) {
 		return client.Result{Status: 429, Outcome: client.Retry, Err: errors.New("too many requests")}
 	}
 	builder := labels.NewScratchBuilder(0)
@@ -132,6 +132,13 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: ctx.Err()}
 	}
 	return client.Result{Status: 204, Outcome: client.Delivered}
+}
+
+func samplesOf(req *prompb.WriteRequest) (n int) {
+	for _, ts := range req.Timeseries {
+		n += len(ts.Samples)
+	}
+	return n
 }
 
 func (r *picky) do(f func()) {
@@ -503,6 +510,97 @@ func TestLearnsSizes(t *testing.T) {
 			require.NoError(t, j.wal.Close())
 		})
 	}
+}
+
+// TestLearnsSizesOfBacklogs: also where what waits is many samples of few series, and
+// where one sample with its buckets is more than others.
+func TestLearnsSizesOfBacklogs(t *testing.T) {
+	for name, c := range map[string]struct{ series, commits, burst, senders int }{
+		"many":           {450, 40, 60, 4},
+		"few":            {45, 100, 60, 4},
+		"few, 1 sender":  {45, 100, 60, 1},
+		"fewer":          {20, 100, 60, 1},
+		"one at a time":  {20, 20, 1, 1},
+		"small, 4":       {20, 100, 10, 4},
+		"less than each": {5, 100, 10, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+			rc.burst = c.burst
+			r := newPickyRig(t, j, rc, c.senders)
+			r.conf.QueueConfig.MaxSamplesPerSend = 500
+			r.conf.QueueConfig.Capacity = 5000
+			r.apply(r.conf)
+			for range c.commits {
+				r.commit(c.series)
+			}
+			r.arrives("all", c.series*c.commits, but())
+			require.NoError(t, r.Close())
+			rc.do(func() {
+				require.Zero(t, rc.again)
+				require.Zero(t, rc.early, "I4")
+			})
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// TestSizeLimit defends what is known of a limit in samples when senders tell of it that
+// have requests of other sizes, and when it changes.
+func TestSizeLimit(t *testing.T) {
+	var l sizeLimit
+	require.False(t, l.unproven(64, false), "no rate is limited")
+	require.True(t, l.unproven(64, true))
+	require.True(t, l.tooMany(64, 32))
+	require.False(t, l.tooMany(256, 128), "of a sender that had a larger one under way")
+	require.EqualValues(t, 32, l.most.Load())
+	require.True(t, l.below(33))
+	l.took(31, 500) // Sample and exemplar are not parted.
+	require.EqualValues(t, 32, l.most.Load(), "64 are known to be too many")
+	l.until = time.Time{}
+	l.took(31, 500)
+	require.EqualValues(t, 64, l.most.Load())
+	l.took(64, 500)
+	require.False(t, l.unproven(64, true))
+	require.True(t, l.tooMany(50, 25), "it is lower now")
+	require.True(t, l.unproven(50, true))
+	lasts := l.lasts
+	require.False(t, l.tooMany(50, 25), "another sender has found the same")
+	require.Equal(t, lasts, l.lasts)
+	l.until = time.Time{}
+	for range 5 {
+		l.took(int(l.most.Load()), 500)
+	}
+	require.Zero(t, l.most.Load(), "as many as wanted")
+}
+
+// TestRefusedBesideLimited defends that series which are refused do not wait for those
+// that are answered 429: an endpoint that refuses is up.
+func TestRefusedBesideLimited(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	r := newPickyRig(t, j, rc, 4)
+	r.conf.QueueConfig.MinBackoff = model.Duration(time.Millisecond)
+	r.conf.QueueConfig.MaxBackoff = model.Duration(time.Second)
+	r.apply(r.conf)
+	for i := range 3 {
+		rc.bad[strconv.Itoa(i)] = refusals["429"]
+	}
+	for i := 50; i < 55; i++ {
+		rc.bad[strconv.Itoa(i)] = refusals["400"]
+	}
+	q := r.running[0].lanes()[0].queue
+	commits := 0
+	for q.isolatedSeries() < 8 || commits < 100 {
+		r.commit(101)
+		commits++
+		time.Sleep(time.Millisecond) // What is written at once is one request.
+	}
+	require.Eventually(t, func() bool {
+		return r.value("prometheus_remote_storage_refused_total", nil) == float64(5*commits)
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
 }
 
 // TestTurn defends that one sender at a time has its turn, that the others wait for no

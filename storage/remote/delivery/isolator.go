@@ -99,6 +99,10 @@ func (z *isolator) next(now time.Time) time.Duration {
 	defer q.mu.Unlock()
 	for _, is := range q.isolation.series {
 		if _, waits := is.mark(); is.suspect && waits {
+			if is.refusals > 0 {
+				wait = min(wait, is.due.Sub(now))
+				continue
+			}
 			wait = min(wait, max(is.due.Sub(now), z.until.Sub(now)))
 		}
 	}
@@ -178,8 +182,9 @@ func (z *isolator) probe() {
 	switch {
 	case a.res.Outcome == client.Delivered:
 		z.settle(a, true)
-		d.series = remaining(d.series)
-		z.revive()
+		if d.series = remaining(d.series); !a.nothing() || len(d.series) == 0 {
+			z.revive()
+		}
 	case final(a.res):
 		z.revive()
 	default:
@@ -211,11 +216,17 @@ func (z *isolator) part(p part) {
 		z.l.turn.give(z.l)
 	}
 	switch {
+	case a.nothing():
+		z.settle(a, true)
+		if left := remaining(of); len(left) > 0 {
+			d.parts = append(d.parts, part{series: left})
+		}
+		return
 	case a.res.Outcome == client.Delivered:
 		d.until = time.Time{} // As long for what is left.
 		d.wait, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
 		z.settle(a, true)
-		z.acquit(p.of, a.sent.total())
+		z.acquit(p.of, a)
 		if left := remaining(of); len(left) > 0 {
 			d.parts = append(d.parts, part{series: left}) // What came meanwhile.
 		}
@@ -229,7 +240,7 @@ func (z *isolator) part(p part) {
 		}
 	case final(a.res):
 		d.parts = append(d.parts, halves(of)...)
-	case len(of) > 1 && z.again(set, a):
+	case a.items > 1 && z.again(set, a):
 		d.parts = append(d.parts, part{series: of})
 		z.pause(set, a.res)
 		d.failed = 0
@@ -313,26 +324,25 @@ func (z *isolator) again(set *settings, a answer) bool {
 	if d.inTurn < leastInTurn || time.Now().Before(d.until) {
 		return true
 	}
-	d.until, d.tooMany = time.Time{}, a.sent.total()
+	d.until, d.tooMany = time.Time{}, a.items
 	d.whole = z.smaller()
 	return d.whole
 }
 
 // smaller makes requests smaller if that is what the endpoint asks for: what was too
 // many in its turn is taken in halves, or so many were never taken.
-func (z *isolator) smaller() bool {
+func (z *isolator) smaller() (smaller bool) {
 	d := z.d
 	switch {
 	case d.tooMany > d.half && d.half > 0:
-		z.l.sizes.tooMany(d.tooMany, d.half)
-		z.l.sizes.took(d.half, z.l.settings.Load().queue.MaxSamplesPerSend)
-	case z.l.sizes.unproven(d.tooMany):
-		z.l.sizes.tooMany(d.tooMany, d.tooMany/2)
-	default:
-		return false
+		smaller = z.l.sizes.tooMany(d.tooMany, d.half)
+	case z.l.sizes.unproven(d.tooMany, z.l.limit.known()):
+		smaller = z.l.sizes.tooMany(d.tooMany, d.tooMany/2)
 	}
-	d.tooMany, d.half = 0, 0
-	return true
+	if smaller {
+		d.tooMany, d.half = 0, 0
+	}
+	return smaller
 }
 
 // mayBeInnocent reports whether a part may have failed for no fault of its own.
@@ -344,22 +354,22 @@ func (z *isolator) mayBeInnocent(p *part, res client.Result) bool {
 	return p.failures < guiltyAfter
 }
 
-// acquit notes that a half was taken, with so many samples. What was divided for the
-// rate of requests is put together again once that is known; if all of it was tried in
-// vain for long, it may be of samples, and as many as the half had are taken at once.
-func (z *isolator) acquit(of *divided, samples int) {
-	d := z.d
+// acquit notes that a half was taken. What was divided for the rate of requests is put
+// together again once that is known; if all of it was tried in vain for long, it may be
+// of samples, and as many as the half had are taken at once.
+func (z *isolator) acquit(of *divided, a answer) {
+	d, items := z.d, a.items
 	for ; of != nil; of = of.of {
-		of.taken, of.samples = of.taken+1, max(of.samples, samples)
+		of.taken, of.items = of.taken+1, max(of.items, items)
 		if of.taken < 2 {
 			return
 		}
-		samples = of.samples
+		items = of.items
 		shown := z.l.limit.shown()
 		if shown {
 			z.l.tellLimit()
 		}
-		if d.half = samples; z.smaller() || shown {
+		if d.half = max(d.half, items); z.smaller() || shown {
 			d.join()
 		}
 	}
@@ -379,30 +389,11 @@ func (d *division) join() {
 	d.joined, d.whole, d.until = true, true, time.Time{}
 }
 
-func halves(of []*isolated) []part {
-	if len(of) < 2 {
-		return []part{{series: of}}
-	}
-	half := len(of) / 2
-	return []part{{series: of[half:]}, {series: of[:half:half]}}
-}
-
-// remaining returns those that are still isolated.
-func remaining(part []*isolated) (left []*isolated) {
-	for _, is := range part {
-		if !is.gone && !is.suspect {
-			left = append(left, is)
-		}
-	}
-	return left
-}
-
 // trySuspect makes an attempt with the suspect that has been due for longest, and with
-// others beside it if what came of it last was a refusal.
+// others beside it if what came of it last was a refusal. Those need not wait with the
+// others: an endpoint that refuses is up.
 func (z *isolator) trySuspect(now time.Time) bool {
-	if now.Before(z.until) {
-		return false
-	}
+	wait := now.Before(z.until)
 	q := z.l.queue
 	q.mu.Lock()
 	var due []*isolated
@@ -412,13 +403,13 @@ func (z *isolator) trySuspect(now time.Time) bool {
 		case !is.suspect:
 		case !waits && now.Sub(is.due) > watchFor:
 			q.isolation.release(is)
-		case waits && !now.Before(is.due):
+		case waits && !now.Before(is.due) && (!wait || is.refusals > 0):
 			due = append(due, is)
 		}
 	}
 	q.mu.Unlock()
 	// By turns, or those that are not taken together would never be tried alone.
-	if (len(due) == 0 || !z.nowAlone) && z.tryTogether(now) {
+	if !wait && (len(due) == 0 || !z.nowAlone) && z.tryTogether(now) {
 		z.nowAlone = true
 		return true
 	}
@@ -459,6 +450,8 @@ func (z *isolator) tried(is *isolated, a answer) {
 	set := z.l.settings.Load()
 	is.due = a.began
 	switch {
+	case a.nothing():
+		z.settle(a, true)
 	case a.res.Outcome == client.Delivered:
 		z.judge(is, a)
 		is.wait, is.timeout, is.refusals = 0, 0, 0
@@ -502,6 +495,10 @@ func (z *isolator) tryTogether(now time.Time) bool {
 		return false
 	}
 	a := z.attempt(all)
+	if a.nothing() {
+		z.settle(a, true)
+		return true
+	}
 	if a.res.Outcome != client.Delivered {
 		z.apart = min(max(2*z.apart, time.Duration(set.queue.MinBackoff)), time.Duration(set.queue.MaxBackoff))
 		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.asked(a.res)))

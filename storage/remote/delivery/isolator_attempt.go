@@ -68,7 +68,7 @@ type division struct {
 	tries       int         // While the endpoint is not known to take something.
 	until       time.Time   // How long it is tried as a whole; zero before that has failed.
 	inTurn      int         // How often it was, in that time.
-	tooMany     int         // Samples in it, if it was in vain,
+	tooMany     int         // Items in it, if it was in vain,
 	half        int         // and in a half of a part of which both were taken.
 	refused     int         // Answers in a row, since it took something,
 	refusedOnes []*isolated // and the series they were about.
@@ -86,9 +86,9 @@ type part struct {
 // divided is a part that got no good answer, but one that may have been about the
 // rate of requests. If both of its halves are taken, it was innocent.
 type divided struct {
-	of      *divided
-	taken   int
-	samples int // In the larger half that was.
+	of    *divided
+	taken int
+	items int // In the larger half that was.
 }
 
 const (
@@ -151,6 +151,7 @@ type answer struct {
 	res     client.Result
 	of      []*isolated
 	count   []int // Items of each that it was about.
+	items   int   // In the request.
 	sent    tally
 	first   flat  // The first item.
 	dropped drops // What was left out of it.
@@ -158,6 +159,10 @@ type answer struct {
 	gaveUp  bool  // There was none in the time that it had.
 	began   time.Time
 }
+
+// nothing reports whether there was nothing to be sent, so that the answer, if it counts
+// as delivered, shows nothing.
+func (a *answer) nothing() bool { return a.res.Outcome == client.Delivered && a.sent.total() == 0 }
 
 // attempt sends what is in memory of series once, of as many as fit into a
 // request, but of one at least. Exemplars stay with their sample.
@@ -205,7 +210,8 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 	all := slices.Clone(items) // To screen, they are scratch space.
 	p := &s.own
 	items = s.screen(p, set, items)
-	rest := items[s.encode(p, set, items):]
+	a.items = s.encode(p, set, items)
+	rest := items[a.items:]
 	a.cut(all, rest)
 	a.dropped = p.dropped
 	if a.sent = p.sent; a.sent.total() == 0 {
@@ -213,7 +219,10 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		return a
 	}
 	z.l.awaitTurn(z.l, set)
-	z.l.reserve(cursor.Position{Offset: 1}) // It is past that, unless it is to be renewed.
+	if !z.l.reserve(cursor.Position{Offset: 1}) { // It is past that, unless it is to be renewed.
+		a.res = client.Result{Outcome: client.Retry, Err: context.Cause(z.l.ctx)}
+		return a
+	}
 	a.began = time.Now()
 	ctx, cancel := context.WithTimeout(z.l.ctx, min(timeout, set.timeout))
 	defer cancel()
@@ -270,14 +279,12 @@ func (a *answer) cut(all, rest []flat) {
 // waits any more, if they are to be.
 func (z *isolator) settle(a answer, release bool) {
 	z.s[0].countDrops(&parcel{dropped: a.dropped})
-	defer func() {
-		if a.set != z.l.settings.Load() {
-			z.l.marks.renew()
-		}
-	}()
 	q := z.l.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if a.set != z.l.settings.Load() {
+		z.l.marks.renew()
+	}
 	for i, is := range a.of {
 		q.isolation.drop(is, a.count[i])
 		if len(is.items) > 0 {
@@ -344,7 +351,7 @@ func (z *isolator) refused(a answer) {
 	switch {
 	case is.suspect:
 	case q.isolation.suspects() < maxIsolated:
-		is.suspect, is.alone, is.due = true, 1, time.Now()
+		is.suspect, is.alone, is.due, is.refusals = true, 1, time.Now(), 1
 	case len(is.items) == 0 && !is.behind:
 		q.isolation.release(is)
 	}
@@ -387,4 +394,22 @@ func (z *isolator) tell(what string, of *series.Series, res client.Result) {
 	}
 	z.l.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", z.unlogged)
 	z.logged, z.unlogged = time.Now(), 0
+}
+
+func halves(of []*isolated) []part {
+	if len(of) < 2 {
+		return []part{{series: of}}
+	}
+	half := len(of) / 2
+	return []part{{series: of[half:]}, {series: of[:half:half]}}
+}
+
+// remaining returns those that are still isolated.
+func remaining(part []*isolated) (left []*isolated) {
+	for _, is := range part {
+		if !is.gone && !is.suspect {
+			left = append(left, is)
+		}
+	}
+	return left
 }

@@ -202,6 +202,14 @@ func (l *lane) awaitTurn(s any, set *settings) {
 	}
 }
 
+// tellLimit takes note of a limit on the rate that was not known.
 func (l *lane) tellLimit() {
+	l.sizes.forget()
 	l.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
+}
+
+// smaller reports whether a request of so many items is to be cut: less are sent by now,
+// or it had its turn and so many were never taken.
+func (l *lane) smaller(n int, hadTurn bool) bool {
+	return l.sizes.below(n) || (hadTurn && l.sizes.unproven(n, l.limit.known()) && l.sizes.tooMany(n, n/2))
 }

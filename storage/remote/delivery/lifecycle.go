@@ -45,6 +45,11 @@ func (e *endpoint) adopt(set *settings, fresh *endpointMetrics) {
 	if set.queue.MaxShards > partitions {
 		e.logger.Warn("max_shards is more than can be used", "max_shards", set.queue.MaxShards, "used", partitions)
 	}
+	if old != nil {
+		for _, l := range e.lanes() {
+			l.marks.renew() // What the old ones left out is not to be sent by the next run.
+		}
+	}
 	e.settings.Store(set)
 	left := e.exchange.Swap(e.exchanges.join(set.kindred()))
 	e.exchanges.leave(left)

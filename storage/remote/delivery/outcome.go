@@ -34,7 +34,7 @@ func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed
 	m.highestSent.raise(p.highest)
 	s.conversion.settle(e.src.Table)
 	m.bytes.Add(float64(len(p.payload)))
-	e.sizes.took(sent.total(), set.queue.MaxSamplesPerSend)
+	e.sizes.took(p.items, set.queue.MaxSamplesPerSend)
 	if replayed {
 		m.resent.Add(float64(sent.total()))
 	}

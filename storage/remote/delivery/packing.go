@@ -46,23 +46,17 @@ type sender struct {
 	gaveUp    bool          // and that there was none in the time that it had.
 	unsure    bool          // A part of it was sent apart, and may have been stored without an answer.
 	apart     bool          // It is the isolator's: it has no request of the queue.
-	judged    *settings     // Those that the request was packed with last,
-	mixed     bool          // and that it was with others before.
+	judged    *settings     // Those that the request was packed with last.
 }
 
 // judgedBy takes note of the settings that say what of the request is sent, and at its
-// end of those that say it of what comes next.
+// end of those that say it of what comes next. What some leave out is saved before others
+// apply.
 func (s *sender) judgedBy(set *settings) {
-	s.mixed = s.mixed || (s.judged != nil && s.judged != set)
-	s.judged = set
-}
-
-// settle makes sure that what settings left out is saved before others apply.
-func (s *sender) settle() {
-	if s.judgedBy(s.e.settings.Load()); s.mixed {
-		s.e.marks.renew()
+	if s.judged != nil && s.judged != set {
+		s.req.renew = s.e.marks.renew
 	}
-	s.judged, s.mixed = nil, false
+	s.judged = set
 }
 
 // forget empties what keeps batches and labels in memory.
@@ -229,7 +223,7 @@ func (s *sender) fillLine(p *parcel, set *settings) (whole bool) {
 			p.highest = max(p.highest, it.t)
 		}
 	}
-	p.sent[classSamples] = s.req.items
+	p.sent[classSamples], p.items = s.req.items, s.req.items
 	p.raw = s.enc.Len()
 	p.payload = s.enc.FinishTo(p.payload, s.groups())
 	return true
@@ -290,7 +284,7 @@ func (s *sender) encode(p *parcel, set *settings, items []flat) (n int) {
 	} else {
 		n = pk.fill(items)
 	}
-	p.raw = s.enc.Len()
+	p.raw, p.items = s.enc.Len(), n
 	p.payload = s.enc.FinishTo(p.payload, pk.grouped)
 	return n
 }

@@ -286,6 +286,7 @@ type request struct {
 	behind  bool            // Everything in it was read to catch up.
 	refused bool            // Set by the sender: something had been stored before.
 	diverts bool            // Some of it may belong to isolated series.
+	renew   func()          // Called before what comes behind it can be taken, may be nil.
 	end     cursor.Position // No item of the request ends after it.
 }
 
@@ -398,6 +399,9 @@ func (q *queue) finish(r *request, acknowledged bool) {
 	defer q.mu.Unlock()
 	was := q.ready
 	q.flying--
+	if r.renew != nil {
+		r.renew()
+	}
 	if acknowledged {
 		q.queued -= r.items
 	} else {

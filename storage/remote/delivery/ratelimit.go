@@ -96,51 +96,64 @@ func (r *rateLimit) assume() bool {
 	return !known
 }
 
-// sizeLimit is how many samples an endpoint takes in one request at the most, if it
-// limits their rate and takes none that has more than it gives out at once. What is
-// known of it grows as requests of that size are taken.
+// sizeLimit is how many items an endpoint takes in one request at the most, if it
+// limits the rate of samples and takes none that has more than it gives out at once.
+// What is known of it grows as requests of that size are taken.
 type sizeLimit struct {
-	most  atomic.Int64 // Samples in a request, 0 if no limit is known.
+	most  atomic.Int64 // Items in a request, 0 if no limit is known.
 	mtx   sync.Mutex
-	taken int // The most that were taken since it is known,
+	taken int // The most that were taken in one,
 	too   int // and how many were too many, which counts
 	until time.Time
 	lasts time.Duration
 }
 
-// unproven reports whether it is not known that so many samples are taken at once.
-func (l *sizeLimit) unproven(n int) bool {
-	if l.most.Load() == 0 {
+// unproven reports whether it is not known that so many items are taken at once, of an
+// endpoint that limits some rate.
+func (l *sizeLimit) unproven(n int, limited bool) bool {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	return (limited || l.most.Load() > 0) && n > max(l.taken, 1)
+}
+
+// forget notes that what was taken so far says nothing: the rate is limited since.
+func (l *sizeLimit) forget() {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	l.taken = int(l.most.Load())
+}
+
+// below reports whether n items are more than are sent now.
+func (l *sizeLimit) below(n int) bool {
+	most := l.most.Load()
+	return most > 0 && int64(n) > most
+}
+
+// tooMany takes note that n items are not taken in one request. That most are is to be
+// tried. It reports false if no more than that are sent already.
+func (l *sizeLimit) tooMany(n, most int) bool {
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	known := int(l.most.Load())
+	if most = max(most, 1); known > 0 && known <= most {
 		return false
 	}
-	l.mtx.Lock()
-	defer l.mtx.Unlock()
-	return n > max(l.taken, 1)
-}
-
-// tooMany takes note that n samples are not taken in one request. That most are is
-// to be tried.
-func (l *sizeLimit) tooMany(n, most int) {
-	l.mtx.Lock()
-	defer l.mtx.Unlock()
-	if l.most.Load() == 0 {
-		l.taken = 0
+	if known == 0 || n < l.too || time.Now().After(l.until) {
+		l.lasts = min(max(2*l.lasts, leastLimited), mostLimited)
 	}
-	l.lasts = min(max(2*l.lasts, leastLimited), mostLimited)
+	l.taken = min(l.taken, n-1)
 	l.too, l.until = n, time.Now().Add(l.lasts)
-	l.most.Store(int64(max(most, 1)))
+	l.most.Store(int64(most))
+	return true
 }
 
-// took takes note that n samples were taken in one request, of as many as wanted that
-// others have.
+// took takes note that n items were taken in one request, of as many as wanted that
+// others have. It is tried with more then, unless that was too many a while ago.
 func (l *sizeLimit) took(n, wanted int) {
-	most := int(l.most.Load())
-	if most == 0 {
-		return
-	}
 	l.mtx.Lock()
 	defer l.mtx.Unlock()
-	if l.taken = max(l.taken, n); n < most {
+	most := int(l.most.Load())
+	if l.taken = max(l.taken, n); most == 0 || 2*n <= most {
 		return
 	}
 	if 2*most < l.too || time.Now().After(l.until) {

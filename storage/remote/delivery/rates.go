@@ -59,7 +59,7 @@ const (
 
 // pace returns the number of senders to have from now on, between lowest and
 // highest, and the number the load asks for whatever the limits. backlog says
-// that a full request waits while every sender is busy.
+// that a full request waits, or that no more has room, while every sender is busy.
 func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (want int, desired float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -28,7 +28,7 @@ func (s *sender) run() {
 	e := s.e
 	for e.queue.take(&s.req, e.wanted) {
 		began := time.Now()
-		s.worked, s.pointless, s.sounded, s.unsure = 0, false, false, false
+		s.worked, s.pointless, s.sounded, s.unsure, s.judged = 0, false, false, false, nil
 		settled := e.reserve(s.req.end) && s.serve()
 		e.rates.busy(time.Since(began))
 		content := s.req.content()
@@ -42,8 +42,8 @@ func (s *sender) run() {
 		// A part of a window that was not delivered waits apart, so that the rest
 		// is not sent again.
 		s.park(s.left, true)
+		s.judgedBy(e.settings.Load())
 		e.queue.ack(&s.req)
-		s.settle()
 		e.settled(content)
 		if !e.rest(s.worked) {
 			return
@@ -115,6 +115,9 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 			if p != nil {
 				// What was left out is counted, and stays out.
 				items = s.listed(packed, items)
+			}
+			if packed != nil && set != packed && !e.reserve(s.req.end) {
+				return false
 			}
 			var n int
 			p, items, n = s.pack(set, items)
@@ -200,12 +203,13 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		if e.stopping() {
 			return false
 		}
-		if n := sent.total(); doubt.scarce && doubt.hadTurn(patience) && e.sizes.unproven(n) {
-			e.turn.give(s)
-			e.sizes.tooMany(n, n/2)
-			items, p = s.listed(set, items), nil // It is cut when it is packed.
-			doubt.restart()
-			continue
+		if doubt.scarce && e.smaller(p.items, doubt.hadTurn(patience)) {
+			if items = s.listed(set, items); middle(items) > 0 {
+				e.turn.give(s)
+				p = nil // It is cut when it is packed.
+				doubt.restart()
+				continue
+			}
 		}
 		if !doubt.due(patience) || set != e.settings.Load() {
 			continue // New settings are tried with all of it first.
