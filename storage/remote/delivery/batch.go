@@ -57,24 +57,6 @@ type summary struct {
 	waited     time.Duration // How long the oldest commit was in memory before, see patience.
 }
 
-// unread is a part of the log that could not be read: bytes, and about how many
-// items they held.
-type unread struct {
-	bytes    int64
-	items    float64
-	segments int               // That are gone; their bytes are an estimate too.
-	labels   int               // Of items that are counted as unknown, those whose labels could not be read.
-	ends     []cursor.Position // Where the parts end.
-}
-
-func (u *unread) add(more unread) {
-	u.bytes += more.bytes
-	u.items += more.items
-	u.segments += more.segments
-	u.labels += more.labels
-	u.ends = append(u.ends, more.ends...)
-}
-
 // density estimates how many items a damaged part of the log held.
 type density struct{ items, bytes float64 }
 

@@ -336,6 +336,7 @@ func newEndpoint(s *Storage, st *stand, set *settings, m *endpointMetrics) *endp
 	}
 	e.logger = slog.New(e.names)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.counted.parts = st.counted
 	e.at = []*lane{e.newLane(st.marks, st.apart, st.mark)}
 	if st.fresh != nil {
 		e.at[0].place.bound(st.fresh.from)

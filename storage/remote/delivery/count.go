@@ -58,7 +58,7 @@ func (s *Storage) count(ctx context.Context, all []*loss) {
 			if l.reread != nil {
 				series = l.reread.left()
 			}
-			s.estimate(l, unread{bytes: bytes, items: r.density.of(bytes)}, l.to, series)
+			s.estimate(l, unread{parts: []unreadPart{{items: r.density.of(bytes)}}}, l.to, series)
 		}
 	}
 }
@@ -94,9 +94,8 @@ func (s *Storage) countBatch(l *loss, b *batch) {
 	mine, _ := l.res.filter(b)
 	l.lost.plus(mine.content())
 	l.lost.plus(b.unknown)
-	if b.unread.bytes > 0 {
-		s.estimate(l, b.unread, b.end.Position, 0)
-	}
+	lost := b.unread.lostTo(l.marks, l.counted)
+	l.guess(lost.items())
 }
 
 // estimate adds what a part that ends at a position and was not read may have held:
@@ -112,8 +111,13 @@ func (s *Storage) estimate(l *loss, u unread, end cursor.Position, series int) {
 				waiting++
 			}
 		}
-		items = u.items * float64(waiting) / partitions
+		items = u.items() * float64(waiting) / partitions
 	}
+	l.guess(items)
+}
+
+// guess adds so many items that were not read.
+func (l *loss) guess(items float64) {
 	n := int(math.Ceil(items))
 	l.lost[classSamples] += n
 	l.estimated += n

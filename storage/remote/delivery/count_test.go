@@ -106,7 +106,7 @@ func TestDamageIsCountedBehindMarks(t *testing.T) {
 			marks[p] = savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 2}}}
 		}
 	}
-	l := newLoss("a", lostRange{to: cursor.Position{Segment: 2}, marks: marks})
+	l := newLoss("a", lostRange{to: cursor.Position{Segment: 2}, marks: marks}, &counted{})
 	r.count(t.Context(), []*loss{l})
 	exact := 0 // But for what is damaged.
 	for _, series := range j.series {
@@ -133,10 +133,10 @@ func TestCountAtOnce(t *testing.T) {
 			marks[p] = at
 		}
 		all = append(all,
-			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, marks: marks}),
+			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, marks: marks}, &counted{}),
 			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, apart: []*missing{{
 				hash: stableHash(j.series[5]), from: at, until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 3}}},
-			}}}))
+			}}}, &counted{}))
 	}
 	r.count(t.Context(), all)
 	for from := range 3 {

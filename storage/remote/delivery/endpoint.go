@@ -62,6 +62,7 @@ type endpoint struct {
 	sendersMtx sync.Mutex // Orders the start of goroutines and the closing of stop.
 
 	progress progress
+	counted  counted
 
 	metadata *metadataSender // Guarded by Storage.mtx.
 }

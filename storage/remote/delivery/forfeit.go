@@ -71,7 +71,7 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 	for _, e := range s.running {
 		if name := e.settings.Load().name; meant(name, e.id) {
 			for _, l := range e.raise(before) {
-				all = append(all, newLoss(name, l))
+				all = append(all, newLoss(name, l, &e.counted))
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 		}
 		moved, lost := st.given(before)
 		for _, l := range lost {
-			all = append(all, newLoss(st.name, l))
+			all = append(all, newLoss(st.name, l, &counted{parts: st.counted}))
 		}
 		held[i] = moved
 	}

@@ -63,13 +63,13 @@ func TestGraceWithWrongClock(t *testing.T) {
 // TestCounted: what is loaded counts by the process's own clock.
 func TestCounted(t *testing.T) {
 	now := time.Now()
-	require.Nil(t, counted(nil, now))
+	require.Nil(t, byClock(nil, now))
 	for _, ago := range []time.Duration{0, time.Minute, 24 * time.Hour} {
 		wall := now.Add(-ago).Round(0) // As a file has it.
-		at := counted(&wall, now)
+		at := byClock(&wall, now)
 		require.Equal(t, ago, now.Sub(*at))
 		require.NotEqual(t, at.Round(0), *at, "there is no reading of the monotonic clock")
 	}
 	future := now.Add(time.Hour).Round(0)
-	require.Equal(t, now, *counted(&future, now))
+	require.Equal(t, now, *byClock(&future, now))
 }

@@ -93,6 +93,7 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 			Acked:      st.marks,
 			Isolated:   st.apart,
 			Removed:    st.removed,
+			Counted:    st.counted,
 		}
 		if r := st.fresh; r != nil {
 			saved.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}

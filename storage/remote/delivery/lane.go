@@ -52,7 +52,6 @@ type lane struct {
 	isolated   chan struct{}   // Closed when the isolator has ended.
 	marks      dispatchMark
 	full       fullQueue
-	gaps       gaps    // That the reader met, for its isolator.
 	layouts    layouts // Of classic histograms, see classic.go.
 
 	ctx     context.Context // Ends when requests under way are to be broken off.

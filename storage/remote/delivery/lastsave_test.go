@@ -49,6 +49,7 @@ func TestLastSave(t *testing.T) {
 		"checksum":      func(st *stand) { st.marks[63].CRC++ },
 		"skip":          func(st *stand) { st.marks[1].Skip++ },
 		"removed later": func(st *stand) { later := now.Add(1); st.removed = &later },
+		"counted":       func(st *stand) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
 		"not removed":   func(st *stand) { st.removed = nil },
 		"one range":     func(st *stand) { st.fresh = nil },
 		"from":          func(st *stand) { st.fresh.from.Offset++ },

@@ -285,6 +285,7 @@ func (e *endpoint) stand(final bool) *stand {
 		st.fresh.marks, st.fresh.apart, st.fresh.mark = lanes[1].stand(final)
 		st.confine()
 	}
+	st.counted = e.counted.from(st.floor().Position)
 	if final {
 		st.settle()
 		st.lane = nil

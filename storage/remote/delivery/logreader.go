@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -174,7 +175,7 @@ func (r *logReader) missing(segment int, cause error) bool {
 // lose notes that the batch lacks so many bytes before a position. Of a segment that
 // is missing it may not be known how many: about as many as of those beside it.
 func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) int64 {
-	lost := unread{ends: []cursor.Position{to}}
+	lost := unreadPart{missing: missing, last: from.Segment < to.Segment}
 	if missing {
 		was := r.sizeOf(from.Segment)
 		if was == 0 {
@@ -184,13 +185,14 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 				was = max(was, fileSize(wlog.SegmentName(r.dir, k)))
 			}
 		}
-		lost.segments, bytes = 1, was-from.Offset
+		bytes = was - from.Offset
 	}
-	lost.bytes = max(bytes, 1)
-	lost.items = r.density.of(lost.bytes)
-	r.bb.unread.add(lost)
+	bytes = max(bytes, 1)
+	lost.Stretch = savepoint.Stretch{Segment: from.Segment, From: from.Offset, To: from.Offset + bytes}
+	lost.items = r.density.of(bytes)
+	r.bb.unread.parts = append(r.bb.unread.parts, lost)
 	r.bb.gap = true
-	return lost.bytes
+	return bytes
 }
 
 // close lets go of the log and of what it takes to read it. Nobody who has no

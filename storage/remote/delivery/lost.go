@@ -34,12 +34,13 @@ type loss struct {
 	name      string // Of the endpoint.
 	res       *resumption
 	reread    *rereader // In place of it, for isolated series.
+	counted   *counted  // Before, as unreadable.
 	lost      tally
 	estimated int // Of the samples that are lost.
 }
 
-func newLoss(name string, r lostRange) *loss {
-	l := &loss{lostRange: r, name: name}
+func newLoss(name string, r lostRange, before *counted) *loss {
+	l := &loss{lostRange: r, name: name, counted: before}
 	if r.apart != nil {
 		l.reread = newRereader(nil, r.apart)
 	} else {

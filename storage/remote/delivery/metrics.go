@@ -249,15 +249,19 @@ func (m *endpointMetrics) enqueued(b *batch, preTailing bool) {
 			m.recordCounters[t].Add(float64(n))
 		}
 	}
-	if b.unread.bytes > 0 {
-		m.unreadable.Add(math.Ceil(b.unread.items))
-		m.unreadableBytes.Add(float64(b.unread.bytes))
-		m.segmentsMissing.Add(float64(b.unread.segments))
-	}
 	m.unknownRecords.Add(float64(b.records.unknown))
 	m.undecodable.Add(float64(b.records.undecodable))
 	if preTailing {
 		m.preTailing.Add(float64(b.records.types[record.Samples] + b.records.types[record.SamplesV2]))
+	}
+}
+
+// countUnread counts what is lost to an endpoint.
+func (m *endpointMetrics) countUnread(u unread) {
+	if len(u.parts) > 0 {
+		m.unreadable.Add(math.Ceil(u.items()))
+		m.unreadableBytes.Add(float64(u.bytes()))
+		m.segmentsMissing.Add(float64(u.segments()))
 	}
 }
 

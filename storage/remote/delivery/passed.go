@@ -72,7 +72,7 @@ func (s *Storage) countPassed(passed []passedOver) {
 				parts = partsOf(l, p.runs)
 			}
 			for _, part := range parts {
-				of[i] = append(of[i], newLoss(p.behind.name, part))
+				of[i] = append(of[i], newLoss(p.behind.name, part, &counted{parts: p.behind.counted}))
 			}
 		}
 		all = append(all, of[i]...)

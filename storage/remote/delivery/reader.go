@@ -119,7 +119,7 @@ func (l *lane) readLog() {
 		}
 		pos = b.end
 		l.countUnknown(b.unknown)
-		l.gaps.add(b.unread.ends)
+		l.loseUnread(b.unread)
 		ent := &entry{batch: part, skipped: skipped, zone: zone, behind: bounded || lags(b.end.Position, l.src.Head())}
 		if ent.behind && !zone && !l.failing.Load() {
 			active, _ := l.src.Table.Len()
@@ -138,6 +138,14 @@ func (l *lane) readLog() {
 			l.unqueued = ent
 			return
 		}
+	}
+}
+
+// loseUnread counts what the reader of a lane could not read.
+func (l *lane) loseUnread(u unread) {
+	if len(u.parts) > 0 {
+		l.metrics.Load().countUnread(u.lostTo(l.resumption.marks, &l.counted))
+		l.counted.add(u)
 	}
 }
 

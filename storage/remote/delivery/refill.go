@@ -132,11 +132,11 @@ type unreadApart struct {
 // add adds a part that so many series had items in. What the reader of the lane could
 // not read either, it has counted.
 func (u *unreadApart) add(l *lane, series int, more unread) {
-	if more.labels == 0 && l.gaps.have(more.ends) {
+	if more.labels == 0 && l.counted.have(more) {
 		return
 	}
-	u.bytes += max(more.bytes, 1)
-	u.segments += more.segments
+	u.bytes += max(more.bytes(), 1)
+	u.segments += more.segments()
 	u.items += share(l.src.Table, series, more)
 }
 

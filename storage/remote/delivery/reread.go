@@ -105,12 +105,12 @@ func (r *rereader) take(b *batch, take func(*missing, flat, savepoint.Mark) bool
 
 // short tells of what is missing because the log ends before it.
 func (r *rereader) short(end cursor.Position) {
-	r.tell(unread{bytes: 1}, func(m *missing) bool { return !m.done && end.Before(m.until.Position) })
+	r.tell(unread{parts: []unreadPart{{Stretch: savepoint.Stretch{Segment: end.Segment, From: end.Offset, To: end.Offset + 1}}}}, func(m *missing) bool { return !m.done && end.Before(m.until.Position) })
 }
 
 // tell reports what could not be had, if it is of a series.
 func (r *rereader) tell(u unread, of func(*missing) bool) {
-	if r.passed == nil || (u.bytes == 0 && u.labels == 0) {
+	if r.passed == nil || (len(u.parts) == 0 && u.labels == 0) {
 		return
 	}
 	n := 0
@@ -198,7 +198,7 @@ func (r *rereader) pass(m *missing, b *batch, take func(*missing, flat, savepoin
 // series.
 func share(t *series.Table, n int, u unread) float64 {
 	active, _ := t.Len()
-	return max((u.items+float64(u.labels))*float64(n)/float64(max(active, n)), float64(n))
+	return max((u.items()+float64(u.labels))*float64(n)/float64(max(active, n)), float64(n))
 }
 
 // raiseIsolated moves isolated series on to a position, as far as what is before

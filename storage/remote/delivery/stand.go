@@ -39,6 +39,7 @@ type stand struct {
 	fresh    *freshRange // What was delivered before its turn, or nil.
 	lane     *lane       // Whose marks these are, nil if it has stopped.
 	missing  int         // Segments that it needed and that were gone at the start.
+	counted  []savepoint.Stretch
 }
 
 // freshRange is the second range of an endpoint. With it, the marks of the stand

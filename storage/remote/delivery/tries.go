@@ -14,7 +14,6 @@
 package delivery
 
 import (
-	"sync"
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
@@ -82,40 +81,4 @@ func (a *attempts) worked(b *batch) {
 	if ok && !f.at.Before(b.start.Position) && f.at.Before(b.end.Position) {
 		delete(a.of, b.start.Segment)
 	}
-}
-
-// keptGaps bounds how many gaps are remembered.
-const keptGaps = 1024
-
-// gaps remembers where unreadable parts of the log ended that were counted. It may be
-// used from any goroutine.
-type gaps struct {
-	mtx  sync.Mutex
-	ends map[cursor.Position]struct{}
-}
-
-func (g *gaps) add(ends []cursor.Position) {
-	if len(ends) == 0 {
-		return
-	}
-	g.mtx.Lock()
-	defer g.mtx.Unlock()
-	if g.ends == nil || len(g.ends) >= keptGaps {
-		g.ends = map[cursor.Position]struct{}{}
-	}
-	for _, end := range ends {
-		g.ends[end] = struct{}{}
-	}
-}
-
-// have reports whether all of some gaps are known, and there is one.
-func (g *gaps) have(ends []cursor.Position) bool {
-	g.mtx.Lock()
-	defer g.mtx.Unlock()
-	for _, end := range ends {
-		if _, known := g.ends[end]; !known {
-			return false
-		}
-	}
-	return len(ends) > 0
 }

@@ -207,13 +207,13 @@ func TestApartPassesOverWhatIsGone(t *testing.T) {
 	var lost unread
 	rr.passed = func(n int, u unread) {
 		require.Equal(t, 1, n)
-		lost.add(u)
+		lost.parts = append(lost.parts, u.parts...)
 	}
 	n := 0
 	require.NoError(t, rr.read(t.Context(), func() bool { return true }, func(*missing, flat, savepoint.Mark) bool { n++; return true }))
 	require.Equal(t, 3*20, n)
 	require.True(t, m.complete)
-	require.Equal(t, 1, lost.segments)
+	require.Equal(t, 1, lost.segments())
 	require.NoError(t, j.wal.Close())
 }
 
@@ -290,4 +290,57 @@ func TestEndThatIsGoneIsCounted(t *testing.T) {
 			require.NoError(t, j.wal.Close())
 		})
 	}
+}
+
+// What cannot be read is counted once, however many runs read past it before the
+// endpoint acknowledges anything behind it, and so is what is damaged before that later
+// on (I9).
+func TestUnreadIsCountedOnceOverRestarts(t *testing.T) {
+	j, receivers := behind(t, 3)
+	require.NoError(t, os.Truncate(wlog.SegmentName(filepath.Join(j.dir, "wal"), 1), 0))
+	flip := func(segment int) {
+		path := wlog.SegmentName(filepath.Join(j.dir, "wal"), segment)
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		b[len(bytes.TrimRight(b, "\x00"))/2] ^= 0x10
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+	}
+	flip(2)
+	src := j.source()
+	src.Size = func(segment int) int64 { return map[int]int64{1: 40_000}[segment] }
+	of := map[string]string{"remote_name": "a"}
+	var items, bytes []float64
+	run := func(ahead bool) {
+		r := newRig(t, j, receivers, Options{})
+		require.NoError(t, r.Attach(src))
+		conf := remoteWrite("a")
+		conf.QueueConfig.Capacity = 10_000
+		r.apply(conf)
+		if ahead {
+			require.Eventually(t, func() bool {
+				return r.running[0].lanes()[0].place.start() == *j.head.Load()
+			}, time.Minute, time.Millisecond)
+		} else {
+			r.complete("a", j.count-2000-2*100)
+		}
+		items = append(items, r.value("prometheus_remote_storage_unreadable_total", of))
+		bytes = append(bytes, r.value("prometheus_remote_storage_unreadable_bytes_total", of))
+		require.NoError(t, r.Close())
+	}
+	receivers["a"].set(unavailable)
+	run(true)
+	require.Greater(t, bytes[0], 40_000.0)
+	run(true)
+	_, err := heal.Segment(src.WALDir, 2, promslog.NewNopLogger())
+	require.NoError(t, err)
+	run(true)
+	require.Equal(t, []float64{0, 0}, items[1:])
+	require.Equal(t, []float64{0, 0}, bytes[1:])
+	flip(0)
+	run(true)
+	require.InDelta(t, 100, items[3], 50)
+	receivers["a"].set(nil)
+	run(false)
+	require.Zero(t, items[4])
+	require.NoError(t, j.wal.Close())
 }

@@ -61,6 +61,9 @@ func (e *Endpoint) encode(points []cursor.Point) endpoint {
 		Floor: pointTuple(e.Floor.Point), Dispatched: positionTuple(e.Dispatched),
 	}
 	out.Acked, out.Isolated = encodeRange(e.Acked, e.Isolated, points)
+	for _, c := range e.Counted {
+		out.Counted = append(out.Counted, []int64{int64(c.Segment), c.From, c.To})
+	}
 	if r := e.Fresh; r != nil {
 		out.Fresh = &fresh{From: pointTuple(r.From), Dispatched: positionTuple(r.Dispatched), BacklogDispatched: positionTuple(r.BacklogDispatched)}
 		out.Fresh.Acked, out.Fresh.Isolated = encodeRange(r.Acked, r.Isolated, points)

@@ -76,6 +76,9 @@ func anyFile(rnd *rand.Rand) File {
 		}
 		e.Floor.Point = cursor.Point{Position: lowest, CRC: rnd.Uint32()}
 		e.Dispatched = point().Position
+		for range rnd.Intn(3) {
+			e.Counted = append(e.Counted, Stretch{Segment: rnd.Intn(100), From: rnd.Int63n(9), To: 9 + rnd.Int63n(9)})
+		}
 		if rnd.Intn(2) == 0 {
 			t := when()
 			e.Removed = &t
@@ -119,6 +122,7 @@ func TestAnyFile(t *testing.T) {
 		for i, e := range f.Endpoints {
 			require.Equal(t, e.Acked, got.Endpoints[i].Acked)
 			require.Equal(t, e.Isolated, got.Endpoints[i].Isolated)
+			require.Equal(t, e.Counted, got.Endpoints[i].Counted)
 			if e.Fresh != nil {
 				require.Equal(t, *e.Fresh, *got.Endpoints[i].Fresh)
 			}

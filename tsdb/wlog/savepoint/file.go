@@ -94,9 +94,18 @@ type Endpoint struct {
 	// and Acked are those of the first, and Dispatched is not before the
 	// dispatch mark of either.
 	Fresh *Fresh
+	// Counted are parts of the log from Floor on that could not be read and
+	// were counted as lost to the endpoint.
+	Counted []Stretch
 	// Removed is when the endpoint disappeared from the configuration, nil
 	// while it is configured.
 	Removed *time.Time
+}
+
+// Stretch is a part of a segment, between two offsets.
+type Stretch struct {
+	Segment  int
+	From, To int64
 }
 
 // MarksFor returns the marks of the given number of partitions. If the file
@@ -270,6 +279,11 @@ func (e *Endpoint) validate(partitions int) error {
 	}
 	if err := validateIsolated(e.Isolated, e.Floor.Position); err != nil {
 		return err
+	}
+	for _, c := range e.Counted {
+		if c.Segment < 0 || c.Segment > maxSegment || c.From < 0 || c.From >= c.To || c.To > maxOffset {
+			return fmt.Errorf("counted part %v is out of range", c)
+		}
 	}
 	if e.Removed != nil && e.Removed.IsZero() {
 		return errors.New("the time of removal is not set")

@@ -60,6 +60,7 @@ type endpoint struct {
 	Acked      [][]int64  `json:"acked"`
 	Isolated   *isolated  `json:"isolated,omitempty"`
 	Fresh      *fresh     `json:"fresh,omitempty"`
+	Counted    [][]int64  `json:"counted,omitempty"` // Segment, from, to.
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -175,7 +176,12 @@ func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, erro
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("fresh range: %w", err)
 	}
+	counted, err := decodeStretches(e.Counted)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("counted: %w", err)
+	}
 	return Endpoint{
+		Counted:    counted,
 		ID:         *e.ID,
 		Identity:   *e.Identity,
 		Floor:      Mark{Point: floor},
@@ -214,6 +220,16 @@ func decodeMarks(runs [][]int64, points []cursor.Point, partitions int) ([]Mark,
 		}
 	}
 	return marks, nil
+}
+
+func decodeStretches(tuples [][]int64) (out []Stretch, err error) {
+	for _, t := range tuples {
+		if len(t) != 3 || t[0] < 0 || t[0] > maxSegment {
+			return nil, fmt.Errorf("%v is no part of a segment", t)
+		}
+		out = append(out, Stretch{Segment: int(t[0]), From: t[1], To: t[2]})
+	}
+	return out, nil
 }
 
 func decodePoint(tuple []int64) (cursor.Point, error) {

@@ -1,0 +1,117 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// lostTo returns what of it is lost to partitions that have acknowledged so much, but
+// for what was counted before.
+func (u *unread) lostTo(acked []savepoint.Mark, before *counted) (lost unread) {
+	for _, p := range u.parts {
+		open, all := before.left(p.Stretch), p.To-p.From
+		var waits int64
+		for _, m := range acked {
+			from := open.From
+			switch {
+			case open.Segment < m.Segment:
+				continue
+			case open.Segment == m.Segment:
+				from = max(from, m.Offset)
+			}
+			waits += max(open.To-from, 0)
+		}
+		if waits == 0 {
+			continue
+		}
+		bytes := max(waits/int64(len(acked)), 1)
+		p.items *= float64(bytes) / float64(all)
+		p.Stretch = savepoint.Stretch{Segment: open.Segment, From: open.To - bytes, To: open.To}
+		lost.parts = append(lost.parts, p)
+	}
+	return lost
+}
+
+// endOfSegment is the highest offset that a savepoint takes.
+const endOfSegment = 1<<53 - 1
+
+// mostCounted bounds how many parts are remembered.
+const mostCounted = 1024
+
+// counted remembers which parts of the log were counted as unreadable, so that none is
+// counted again by who reads there later: the next run, if the endpoint has not
+// acknowledged anything behind it by then, or its isolator. It may be used from any
+// goroutine.
+type counted struct {
+	mtx   sync.Mutex
+	parts []savepoint.Stretch // Replaced, or added to, never changed in place.
+}
+
+func (c *counted) add(u unread) {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
+	for _, p := range u.parts {
+		if p.last {
+			p.To = endOfSegment
+		}
+		if !slices.Contains(c.parts, p.Stretch) {
+			c.parts = append(c.parts, p.Stretch)
+		}
+	}
+	c.parts = c.parts[max(len(c.parts)-mostCounted, 0):]
+}
+
+// left returns what of a part is not counted, which may be nothing.
+func (c *counted) left(s savepoint.Stretch) savepoint.Stretch {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
+	for _, p := range c.parts {
+		if p.Segment != s.Segment {
+			continue
+		}
+		// A repair may begin with the padding before it.
+		if p.From <= s.From+cursor.HeaderSize && s.From < p.To {
+			s.From = min(p.To, s.To)
+		}
+	}
+	return s
+}
+
+// have reports whether all of it was counted, and is something.
+func (c *counted) have(u unread) bool {
+	for _, p := range u.parts {
+		if open := c.left(p.Stretch); open.From < open.To {
+			return false
+		}
+	}
+	return len(u.parts) > 0
+}
+
+// from returns those that an endpoint may meet again which needs the log from a
+// position on.
+func (c *counted) from(floor cursor.Position) (parts []savepoint.Stretch) {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
+	for _, p := range c.parts {
+		if floor.Before(cursor.Position{Segment: p.Segment, Offset: p.To}) {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}

@@ -1,0 +1,307 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
+
+// recall loads the savepoint and finds its positions in the log again. What it
+// cannot find is resolved towards sending again, never towards skipping.
+// Callers hold mtx.
+func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err error) {
+	f, from, err := s.store.Load()
+	var lost *savepoint.LostError
+	switch {
+	case errors.As(err, &lost):
+		s.lost = true
+	case err != nil:
+		return nil, nil, fmt.Errorf("load the savepoint of remote write: %w", err)
+	}
+	for _, p := range from.Problems {
+		if p.Reason != savepoint.Absent {
+			s.logger.Error("A savepoint cannot be used", "path", p.Path, "reason", p.Reason.String(), "set_aside", p.SetAside, "err", p.Err)
+		}
+	}
+	segments, err := epoch.Scan(src.WALDir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
+	}
+	foreign := -1
+	if src.follow == nil {
+		foreign = lastForeign(src.WALDir, segments, f)
+	}
+	s.oldest = cursor.Position{}
+	for _, seg := range segments {
+		if seg.Index > foreign {
+			s.oldest = cursor.Position{Segment: seg.Index}
+			break
+		}
+	}
+	s.unsaved.Store(from.Origin == savepoint.None)
+	if from.Origin == savepoint.None && !s.lost {
+		// No savepoint is what a new directory and one of stock's have. With
+		// segments of an earlier run of ours, it was removed.
+		for _, seg := range segments {
+			s.lost = s.lost || (seg.Run != ulid.ULID{} && seg.Run != src.Run)
+		}
+	}
+	if s.lost {
+		s.logger.Error("The positions of all endpoints are lost; delivery begins at the oldest segment and may send again what was delivered", "position", s.oldest.String())
+	}
+	s.fromStart = src.begun && from.Origin == savepoint.None && !s.lost
+	for i := range f.Endpoints {
+		st, behind, err := s.resolve(src, f, &f.Endpoints[i], foreign)
+		if err != nil {
+			return nil, nil, err
+		}
+		if behind != nil {
+			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
+		}
+		if n := vanished(src, segments, f, &f.Endpoints[i]); n > 0 {
+			st.missing += n
+			s.logger.Error("The newest segments of the log are gone, and what an endpoint had not been sent of them", "remote_name", st.name, "segments", n, "last", f.Segment)
+		}
+		out = append(out, st)
+	}
+	return out, passed, nil
+}
+
+// vanished returns how many of the segments that an endpoint had not everything of
+// are missing behind the last one there is.
+func vanished(src *Source, segments []epoch.Segment, f savepoint.File, e *savepoint.Endpoint) int {
+	if src.follow != nil || f.Run == src.Run.String() {
+		return 0 // Its writer may begin anew, or has not ended.
+	}
+	last := -1
+	for _, seg := range segments {
+		if seg.Run != src.Run {
+			last = seg.Index
+		}
+	}
+	from := e.Floor.Segment
+	if ahead := func(o savepoint.Endpoint) bool { return e.Floor.Before(o.Floor.Position) }; from == f.Segment &&
+		!e.Floor.Before(e.Dispatched) && !slices.ContainsFunc(f.Endpoints, ahead) {
+		from++ // It had all of the last one.
+	}
+	return max(f.Segment-max(last, from-1), 0)
+}
+
+// lastForeign returns the highest segment with records of another engine, -1
+// for none. Segments of ours begin with a marker. One whose marker was lost is
+// still known by its fingerprint, or by lying within one run of ours.
+func lastForeign(walDir string, segments []epoch.Segment, f savepoint.File) int {
+	for i, segment := range slices.Backward(segments) {
+		if isForeign(walDir, segments, i, f) {
+			return segment.Index
+		}
+	}
+	return -1
+}
+
+// isForeign reports whether the i-th of all segments has records of another
+// engine.
+func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File) bool {
+	seg := segments[i]
+	if !seg.Foreign() {
+		return false
+	}
+	if i > 0 && i+1 < len(segments) && segments[i-1].Run != (ulid.ULID{}) && segments[i-1].Run == segments[i+1].Run {
+		return false
+	}
+	if fp := f.Segments[seg.Index]; fp != 0 {
+		if now, err := cursor.Fingerprint(walDir, seg.Index); err == nil && now == fp {
+			return false
+		}
+	}
+	return true
+}
+
+// resolve finds where a saved endpoint stands in the log that is there now. If it
+// passes something over because of segments of another engine, behind is where it
+// stood before.
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int) (st, behind *stand, err error) {
+	st = &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
+	for _, c := range e.Counted {
+		if c.Segment < src.Head().Segment { // Else the number was given again.
+			st.counted = append(st.counted, c)
+		}
+	}
+	own, second := e.IsolatedFor(partitions)
+	st.apart = own
+	if r := e.FreshFor(partitions); r != nil {
+		st.mark = r.BacklogDispatched
+		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: second, mark: r.Dispatched}
+	}
+	if st.name == "" {
+		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
+	}
+	if from := st.floor(); from.Segment <= foreign && !s.opts.ResumeForeign {
+		at := cursor.Position{Segment: foreign + 1}
+		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
+		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is given up",
+			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
+		found := map[cursor.Point]resolved{}
+		if _, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found); err != nil {
+			return nil, nil, err
+		}
+		if st.fresh != nil {
+			if err := s.findFresh(src, f, e, st, found); err != nil {
+				return nil, nil, err
+			}
+		}
+		mark := at
+		if mark.Before(e.Dispatched) {
+			// It was here before, and sent some of what it is sent now.
+			mark = e.Dispatched
+		}
+		now := standAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
+		now.removed = st.removed
+		return now, st, nil
+	}
+	found := map[cursor.Point]resolved{}
+	worst, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found)
+	if err != nil {
+		return nil, nil, err
+	}
+	if st.fresh != nil {
+		if err := s.findFresh(src, f, e, st, found); err != nil {
+			return nil, nil, err
+		}
+	}
+	switch worst {
+	case cursor.SegmentStart:
+		// Nothing is known of what was sent from here on.
+		st.mark = src.Head()
+		if st.fresh != nil {
+			st.confine()
+		}
+	case cursor.Ahead:
+		// The log was wiped: nothing in it can have been sent.
+		st.mark = st.floor().Position
+	}
+	if worst == cursor.Oldest {
+		st.missing = max(st.floor().Segment-e.Floor.Segment, 0)
+	}
+	if worst > cursor.Sealed {
+		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
+			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
+	}
+	return st, nil, nil
+}
+
+// byClock returns when an endpoint was removed, by the clock of the savepoint, as
+// a time from which this process can count, whatever becomes of the clock now.
+// One that lies in the future, because the clock was set back, is now: the log
+// is not to be held for longer than the grace time from here on.
+func byClock(removed *time.Time, now time.Time) *time.Time {
+	if removed == nil {
+		return nil
+	}
+	at := now.Add(min(removed.Sub(now), 0))
+	return &at
+}
+
+// resolved is where a saved point was found.
+type resolved struct {
+	savepoint.Mark
+	verdict cursor.Verdict
+}
+
+// find puts marks where they are in the log that is there now, and returns what
+// is the worst that can be said of one. found remembers what was looked up.
+func (s *Storage) find(src *Source, f savepoint.File, name string, marks []savepoint.Mark, found map[cursor.Point]resolved) (worst cursor.Verdict, err error) {
+	for p, m := range marks {
+		at, ok := found[m.Point]
+		if !ok {
+			pos, verdict, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: m.Point, Fingerprint: f.Segments[m.Segment]})
+			if err != nil {
+				return worst, fmt.Errorf("find the saved position of remote write endpoint %q: %w", name, err)
+			}
+			s.metrics.resumed.WithLabelValues(verdict.String()).Inc()
+			at = resolved{savepoint.Mark{Point: cursor.Point{Position: pos}}, verdict}
+			if verdict == cursor.Exact {
+				at.Point = m.Point
+			}
+			found[m.Point] = at
+		}
+		worst = max(worst, at.verdict)
+		if at.Point == m.Point {
+			at.Skip = m.Skip
+		}
+		marks[p] = at.Mark
+	}
+	return worst, nil
+}
+
+// findRange is find for a range with isolated series. If one of them is not where it
+// was, each partition begins where the first of its own did. One of which a limit took
+// the place goes on at what is left.
+func (s *Storage) findRange(src *Source, f savepoint.File, name string, marks *[]savepoint.Mark, apart *[]isolatedMark, found map[cursor.Point]resolved) (cursor.Verdict, error) {
+	placed := slices.Clone(*apart)
+	worst, doubtful := cursor.Exact, false
+	for i, is := range placed {
+		at := []savepoint.Mark{is.Mark}
+		verdict, err := s.find(src, f, name, at, found)
+		if err != nil {
+			return verdict, err
+		}
+		placed[i].Mark = at[0]
+		worst = max(worst, verdict)
+		doubtful = doubtful || verdict == cursor.SegmentStart || verdict == cursor.Ahead
+	}
+	if doubtful {
+		placed, *marks = nil, savepoint.Cautious(*marks, *apart)
+	}
+	*apart = placed
+	verdict, err := s.find(src, f, name, *marks, found)
+	return max(worst, verdict), err
+}
+
+// findFresh finds the fresh range of a stand whose other marks were found. If
+// anything of it is not exactly where it was, or the backlog is found to go on
+// behind its end, there is one range again, from the backlog's marks on: what
+// was delivered before its turn is sent once more.
+func (s *Storage) findFresh(src *Source, f savepoint.File, e *savepoint.Endpoint, st *stand, found map[cursor.Point]resolved) error {
+	ends := []savepoint.Mark{{Point: st.fresh.from}}
+	worst, err := s.find(src, f, st.name, ends, found)
+	if err != nil {
+		return err
+	}
+	of, err := s.findRange(src, f, st.name, &st.fresh.marks, &st.fresh.apart, found)
+	if err != nil {
+		return err
+	}
+	behind := slices.ContainsFunc(st.marks, func(m savepoint.Mark) bool { return st.fresh.from.Before(m.Position) })
+	if worst = max(worst, of); worst == cursor.Exact && !behind {
+		st.settle()
+		return nil
+	}
+	s.logger.Error("What was delivered before its turn cannot be found in the log again; it is sent once more, behind the backlog",
+		"remote_name", st.name, "saved", e.Fresh.From.String(), "resuming_at", st.floor().String(), "reason", worst.String())
+	st.fresh, st.mark = nil, e.Dispatched
+	if worst == cursor.SegmentStart {
+		st.mark = src.Head() // Nothing is known of what was sent from there on.
+	}
+	return nil
+}
