@@ -283,7 +283,7 @@ func (r *logReader) sizeOf(segment int) int64 {
 func (r *logReader) checkEnd(at, next cursor.Position) {
 	was := r.sizeOf(at.Segment)
 	info, err := os.Stat(wlog.SegmentName(r.dir, at.Segment))
-	if err != nil || info.Size() >= max(was, at.Offset) || was == at.Offset || r.gone == at.Segment {
+	if err != nil || cursor.RecordEnd(info.Size()) >= max(was, at.Offset) || was == at.Offset || r.gone == at.Segment {
 		return // What was removed meanwhile was read to its end, or has been counted.
 	}
 	r.l.Error("A segment of the log has lost its end", "position", at.String(), "size", info.Size(),

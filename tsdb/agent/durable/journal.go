@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -75,6 +76,7 @@ type journal struct {
 	log     segmentLog // May be nil, and is not to be written to, after a failure.
 	torn    bool       // It was closed while failed: its last segment needs healing.
 	active  vfs.File   // The active segment, opened for its size.
+	kept    vfs.File   // A segment that is copied, and not to be closed.
 	marked  int64      // End of the active segment's marker.
 	began   time.Time  // When the active segment was opened.
 	records recordBuffer
@@ -86,8 +88,9 @@ type journal struct {
 	// handle is held while log is exchanged, and by who uses it beside commits.
 	handle sync.Mutex
 
-	headMtx sync.Mutex // Guards head, which only who writes may read without.
+	headMtx sync.Mutex // Guards what follows; who writes may read head without.
 	head    cursor.Position
+	ends    map[int]int64 // Where the records of finished segments end.
 }
 
 // Head returns the end of the last commit.
@@ -159,6 +162,9 @@ func (j *journal) start() error {
 
 // truncate removes the segments before one.
 func (j *journal) truncate(before int) error {
+	j.headMtx.Lock()
+	maps.DeleteFunc(j.ends, func(k int, _ int64) bool { return k < before })
+	j.headMtx.Unlock()
 	j.handle.Lock()
 	defer j.handle.Unlock()
 	if j.log != nil {
@@ -184,7 +190,7 @@ func (j *journal) mark(segment int) error {
 	if err != nil {
 		return fmt.Errorf("open new segment for its size: %w", err)
 	}
-	if j.active != nil {
+	if j.active != nil && j.active != j.kept {
 		j.active.Close()
 	}
 	j.active, j.began = f, j.now()
@@ -206,9 +212,20 @@ func (j *journal) advance(segment int) error {
 		return fmt.Errorf("read size of segment %s: %w", wlog.SegmentName(j.dir, segment), err)
 	}
 	j.headMtx.Lock()
+	defer j.headMtx.Unlock()
+	if segment > j.head.Segment {
+		j.ends[j.head.Segment] = j.head.Offset
+	}
 	j.head = cursor.Position{Segment: segment, Offset: cursor.RecordEnd(size)}
-	j.headMtx.Unlock()
 	return nil
+}
+
+// endOf returns where the records of a segment ended when it was finished, 0 if it was
+// not in this run.
+func (j *journal) endOf(segment int) int64 {
+	j.headMtx.Lock()
+	defer j.headMtx.Unlock()
+	return j.ends[segment]
 }
 
 // sizeOf returns the size of a file that nobody reads from. Seeking tells it

@@ -33,11 +33,16 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
+// placeInterval is how often it is looked whether the active segment is in its place.
+const placeInterval = time.Second
+
 // maintain is the goroutine that finishes segments by age and recovers a broken
 // log. It waits for nobody who removes segments.
 func (db *DB) maintain(ctx context.Context) {
 	age := time.NewTicker(max(10*time.Millisecond, min(db.opts.SegmentMaxAge/10, time.Minute)))
 	defer age.Stop()
+	look := time.NewTicker(placeInterval)
+	defer look.Stop()
 	var (
 		retry     <-chan time.Time
 		delay     = firstRetry
@@ -62,6 +67,8 @@ func (db *DB) maintain(ctx context.Context) {
 			if db.opts.MaxTime > 0 || db.opts.EndpointMaxTime > 0 {
 				signal(db.journal.sealed)
 			}
+		case <-look.C:
+			db.keepInPlace()
 		case <-db.journal.failed:
 			db.metrics.writeFailures.Inc()
 			db.logger.Error("The write-ahead log is broken", "err", db.journal.broken())

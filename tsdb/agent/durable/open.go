@@ -113,7 +113,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 		source := delivery.Source{
 			WALDir: db.journal.dir, DataDir: dir,
 			Table: db.table, Cold: &db.archive, Gate: db.gate, Head: db.journal.Head,
-			Size: db.archive.size, Run: db.run, Release: func() error { return errors.Join(leave(), unlock()) },
+			Size: db.sizeOf, Run: db.run, Release: func() error { return errors.Join(leave(), unlock()) },
 		}
 		if err := sender.Attach(source); err != nil {
 			err = errors.Join(err, source.Release())
@@ -170,6 +170,7 @@ func (db *DB) setUp(walDir string) {
 		now:         db.now,
 		failed:      make(chan struct{}, 1),
 		sealed:      make(chan struct{}, 1),
+		ends:        map[int]int64{},
 		open: func() (segmentLog, error) {
 			w, err := wlog.NewSize(db.logger, db.walRegistry.registerer(), walDir, db.opts.WALSegmentSize, db.opts.WALCompression)
 			if err != nil {
@@ -212,6 +213,7 @@ func (db *DB) Close() (err error) {
 	db.closing.Do(func() {
 		db.stop()
 		db.stopped.Wait()
+		db.keepInPlace()
 		err = db.journal.close()
 		if db.opts.SyncInterval > 0 {
 			err = errors.Join(err, db.syncLog())

@@ -165,8 +165,13 @@ func (db *DB) finished(first, last int) ([]snapshot.SegmentInfo, error) {
 	var out []snapshot.SegmentInfo
 	for k := max(first, 0); k <= last; k++ {
 		s, ok := known[k]
-		if !ok {
+		if end := db.journal.endOf(k); !ok || s.Size < end {
 			info, err := db.secure(wlog.SegmentName(db.journal.dir, k))
+			if (err == nil && cursor.RecordEnd(info.Size()) < end) || (errors.Is(err, os.ErrNotExist) && end > 0) {
+				// Somebody has removed it, and a repair may have put something in its place.
+				out = append(out, snapshot.SegmentInfo{Index: k, Size: end})
+				continue
+			}
 			if errors.Is(err, os.ErrNotExist) {
 				continue // Truncation runs at the same time.
 			}
@@ -180,6 +185,14 @@ func (db *DB) finished(first, last int) ([]snapshot.SegmentInfo, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// sizeOf returns how many bytes a finished segment had, 0 if that is not known.
+func (db *DB) sizeOf(segment int) int64 {
+	if end := db.journal.endOf(segment); end > 0 {
+		return end
+	}
+	return db.archive.size(segment)
 }
 
 // secure syncs a finished segment and returns how it is then. A start takes it
