@@ -338,12 +338,16 @@ func newEndpoint(s *Storage, st *stand, set *settings, m *endpointMetrics) *endp
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.counted.parts = st.counted
 	e.at = []*lane{e.newLane(st.marks, st.apart, st.mark)}
+	if st.acked != nil {
+		e.at[0].acked = st.acked
+	}
 	if st.fresh != nil {
 		e.at[0].place.bound(st.fresh.from)
 		e.at = append(e.at, e.newLane(st.fresh.marks, st.fresh.apart, st.fresh.mark))
 	}
 	e.adopt(set, m)
 	e.metrics.Load().segmentsMissing.Add(float64(st.missing))
+	e.metrics.Load().countUnread(st.lost)
 	return e
 }
 

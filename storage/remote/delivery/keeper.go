@@ -69,14 +69,15 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
-	all, segment := stands(), s.src.Head().Segment
-	if !durable && s.last.holds(all, segment, clean) {
+	all, head := stands(), s.src.Head()
+	if !durable && s.last.holds(all, head, clean) {
 		return nil
 	}
 	f := savepoint.File{
 		Run:        s.src.Run.String(),
-		Segment:    segment,
-		Checkpoint: s.checkpoint(segment, durable),
+		Segment:    head.Segment,
+		End:        head.Offset,
+		Checkpoint: s.checkpoint(head.Segment, durable),
 		Partitions: partitions,
 		Clean:      clean,
 		Endpoints:  make([]savepoint.Endpoint, 0, len(all)),
@@ -111,7 +112,7 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 	}
 	s.last = lastSave{
 		done: true, whole: len(f.Segments) == len(referenced), stands: all, clean: clean,
-		segment: segment, checkpoint: f.Checkpoint,
+		head: head, checkpoint: f.Checkpoint,
 	}
 	s.unsaved.Store(false)
 	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()

@@ -34,7 +34,8 @@ type lane struct {
 	queue      *queue
 	place      place
 	resumption *resumption // Owned by the reader, but for its marks, which never change.
-	unqueued   *entry      // What the reader had in its hands when it ended; its own until then.
+	acked      []savepoint.Mark
+	unqueued   *entry // What the reader had in its hands when it ended; its own until then.
 	zoneEnd    cursor.Position
 	rates      rates
 	failing    atomic.Bool  // The last attempt failed and is to be made again.
@@ -66,7 +67,7 @@ type lane struct {
 // newLane returns a lane that goes on where marks say. Up to mark, things may
 // have been sent before.
 func (e *endpoint) newLane(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *lane {
-	l := &lane{endpoint: e, queue: newQueue(time.Now), zoneEnd: mark, resumption: newResumption(marks), isolated: make(chan struct{})}
+	l := &lane{endpoint: e, queue: newQueue(time.Now), zoneEnd: mark, resumption: newResumption(marks), acked: marks, isolated: make(chan struct{})}
 	if mutation.On(mutation.NoZone) {
 		l.zoneEnd = cursor.Position{}
 	}

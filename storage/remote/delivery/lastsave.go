@@ -17,6 +17,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
@@ -29,12 +31,13 @@ type lastSave struct {
 	stands []*stand // As they were, without checksums that were looked up.
 	clean  bool
 
-	segment, checkpoint int
+	head       cursor.Position
+	checkpoint int
 }
 
 // holds reports whether a savepoint made now would be the same.
-func (l *lastSave) holds(stands []*stand, segment int, clean bool) bool {
-	return l.done && l.whole && l.segment == segment && l.clean == clean &&
+func (l *lastSave) holds(stands []*stand, head cursor.Position, clean bool) bool {
+	return l.done && l.whole && l.head == head && l.clean == clean &&
 		slices.EqualFunc(l.stands, stands, (*stand).equal)
 }
 
@@ -62,7 +65,7 @@ func sameTime(a, b *time.Time) bool {
 // the directory costs as much as to write the file, so it is done for durable
 // savepoints, which go with every truncation, and for new segments.
 func (s *Storage) checkpoint(segment int, durable bool) int {
-	if s.last.done && !durable && segment == s.last.segment {
+	if s.last.done && !durable && segment == s.last.head.Segment {
 		return s.last.checkpoint
 	}
 	if _, n, err := wlog.LastCheckpoint(s.src.WALDir); err == nil {

@@ -39,8 +39,9 @@ func TestLastSave(t *testing.T) {
 		st.fresh = &freshRange{from: at(3), marks: second.marks, mark: at(7).Position}
 		return st
 	}
-	l := lastSave{done: true, whole: true, stands: []*stand{whole()}, segment: 4}
-	require.True(t, l.holds([]*stand{whole()}, 4, false))
+	head := cursor.Position{Segment: 4, Offset: 9}
+	l := lastSave{done: true, whole: true, stands: []*stand{whole()}, head: head}
+	require.True(t, l.holds([]*stand{whole()}, head, false))
 	for name, change := range map[string]func(st *stand){
 		"id":            func(st *stand) { st.id = "other" },
 		"identity":      func(st *stand) { st.identity.TenantHash = "b" },
@@ -58,15 +59,16 @@ func TestLastSave(t *testing.T) {
 	} {
 		st := whole()
 		change(st)
-		require.False(t, l.holds([]*stand{st}, 4, false), name)
-		require.False(t, (&lastSave{done: true, whole: true, stands: []*stand{st}, segment: 4}).holds([]*stand{whole()}, 4, false), name)
+		require.False(t, l.holds([]*stand{st}, head, false), name)
+		require.False(t, (&lastSave{done: true, whole: true, stands: []*stand{st}, head: head}).holds([]*stand{whole()}, head, false), name)
 	}
-	require.False(t, l.holds(nil, 4, false))
-	require.False(t, l.holds([]*stand{whole()}, 5, false), "another segment")
-	require.False(t, l.holds([]*stand{whole()}, 4, true), "a clean stop")
+	require.False(t, l.holds(nil, head, false))
+	require.False(t, l.holds([]*stand{whole()}, cursor.Position{Segment: 5, Offset: 9}, false), "another segment")
+	require.False(t, l.holds([]*stand{whole()}, cursor.Position{Segment: 4, Offset: 10}, false), "more of the segment")
+	require.False(t, l.holds([]*stand{whole()}, head, true), "a clean stop")
 	for _, l := range []lastSave{{whole: true}, {done: true}} {
-		l.stands, l.segment = []*stand{whole()}, 4
-		require.False(t, l.holds([]*stand{whole()}, 4, false))
+		l.stands, l.head = []*stand{whole()}, head
+		require.False(t, l.holds([]*stand{whole()}, head, false))
 	}
 }
 

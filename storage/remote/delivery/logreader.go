@@ -61,6 +61,8 @@ type logReader struct {
 	// gap is where the last damaged part ended: those that follow each other are
 	// logged once.
 	gap cursor.Position
+	// cut is the last segment before which one has lost its end.
+	cut int
 	// gone is the last segment that was found to stand for one that is gone.
 	gone int
 	// tries decides what is passed over, and past says that the segment is read
@@ -70,7 +72,7 @@ type logReader struct {
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
-	return &logReader{gone: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
+	return &logReader{gone: -1, cut: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
@@ -222,6 +224,9 @@ func (r *logReader) letGo() {
 // sample. It returns cursor.ErrCaughtUp if there is nothing to read; records
 // without items still make a batch, so that positions move.
 func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, error) {
+	if r.bb.start.Position == (cursor.Position{Segment: r.cut}) {
+		r.bb.gap = true
+	}
 	if r.hasAhead {
 		r.hasAhead = false
 		if err := r.decode(r.ahead, r.aheadEnd); err != nil {
@@ -286,8 +291,11 @@ func (r *logReader) checkEnd(at, next cursor.Position) {
 	if err != nil || cursor.RecordEnd(info.Size()) >= max(was, at.Offset) || was == at.Offset || r.gone == at.Segment {
 		return // What was removed meanwhile was read to its end, or has been counted.
 	}
+	had := r.bb.gap
 	r.l.Error("A segment of the log has lost its end", "position", at.String(), "size", info.Size(),
 		"bytes", r.lose(at, next, was-at.Offset, was < at.Offset))
+	// What comes before it is whole, and was acknowledged as it is counted.
+	r.bb.gap, r.cut = had, next.Segment
 }
 
 // full reports whether the batch has enough, with so many items as the bound.

@@ -144,7 +144,7 @@ func (l *lane) readLog() {
 // loseUnread counts what the reader of a lane could not read.
 func (l *lane) loseUnread(u unread) {
 	if len(u.parts) > 0 {
-		l.metrics.Load().countUnread(u.lostTo(l.resumption.marks, &l.counted))
+		l.metrics.Load().countUnread(u.lostTo(l.acked, &l.counted))
 		l.counted.add(u)
 	}
 }

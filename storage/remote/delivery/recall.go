@@ -16,6 +16,7 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -47,6 +48,7 @@ func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err er
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
 	}
+	knowEnd(src, segments, f)
 	foreign := -1
 	if src.follow == nil {
 		foreign = lastForeign(src.WALDir, segments, f)
@@ -71,40 +73,21 @@ func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err er
 	}
 	s.fromStart = src.begun && from.Origin == savepoint.None && !s.lost
 	for i := range f.Endpoints {
-		st, behind, err := s.resolve(src, f, &f.Endpoints[i], foreign)
+		st, behind, err := s.resolve(src, f, &f.Endpoints[i], foreign, segments)
 		if err != nil {
 			return nil, nil, err
 		}
 		if behind != nil {
 			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
 		}
-		if n := vanished(src, segments, f, &f.Endpoints[i]); n > 0 {
-			st.missing += n
-			s.logger.Error("The newest segments of the log are gone, and what an endpoint had not been sent of them", "remote_name", st.name, "segments", n, "last", f.Segment)
+		if lost := &st.lost; len(lost.parts) > 0 {
+			s.estimateEnd(src, segments, lost)
+			s.logger.Error("The end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
+				"segments", lost.segments(), "last", f.Segment, "bytes", lost.bytes(), "samples_estimated", math.Ceil(lost.items()))
 		}
 		out = append(out, st)
 	}
 	return out, passed, nil
-}
-
-// vanished returns how many of the segments that an endpoint had not everything of
-// are missing behind the last one there is.
-func vanished(src *Source, segments []epoch.Segment, f savepoint.File, e *savepoint.Endpoint) int {
-	if src.follow != nil || f.Run == src.Run.String() {
-		return 0 // Its writer may begin anew, or has not ended.
-	}
-	last := -1
-	for _, seg := range segments {
-		if seg.Run != src.Run {
-			last = seg.Index
-		}
-	}
-	from := e.Floor.Segment
-	if ahead := func(o savepoint.Endpoint) bool { return e.Floor.Before(o.Floor.Position) }; from == f.Segment &&
-		!e.Floor.Before(e.Dispatched) && !slices.ContainsFunc(f.Endpoints, ahead) {
-		from++ // It had all of the last one.
-	}
-	return max(f.Segment-max(last, from-1), 0)
 }
 
 // lastForeign returns the highest segment with records of another engine, -1
@@ -140,7 +123,7 @@ func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File)
 // resolve finds where a saved endpoint stands in the log that is there now. If it
 // passes something over because of segments of another engine, behind is where it
 // stood before.
-func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int) (st, behind *stand, err error) {
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *stand, err error) {
 	st = &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
 	for _, c := range e.Counted {
 		if c.Segment < src.Head().Segment { // Else the number was given again.
@@ -189,6 +172,8 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			return nil, nil, err
 		}
 	}
+	st.acked = ackedOf(src, f, e, st, found, segments)
+	st.lost = endOf(src, f, e, found, segments)
 	switch worst {
 	case cursor.SegmentStart:
 		// Nothing is known of what was sent from here on.

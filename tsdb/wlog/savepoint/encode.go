@@ -32,7 +32,7 @@ func Encode(f File) ([]byte, error) {
 	written := f.Written.UTC()
 	b := body{
 		Run: &f.Run, Segment: &f.Segment, Checkpoint: &f.Checkpoint, Clean: &f.Clean, Written: &written, Partitions: &f.Partitions,
-		Fingerprints: map[string]uint32{}, Endpoints: make([]endpoint, 0, len(f.Endpoints)),
+		End: f.End, Fingerprints: map[string]uint32{}, Endpoints: make([]endpoint, 0, len(f.Endpoints)),
 	}
 	for _, s := range f.Referenced() {
 		if fp, known := f.Segments[s]; known {

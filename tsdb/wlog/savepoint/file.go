@@ -174,6 +174,9 @@ type File struct {
 	// Segment is the last segment which that run is known to have opened, -1
 	// for none.
 	Segment int
+	// End is where the committed records of that segment ended when the file was
+	// written, in bytes; 0 if that is not known.
+	End int64
 	// Checkpoint is the number of the checkpoint the run wrote or found, -1
 	// for none.
 	Checkpoint int
@@ -222,6 +225,9 @@ func (f *File) Validate() error {
 	}
 	if f.Segment < -1 || f.Segment > maxSegment {
 		return fmt.Errorf("last segment %d is out of range", f.Segment)
+	}
+	if f.End < 0 || f.End > maxOffset {
+		return fmt.Errorf("end %d of the last segment is out of range", f.End)
 	}
 	if f.Checkpoint < -1 || f.Checkpoint > maxSegment {
 		return fmt.Errorf("checkpoint %d is out of range", f.Checkpoint)

@@ -49,6 +49,7 @@ type body struct {
 	Fingerprints map[string]uint32 `json:"fingerprints"`
 	Points       [][]int64         `json:"points"`
 	Endpoints    []endpoint        `json:"endpoints"`
+	End          int64             `json:"end,omitempty"`
 }
 
 type endpoint struct {
@@ -126,6 +127,7 @@ func (b *body) file() (File, error) {
 		Version:    Version,
 		Run:        *b.Run,
 		Segment:    *b.Segment,
+		End:        b.End,
 		Checkpoint: *b.Checkpoint,
 		Partitions: *b.Partitions,
 		Written:    b.Written.UTC(),

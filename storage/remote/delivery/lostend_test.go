@@ -1,0 +1,191 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/promslog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+)
+
+// half is a log that was killed: of its newest segment endpoint a has acknowledged ten
+// commits of 100 samples, b nothing, and ten more came after. The segment before is
+// delivered to both.
+type half struct {
+	*journal
+	receivers map[string]*receiver
+	path      string // Of the newest segment.
+	acked     cursor.Position
+	end       cursor.Position
+}
+
+func newHalf(t *testing.T) *half {
+	h := &half{journal: openJournal(t, t.TempDir(), nil), receivers: map[string]*receiver{"a": newReceiver(), "b": newReceiver()}}
+	r := newRig(t, h.journal, h.receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	for range 20 {
+		r.commit(100)
+	}
+	r.complete("a", 2000)
+	r.complete("b", 2000)
+	saved := func(name string) savepoint.File {
+		require.NoError(t, r.Persist(t.Context()))
+		f, _, err := r.store.Load()
+		require.NoError(t, err)
+		for _, e := range f.Endpoints {
+			if e.Identity.Name == name {
+				f.Endpoints = []savepoint.Endpoint{e}
+			}
+		}
+		return f
+	}
+	stands := func(name string, at cursor.Position) {
+		t.Helper()
+		require.Eventually(t, func() bool { return saved(name).Endpoints[0].Floor.Position == at }, time.Minute, time.Millisecond)
+	}
+	stands("b", *h.head.Load())
+	h.cut()
+	h.receivers["b"].set(unavailable)
+	for range 10 {
+		r.commit(100)
+	}
+	r.complete("a", 3000)
+	h.acked = *h.head.Load()
+	stands("a", h.acked)
+	h.receivers["a"].set(unavailable)
+	for range 10 {
+		r.commit(100)
+	}
+	h.end = *h.head.Load()
+	require.Equal(t, h.end.Offset, saved("a").End)
+	h.path = wlog.SegmentName(filepath.Join(h.dir, "wal"), h.end.Segment)
+	left, err := os.ReadFile(filepath.Join(h.dir, savepoint.CurrentName))
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, savepoint.CurrentName), left, 0o600))
+	require.NoError(t, h.wal.Close())
+	for _, rc := range h.receivers {
+		rc.set(func(int) *client.Result { return nil })
+	}
+	return h
+}
+
+// restart starts another run, and returns what is counted when all that is left has been
+// delivered.
+func (h *half) restart() (bytes, items, segments map[string]float64) {
+	h.t.Helper()
+	_, err := heal.Directory(filepath.Join(h.dir, "wal"), heal.Options{FS: vfs.OS, Logger: promslog.NewNopLogger()})
+	require.NoError(h.t, err)
+	next := openJournal(h.t, h.dir, h.table)
+	next.next, next.series, next.time = h.next, h.series, h.time
+	r := newRig(h.t, next, h.receivers, Options{})
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	r.commit(1)
+	bytes, items, segments = map[string]float64{}, map[string]float64{}, map[string]float64{}
+	for name := range h.receivers {
+		require.Eventually(h.t, func() bool {
+			return r.Persist(h.t.Context()) == nil && next.gate.Floor().Position == *next.head.Load()
+		}, time.Minute, time.Millisecond)
+		of := map[string]string{"remote_name": name}
+		bytes[name] = r.value("prometheus_remote_storage_unreadable_bytes_total", of)
+		items[name] = r.value("prometheus_remote_storage_unreadable_total", of)
+		segments[name] = r.value("prometheus_remote_storage_segments_missing_total", of)
+	}
+	require.NoError(h.t, r.Close())
+	require.NoError(h.t, next.wal.Close())
+	return bytes, items, segments
+}
+
+// The newest segment is gone after a kill: what each endpoint had not acknowledged of it
+// is counted, as far as the log was written when the last savepoint was, and once (I9).
+func TestNewestSegmentIsGoneAfterKill(t *testing.T) {
+	for _, emptied := range []bool{false, true} {
+		h := newHalf(t)
+		if emptied {
+			require.NoError(t, os.Truncate(h.path, 0))
+		} else {
+			require.NoError(t, os.Remove(h.path))
+		}
+		bytes, items, segments := h.restart()
+		// Some partitions have no series here, and stand at the end.
+		require.InEpsilon(t, h.end.Offset-h.acked.Offset, bytes["a"], 0.25, "emptied %t", emptied)
+		require.InEpsilon(t, h.end.Offset, bytes["b"], 0.25)
+		require.InEpsilon(t, 1000, items["a"], 0.4)
+		require.InEpsilon(t, 2000, items["b"], 0.4)
+		if !emptied {
+			require.Equal(t, map[string]float64{"a": 1, "b": 1}, segments)
+		}
+		bytes, items, segments = h.restart()
+		for _, counted := range []map[string]float64{bytes, items, segments} {
+			require.Equal(t, map[string]float64{"a": 0, "b": 0}, counted)
+		}
+	}
+}
+
+// The newest segment has lost its end after a kill: the endpoint that had come further
+// loses what it had not acknowledged, the one that had not, what is missing (I9).
+func TestNewestSegmentIsCutAfterKill(t *testing.T) {
+	h := newHalf(t)
+	require.NoError(t, os.Truncate(h.path, h.acked.Offset/2))
+	bytes, items, segments := h.restart()
+	require.InEpsilon(t, h.end.Offset-h.acked.Offset, bytes["a"], 0.25)
+	require.InEpsilon(t, h.end.Offset-h.acked.Offset/2, bytes["b"], 0.25)
+	require.InEpsilon(t, 1000, items["a"], 0.4)
+	require.InEpsilon(t, 1500, items["b"], 0.4)
+	require.Zero(t, segments["a"])
+}
+
+// Nothing is wrong with the log after a kill: nothing is counted.
+func TestNothingIsGoneAfterKill(t *testing.T) {
+	h := newHalf(t)
+	bytes, items, segments := h.restart()
+	for _, counted := range []map[string]float64{bytes, items, segments} {
+		require.Equal(t, map[string]float64{"a": 0, "b": 0}, counted)
+	}
+}
+
+// A finished segment is gone of which an endpoint had acknowledged half: the other half is
+// counted, whoever says how large it was (I9).
+func TestHalfOfSegmentThatIsGone(t *testing.T) {
+	for name, harm := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"emptied": func(path string) error { return os.Truncate(path, 0) },
+	} {
+		h := newHalf(t)
+		h.journal = openJournal(t, h.dir, h.table) // Finishes it, as a run does that sends nothing.
+		h.cut()
+		require.NoError(t, h.wal.Close())
+		require.NoError(t, harm(h.path))
+		bytes, items, segments := h.restart()
+		require.InEpsilon(t, h.end.Offset-h.acked.Offset, bytes["a"], 0.3, name)
+		require.InEpsilon(t, h.end.Offset, bytes["b"], 0.3, name)
+		require.InEpsilon(t, 1000, items["a"], 0.4)
+		require.InEpsilon(t, 2000, items["b"], 0.4)
+		if name == "removed" {
+			require.Equal(t, map[string]float64{"a": 1, "b": 1}, segments)
+		}
+	}
+}
