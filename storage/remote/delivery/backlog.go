@@ -104,6 +104,9 @@ func (q *queue) done(until cursor.Position) bool {
 func (q *queue) before(segment int) (t tally) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if e := q.blocked; e != nil && e.start.Segment < segment {
+		t.plus(e.content())
+	}
 	for p := range q.parts {
 		from := q.parts[p].done
 		for _, e := range q.parts[p].fifo.all() {

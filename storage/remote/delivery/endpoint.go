@@ -63,6 +63,7 @@ type endpoint struct {
 
 	progress progress
 	counted  counted
+	gone     atomic.Int64 // The log before this segment was given up to a limit.
 
 	metadata *metadataSender // Guarded by Storage.mtx.
 }

@@ -70,6 +70,9 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 	}
 	for _, e := range s.running {
 		if name := e.settings.Load().name; meant(name, e.id) {
+			if len(holders) == 0 { // Else the log is kept for what is in memory.
+				e.gone.Store(max(e.gone.Load(), int64(before.Segment)))
+			}
 			for _, l := range e.raise(before) {
 				all = append(all, newLoss(name, l, &e.counted))
 			}
@@ -98,8 +101,28 @@ const (
 )
 
 // reasonStopped is for what a limit had removed from the log while it was still
-// in memory, and that a stop then ended the delivery of.
+// in memory, and that a stop, or a kill, then ended the delivery of.
 const reasonStopped = "stopped_after_limit"
+
+// memoryBefore counts what an endpoint has in memory that begins before a segment.
+func (e *endpoint) memoryBefore(segment int) (t tally) {
+	if segment <= 0 {
+		return t
+	}
+	for _, l := range e.lanes() {
+		t.plus(l.queue.before(segment))
+		t.plus(l.queue.isolatedBefore(segment))
+	}
+	return t
+}
+
+// killed counts what an endpoint had in memory only when a run was killed, if the log
+// really lacks it.
+func (s *Storage) killed(st *stand, e *savepoint.Endpoint, oldest int) {
+	if lost := tally(e.Memory); lost.total() > 0 && e.Floor.Segment < oldest {
+		s.forfeited(&loss{lostRange: lostRange{from: e.Floor.Position, to: cursor.Position{Segment: oldest}}, name: st.name, lost: lost}, reasonStopped, 0)
+	}
+}
 
 // forfeitMemory counts what a stopped endpoint had in memory only. Callers hold
 // mtx.
@@ -108,18 +131,15 @@ func (s *Storage) forfeitMemory(e *endpoint) {
 	if err != nil || first <= 0 {
 		return
 	}
+	lost := e.memoryBefore(first)
 	for _, l := range e.lanes() {
-		lost := l.queue.before(first)
 		if u := l.unqueued; u != nil && u.start.Segment < first {
 			lost.plus(u.content())
 		}
-		lost.plus(l.queue.isolatedBefore(first))
-		if lost.total() > 0 {
-			to := cursor.Position{Segment: first}
-			marks := make([]savepoint.Mark, partitions)
-			from := l.queue.marks(marks).Position
-			s.forfeited(&loss{lostRange: lostRange{from: from, to: to}, name: e.settings.Load().name, lost: lost}, reasonStopped, 0)
-		}
+	}
+	if lost.total() > 0 {
+		from := e.stand(true).floor().Position
+		s.forfeited(&loss{lostRange: lostRange{from: from, to: cursor.Position{Segment: first}}, name: e.settings.Load().name, lost: lost}, reasonStopped, 0)
 	}
 }
 
@@ -127,7 +147,7 @@ func (s *Storage) forfeited(l *loss, reason string, bytes int64) {
 	s.countForfeited(l.name, reason, l.lost, bytes)
 	what := "A limit removes a part of the log before it was delivered"
 	if reason == reasonStopped {
-		what = "What a limit had removed from the log, and was still in memory, is given up by the stop; no counter tells of it any more"
+		what = "What a limit had removed from the log, and was still in memory, is given up by the end of the process"
 	}
 	s.losses.Error(what, "remote_name", l.name, "reason", reason,
 		"from", l.from.String(), "to", l.to.String(), "bytes", bytes, "samples", l.lost[classSamples], "histograms", l.lost[classHistograms], "exemplars", l.lost[classExemplars],

@@ -95,6 +95,7 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 			Isolated:   st.apart,
 			Removed:    st.removed,
 			Counted:    st.counted,
+			Memory:     st.memory,
 		}
 		if r := st.fresh; r != nil {
 			saved.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}

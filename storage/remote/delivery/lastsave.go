@@ -44,7 +44,7 @@ func (l *lastSave) holds(stands []*stand, head cursor.Position, clean bool) bool
 // equal reports whether the same is saved of two stands.
 func (st *stand) equal(o *stand) bool {
 	return st == o || st.id == o.id && st.identity == o.identity && st.mark == o.mark && sameTime(st.removed, o.removed) &&
-		slices.Equal(st.marks, o.marks) && slices.Equal(st.apart, o.apart) && slices.Equal(st.counted, o.counted) && st.fresh.equal(o.fresh)
+		slices.Equal(st.marks, o.marks) && slices.Equal(st.apart, o.apart) && slices.Equal(st.counted, o.counted) && st.memory == o.memory && st.fresh.equal(o.fresh)
 }
 
 func (r *freshRange) equal(o *freshRange) bool {

@@ -286,6 +286,9 @@ func (e *endpoint) stand(final bool) *stand {
 		st.confine()
 	}
 	st.counted = e.counted.from(st.floor().Position)
+	if !final {
+		st.memory = e.memoryBefore(int(e.gone.Load()))
+	}
 	if final {
 		st.settle()
 		st.lane = nil

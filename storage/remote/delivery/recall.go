@@ -80,6 +80,7 @@ func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err er
 		if behind != nil {
 			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
 		}
+		s.killed(st, &f.Endpoints[i], segments[0].Index)
 		if lost := &st.lost; len(lost.parts) > 0 {
 			s.estimateEnd(src, segments, lost)
 			s.logger.Error("The end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,

@@ -40,6 +40,7 @@ type stand struct {
 	lane     *lane       // Whose marks these are, nil if it has stopped.
 	missing  int         // Segments that it needed and that were gone at the start.
 	counted  []savepoint.Stretch
+	memory   tally            // What of it the log has no more.
 	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
 	lost     unread           // Of the end of the log, at the start.
 }

@@ -61,6 +61,9 @@ func (e *Endpoint) encode(points []cursor.Point) endpoint {
 		Floor: pointTuple(e.Floor.Point), Dispatched: positionTuple(e.Dispatched),
 	}
 	out.Acked, out.Isolated = encodeRange(e.Acked, e.Isolated, points)
+	if e.Memory != [3]int{} {
+		out.Memory = &e.Memory
+	}
 	for _, c := range e.Counted {
 		out.Counted = append(out.Counted, []int64{int64(c.Segment), c.From, c.To})
 	}

@@ -97,6 +97,10 @@ type Endpoint struct {
 	// Counted are parts of the log from Floor on that could not be read and
 	// were counted as lost to the endpoint.
 	Counted []Stretch
+	// Memory is how many samples, histograms and exemplars the endpoint has yet
+	// to acknowledge that are in memory only, because a limit has had them removed
+	// from the log.
+	Memory [3]int
 	// Removed is when the endpoint disappeared from the configuration, nil
 	// while it is configured.
 	Removed *time.Time
@@ -285,6 +289,11 @@ func (e *Endpoint) validate(partitions int) error {
 	}
 	if err := validateIsolated(e.Isolated, e.Floor.Position); err != nil {
 		return err
+	}
+	for _, n := range e.Memory {
+		if n < 0 || n > maxSkip {
+			return fmt.Errorf("%v in memory is out of range", e.Memory)
+		}
 	}
 	for _, c := range e.Counted {
 		if c.Segment < 0 || c.Segment > maxSegment || c.From < 0 || c.From >= c.To || c.To > maxOffset {

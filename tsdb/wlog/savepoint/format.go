@@ -62,6 +62,7 @@ type endpoint struct {
 	Isolated   *isolated  `json:"isolated,omitempty"`
 	Fresh      *fresh     `json:"fresh,omitempty"`
 	Counted    [][]int64  `json:"counted,omitempty"` // Segment, from, to.
+	Memory     *[3]int    `json:"memory,omitempty"`
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -182,8 +183,13 @@ func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, erro
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("counted: %w", err)
 	}
+	var memory [3]int
+	if e.Memory != nil {
+		memory = *e.Memory
+	}
 	return Endpoint{
 		Counted:    counted,
+		Memory:     memory,
 		ID:         *e.ID,
 		Identity:   *e.Identity,
 		Floor:      Mark{Point: floor},
