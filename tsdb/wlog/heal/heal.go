@@ -32,8 +32,8 @@ import (
 
 // The kinds of damage, in the form used for label values.
 const (
-	// TornTail is a record that was not written to its end, as every crash may
-	// leave. It is not corruption.
+	// TornTail is a record at the end of the newest segment that was not written to
+	// its end, as every crash may leave. It is not corruption.
 	TornTail = "torn_tail"
 	// CorruptSegment is bytes of a segment that cannot be read.
 	CorruptSegment = "corrupt_segment"
@@ -205,7 +205,7 @@ func (h *healer) segments() error {
 			continue
 		}
 		h.take(found[i], k, func(l loss) string {
-			if l.torn || l.cut {
+			if l.cut {
 				return TornTail
 			}
 			return CorruptSegment

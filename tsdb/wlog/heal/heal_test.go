@@ -107,7 +107,7 @@ func TestDirectory(t *testing.T) {
 				f[segment(2)] = nil
 			},
 			damages: []Damage{
-				{Kind: TornTail, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: page - recordSize, Records: 1, Action: "filled"},
+				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: page - recordSize, Records: 1, Action: "filled"},
 				{Kind: TornTail, Path: segment(1), Segment: 1, Bytes: 3, Records: 1, Action: "cut off"},
 			},
 		},
