@@ -54,6 +54,9 @@ const endOfSegment = 1<<53 - 1
 // mostCounted bounds how many parts are remembered.
 const mostCounted = 1024
 
+// slack is how many bytes beside a part a repair may take out with it.
+const slack = 32
+
 // counted remembers which parts of the log were counted as unreadable, so that none is
 // counted again by who reads there later: the next run, if the endpoint has not
 // acknowledged anything behind it by then, or its isolator. It may be used from any
@@ -85,9 +88,11 @@ func (c *counted) left(s savepoint.Stretch) savepoint.Stretch {
 		if p.Segment != s.Segment {
 			continue
 		}
-		// A repair may begin with the padding before it.
-		if p.From <= s.From+cursor.HeaderSize && s.From < p.To {
+		if p.From <= s.From+slack && s.From < p.To {
 			s.From = min(p.To, s.To)
+		}
+		if s.To-s.From <= slack && p.To == s.From {
+			s.From = s.To
 		}
 	}
 	return s

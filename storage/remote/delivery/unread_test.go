@@ -344,3 +344,33 @@ func TestUnreadIsCountedOnceOverRestarts(t *testing.T) {
 	require.Zero(t, items[4])
 	require.NoError(t, j.wal.Close())
 }
+
+// What pads the last page of a segment held nothing: damage in the last record costs that
+// record, whether it is read as it is or a repair had taken it out (I9).
+func TestPaddingIsNotCounted(t *testing.T) {
+	for _, repaired := range []bool{false, true} {
+		j, receivers := behind(t, 3)
+		src := j.source()
+		path := wlog.SegmentName(src.WALDir, 1)
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		used := len(bytes.TrimRight(b, "\x00"))
+		require.Less(t, used, len(b)-cursor.PageSize/4)
+		b[used-20] ^= 0x10
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+		if repaired {
+			damages, err := heal.Segment(src.WALDir, 1, promslog.NewNopLogger())
+			require.NoError(t, err)
+			require.Len(t, damages, 1)
+			require.Less(t, damages[0].Bytes, int64(used)/10)
+		}
+		r := newRig(t, j, receivers, Options{})
+		r.attach(remoteWrite("a"), remoteWrite("b"))
+		r.atLeast(j.count - 100)
+		of := map[string]string{"remote_name": "a"}
+		require.InDelta(t, 100, r.value("prometheus_remote_storage_unreadable_total", of), 40, "repaired %t", repaired)
+		require.Less(t, r.value("prometheus_remote_storage_unreadable_bytes_total", of), float64(used)/10)
+		require.NoError(t, r.Close())
+		require.NoError(t, j.wal.Close())
+	}
+}

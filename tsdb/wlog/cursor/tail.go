@@ -379,7 +379,15 @@ func (t *Tail) gapToEnd(cause error) (Item, bool, error) {
 	if err != nil {
 		return Item{}, false, t.readError(err)
 	}
-	return t.gap(Point{Position: Position{Segment: t.point.Segment, Offset: size}, CRC: crc}, cause), true, nil
+	used, err := frame.Used(t.source(), size)
+	if err != nil {
+		return Item{}, false, t.readError(err)
+	}
+	item := t.gap(Point{Position: Position{Segment: t.point.Segment, Offset: size}, CRC: crc}, cause)
+	if !item.Err.Refused && !errors.Is(cause, io.ErrUnexpectedEOF) {
+		item.Err.To = max(used, item.Err.From) // What pads the last page held nothing.
+	}
+	return item, true, nil
 }
 
 // seal leaves the segment for the next one, which is opened by the next call

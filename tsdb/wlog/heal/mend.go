@@ -145,6 +145,11 @@ func inspect(f vfs.File, path string) (finding, error) {
 		} else if l.torn = errors.Is(err, io.ErrUnexpectedEOF); !l.torn {
 			return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 		}
+		if l.end && !l.torn {
+			if l.to, err = used(f, l.from, found.size); err != nil {
+				return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
+			}
+		}
 		if l.records, err = count(f, l.from, l.to); err != nil {
 			return found, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 		}
@@ -153,6 +158,15 @@ func inspect(f vfs.File, path string) (finding, error) {
 			return found, nil
 		}
 	}
+}
+
+// used returns where something ends that is lost up to the end of a file: what pads the
+// last page held nothing.
+func used(f vfs.File, from, size int64) (int64, error) {
+	end, err := frame.Used(f, size)
+	for end = max(end, from); end < size && !fillable(from, end); end++ {
+	}
+	return end, err
 }
 
 // resume finds the record at which reading goes on after damage, and puts the

@@ -14,10 +14,12 @@
 package frame
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"github.com/prometheus/prometheus/util/compression"
 )
@@ -107,6 +109,19 @@ func RoundUp(offset int64) int64 {
 
 // PageOf returns the offset of the page that holds the given offset.
 func PageOf(offset int64) int64 { return offset - offset%PageSize }
+
+// Used returns where the padding begins that ends a file of whole pages, which is the
+// end of the file if there is none.
+func Used(src io.ReaderAt, size int64) (int64, error) {
+	if size == 0 || size%PageSize != 0 {
+		return size, nil
+	}
+	page := make([]byte, PageSize)
+	if _, err := src.ReadAt(page, size-PageSize); err != nil && !errors.Is(err, io.EOF) {
+		return size, err
+	}
+	return size - PageSize + int64(len(bytes.TrimRight(page, "\x00"))), nil
+}
 
 // zero reports whether b has only zero bytes.
 func zero(b []byte) bool {
