@@ -374,3 +374,35 @@ func TestPaddingIsNotCounted(t *testing.T) {
 		require.NoError(t, j.wal.Close())
 	}
 }
+
+// Where a segment has lost its end, what an endpoint had acknowledged before that is not
+// sent again (I8), and what it had acknowledged of the end does not count behind it (I2).
+func TestGapAtEndIsBehindWhatWasRead(t *testing.T) {
+	j, _ := behind(t, 3)
+	src := j.source()
+	path := wlog.SegmentName(src.WALDir, 1)
+	size := fileSize(path)
+	tail, err := cursor.Open(src.WALDir, cursor.Position{Segment: 1})
+	require.NoError(t, err)
+	var end int64
+	for range 11 {
+		it, err := tail.Next()
+		require.NoError(t, err)
+		end = it.End.Offset
+	}
+	require.NoError(t, tail.Close())
+	require.NoError(t, os.Truncate(path, end))
+	src.Size = func(segment int) int64 { return map[int]int64{1: size}[segment] }
+	r := newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {})
+	defer r.close()
+	at, items, gaps := cursor.Point{Position: cursor.Position{Segment: 1}}, []int{}, []bool{}
+	for at.Segment < 3 {
+		b, err := r.read(at, maxBatchItems, func(cursor.Position) bool { return false })
+		require.NoError(t, err)
+		items, gaps, at = append(items, b.total), append(gaps, b.gap), b.end
+		r.close() // Also if another read begins there.
+	}
+	require.Equal(t, []int{1000, 2000}, items)
+	require.Equal(t, []bool{false, true}, gaps)
+	require.NoError(t, j.wal.Close())
+}
