@@ -267,55 +267,6 @@ func TestAllBadHooksAtOnce(t *testing.T) {
 	require.NotContains(t, out, "9000-other-default")
 }
 
-// A release line that lacks something ours use gets them as patches says, in its
-// tree only.
-func TestSecondBase(t *testing.T) {
-	proxy(t, map[string]string{"v0.909.0": filepath.Join(toyDir, "upstream")})
-	root, line := toyRoot(t), "why: It has another name.\nleave-out: [tsdb/agent/toy/toy_test.go]\nhooks: [{file: tsdb/wlog/name/name.go, in: const Name, anchor: X, replace: Y}]\n"
-	name, err := os.ReadFile(filepath.Join(root, "tsdb", "wlog", "name", "name.go"))
-	require.NoError(t, err)
-	declaration := ""
-	for l := range strings.Lines(string(name)) {
-		if strings.HasPrefix(l, "const Name") {
-			declaration = strings.TrimSpace(l)
-		}
-	}
-	require.NotEmpty(t, declaration)
-	line = strings.NewReplacer("in: const Name, ", "", "X", "'"+declaration+"'", "Y", `'const Name = "older"'`).Replace(line)
-	writeFiles(t, root, "patches/bases/9.9.yaml", line)
-	before := snapshot(t, root)
-	fork := filepath.Join(t.TempDir(), "fork")
-	code, out := tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
-	require.Zero(t, code, out)
-	require.NoFileExists(t, filepath.Join(fork, "tsdb", "agent", "toy", "toy_test.go"))
-	older, err := os.ReadFile(filepath.Join(fork, "tsdb", "wlog", "name", "name.go"))
-	require.NoError(t, err)
-	require.Contains(t, string(older), `"older"`)
-
-	code, out = tell(t, "--root", root, "rebase", "v0.909.0", "--out", fork)
-	require.Zero(t, code, out)
-	require.Contains(t, out, "go.mod is as before: on 9.9 ours are as patches/bases/9.9.yaml makes them")
-	require.Equal(t, before, snapshot(t, root))
-
-	for change, want := range map[string]string{
-		"leave-out: [gone.go]\nwhy: x":                                             "there is no file gone.go to leave out",
-		"hooks: [{file: tsdb/wlog/name/name.go, anchor: y, delete: true}]\nwhy: x": "bases/9.9: tsdb/wlog/name/name.go: expected 1, found 0",
-		"without: [0011-x]\nwhy: x":                                                `bases/9.9: patches has no entry "0011-x"`,
-		"leave-out: []":                                                            "why is missing",
-		"what: x":                                                                  "field what not found",
-	} {
-		writeFiles(t, root, "patches/bases/9.9.yaml", change+"\n")
-		code, out = tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
-		require.Equal(t, 2, code)
-		require.Contains(t, out, want)
-	}
-	// Another line has nothing to do with it.
-	next := toyCase(t, "clean")
-	amended(t, writeFiles(t, next, "VERSION", "9.10.0\n"))
-	code, out = tell(t, "--root", root, "assemble", "--upstream", next, "--out", fork)
-	require.Zero(t, code, out)
-}
-
 // The trap that the report is not to fall into: with an entry that upstream
 // merged with edits, git am -3 succeeds and makes no commit.
 func TestMergedWithEditsMakesNoCommit(t *testing.T) {

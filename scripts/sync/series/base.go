@@ -40,6 +40,9 @@ type Base struct {
 	Name string `yaml:"-"`
 	// Why tells what is not there.
 	Why string `yaml:"why"`
+	// Like names a later line: what is said of that holds here as well, and what
+	// is said here comes on top.
+	Like string `yaml:"like"`
 	// Without are entries that are about what is not there.
 	Without []string `yaml:"without"`
 	// LeaveOut are files of ours that are about just that.
@@ -55,12 +58,31 @@ func LoadBase(dir, version string) (*Base, error) {
 	if len(parts) < 3 {
 		return nil, nil
 	}
-	b := &Base{Name: parts[0] + "." + parts[1]}
-	file := filepath.Join(dir, basesDir, b.Name+extension)
-	text, err := os.ReadFile(file)
+	b, err := loadLine(dir, parts[0]+"."+parts[1])
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil || b.Like == "" {
+		return b, err
+	}
+	like, err := loadLine(dir, b.Like)
+	if err == nil && like.Like != "" {
+		err = errors.New("it is like another one itself")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s is like %s: %w", basesDir, b.Name, b.Like, err)
+	}
+	b.Without = slices.Concat(like.Without, b.Without)
+	b.LeaveOut = slices.Concat(like.LeaveOut, b.LeaveOut)
+	b.Hooks = slices.Concat(like.Hooks, b.Hooks)
+	return b, nil
+}
+
+// loadLine reads what is said of one release line.
+func loadLine(dir, name string) (*Base, error) {
+	b := &Base{Name: name}
+	file := filepath.Join(dir, basesDir, name+extension)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
