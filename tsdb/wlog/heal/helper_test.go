@@ -267,7 +267,12 @@ func requireReadable(t testing.TB, dir string) {
 			require.NoError(t, s.Close())
 		}
 	}
+	requireOpens(t, dir)
+}
 
+// requireOpens checks that upstream's agent opens a log without a repair.
+func requireOpens(t testing.TB, dir string) {
+	t.Helper()
 	data := t.TempDir()
 	require.NoError(t, os.CopyFS(filepath.Join(data, "wal"), os.DirFS(dir)))
 	var log bytes.Buffer
