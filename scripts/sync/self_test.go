@@ -27,7 +27,7 @@ import (
 
 // bases are the versions of upstream that this project is kept working on, the
 // pinned one last.
-var bases = []string{"v0.315.1", "v0.316.0"}
+var bases = []string{"v0.313.2", "v0.315.1", "v0.316.0"}
 
 // The series of this project on each base, compiled and tested, from the modules
 // and from a git checkout. It takes minutes, so `make rebase-test` asks for it and
