@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -104,7 +105,8 @@ func passes(ctx context.Context, o options, r *port.Result, l loaded, packages [
 	if err != nil {
 		return err
 	}
-	args := []string{"test", "-timeout=20m", "-tags=" + o.tags}
+	// Most of these tests wait more than they compute.
+	args := []string{"test", fmt.Sprintf("-p=%d", 2*runtime.NumCPU()), "-timeout=20m", "-tags=" + o.tags}
 	if pattern := skipPattern(skips, packages); pattern != "" {
 		args = append(args, "-skip="+pattern)
 	}
