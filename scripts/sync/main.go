@@ -85,6 +85,7 @@ verify:
   --alone          only the entries that stand alone, each on upstream's tree
 rebase:
   --quick          compile and vet, no tests
+  --short          compile and vet, and only those tests that take seconds
   --dry-run        only report what applies; nothing is compiled
 
 Trees in --out are generated: edit the files they are made from. Files there that
@@ -96,7 +97,7 @@ Exit code: 0 done, 1 a build, a test or an entry failed, 2 the input was refused
 type options struct {
 	root, upstream, out, tags, bin, run, entry string
 	onto, branch, tag, prefix, from            string
-	quick, dryRun, alone                       bool
+	quick, short, dryRun, alone                bool
 	// arg is what stands after the flags.
 	arg string
 
@@ -119,7 +120,7 @@ var verbs = map[string]verb{
 	"build":    {flags: []string{"upstream", "out", "tags", "bin"}, out: "fork", do: build},
 	"test":     {flags: []string{"upstream", "out", "tags", "run"}, out: "fork", do: test},
 	"diff":     {flags: []string{"upstream", "entry"}, do: diff},
-	"rebase":   {flags: []string{"upstream", "out", "tags", "quick", "dry-run"}, out: "fork", tags: lean, arg: true, do: rebase},
+	"rebase":   {flags: []string{"upstream", "out", "tags", "quick", "short", "dry-run"}, out: "fork", tags: lean, arg: true, do: rebase},
 	"split":    {flags: []string{"upstream", "out", "onto", "prefix"}, out: "split", do: split},
 	"verify":   {flags: []string{"upstream", "out", "tags", "quick", "from", "alone"}, out: "series", tags: lean, do: verify},
 	"export":   {flags: []string{"upstream", "out"}, out: "export", do: export},
@@ -185,7 +186,7 @@ func parse(root, name string, v verb, args []string) (options, error) {
 		"upstream": &o.upstream, "out": &o.out, "tags": &o.tags, "bin": &o.bin, "run": &o.run, "entry": &o.entry,
 		"onto": &o.onto, "branch": &o.branch, "tag": &o.tag, "prefix": &o.prefix, "from": &o.from,
 	}
-	switches := map[string]*bool{"quick": &o.quick, "dry-run": &o.dryRun, "alone": &o.alone}
+	switches := map[string]*bool{"quick": &o.quick, "short": &o.short, "dry-run": &o.dryRun, "alone": &o.alone}
 	for _, f := range v.flags {
 		if to, ok := switches[f]; ok {
 			set.BoolVar(to, f, false, "")

@@ -192,7 +192,7 @@ func report(o options, r port.Result, depth checked) {
 	switch depth {
 	case applied:
 		good = "apply"
-	case compiled:
+	case compiled, tried:
 		good = "compile"
 	}
 	fmt.Fprintf(o.stdout, "%d %s, %d in conflict, %d obsolete\n", r.Count(port.Clean), good, r.Count(port.Conflict), r.Count(port.Obsolete))

@@ -196,6 +196,7 @@ func TestName(t *testing.T) {
 	}{
 		{"--dry-run", 0, []string{"applies 0020-agent-toy", "3 apply, 0 in conflict", "Nothing was compiled or tested"}},
 		{"--quick", 0, []string{"compiles 0020-agent-toy", "3 compile, 0 in conflict", "No tests were run"}},
+		{"--short", 1, []string{"TESTS LEFT OUT, since they take long: ./cmd/prometheus", "tests of tsdb/agent/toy fail: TestName", "2 compile, 1 in conflict", "Not all tests were run"}},
 		{"", 1, []string{"clean 0010-wlog-name", "conflict 0020-agent-toy tests of tsdb/agent/toy fail: TestName", "2 clean, 1 in conflict"}},
 	} {
 		args := []string{"--root", root, "rebase", "--upstream", next}
