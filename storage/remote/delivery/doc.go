@@ -59,7 +59,7 @@
 // one (doubt.go). Once one of them is taken, what is left goes on trial: its items
 // leave the queue as if they were settled and wait in its isolation
 // (isolation.go), and an isolator, one goroutine of each lane, divides them until
-// what the endpoint does not take is found (isolator.go). What is refused for good
+// what the endpoint does not take is found (division.go). What is refused for good
 // is dropped, sample by sample, and counted. A series that is refused, or gets no
 // good answer alone, travels alone until it is accepted, while all others go on.
 // Later items of an isolated series wait behind its first, in memory or, beyond

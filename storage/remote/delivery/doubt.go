@@ -27,7 +27,7 @@ import (
 // are made than in any outage, but every other one is another one: a series of the
 // request or, since all of it may be at fault, one sample of what comes behind it.
 // Once one of them is taken, the endpoint is up, and what is left goes on trial
-// (isolator.go).
+// (division.go).
 
 const (
 	// doubtAfter is how many attempts fail before there is a doubt. One is enough

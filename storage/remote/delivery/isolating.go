@@ -21,8 +21,9 @@ import (
 )
 
 // isolate resumes what an earlier run had isolated, as one trial. marks are those
-// of the partitions: what lies before them of the series is in the log only.
-func (q *queue) isolate(list []isolatedMark, marks []savepoint.Mark) {
+// of the partitions: what lies before them of the series is in the log only. What that
+// run may have sent lies before sent.
+func (q *queue) isolate(list []isolatedMark, marks []savepoint.Mark, sent cursor.Position) {
 	if len(list) == 0 {
 		return
 	}
@@ -31,7 +32,9 @@ func (q *queue) isolate(list []isolatedMark, marks []savepoint.Mark) {
 	t := &trial{replayed: true}
 	for _, m := range list {
 		is := q.isolation.get(m.Series)
-		is.replayed, is.behind, is.next, is.until = true, true, m.Mark, marks[q.isolation.partOf(m.Series)]
+		is.behind, is.next, is.until = true, m.Mark, marks[q.isolation.partOf(m.Series)]
+		is.maybeSent(sent)
+		is.unsent()
 		t.series = append(t.series, is)
 	}
 	q.isolation.trial = t
@@ -78,18 +81,14 @@ func (q *queue) inherit() {
 		case !both:
 			is.items, is.behind, is.next, is.until = old.items, old.behind, old.next, old.until
 		case old.behind:
-			end := is.until
-			if !is.behind {
-				end = is.items[len(is.items)-1].mark
-				end.Skip++
-			}
+			end := is.end()
 			x.drop(is, len(is.items))
 			is.items, is.behind, is.next, is.until = old.items, true, old.next, end
 		default:
 			is.items = append(slices.Clip(old.items), is.items...)
 		}
 		x.bytes += sizeOf(old.items)
-		is.replayed = true
+		is.maybeSent(past(is.end()))
 		if is.suspect = is.suspect || old.suspect; !is.suspect {
 			t.series = append(t.series, is)
 		}
@@ -127,7 +126,9 @@ func (q *queue) divert(r *request, items []flat) []flat {
 	}
 	at := r.marksOf(apart)
 	for i, it := range apart {
-		of[i].replayed = of[i].replayed || r.zone
+		if r.zone {
+			of[i].maybeSent(past(at[it.item]))
+		}
 		x.add(of[i], it, at[it.item], false)
 	}
 	x.signal()
@@ -161,7 +162,9 @@ func (q *queue) park(r *request, items []flat, t *trial) {
 			is = x.get(of[i])
 			t.series = append(t.series, is)
 		}
-		is.replayed = is.replayed || t.replayed
+		if t.replayed {
+			is.maybeSent(past(at[it.item]))
+		}
 		x.add(is, it, at[it.item], true)
 	}
 	if x.trial == nil {

@@ -20,6 +20,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
@@ -69,9 +70,10 @@ type isolated struct {
 	behind      bool
 	next, until savepoint.Mark
 
-	suspect  bool // Found by a trial: it travels alone until it is accepted.
-	replayed bool // The receiver may have its oldest items.
-	gone     bool // Not isolated any more.
+	suspect  bool            // Found by a trial: it travels alone until it is accepted.
+	replayed bool            // The receiver may have its oldest items,
+	sent     cursor.Position // but none of batches that begin here or later.
+	gone     bool            // Not isolated any more.
 
 	// What follows is the isolator's own.
 	alone    int           // How many samples go into its next request, 0 for any number.
@@ -235,6 +237,36 @@ func (x *isolation) drop(is *isolated, n int) {
 	if is.items = is.items[n:]; len(is.items) == 0 {
 		is.items = nil
 	}
+}
+
+// end returns where the last item that waits ends.
+func (is *isolated) end() savepoint.Mark {
+	if is.behind {
+		return is.until
+	}
+	end := is.items[len(is.items)-1].mark
+	end.Skip++
+	return end
+}
+
+// maybeSent notes that the receiver may have what begins before a position.
+func (is *isolated) maybeSent(before cursor.Position) {
+	if !is.replayed || is.sent.Before(before) {
+		is.sent = before
+	}
+	is.replayed = true
+}
+
+// past is behind the start of the batch of what is at a mark.
+func past(m savepoint.Mark) cursor.Position {
+	return cursor.Position{Segment: m.Segment, Offset: m.Offset + 1}
+}
+
+// unsent notes, if the first item that is left tells so, that the receiver has none of
+// them.
+func (is *isolated) unsent() {
+	m, waits := is.mark()
+	is.replayed = is.replayed && waits && m.Before(is.sent)
 }
 
 // mark returns where the series is settled up to, and false if nothing of it

@@ -57,6 +57,9 @@ type picky struct {
 	early     int // Samples before the last of their series that had not been.
 	have      map[string]map[int64]bool
 	requests  int
+	strict    bool // It refuses what it has.
+	lose      int  // The answer to so many a request is lost, 0 for none.
+	at, most  int  // Requests at a time, now and at the most.
 }
 
 func newPicky() *picky {
@@ -75,6 +78,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 		return client.Result{Status: 400, Outcome: client.Refused, Err: err}
 	}
 	gone := false
+	r.do(func() { r.at++; r.most = max(r.most, r.at) })
 	if r.slow > 0 {
 		select {
 		case <-ctx.Done():
@@ -84,6 +88,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	}
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
+	r.at--
 	r.requests++
 	if r.down || (r.failAfter > 0 && r.requests > r.failAfter) {
 		return *unavailable(0)
@@ -111,6 +116,13 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
 	}
 	for _, ts := range req.Timeseries {
+		have := r.have[ts.ToLabels(&builder, nil).Get("i")]
+		if r.strict && slices.ContainsFunc(ts.Samples, func(s prompb.Sample) bool { return have[s.Timestamp] }) {
+			return client.Result{Status: 400, Outcome: client.Refused, Err: errors.New("duplicate sample")}
+		}
+	}
+	gone = gone || (r.lose > 0 && r.requests == r.lose)
+	for _, ts := range req.Timeseries {
 		name := ts.ToLabels(&builder, nil).Get("i")
 		if r.have[name] == nil {
 			r.have[name] = map[int64]bool{}
@@ -129,7 +141,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 		}
 	}
 	if gone {
-		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: ctx.Err()}
+		return client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
 	}
 	return client.Result{Status: 204, Outcome: client.Delivered}
 }
@@ -283,6 +295,76 @@ func TestOneSeriesStopsNoOthers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLostAnswerInTrial defends that only what is refused is dropped also where an answer
+// is lost while a request is divided: a receiver that refuses what it has then refuses
+// many samples in a row.
+func TestLostAnswerInTrial(t *testing.T) {
+	for lose := 2; lose <= 6; lose++ {
+		t.Run(strconv.Itoa(lose), func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+			rc.strict, rc.lose, rc.down = true, 1+lose, true
+			rc.bad["7"] = refusals["400"]
+			r := newPickyRig(t, j, rc, 1)
+			r.conf.QueueConfig.MaxSamplesPerSend = 2000
+			r.conf.QueueConfig.Capacity = 10000
+			r.apply(r.conf)
+			for range 5 {
+				r.commit(300)
+			}
+			q := r.running[0].lanes()[0].queue
+			require.Eventually(t, func() bool { return q.stats().queued == 1500 }, time.Minute, time.Millisecond)
+			rc.do(func() { rc.down, rc.requests = false, 0 })
+			r.arrives("all others", 5*299, but("7"))
+			require.NoError(t, r.Close())
+			require.Zero(t, rc.early, "I4")
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
+// TestRefusedAfterRestart defends that what a run scraped itself and is refused counts as
+// refused, also while older samples of the series wait that may have been sent before.
+func TestRefusedAfterRestart(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	rc.bad["7"], rc.slow = refusals["400"], 5*time.Millisecond
+	r := newPickyRig(t, j, rc, 1)
+	for range 100 {
+		r.commit(11)
+	}
+	r.arrives("before", 100*10, but("7"))
+	require.NoError(t, r.Close())
+	r = newPickyRig(t, j, rc, 1)
+	for range 40 {
+		r.commit(11)
+	}
+	r.arrives("after", 140*10, but("7"))
+	q := r.running[0].lanes()[0].queue
+	require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
+	require.GreaterOrEqual(t, r.value("prometheus_remote_storage_refused_total", nil), 40.0)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestRefusalsSideBySide defends that the time of an answer does not bound how fast it is
+// found what an endpoint refuses.
+func TestRefusalsSideBySide(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	rc.slow = 5 * time.Millisecond
+	for i := range 100 {
+		rc.bad[strconv.Itoa(3*i)] = refusals["400"]
+	}
+	r := newPickyRig(t, j, rc, 8)
+	r.conf.QueueConfig.MaxSamplesPerSend = 2000
+	r.conf.QueueConfig.Capacity = 10000
+	r.apply(r.conf)
+	r.commit(300)
+	r.arrives("others", 200, func(string) bool { return true })
+	require.GreaterOrEqual(t, rc.most, 4)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
 }
 
 // TestPoisonTogether defends that series which the endpoint does not take are

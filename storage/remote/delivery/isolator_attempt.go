@@ -55,46 +55,12 @@ type isolator struct {
 	nowAlone bool          // It was their turn last; one alone is next.
 }
 
-// division is the trial of a request.
-type division struct {
-	*trial
-	joined      bool        // Its parts were, because there is a limit on the rate of requests.
-	parts       []part      // What is to be tried, the last one first.
-	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
-	found       int64       // Requests the lane had delivered when a suspect was found last,
-	free        int         // and how many more may be found until it has delivered another.
-	failed      int         // Attempts in a row without a good answer.
-	delivered   int64       // Requests the lane had delivered when it was not known any more whether the endpoint takes something.
-	tries       int         // While the endpoint is not known to take something.
-	until       time.Time   // How long it is tried as a whole; zero before that has failed.
-	inTurn      int         // How often it was, in that time.
-	tooMany     int         // Items in it, if it was in vain,
-	half        int         // and in a half of a part of which both were taken.
-	refused     int         // Answers in a row, since it took something,
-	refusedOnes []*isolated // and the series they were about.
-	wait        time.Duration
-	due         time.Time
-}
-
-// part is a part of what is on trial.
-type part struct {
-	series   []*isolated
-	failures int // Without a good answer, that may be no fault of its own.
-	of       *divided
-}
-
-// divided is a part that got no good answer, but one that may have been about the
-// rate of requests. If both of its halves are taken, it was innocent.
-type divided struct {
-	of    *divided
-	taken int
-	items int // In the larger half that was.
-}
-
 const (
 	// mostRefusals is how many parts of a request may be refused in a row before
-	// the rest of it is dropped as a whole.
+	// the rest of it is dropped as a whole, if the endpoint has taken nothing for
+	// takesFor, or for tookFor if it took another part of it.
 	mostRefusals = 32
+	tookFor      = time.Minute
 	// mostFailures is how many attempts of a trial may get no good answer in a row
 	// before the endpoint counts as one that is down.
 	mostFailures = 24
@@ -241,8 +207,8 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 	}
 	if a.res.Ambiguous {
 		q.mu.Lock()
-		for _, is := range a.of {
-			is.replayed = true
+		for i, is := range a.of {
+			is.maybeSent(past(is.items[a.count[i]-1].mark))
 		}
 		q.mu.Unlock()
 	}
@@ -287,13 +253,9 @@ func (z *isolator) settle(a answer, release bool) {
 	}
 	for i, is := range a.of {
 		q.isolation.drop(is, a.count[i])
-		if len(is.items) > 0 {
+		if is.unsent(); len(is.items) > 0 || is.behind {
 			continue
 		}
-		if is.behind {
-			continue
-		}
-		is.replayed = false
 		if release {
 			q.isolation.release(is)
 		}
@@ -394,22 +356,4 @@ func (z *isolator) tell(what string, of *series.Series, res client.Result) {
 	}
 	z.l.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", z.unlogged)
 	z.logged, z.unlogged = time.Now(), 0
-}
-
-func halves(of []*isolated) []part {
-	if len(of) < 2 {
-		return []part{{series: of}}
-	}
-	half := len(of) / 2
-	return []part{{series: of[half:]}, {series: of[:half:half]}}
-}
-
-// remaining returns those that are still isolated.
-func remaining(part []*isolated) (left []*isolated) {
-	for _, is := range part {
-		if !is.gone && !is.suspect {
-			left = append(left, is)
-		}
-	}
-	return left
 }

@@ -80,7 +80,7 @@ func (e *endpoint) newLane(marks []savepoint.Mark, apart []isolatedMark, mark cu
 	}
 	l.marks.wanted, l.marks.durable = mark, mark
 	l.queue.resume(l.place.pos, marks)
-	l.queue.isolate(apart, marks)
+	l.queue.isolate(apart, marks, l.zoneEnd)
 	l.full.lane, l.queue.full = l, l.full.begin
 	l.rates.paced = time.Now()
 	l.ctx, l.cancel = context.WithCancel(e.ctx)

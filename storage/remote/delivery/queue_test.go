@@ -339,6 +339,15 @@ func TestFullQueueIsABacklog(t *testing.T) {
 	require.True(t, <-pushed)
 }
 
+// TestCapacity: there is room for a request beside the one under way, for each sender.
+func TestCapacity(t *testing.T) {
+	var s settings
+	s.queue.MaxSamplesPerSend, s.queue.Capacity = 500, 100
+	require.Equal(t, 3000, s.capacity(3))
+	s.queue.Capacity = 5000
+	require.Equal(t, 15000, s.capacity(3))
+}
+
 // TestLine defends that endpoints that keep up cut the same requests, which is
 // what they can share: with one request under way at a time they are full, in
 // the order of the log, and end in the same places again after one has lingered.

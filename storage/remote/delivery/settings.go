@@ -131,9 +131,10 @@ func (s *settings) kindred() kindred {
 	return kindred{rules: s.rules, protocol: s.protocol, options: s.options, exemplars: s.exemplars, histograms: s.histograms, classic: s.classic}
 }
 
-// capacity is how many items an endpoint with n senders holds in memory.
+// capacity is how many items an endpoint with n senders holds in memory. With less than
+// a request beside the one under way, senders would have nothing to take.
 func (s *settings) capacity(n int) int {
-	return max(s.queue.Capacity, s.queue.MaxSamplesPerSend) * max(n, 1)
+	return max(s.queue.Capacity, 2*s.queue.MaxSamplesPerSend) * max(n, 1)
 }
 
 // wants reports whether items of a kind are sent at all.

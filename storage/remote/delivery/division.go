@@ -1,0 +1,411 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+)
+
+// division is the trial of a request.
+type division struct {
+	*trial
+	joined      bool        // Its parts were, because there is a limit on the rate of requests.
+	parts       []part      // What is to be tried, the last one first.
+	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
+	found       int64       // Requests the lane had delivered when a suspect was found last,
+	free        int         // and how many more may be found until it has delivered another.
+	failed      int         // Attempts in a row without a good answer.
+	delivered   int64       // Requests the lane had delivered when it was not known any more whether the endpoint takes something.
+	tries       int         // While the endpoint is not known to take something.
+	until       time.Time   // How long it is tried as a whole; zero before that has failed.
+	inTurn      int         // How often it was, in that time.
+	took        bool        // A part of it was taken.
+	final       bool        // The last answer that was not good was a refusal.
+	tooMany     int         // Items in it, if it was in vain,
+	half        int         // and in a half of a part of which both were taken.
+	refused     int         // Answers in a row, since it took something,
+	refusedOnes []*isolated // and the series they were about.
+	wait        time.Duration
+	due         time.Time
+}
+
+// part is a part of what is on trial.
+type part struct {
+	series   []*isolated
+	failures int // Without a good answer, that may be no fault of its own.
+	of       *divided
+}
+
+// divided is a part that got no good answer, but one that may have been about the
+// rate of requests. If both of its halves are taken, it was innocent.
+type divided struct {
+	of    *divided
+	taken int
+	items int // In the larger half that was.
+}
+
+// divide makes an attempt with a part of the request on trial, and returns false
+// if none is due.
+func (z *isolator) divide(now time.Time) bool {
+	d := z.d
+	if !d.alive && (z.l.delivered.Load() > d.delivered || z.l.queue.parking()) {
+		z.revive()
+	}
+	if now.Before(d.due) {
+		return false
+	}
+	if !d.joined && z.l.limit.known() {
+		d.join()
+	}
+	n := len(d.parts)
+	switch {
+	case !d.alive && !z.load(d.series...):
+		d.due = now.Add(retryInterval)
+	case !d.alive:
+		z.probe()
+	case n == 0:
+		z.finish()
+	case !z.loadParts(min(n, d.atOnce(z.l.settings.Load()))):
+		d.due = now.Add(retryInterval)
+	default:
+		z.tryParts(min(n, d.atOnce(z.l.settings.Load())))
+	}
+	return true
+}
+
+// atOnce is how many parts are tried at a time: several of what is refused, since an
+// endpoint that refuses is up and the answers may take long, one of what gets no good
+// answer.
+func (d *division) atOnce(set *settings) int {
+	if !d.final {
+		return 1
+	}
+	return min(refusalsAtOnce, max(set.queue.MaxShards, 1))
+}
+
+// loadParts is load for the last n parts.
+func (z *isolator) loadParts(n int) bool {
+	var all []*isolated
+	for _, p := range z.d.parts[len(z.d.parts)-n:] {
+		all = append(all, p.series...)
+	}
+	return z.load(all...)
+}
+
+// tryParts makes an attempt with each of the last n parts.
+func (z *isolator) tryParts(n int) {
+	d := z.d
+	parts := slices.Clone(d.parts[len(d.parts)-n:])
+	slices.Reverse(parts)
+	d.parts = d.parts[:len(d.parts)-n]
+	answers := z.attempts(n, func(i int) []*isolated { return parts[i].series })
+	for i, p := range parts {
+		z.part(p, answers[i])
+	}
+}
+
+// attempts makes n attempts at a time.
+func (z *isolator) attempts(n int, series func(i int) []*isolated) (answers [refusalsAtOnce]answer) {
+	var wg sync.WaitGroup
+	for i := range n {
+		of := series(i)
+		wg.Go(func() { answers[i] = z.attemptBy(&z.s[i], of) })
+	}
+	wg.Wait()
+	return answers
+}
+
+// revive goes on with dividing: the endpoint answers again.
+func (z *isolator) revive() {
+	d := z.d
+	d.alive, d.refused, d.failed, d.wait, d.due = true, 0, 0, 0, time.Time{}
+	d.found = z.l.delivered.Load() - 1
+	d.parts = append(d.parts, part{series: d.series})
+}
+
+// finish ends a trial, or has it wait for a sign that the endpoint takes
+// something.
+func (z *isolator) finish() {
+	d, q := z.d, z.l.queue
+	if len(d.left) > 0 {
+		d.series, d.left = d.left, nil
+		d.alive, d.tries, d.delivered = false, 0, z.l.delivered.Load()
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.isolation.trial, z.d = nil, nil
+	z.l.turn.give(z.l)
+	q.cond.Broadcast() // A sender may wait to have its turn.
+}
+
+// probe finds out whether the endpoint is up: alternately with all that is on
+// trial, as in any outage, and with a series of it.
+func (z *isolator) probe() {
+	d := z.d
+	set := z.l.settings.Load()
+	part := d.series
+	if d.tries%2 == 1 {
+		i := rand.IntN(len(part))
+		part = part[i : i+1]
+	}
+	d.tries++
+	a := z.attempt(part)
+	switch {
+	case a.res.Outcome == client.Delivered:
+		z.settle(a, true)
+		if d.series = remaining(d.series); !a.nothing() || len(d.series) == 0 {
+			z.revive()
+		}
+	case final(a.res):
+		z.revive()
+	default:
+		if a.gaveUp {
+			z.l.lengthen()
+		}
+		most := time.Duration(set.queue.MaxBackoff)
+		if z.l.failing.Load() {
+			most *= 4 // Senders try too.
+		}
+		d.wait = min(max(2*d.wait, time.Duration(set.queue.MinBackoff)), most)
+		d.due = time.Now().Add(max(d.wait, a.res.RetryAfter))
+	}
+}
+
+// part learns from an attempt with series that are on trial, of an endpoint that takes
+// something.
+func (z *isolator) part(p part, a answer) {
+	d := z.d
+	set := z.l.settings.Load()
+	if a.res.Outcome != client.Delivered {
+		d.final = final(a.res)
+	}
+	if rest := p.series[len(a.of):]; len(rest) > 0 {
+		// What becomes of a half of it shows nothing of the other.
+		d.parts = append(d.parts, part{series: rest})
+		p.failures, p.of = 0, nil
+	}
+	of := p.series[:len(a.of)]
+	if !scarce(a.res) || !d.whole {
+		z.l.turn.give(z.l)
+	}
+	switch {
+	case a.nothing():
+		z.settle(a, true)
+		if left := remaining(of); len(left) > 0 {
+			d.parts = append(d.parts, part{series: left})
+		}
+		return
+	case a.res.Outcome == client.Delivered:
+		d.until, d.took = time.Time{}, true // As long for what is left.
+		d.wait, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
+		z.settle(a, true)
+		z.acquit(p.of, a)
+		if left := remaining(of); len(left) > 0 {
+			d.parts = append(d.parts, part{series: left}) // What came meanwhile.
+		}
+		return
+	case final(a.res) && !z.divisible(a):
+		if !a.again || !refusesData(a.res.Status) { // Else it may have it.
+			d.refused++
+		}
+		z.refused(a)
+		d.refusedOnes = append(d.refusedOnes, of[0])
+		if left := remaining(of); len(left) > 0 {
+			d.parts = append(d.parts, part{series: left})
+		}
+	case final(a.res):
+		d.parts = append(d.parts, halves(of)...)
+	case a.items > 1 && z.again(set, a):
+		d.parts = append(d.parts, part{series: of})
+		z.pause(set, a.res)
+		d.failed = 0
+	case z.mayBeInnocent(&p, a.res):
+		// Others come first, and show what to think of it.
+		d.parts = slices.Insert(d.parts, 0, part{series: of, failures: p.failures})
+		z.pause(set, a.res)
+	case len(of) > 1:
+		both := halves(of)
+		if scarce(a.res) {
+			parent := &divided{of: p.of}
+			both[0].of, both[1].of = parent, parent
+		}
+		d.parts = append(d.parts, both...)
+		z.pause(set, a.res)
+	case z.maySuspect() && z.suspect(of[0], a.res):
+		d.free--
+		z.pause(set, a.res)
+	default:
+		d.left = append(d.left, of[0])
+		z.pause(set, a.res)
+	}
+	if d.refused > mostRefusals && z.refusesAll() {
+		// No series is at fault.
+		all := d.refusedOnes
+		for _, p := range d.parts {
+			all = append(all, p.series...)
+		}
+		d.parts, d.refusedOnes = nil, nil
+		z.refuse(all, a.res)
+	}
+}
+
+// refusesAll reports whether an endpoint that refused many series in a row refuses
+// everything: it has taken nothing for a while. One that took a part of the trial has
+// most likely the rest of what it refuses already, because an answer was lost.
+func (z *isolator) refusesAll() bool {
+	took := takesFor
+	if z.d.took {
+		took = tookFor
+	}
+	return z.l.delivered.Load() == 0 || time.Since(z.l.lastTaken.Load()) > took
+}
+
+// pause puts the next attempt of a trial off. As long as the endpoint takes other
+// parts, that is for moments only, whatever it asks for: it is not meant for those
+// that are innocent. If it takes none any more, the trial waits for a sign that it
+// does. An endpoint of which requests may be too many gets more of a pause.
+func (z *isolator) pause(set *settings, res client.Result) {
+	d := z.d
+	least := time.Duration(set.queue.MinBackoff)
+	most, asked := 8*least, time.Duration(0)
+	if scarce(res) && z.l.limit.known() {
+		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.l.hurried(res).RetryAfter
+	}
+	d.wait = min(max(2*d.wait, least), most)
+	d.due = time.Now().Add(max(d.wait, asked))
+	d.failed++
+	if d.failed > mostFailures {
+		for _, p := range d.parts {
+			d.left = append(d.left, p.series...)
+		}
+		d.parts = nil
+	}
+}
+
+// maySuspect reports whether a series that got no good answer alone is at fault,
+// rather than the endpoint: it has taken something, and not many were found since.
+func (z *isolator) maySuspect() bool {
+	d := z.d
+	if at := z.l.delivered.Load(); at > d.found {
+		d.found, d.free = at, suspectsEach
+	}
+	return d.free > 0
+}
+
+// again reports whether a trial is to be tried again as a whole: it is the turn of that
+// for as long as a sender's would be.
+func (z *isolator) again(set *settings, a answer) bool {
+	d := z.d
+	if !d.whole || !scarce(a.res) {
+		return false
+	}
+	if d.until.IsZero() {
+		patience := patienceOf(set)
+		if !z.l.turn.take(z.l, patience) {
+			return true // After whoever's it is.
+		}
+		d.until, d.inTurn = time.Now().Add(patience), 0
+	}
+	d.inTurn++
+	if d.inTurn < leastInTurn || time.Now().Before(d.until) {
+		return true
+	}
+	d.until, d.tooMany = time.Time{}, a.items
+	d.whole = z.smaller()
+	return d.whole
+}
+
+// smaller makes requests smaller if that is what the endpoint asks for: what was too
+// many in its turn is taken in halves, or so many were never taken.
+func (z *isolator) smaller() (smaller bool) {
+	d := z.d
+	switch {
+	case d.tooMany > d.half && d.half > 0:
+		smaller = z.l.sizes.tooMany(d.tooMany, d.half)
+	case z.l.sizes.unproven(d.tooMany, z.l.limit.known()):
+		smaller = z.l.sizes.tooMany(d.tooMany, d.tooMany/2)
+	}
+	if smaller {
+		d.tooMany, d.half = 0, 0
+	}
+	return smaller
+}
+
+// mayBeInnocent reports whether a part may have failed for no fault of its own.
+func (z *isolator) mayBeInnocent(p *part, res client.Result) bool {
+	if !scarce(res) || !z.l.limit.known() {
+		return false
+	}
+	p.failures++
+	return p.failures < guiltyAfter
+}
+
+// acquit notes that a half was taken. What was divided for the rate of requests is put
+// together again once that is known; if all of it was tried in vain for long, it may be
+// of samples, and as many as the half had are taken at once.
+func (z *isolator) acquit(of *divided, a answer) {
+	d, items := z.d, a.items
+	for ; of != nil; of = of.of {
+		of.taken, of.items = of.taken+1, max(of.items, items)
+		if of.taken < 2 {
+			return
+		}
+		items = of.items
+		shown := z.l.limit.shown()
+		if shown {
+			z.l.tellLimit()
+		}
+		if d.half = max(d.half, items); z.smaller() || shown {
+			d.join()
+		}
+	}
+}
+
+// join makes what is left to try one part again: the endpoint limits the rate of
+// requests, so that they failed says nothing, and each takes as much of it.
+func (d *division) join() {
+	var all []*isolated
+	for _, p := range d.parts {
+		all = append(all, remaining(p.series)...)
+	}
+	d.parts = nil
+	if len(all) > 0 {
+		d.parts = []part{{series: all}}
+	}
+	d.joined, d.whole, d.until = true, true, time.Time{}
+}
+
+func halves(of []*isolated) []part {
+	if len(of) < 2 {
+		return []part{{series: of}}
+	}
+	half := len(of) / 2
+	return []part{{series: of[half:]}, {series: of[:half:half]}}
+}
+
+// remaining returns those that are still isolated.
+func remaining(part []*isolated) (left []*isolated) {
+	for _, is := range part {
+		if !is.gone && !is.suspect {
+			left = append(left, is)
+		}
+	}
+	return left
+}
