@@ -253,7 +253,8 @@ func (z *isolator) settle(a answer, release bool) {
 	}
 	for i, is := range a.of {
 		q.isolation.drop(is, a.count[i])
-		if is.unsent(); len(is.items) > 0 || is.behind {
+		is.unsent()
+		if len(is.items) > 0 || is.behind {
 			continue
 		}
 		if release {
