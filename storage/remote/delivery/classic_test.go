@@ -278,7 +278,8 @@ func TestClassicAsStock(t *testing.T) {
 							require.NoError(t, r.ApplyConfig(c))
 							first, _ := j.table.GetOrCreate(classicSeries, func() chunks.HeadSeriesRef { j.next++; return j.next })
 							last, _ := j.table.GetOrCreate(lastSeries, func() chunks.HeadSeriesRef { j.next++; return j.next })
-							logHistories(first.Ref(), last.Ref(), func(rec []byte) { j.log(rec); r.Notify() })
+							logHistories(j, first.Ref(), last.Ref())
+							r.Notify()
 							// Remote write 2.0 has no exemplars without a sample in
 							// the same request.
 							compared := func(all map[string][]string) map[string][]string {
@@ -319,13 +320,13 @@ var (
 // historiesBegin lies after the time at which stock's queues begin.
 var historiesBegin = time.Now().Add(time.Hour).UnixMilli()
 
-func logHistories(ref, last chunks.HeadSeriesRef, log func(rec []byte)) {
+// logHistories logs everything at once: with remote write 2.0, exemplars that are read
+// after the request of their sample was made have none to go with.
+func logHistories(j *journal, ref, last chunks.HeadSeriesRef) {
 	var enc record.Encoder
-	log(enc.Series([]record.RefSeries{{Ref: ref, Labels: classicSeries}, {Ref: last, Labels: lastSeries}}, nil))
-	for _, rec := range histories(ref, historiesBegin) {
-		log(rec)
-	}
-	log(enc.Samples([]record.RefSample{{Ref: last, T: historiesBegin, V: 1}}, nil))
+	recs := [][]byte{enc.Series([]record.RefSeries{{Ref: ref, Labels: classicSeries}, {Ref: last, Labels: lastSeries}}, nil)}
+	recs = append(recs, histories(ref, historiesBegin)...)
+	j.log(append(recs, enc.Samples([]record.RefSample{{Ref: last, T: historiesBegin, V: 1}}, nil))...)
 }
 
 // stockLedger returns what stock sends of the histories.
@@ -364,7 +365,8 @@ func stockLedger(t *testing.T, message remoteapi.WriteMessageType, conf func(*ur
 		j.log(enc.Samples([]record.RefSample{{Ref: 99, T: historiesBegin + n, V: 1}}, nil))
 		return ends(&probeKey, `__name__="probe"`)
 	}, time.Minute, 10*time.Millisecond)
-	logHistories(1, 2, func(rec []byte) { j.log(rec); stock.Notify() })
+	logHistories(j, 1, 2)
+	stock.Notify()
 	require.Eventually(t, func() bool { return ends(&lastKey, `__name__="last"`) }, time.Minute, time.Millisecond)
 	require.NoError(t, stock.Close())
 	delete(l.got, probeKey)

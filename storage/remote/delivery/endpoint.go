@@ -27,6 +27,8 @@ import (
 // endpoint is one remote-write endpoint at work. What it sends comes to it on a
 // lane, for a while on two. Nothing it does waits for another endpoint (I5).
 type endpoint struct {
+	gone atomic.Int64 // The log before this segment was given up to a limit. First, as in lane.
+
 	id     string
 	names  *named
 	logger *slog.Logger // By names.
@@ -63,7 +65,6 @@ type endpoint struct {
 
 	progress progress
 	counted  counted
-	gone     atomic.Int64 // The log before this segment was given up to a limit.
 
 	metadata *metadataSender // Guarded by Storage.mtx.
 }

@@ -29,6 +29,12 @@ import (
 // on for ever, or for a while two, see fresh.go: the first then ends where the
 // second began.
 type lane struct {
+	// First, so that 32-bit platforms can use them as atomics.
+	delivered atomic.Int64    // Requests that were delivered.
+	pauses    atomic.Int64    // Failed attempts after which a sender paused.
+	refusals  atomic.Int64    // Requests that were refused since one was delivered.
+	latency   atomic.Duration // About how long those that were delivered took.
+
 	*endpoint
 
 	queue      *queue
@@ -38,19 +44,15 @@ type lane struct {
 	unqueued   *entry // What the reader had in its hands when it ended; its own until then.
 	zoneEnd    cursor.Position
 	rates      rates
-	failing    atomic.Bool  // The last attempt failed and is to be made again.
-	proven     atomic.Bool  // Something was delivered since an attempt failed.
-	delivered  atomic.Int64 // Requests that were delivered.
+	failing    atomic.Bool // The last attempt failed and is to be made again.
+	proven     atomic.Bool // Something was delivered since an attempt failed.
 	prompts    prompts
 	limit      rateLimit
 	sizes      sizeLimit
 	turn       turn
-	lastTaken  atomic.Time     // When the last was.
-	pauses     atomic.Int64    // Failed attempts after which a sender paused.
-	refusals   atomic.Int64    // Requests that were refused since one was delivered.
-	latency    atomic.Duration // About how long those took.
-	tooShort   atomic.Int32    // How many attempts to find out were given up since, see shortTimeout.
-	isolated   chan struct{}   // Closed when the isolator has ended.
+	lastTaken  atomic.Time   // When a request was delivered last.
+	tooShort   atomic.Int32  // How many attempts to find out were given up since, see shortTimeout.
+	isolated   chan struct{} // Closed when the isolator has ended.
 	marks      dispatchMark
 	full       fullQueue
 	layouts    layouts // Of classic histograms, see classic.go.

@@ -148,7 +148,7 @@ func (s *sender) pack(set *settings, items []flat) (p *parcel, left []flat, n in
 	s.giveBack()
 	s.judgedBy(set)
 	if items == nil {
-		if most := s.e.sizes.most.Load(); most == 0 || int64(s.req.items) <= most {
+		if most := s.e.sizes.most.Load(); most == 0 || s.req.items <= int(most) {
 			if p := s.packLine(set); p != nil {
 				return p, nil, 0
 			}

@@ -100,7 +100,7 @@ func (r *rateLimit) assume() bool {
 // limits the rate of samples and takes none that has more than it gives out at once.
 // What is known of it grows as requests of that size are taken.
 type sizeLimit struct {
-	most  atomic.Int64 // Items in a request, 0 if no limit is known.
+	most  atomic.Int32 // Items in a request, 0 if no limit is known.
 	mtx   sync.Mutex
 	taken int // The most that were taken in one,
 	too   int // and how many were too many, which counts
@@ -126,7 +126,7 @@ func (l *sizeLimit) forget() {
 // below reports whether n items are more than are sent now.
 func (l *sizeLimit) below(n int) bool {
 	most := l.most.Load()
-	return most > 0 && int64(n) > most
+	return most > 0 && int32(n) > most
 }
 
 // tooMany takes note that n items are not taken in one request. That most are is to be
@@ -143,7 +143,7 @@ func (l *sizeLimit) tooMany(n, most int) bool {
 	}
 	l.taken = min(l.taken, n-1)
 	l.too, l.until = n, time.Now().Add(l.lasts)
-	l.most.Store(int64(most))
+	l.most.Store(int32(most))
 	return true
 }
 
@@ -162,7 +162,7 @@ func (l *sizeLimit) took(n, wanted int) {
 	if most >= wanted {
 		most = 0
 	}
-	l.most.Store(int64(most))
+	l.most.Store(int32(most))
 }
 
 // turn lets one request at a time be repeated of those that were answered as if there

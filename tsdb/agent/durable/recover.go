@@ -63,10 +63,12 @@ func (db *DB) recoverLog() error {
 	}
 	j.handle.Unlock()
 	db.walRegistry.clear()
-	if j.active != nil {
-		// Some systems do not shorten a file that is open.
-		j.active.Close()
-		j.active = nil
+	j.mtx.Lock()
+	active := j.active
+	j.active = nil
+	j.mtx.Unlock()
+	if active != nil {
+		active.Close() // Some systems do not shorten a file that is open.
 	}
 
 	head := j.Head()
