@@ -74,6 +74,7 @@ type DB struct {
 	release     func() error // Gives up this storage's hold of lock.
 	maintenance sync.Mutex   // Held through a removal, and what decides on it.
 	recovery    sync.Mutex   // Held through a recovery of the log.
+	away        time.Time    // Since when the log's directory is. Guarded by recovery.
 	stop        context.CancelFunc
 	stopped     sync.WaitGroup
 	closing     sync.Once

@@ -30,7 +30,7 @@ import (
 
 const (
 	firstRetry = 100 * time.Millisecond
-	lastRetry  = 30 * time.Second
+	lastRetry  = 5 * time.Second
 )
 
 // placeInterval is how often it is looked whether the active segment is in its place.

@@ -47,6 +47,9 @@ func (db *DB) recoverLog() error {
 	if err := db.reserve.keep(); err != nil {
 		return again(err)
 	}
+	if err := db.makeDirAgain(); err != nil {
+		return again(err)
+	}
 	if err := probe(j.fs, j.dir, min(maxRecord, j.segmentSize)); err != nil {
 		return again(err)
 	}
@@ -99,7 +102,8 @@ func (db *DB) recoverLog() error {
 
 // cutBack removes what was written behind end and never was committed: segments
 // that failed attempts began, and the rest of the one that end is in, unless a
-// limit has removed that meanwhile.
+// limit has removed that meanwhile. If somebody has removed the last segments, empty
+// ones keep their numbers: positions would be ahead of a log that has them again.
 func cutBack(fsys vfs.FS, dir string, end cursor.Position) error {
 	first, last, err := wlog.Segments(dir)
 	if err != nil {
@@ -118,6 +122,19 @@ func cutBack(fsys vfs.FS, dir string, end cursor.Position) error {
 		}
 		if err != nil {
 			return fmt.Errorf("cut off what the failed write left in segment %s: %w", path, err)
+		}
+	}
+	next := last + 1
+	if last < 0 {
+		next = end.Segment
+	}
+	for ; next <= end.Segment; next++ { // Readers want them without gaps.
+		f, err := fsys.OpenFile(wlog.SegmentName(dir, next), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
 		}
 	}
 	return nil

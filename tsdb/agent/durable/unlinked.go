@@ -19,6 +19,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
@@ -135,4 +137,30 @@ func ignoreAbsent(err error) error {
 		return nil
 	}
 	return err
+}
+
+// awayFor is how long a directory may be away, and come back, before it is made anew.
+const awayFor = 10 * time.Second
+
+// makeDirAgain makes the directory of the log if somebody has removed it. Callers hold
+// recovery.
+func (db *DB) makeDirAgain() error {
+	j := &db.journal
+	_, err := j.fs.Stat(j.dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		db.away = time.Time{}
+		return nil // If it cannot be written to, the probe tells.
+	}
+	if _, err := j.fs.Stat(filepath.Dir(j.dir)); err != nil {
+		return err // All of it is away.
+	}
+	now := db.now()
+	if db.away.IsZero() {
+		db.away = now
+	}
+	if now.Sub(db.away) < awayFor {
+		return err
+	}
+	db.logger.Error("The directory of the write-ahead log was removed by somebody; it is made anew, and what endpoints had not been sent of it is lost", "dir", j.dir)
+	return j.fs.MkdirAll(j.dir, 0o777)
 }

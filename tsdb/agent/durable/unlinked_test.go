@@ -121,3 +121,43 @@ func TestActiveSegmentThatCannotBePutBack(t *testing.T) {
 	require.Equal(t, lost.Offset, sender.Size(lost.Segment))
 	require.NoError(t, errors.Join(db.Close(), sender.Release()))
 }
+
+// The directory of the log is removed while it is written to. It comes back, or is made
+// anew after a while, and numbers go on: behind positions that were reached before, a
+// sample would count as delivered (I1).
+func TestLogDirectoryIsRemoved(t *testing.T) {
+	for name, back := range map[string]func(db *DB){
+		"made by somebody": func(db *DB) { require.NoError(t, os.Mkdir(db.journal.dir, 0o777)) },
+		"made anew":        func(db *DB) { db.away = db.away.Add(-awayFor) },
+		"its newest segment only": func(db *DB) {
+			require.NoError(t, os.Mkdir(db.journal.dir, 0o777))
+			require.NoError(t, os.WriteFile(wlog.SegmentName(db.journal.dir, 0), nil, 0o666))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			db := openTest(t, dir, nil, small(), still())
+			for i := range 3 {
+				appendFloats(t, db, 0, 100, int64(i+1))
+				_, err := db.journal.cutIfOlder(0)
+				require.NoError(t, err)
+			}
+			appendFloats(t, db, 0, 100, 4)
+			before := db.journal.Head()
+			require.NoError(t, os.RemoveAll(db.journal.dir))
+			_, err := db.journal.cutIfOlder(0)
+			require.Error(t, err)
+			require.ErrorIs(t, db.recoverNow(), os.ErrNotExist)
+			back(db)
+			require.NoError(t, db.recoverNow())
+			require.Greater(t, db.journal.Head().Segment, before.Segment)
+			appendFloats(t, db, 200, 300, 5)
+			require.NoError(t, db.Close())
+
+			db = openTest(t, dir, nil, small(), still())
+			require.Greater(t, db.journal.Head().Segment, before.Segment)
+			require.NoError(t, db.Close())
+			require.Len(t, readLogged(t, dir).samples, 100)
+		})
+	}
+}
