@@ -104,18 +104,6 @@ const (
 // in memory, and that a stop, or a kill, then ended the delivery of.
 const reasonStopped = "stopped_after_limit"
 
-// memoryBefore counts what an endpoint has in memory that begins before a segment.
-func (e *endpoint) memoryBefore(segment int) (t tally) {
-	if segment <= 0 {
-		return t
-	}
-	for _, l := range e.lanes() {
-		t.plus(l.queue.before(segment))
-		t.plus(l.queue.isolatedBefore(segment))
-	}
-	return t
-}
-
 // killed counts what an endpoint had in memory only when a run was killed, if the log
 // really lacks it.
 func (s *Storage) killed(st *stand, e *savepoint.Endpoint, oldest int) {

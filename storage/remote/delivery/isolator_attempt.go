@@ -55,6 +55,44 @@ type isolator struct {
 	nowAlone bool          // It was their turn last; one alone is next.
 }
 
+// division is the trial of a request.
+type division struct {
+	*trial
+	joined      bool        // Its parts were, because there is a limit on the rate of requests.
+	parts       []part      // What is to be tried, the last one first.
+	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
+	found       int64       // Requests the lane had delivered when a suspect was found last,
+	free        int         // and how many more may be found until it has delivered another.
+	failed      int         // Attempts in a row without a good answer.
+	delivered   int64       // Requests the lane had delivered when it was not known any more whether the endpoint takes something.
+	tries       int         // While the endpoint is not known to take something.
+	until       time.Time   // How long it is tried as a whole; zero before that has failed.
+	inTurn      int         // How often it was, in that time.
+	took        bool        // A part of it was taken.
+	final       bool        // The last answer that was not good was a refusal.
+	tooMany     int         // Items in it, if it was in vain,
+	half        int         // and in a half of a part of which both were taken.
+	refused     int         // Answers in a row, since it took something,
+	refusedOnes []*isolated // and the series they were about.
+	wait        time.Duration
+	due         time.Time
+}
+
+// part is a part of what is on trial.
+type part struct {
+	series   []*isolated
+	failures int // Without a good answer, that may be no fault of its own.
+	of       *divided
+}
+
+// divided is a part that got no good answer, but one that may have been about the
+// rate of requests. If both of its halves are taken, it was innocent.
+type divided struct {
+	of    *divided
+	taken int
+	items int // In the larger half that was.
+}
+
 const (
 	// mostRefusals is how many parts of a request may be refused in a row before
 	// the rest of it is dropped as a whole, if the endpoint has taken nothing for

@@ -298,3 +298,15 @@ func (e *endpoint) stand(final bool) *stand {
 	}
 	return st
 }
+
+// memoryBefore counts what an endpoint has in memory that begins before a segment.
+func (e *endpoint) memoryBefore(segment int) (t tally) {
+	if segment <= 0 {
+		return t
+	}
+	for _, l := range e.lanes() {
+		t.plus(l.queue.before(segment))
+		t.plus(l.queue.isolatedBefore(segment))
+	}
+	return t
+}
