@@ -325,6 +325,28 @@ func TestLostAnswerInTrial(t *testing.T) {
 	}
 }
 
+// TestNothingOfASeriesIsLeft: of a series on trial nothing may wait any more when the
+// others are tried, and no answer comes.
+func TestNothingOfASeriesIsLeft(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	r := newPickyRig(t, j, rc, 1)
+	r.commit(1)
+	r.arrives("before", 1, but())
+	rc.do(func() { rc.frozen = true })
+	l := r.running[0].lanes()[0]
+	s := j.series[0]
+	l.queue.mu.Lock()
+	none, one := l.queue.isolation.get(1), l.queue.isolation.get(stableHash(s))
+	l.queue.isolation.add(one, flat{item: &item{series: s, t: 7}}, savepoint.Mark{}, true)
+	l.queue.mu.Unlock()
+	a := newIsolator(l).attempt([]*isolated{none, one})
+	require.Equal(t, client.Retry, a.res.Outcome)
+	require.True(t, one.replayed)
+	require.False(t, none.replayed)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
 // TestRefusedAfterRestart defends that what a run scraped itself and is refused counts as
 // refused, also while older samples of the series wait that may have been sent before.
 func TestRefusedAfterRestart(t *testing.T) {

@@ -246,7 +246,9 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 	if a.res.Ambiguous {
 		q.mu.Lock()
 		for i, is := range a.of {
-			is.maybeSent(past(is.items[a.count[i]-1].mark))
+			if n := a.count[i]; n > 0 {
+				is.maybeSent(past(is.items[n-1].mark))
+			}
 		}
 		q.mu.Unlock()
 	}
