@@ -248,7 +248,7 @@ func (z *isolator) pause(set *settings, res client.Result) {
 	least := time.Duration(set.queue.MinBackoff)
 	most, asked := 8*least, time.Duration(0)
 	if scarce(res) && z.l.limit.known() {
-		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.l.hurried(res).RetryAfter
+		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.asked(set, res)
 	}
 	d.wait = min(max(2*d.wait, least), most)
 	d.due = time.Now().Add(max(d.wait, asked))

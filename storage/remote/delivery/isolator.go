@@ -188,7 +188,7 @@ func (z *isolator) tried(is *isolated, a answer) {
 		is.wait = min(max(2*is.wait, time.Duration(set.queue.MinBackoff)), suspectPace*time.Duration(set.queue.MaxBackoff))
 		// One that hangs takes no more than a tenth of the isolator's time.
 		took := time.Since(a.began)
-		is.due = time.Now().Add(max(is.wait, z.asked(a.res), 9*min(took, set.timeout)))
+		is.due = time.Now().Add(max(is.wait, z.asked(set, a.res), 9*min(took, set.timeout)))
 		if a.res.Status == 0 {
 			is.timeout = 2 * max(is.timeout, z.l.shortTimeout(set))
 		}
@@ -216,7 +216,7 @@ func (z *isolator) tryTogether(now time.Time) bool {
 	}
 	if a.res.Outcome != client.Delivered {
 		z.apart = min(max(2*z.apart, time.Duration(set.queue.MinBackoff)), time.Duration(set.queue.MaxBackoff))
-		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.asked(a.res)))
+		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.asked(set, a.res)))
 		z.slow(set, scarce(a.res))
 		return true
 	}
