@@ -35,51 +35,47 @@ func (z *isolator) divide(now time.Time) bool {
 	if !d.joined && z.l.limit.known() {
 		d.join()
 	}
-	n := len(d.parts)
 	switch {
 	case !d.alive && !z.load(d.series...):
 		d.due = now.Add(retryInterval)
 	case !d.alive:
 		z.probe()
-	case n == 0:
+	case len(d.parts) == 0:
 		z.finish()
-	case !z.loadParts(min(n, d.atOnce(z.l.settings.Load()))):
+	case !z.tryParts():
 		d.due = now.Add(retryInterval)
-	default:
-		z.tryParts(min(n, d.atOnce(z.l.settings.Load())))
 	}
 	return true
 }
 
-// atOnce is how many parts are tried at a time: several of what is refused, since an
-// endpoint that refuses is up and the answers may take long, one of what gets no good
-// answer.
-func (d *division) atOnce(set *settings) int {
-	if !d.final {
-		return 1
-	}
-	return min(refusalsAtOnce, max(set.queue.MaxShards, 1))
+// atOnce is how many attempts are made at a time with what is refused: an endpoint that
+// refuses is up, and its answers may take long.
+func (z *isolator) atOnce() int {
+	return min(refusalsAtOnce, max(z.l.settings.Load().queue.MaxShards, 1))
 }
 
-// loadParts is load for the last n parts.
-func (z *isolator) loadParts(n int) bool {
-	var all []*isolated
-	for _, p := range z.d.parts[len(z.d.parts)-n:] {
-		all = append(all, p.series...)
+// tryParts makes attempts with the last parts: several at a time of what is refused, one
+// of what gets no good answer. It returns false if they cannot be read.
+func (z *isolator) tryParts() bool {
+	d, n := z.d, 1
+	if d.final {
+		n = min(len(d.parts), z.atOnce())
 	}
-	return z.load(all...)
-}
-
-// tryParts makes an attempt with each of the last n parts.
-func (z *isolator) tryParts(n int) {
-	d := z.d
 	parts := slices.Clone(d.parts[len(d.parts)-n:])
 	slices.Reverse(parts)
+	var all []*isolated
+	for _, p := range parts {
+		all = append(all, p.series...)
+	}
+	if !z.load(all...) {
+		return false
+	}
 	d.parts = d.parts[:len(d.parts)-n]
 	answers := z.attempts(n, func(i int) []*isolated { return parts[i].series })
 	for i, p := range parts {
 		z.part(p, answers[i])
 	}
+	return true
 }
 
 // attempts makes n attempts at a time.
@@ -168,17 +164,13 @@ func (z *isolator) part(p part, a answer) {
 		z.l.turn.give(z.l)
 	}
 	switch {
-	case a.nothing():
-		z.settle(a, true)
-		if left := remaining(of); len(left) > 0 {
-			d.parts = append(d.parts, part{series: left})
-		}
-		return
 	case a.res.Outcome == client.Delivered:
-		d.until, d.took = time.Time{}, true // As long for what is left.
-		d.wait, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
 		z.settle(a, true)
-		z.acquit(p.of, a)
+		if !a.nothing() {
+			d.until, d.took = time.Time{}, true // As long for what is left.
+			d.wait, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
+			z.acquit(p.of, a)
+		}
 		if left := remaining(of); len(left) > 0 {
 			d.parts = append(d.parts, part{series: left}) // What came meanwhile.
 		}

@@ -142,9 +142,8 @@ func (z *isolator) trySuspect(now time.Time) bool {
 	slices.SortFunc(due, func(a, b *isolated) int { return a.due.Compare(b.due) })
 	n := 1
 	if due[0].refusals > 0 {
-		set := z.l.settings.Load()
 		due = slices.DeleteFunc(due, func(is *isolated) bool { return is.refusals == 0 })
-		n = min(len(due), refusalsAtOnce, max(set.queue.MaxShards, 1))
+		n = min(len(due), z.atOnce())
 	}
 	due = due[:n]
 	if !z.load(due...) {
