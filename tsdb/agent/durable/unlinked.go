@@ -34,6 +34,8 @@ const unfinishedSuffix = ".heal"
 // put another file in its place: what is in a file without a name is lost with the
 // process. As long as it is open it can be copied, so it is put back before.
 func (db *DB) keepInPlace() {
+	db.recovery.Lock() // It opens another file too, and commits are not there to wait.
+	defer db.recovery.Unlock()
 	j := &db.journal
 	file, segment := j.displaced()
 	if file == nil {
