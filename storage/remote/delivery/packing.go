@@ -26,7 +26,8 @@ type sender struct {
 	e        *lane
 	req      request
 	items    []flat
-	left     []flat // What was not delivered of a window when the lane stopped.
+	left     []flat // What was not delivered of the request when the lane stopped,
+	partly   bool   // and whether a part was.
 	verdicts []judgement
 	grouping grouping
 

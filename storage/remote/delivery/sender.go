@@ -28,19 +28,20 @@ func (s *sender) run() {
 	e := s.e
 	for e.queue.take(&s.req, e.wanted) {
 		began := time.Now()
-		s.worked, s.pointless, s.sounded, s.unsure, s.judged = 0, false, false, false, nil
+		s.worked, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, false, false, false, false, nil
+		s.left = s.left[:0]
 		settled := e.reserve(s.req.end) && s.serve()
 		e.rates.busy(time.Since(began))
 		content := s.req.content()
 		if !settled {
 			e.queue.close() // The first failure of a stop ends it.
 		}
-		if !settled && len(s.left) == 0 {
+		if !settled && !s.partly {
 			e.queue.release(&s.req)
 			return
 		}
-		// A part of a window that was not delivered waits apart, so that the rest
-		// is not sent again.
+		// What is left of a request that was delivered in part waits apart, so that the
+		// rest is not sent again (I8).
 		s.park(s.left, true)
 		s.judgedBy(e.settings.Load())
 		e.queue.ack(&s.req)
@@ -60,21 +61,17 @@ func (s *sender) serve() bool {
 	}
 	s.collect()
 	rest := s.items
-	for first := true; len(rest) > 0; first = false {
+	for len(rest) > 0 {
 		rest = s.e.queue.divert(&s.req, rest)
 		n := len(rest)
 		if most := s.e.settings.Load().queue.MaxSamplesPerSend; s.groups() && n > most {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
-		s.left = append(s.left[:0], rest...) // To deliver, they are scratch space.
 		if !s.deliver(rest[:n:n], s.req.zone) {
-			if first {
-				s.left = s.left[:0] // Nothing of it was delivered.
-			}
-			return false
+			return s.undone(rest[n:])
 		}
-		rest, s.left = rest[n:], s.left[:0]
+		rest = rest[n:]
 		if s.groups() {
 			s.e.queue.widen(time.Since(began))
 		}
@@ -117,7 +114,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				items = s.listed(packed, items)
 			}
 			if packed != nil && set != packed && !e.reserve(s.req.end) {
-				return false
+				return s.undone(items, rest)
 			}
 			var n int
 			p, items, n = s.pack(set, items)
@@ -136,7 +133,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 			continue // They were replaced meanwhile.
 		}
 		if attempt > 0 && e.stopping() {
-			return false
+			return s.undone(items, rest)
 		}
 		began := time.Now()
 		res := e.attempt(set, p.payload, attempt, p.sent)
@@ -160,7 +157,9 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				replayed = replayed || res.Ambiguous
 				if e.delivered.Load() == 0 && !s.sounded {
 					s.sounded = true
-					items, _ = s.sound(set, items, soundings)
+					var alive bool
+					items, alive = s.sound(set, items, soundings)
+					s.partly = s.partly || alive
 					replayed = replayed || s.unsure
 				}
 				return s.halves(items, rest, replayed)
@@ -189,11 +188,12 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 			settled = true
 		}
 		if settled {
+			s.partly = true
 			return s.goOn(rest, replayed)
 		}
 		replayed = replayed || res.Ambiguous
 		if e.stopping() {
-			return false
+			return s.undone(items, rest)
 		}
 		doubt.failed(e, took >= set.timeout || res.RetryAfter > 0, res)
 		if doubt.scarce && !doubt.turned && e.turn.take(s, patience) {
@@ -201,7 +201,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		}
 		backoff = e.pause(set, backoff, e.hurried(res), p.sent)
 		if e.stopping() {
-			return false
+			return s.undone(items, rest)
 		}
 		if doubt.scarce && e.smaller(p.items, doubt.hadTurn(patience)) {
 			if items = s.listed(set, items); middle(items) > 0 {
@@ -218,6 +218,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		items = s.listed(set, items)
 		s.asked = 0
 		left, alive := s.probe(set, items, &doubt)
+		s.partly = s.partly || alive || len(left) < len(items)
 		if alive {
 			whole := doubt.scarce && doubt.tries > 1
 			if len(left) > 0 {
@@ -237,7 +238,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		res.RetryAfter = max(res.RetryAfter, s.asked)
 		backoff = e.pause(set, backoff, e.hurried(res), tally{})
 		if e.stopping() {
-			return false
+			return s.undone(items, rest)
 		}
 	}
 }
@@ -268,7 +269,22 @@ const leastSplit = 2 << 10
 // halves delivers items in two requests, and then the rest.
 func (s *sender) halves(items, rest []flat, replayed bool) bool {
 	half := middle(items)
-	return s.deliver(items[:half:half], replayed) && s.deliver(items[half:], replayed) && s.goOn(rest, replayed)
+	if !s.deliver(items[:half:half], replayed) {
+		return s.undone(items[half:], rest)
+	}
+	if !s.deliver(items[half:], replayed) {
+		return s.undone(rest)
+	}
+	return s.goOn(rest, replayed)
+}
+
+// undone notes what of the request is not delivered as the lane stops, in order.
+// Nothing needs to be listed of a request that no part was delivered of.
+func (s *sender) undone(parts ...[]flat) bool {
+	for _, items := range parts {
+		s.left = append(s.left, items...)
+	}
+	return false
 }
 
 // attempt sends a payload of the queue once.

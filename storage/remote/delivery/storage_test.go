@@ -243,6 +243,55 @@ func TestStopDrains(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
+// TestStopInTheMiddleOfARequest defends I8: what was delivered of a request that had to
+// be cut is not sent again, if the endpoint stops before the rest of it was.
+func TestStopInTheMiddleOfARequest(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		first []*client.Result // Answers before all that comes hangs.
+		most  int32            // That the endpoint is known to take at once.
+	}{
+		{name: "too large", first: []*client.Result{{Status: 413, Outcome: client.TooLarge, Err: errors.New("too large")}, nil}},
+		{name: "too many", most: 60, first: []*client.Result{nil}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			j := openJournal(t, t.TempDir(), nil)
+			rc := newReceiver()
+			hangs := make(chan struct{}, 1)
+			rc.set(func(n int) *client.Result {
+				if n <= len(tc.first) {
+					return tc.first[n-1]
+				}
+				select {
+				case hangs <- struct{}{}:
+				default:
+				}
+				return &client.Result{Status: hang}
+			})
+			r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+			r.flush = 50 * time.Millisecond
+			c := remoteWrite("a")
+			c.QueueConfig.BatchSendDeadline = model.Duration(time.Hour)
+			r.attach(c)
+			r.running[0].lanes()[0].sizes.most.Store(tc.most)
+			r.commit(100)
+			<-hangs
+			stored, before := rc.counts()
+			require.Positive(t, stored)
+			require.NoError(t, r.Close())
+
+			rc.set(nil)
+			r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+			r.attach(c)
+			r.complete("a", 100)
+			require.NoError(t, r.Close())
+			_, after := rc.counts()
+			require.Equal(t, 100-stored, after-before, "received again")
+			require.NoError(t, j.wal.Close())
+		})
+	}
+}
+
 // TestStopsInTime defends I5: an endpoint that keeps requests does not keep the
 // process, nor a reload, and what it had is sent by the next.
 func TestStopsInTime(t *testing.T) {
