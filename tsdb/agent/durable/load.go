@@ -169,9 +169,7 @@ func (db *DB) heal(opts heal.Options) (heal.Report, error) {
 	if err != nil {
 		return report, fmt.Errorf("heal write-ahead log in %s: %w", db.journal.dir, err)
 	}
-	for _, d := range report.Damages {
-		db.damaged(d)
-	}
+	db.damaged(report.Damages...)
 	return report, nil
 }
 
@@ -183,9 +181,7 @@ func (db *DB) fillHoles(active int) []heal.Damage {
 		return nil
 	}
 	damages, err := heal.Segments(db.opts.FS, db.journal.dir, active, db.logger)
-	for _, d := range damages {
-		db.damaged(d)
-	}
+	db.damaged(damages...)
 	if err != nil {
 		db.logger.Error("The write-ahead log cannot be listed, and nothing of it can be removed", "err", err)
 	}
@@ -213,10 +209,12 @@ func (db *DB) countShortened(state snapshot.State, found []heal.Damage) {
 	}
 }
 
-func (db *DB) damaged(d heal.Damage) {
-	db.metrics.damages.WithLabelValues(d.Kind).Inc()
-	if d.Kind != heal.TornTail {
-		db.metrics.corruptions.Inc()
+func (db *DB) damaged(damages ...heal.Damage) {
+	for _, d := range damages {
+		db.metrics.damages.WithLabelValues(d.Kind).Inc()
+		if d.Kind != heal.TornTail {
+			db.metrics.corruptions.Inc()
+		}
 	}
 }
 

@@ -75,16 +75,19 @@ func (db *DB) recoverLog() error {
 	}
 
 	head := j.Head()
-	err := cutBack(j.fs, j.dir, head)
+	// If somebody has removed segments, others keep their numbers: positions would be
+	// ahead of a log that has them again.
+	damages, err := heal.SegmentsTo(j.fs, j.dir, head.Segment, db.logger)
+	db.damaged(damages...)
+	if err == nil {
+		err = cutBack(j.fs, j.dir, head)
+	}
 	if short := (*heal.ShortError)(nil); errors.As(err, &short) {
 		// The file system went back to what it had, as one does that was taken out
 		// and put in again. What is gone is gone; the rest is made whole.
 		db.logger.Error("The write-ahead log has lost its end", "segment", head.Segment, "bytes", short.End-short.Size, "err", err)
-		var damages []heal.Damage
 		damages, err = heal.SegmentFS(context.Background(), j.fs, j.dir, head.Segment, db.logger)
-		for _, d := range damages {
-			db.damaged(d)
-		}
+		db.damaged(damages...)
 	}
 	if err != nil {
 		return again(err)
@@ -102,8 +105,7 @@ func (db *DB) recoverLog() error {
 
 // cutBack removes what was written behind end and never was committed: segments
 // that failed attempts began, and the rest of the one that end is in, unless a
-// limit has removed that meanwhile. If somebody has removed the last segments, empty
-// ones keep their numbers: positions would be ahead of a log that has them again.
+// limit has removed that meanwhile.
 func cutBack(fsys vfs.FS, dir string, end cursor.Position) error {
 	first, last, err := wlog.Segments(dir)
 	if err != nil {
@@ -122,19 +124,6 @@ func cutBack(fsys vfs.FS, dir string, end cursor.Position) error {
 		}
 		if err != nil {
 			return fmt.Errorf("cut off what the failed write left in segment %s: %w", path, err)
-		}
-	}
-	next := last + 1
-	if last < 0 {
-		next = end.Segment
-	}
-	for ; next <= end.Segment; next++ { // Readers want them without gaps.
-		f, err := fsys.OpenFile(wlog.SegmentName(dir, next), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
-		if err != nil {
-			return err
-		}
-		if err := f.Close(); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -50,9 +50,7 @@ func (db *DB) checkNext(ctx context.Context) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		db.logger.Error("A segment of the write-ahead log cannot be checked", "err", err)
 	}
-	for _, d := range damages {
-		db.damaged(d)
-	}
+	db.damaged(damages...)
 }
 
 // capture brings the snapshot up to the last finished segment, with the last

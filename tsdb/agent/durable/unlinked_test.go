@@ -18,8 +18,10 @@ import (
 	"os"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -129,7 +131,13 @@ func TestLogDirectoryIsRemoved(t *testing.T) {
 	for name, back := range map[string]func(db *DB){
 		"made by somebody": func(db *DB) { require.NoError(t, os.Mkdir(db.journal.dir, 0o777)) },
 		"made anew":        func(db *DB) { db.away = db.away.Add(-awayFor) },
-		"its newest segment only": func(db *DB) {
+		"a segment in the midst only": func(db *DB) {
+			require.NoError(t, os.Mkdir(db.journal.dir, 0o777))
+			for _, k := range []int{0, 2} {
+				require.NoError(t, os.WriteFile(wlog.SegmentName(db.journal.dir, k), nil, 0o666))
+			}
+		},
+		"its oldest segment only": func(db *DB) {
 			require.NoError(t, os.Mkdir(db.journal.dir, 0o777))
 			require.NoError(t, os.WriteFile(wlog.SegmentName(db.journal.dir, 0), nil, 0o666))
 		},
@@ -151,6 +159,7 @@ func TestLogDirectoryIsRemoved(t *testing.T) {
 			back(db)
 			require.NoError(t, db.recoverNow())
 			require.Greater(t, db.journal.Head().Segment, before.Segment)
+			require.Positive(t, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
 			appendFloats(t, db, 200, 300, 5)
 			require.NoError(t, db.Close())
 

@@ -48,17 +48,47 @@ func missing(numbers []int) []gap {
 // it, there is one again that says so. Nobody else may remove segments meanwhile. If
 // none is written to, active is negative.
 func Segments(fsys vfs.FS, walDir string, active int, log *slog.Logger) ([]Damage, error) {
+	return segments(fsys, walDir, log, func(there []int) []gap {
+		for len(there) > 0 && active >= 0 && there[len(there)-1] > active {
+			there = there[:len(there)-1]
+		}
+		if len(there) == 0 || (active >= 0 && there[len(there)-1] != active) {
+			return nil
+		}
+		return missing(there)
+	})
+}
+
+// SegmentsTo is Segments for a log that nobody writes to and whose last segments may be
+// missing too: there are segments up to last then. If there was none at all, that is the
+// only one.
+func SegmentsTo(fsys vfs.FS, walDir string, last int, log *slog.Logger) ([]Damage, error) {
+	return segments(fsys, walDir, log, func(there []int) []gap {
+		gaps := missing(there)
+		switch {
+		case len(there) == 0:
+			gaps = []gap{{last, last}}
+		case there[len(there)-1] < last:
+			gaps = append(gaps, gap{there[len(there)-1] + 1, last})
+		}
+		return gaps
+	})
+}
+
+// segments fills what a log's segments leave out, as gaps says of their numbers in
+// ascending order.
+func segments(fsys vfs.FS, walDir string, log *slog.Logger, gaps func(there []int) []gap) ([]Damage, error) {
 	h := newHealer(fsys, walDir, log)
 	entries, err := h.fs.ReadDir(walDir)
-	var there []int // Whatever it is, it is not missing.
-	for _, e := range entries {
-		if number, ok := parseNumber(e.Name()); ok && number >= 0 && (number <= active || active < 0) && e.Name() == segmentName(number) {
-			there = append(there, number)
+	if err == nil {
+		var there []int // Whatever it is, it is not missing.
+		for _, e := range entries {
+			if number, ok := parseNumber(e.Name()); ok && number >= 0 && e.Name() == segmentName(number) {
+				there = append(there, number)
+			}
 		}
-	}
-	slices.Sort(there)
-	if err == nil && len(there) > 0 && (there[len(there)-1] == active || active < 0) {
-		err = h.fill(walDir, MissingSegments, missing(there))
+		slices.Sort(there)
+		err = h.fill(walDir, MissingSegments, gaps(there))
 	}
 	if err != nil {
 		return h.report.Damages, fmt.Errorf("fill holes in the numbering of the segments in %s: %w", walDir, err)
