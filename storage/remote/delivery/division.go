@@ -137,11 +137,11 @@ func (z *isolator) probe() {
 		if a.gaveUp {
 			z.l.lengthen()
 		}
-		most := time.Duration(set.queue.MaxBackoff)
+		most := 1
 		if z.l.failing.Load() {
-			most *= 4 // Senders try too.
+			most = 4 // Senders try too.
 		}
-		d.wait = min(max(2*d.wait, time.Duration(set.queue.MinBackoff)), most)
+		d.wait = set.backoff(d.wait, most)
 		d.due = time.Now().Add(max(d.wait, a.res.RetryAfter))
 	}
 }
@@ -240,7 +240,7 @@ func (z *isolator) pause(set *settings, res client.Result) {
 	least := time.Duration(set.queue.MinBackoff)
 	most, asked := 8*least, time.Duration(0)
 	if scarce(res) && z.l.limit.known() {
-		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.asked(set, res)
+		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.l.askedApart(set, res)
 	}
 	d.wait = min(max(2*d.wait, least), most)
 	d.due = time.Now().Add(max(d.wait, asked))

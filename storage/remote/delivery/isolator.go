@@ -184,10 +184,10 @@ func (z *isolator) tried(is *isolated, a answer) {
 		is.refusals = 0
 		z.judge(is, a)
 		z.slow(set, scarce(a.res))
-		is.wait = min(max(2*is.wait, time.Duration(set.queue.MinBackoff)), suspectPace*time.Duration(set.queue.MaxBackoff))
+		is.wait = set.backoff(is.wait, suspectPace)
 		// One that hangs takes no more than a tenth of the isolator's time.
 		took := time.Since(a.began)
-		is.due = time.Now().Add(max(is.wait, z.asked(set, a.res), 9*min(took, set.timeout)))
+		is.due = time.Now().Add(max(is.wait, z.l.askedApart(set, a.res), 9*min(took, set.timeout)))
 		if a.res.Status == 0 {
 			is.timeout = 2 * max(is.timeout, z.l.shortTimeout(set))
 		}
@@ -214,8 +214,8 @@ func (z *isolator) tryTogether(now time.Time) bool {
 		return true
 	}
 	if a.res.Outcome != client.Delivered {
-		z.apart = min(max(2*z.apart, time.Duration(set.queue.MinBackoff)), time.Duration(set.queue.MaxBackoff))
-		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.asked(set, a.res)))
+		z.apart = set.backoff(z.apart, 1)
+		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.l.askedApart(set, a.res)))
 		z.slow(set, scarce(a.res))
 		return true
 	}
@@ -257,6 +257,6 @@ func (z *isolator) slow(set *settings, scarce bool) {
 		z.seen, z.backoff = at, 0
 		return
 	}
-	z.backoff = min(max(2*z.backoff, time.Duration(set.queue.MinBackoff)), time.Duration(set.queue.MaxBackoff))
+	z.backoff = set.backoff(z.backoff, 1)
 	z.until = time.Now().Add(z.backoff)
 }

@@ -303,19 +303,6 @@ func (z *isolator) settle(a answer, release bool) {
 	}
 }
 
-// asked is how much of the time that an endpoint asks for it gets: what it does not
-// take alone is asked for by itself, unless it limits the rate. Also then it may be, if
-// it took something a moment ago.
-func (z *isolator) asked(set *settings, res client.Result) time.Duration {
-	switch {
-	case !z.l.limit.known():
-		return 0
-	case time.Since(z.l.lastTaken.Load()) < mostAskedLive:
-		return min(res.RetryAfter, time.Duration(set.queue.MaxBackoff))
-	}
-	return min(res.RetryAfter, mostAskedLive)
-}
-
 // suspect makes a series one that travels alone. It returns false if there are
 // too many.
 func (z *isolator) suspect(is *isolated, res client.Result) bool {
@@ -330,7 +317,7 @@ func (z *isolator) suspect(is *isolated, res client.Result) bool {
 	is.scarce, is.failures = scarce(res), 0
 	is.alone = 1
 	is.wait = time.Duration(set.queue.MinBackoff)
-	is.due = time.Now().Add(max(is.wait, z.asked(set, res)))
+	is.due = time.Now().Add(max(is.wait, z.l.askedApart(set, res)))
 	if len(is.items) > 0 {
 		z.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].series, res)
 	}

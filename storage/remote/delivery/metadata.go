@@ -144,8 +144,8 @@ func (m *metadataSender) send(payload []byte, n int) bool {
 			return false
 		}
 		metrics.metadataRetried.Add(float64(n))
-		wait := max(backoff, time.Duration(set.queue.MinBackoff), res.RetryAfter)
-		backoff = min(2*wait, time.Duration(set.queue.MaxBackoff))
+		wait, next := set.retry(backoff, res.RetryAfter)
+		backoff = next
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:

@@ -258,10 +258,9 @@ type prompts struct {
 }
 
 const (
-	mostPrompts   = 40
-	promptEvery   = 30 * time.Second // Another one.
-	promptsBack   = 10               // For each series that is found not to be taken.
-	mostAskedLive = time.Minute      // How long is waited for an endpoint that takes things.
+	mostPrompts = 40
+	promptEvery = 30 * time.Second // Another one.
+	promptsBack = 10               // For each series that is found not to be taken.
 )
 
 // take uses one up, and returns false if there is none.

@@ -243,19 +243,6 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 	}
 }
 
-// hurried is an answer after which the endpoint does not get all of the time that
-// it asks for, because that may be meant for a part of the request only.
-func (l *lane) hurried(res client.Result) client.Result {
-	switch {
-	case res.RetryAfter == 0:
-	case !l.limit.known() && l.prompts.take():
-		res.RetryAfter = 0
-	case time.Since(l.lastTaken.Load()) < mostAskedLive:
-		res.RetryAfter = min(res.RetryAfter, mostAskedLive)
-	}
-	return res
-}
-
 // goOn delivers what did not fit into a request.
 func (s *sender) goOn(rest []flat, replayed bool) bool {
 	return len(rest) == 0 || s.deliver(rest, replayed)
@@ -337,30 +324,4 @@ func (l *lane) send(ctx context.Context, set *settings, payload []byte, attempt 
 		l.logFailed(set, payload, res)
 	}
 	return res
-}
-
-// pause waits before the next attempt, as long as the receiver asks for or the
-// back-off says. It ends early when the endpoint stops or its settings change.
-func (l *lane) pause(set *settings, last time.Duration, res client.Result, sent tally) (next time.Duration) {
-	l.pauses.Inc()
-	m := l.metrics.Load()
-	for c, n := range sent {
-		m.retried[c].Add(float64(n))
-	}
-	wait := max(last, time.Duration(set.queue.MinBackoff))
-	if res.RetryAfter > 0 {
-		wait = res.RetryAfter
-	}
-	l.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
-	l.rates.recoverable(time.Now().Add(2 * wait))
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-set.replaced:
-		return 0
-	case <-l.stop:
-	case <-l.ctx.Done():
-	}
-	return min(2*wait, time.Duration(set.queue.MaxBackoff))
 }

@@ -14,10 +14,8 @@
 package heal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,7 +23,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -211,41 +208,4 @@ func (h *healer) restore(k int, exists bool) error {
 	h.restored[path] = true
 	h.add(d)
 	return nil
-}
-
-// isPrefix reports whether the records of the file at part, up to the first
-// damage, are the first ones of the file at whole.
-func isPrefix(fsys vfs.FS, part, whole string) (bool, error) {
-	var scans [2]*frame.Scanner
-	for i, path := range []string{part, whole} {
-		f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
-		if err != nil {
-			return false, err
-		}
-		defer f.Close()
-		scans[i] = frame.NewScanner(readPages)
-		scans[i].Reset(f, 0)
-	}
-	for {
-		a, err := scans[0].Next()
-		if err != nil {
-			return true, unlessEnd(err)
-		}
-		b, err := scans[1].Next()
-		if err != nil {
-			return false, unlessEnd(err)
-		}
-		if !bytes.Equal(a.Data, b.Data) {
-			return false, nil
-		}
-	}
-}
-
-// unlessEnd returns the error if it is none that says that no good record
-// follows.
-func unlessEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(*frame.Damage)) {
-		return nil
-	}
-	return err
 }
