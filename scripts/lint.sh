@@ -31,7 +31,7 @@ status=0
 echo "golangci-lint $have: the sources"
 "$out/golangci-lint" run --config "$out/sources.yml" ./... || status=1
 [ "${1:-}" != sources ] || exit $status
-for dir in tsdb/wlog tsdb/agent storage/remote cmd/prometheus; do
+for dir in tsdb/wlog tsdb/agent tsdb/internal storage/remote cmd/prometheus; do
 	packages="${packages:-} ./$dir/..."
 done
 echo "golangci-lint $have: the fork"

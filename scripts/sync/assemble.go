@@ -38,7 +38,7 @@ const (
 )
 
 // ourDirs are laid into upstream's tree at the same place.
-var ourDirs = []string{"storage/remote", "tsdb/agent", "tsdb/wlog"}
+var ourDirs = []string{"storage/remote", "tsdb/agent", "tsdb/internal", "tsdb/wlog"}
 
 // workspaceFiles name nested modules, which the module cache does not have.
 var workspaceFiles = []string{"go.work", "go.work.sum"}

@@ -116,7 +116,7 @@ const skipList = "scripts/stock-tests-skipped.txt"
 // iterator has a method Seek that is not io.Seeker's.
 var vetCommand = []string{"vet", "-stdmethods=false"}
 
-var packageTests = []string{"./tsdb/wlog/...", "./tsdb/agent/...", "./storage/remote/..."}
+var packageTests = []string{"./tsdb/wlog/...", "./tsdb/agent/...", "./tsdb/internal/...", "./storage/remote/..."}
 
 func test(ctx context.Context, o options) error {
 	skips, err := loadSkips(filepath.Join(o.root, skipList), strings.Split(o.tags, ","))

@@ -74,6 +74,7 @@ func toyProject(t *testing.T) string {
 		"storage/remote/x/x.go", "package x\n",
 		"tsdb/agent/toy/toy.go", toyPackage,
 		"tsdb/agent/toy/toy_test.go", toyTest,
+		"tsdb/internal/y/y.go", "package y\n",
 		"tsdb/wlog/name/name.go", "package name\n\nconst Name = \"ours\"\n")
 }
 

@@ -17,8 +17,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/model/labels"

@@ -14,7 +14,7 @@
 package delivery
 
 import (
-	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/model/labels"

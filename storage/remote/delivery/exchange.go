@@ -16,7 +16,7 @@ package delivery
 import (
 	"sync"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
 // parcel is an encoded and compressed request with what there is to account for

@@ -19,8 +19,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 )
 

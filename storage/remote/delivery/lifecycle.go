@@ -17,7 +17,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 

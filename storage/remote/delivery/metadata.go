@@ -19,7 +19,7 @@ import (
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 
 	"github.com/prometheus/prometheus/scrape"
 )

@@ -16,7 +16,7 @@ package delivery
 import (
 	"time"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 

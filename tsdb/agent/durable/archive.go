@@ -22,9 +22,9 @@ import (
 
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/tsdb/internal/snapshot"
 	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
-	"github.com/ackwal/ackwal/tsdb/wlog/snapshot"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"

@@ -17,7 +17,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/internal/frame"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )

@@ -21,7 +21,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/internal/frame"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )

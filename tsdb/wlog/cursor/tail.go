@@ -19,7 +19,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/internal/frame"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )

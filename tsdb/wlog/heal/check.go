@@ -23,7 +23,7 @@ import (
 	"github.com/golang/snappy"
 	"github.com/prometheus/common/promslog"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/model/labels"

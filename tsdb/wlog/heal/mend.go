@@ -20,7 +20,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 

@@ -22,7 +22,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/encoder"
+	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
 const (

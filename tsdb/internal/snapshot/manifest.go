@@ -24,7 +24,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/internal/frame"
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
