@@ -392,25 +392,3 @@ func (q *queue) finishOther(o other, delivered bool) {
 	}
 	q.cond.Broadcast()
 }
-
-// first returns an item of a partition by its place, without making lists of
-// those of others.
-func (e *entry) first(p, place int) (it flat, found bool) {
-	if e.left != nil || !e.ordered {
-		part := e.part(p)
-		if place >= len(part.items) {
-			return it, false
-		}
-		return part.at(place), true
-	}
-	for i, q := range e.parts {
-		if int(q) != p {
-			continue
-		}
-		place--
-		if place < 0 {
-			return e.at(i), true
-		}
-	}
-	return it, false
-}

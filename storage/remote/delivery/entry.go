@@ -51,6 +51,28 @@ func (e *entry) parted(p int) (list, bool) {
 	return list{}, false
 }
 
+// first returns an item of a partition by its place, without making lists of
+// those of others.
+func (e *entry) first(p, place int) (it flat, found bool) {
+	if e.left != nil || !e.ordered {
+		part := e.part(p)
+		if place >= len(part.items) {
+			return it, false
+		}
+		return part.at(place), true
+	}
+	for i, q := range e.parts {
+		if int(q) != p {
+			continue
+		}
+		place--
+		if place < 0 {
+			return e.at(i), true
+		}
+	}
+	return it, false
+}
+
 // takeParts makes the entry hold each partition of a batch by partition on its
 // own, so that letGo can give them up one by one. Others may share the batch,
 // of which only what describes it is left here.
