@@ -33,6 +33,9 @@ import (
 // what one reviewer reads in one sitting. Blank lines and comments are free.
 const MaxCode = 600
 
+// MaxLines is how many an entry may have all told, see Lines.
+const MaxLines = 1500
+
 // firstForkOnly is where the names of entries that stay here begin.
 const firstForkOnly = "9000"
 
@@ -54,6 +57,9 @@ func Lint(entries []Entry, o Ours, p Project) error {
 		}
 		if n := Code(&e, o); n > MaxCode {
 			errs = append(errs, fmt.Errorf("%s has %d lines of code that are not tests, at most %d can be reviewed: split it", e.Name, n, MaxCode))
+		}
+		if n := Lines(&e, o); n > MaxLines {
+			errs = append(errs, fmt.Errorf("%s has %d lines all told, at most %d can be reviewed: split it", e.Name, n, MaxLines))
 		}
 	}
 	errs = append(errs, Cover(entries, o)...)
@@ -112,8 +118,36 @@ func Code(e *Entry, o Ours) int {
 	return n
 }
 
+// Lines counts all lines that an entry adds: code, tests and pages, comments and
+// blank lines too, and what its hooks bring. Test data is not read by anybody.
+func Lines(e *Entry, o Ours) int {
+	n := 0
+	for name, f := range o.Of(e) {
+		if !isTestData(name) {
+			n += textLines(string(f.Data))
+		}
+	}
+	for _, h := range e.Hooks {
+		for _, text := range []string{h.Before, h.After, h.Replace} {
+			n += h.Matches * textLines(text)
+		}
+	}
+	return n
+}
+
+// textLines counts lines, the last of which may lack its end.
+func textLines(text string) int {
+	n := strings.Count(text, "\n")
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		n++
+	}
+	return n
+}
+
+func isTestData(name string) bool { return strings.Contains("/"+name, "/testdata/") }
+
 func isCode(name string) bool {
-	return strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && !strings.Contains("/"+name, "/testdata/")
+	return strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && !isTestData(name)
 }
 
 // codeLines counts lines with a token on them.
@@ -185,7 +219,7 @@ func undeclared(entries []Entry, o Ours, p Project) (errs []error) {
 // ourImports returns the directories of our packages that a file imports. The
 // files' imports are upstream's already.
 func ourImports(name string, f tree.File, p Project) (dirs []string, err error) {
-	if !strings.HasSuffix(name, ".go") || strings.Contains("/"+name, "/testdata/") {
+	if !strings.HasSuffix(name, ".go") || isTestData(name) {
 		return nil, nil
 	}
 	parsed, err := parser.ParseFile(token.NewFileSet(), name, f.Data, parser.ImportsOnly)

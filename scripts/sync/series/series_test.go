@@ -152,7 +152,7 @@ func TestLint(t *testing.T) {
 		return tree.File{Data: []byte("package a\n\n" + imports + "\n// Comment.\n" + strings.Repeat("var _ = 1\n\n", lines))}
 	}
 	ours := Ours{Files: tree.Tree{
-		"tsdb/a/a.go": code(1, ""), "tsdb/a/a_test.go": code(9999, ""), "tsdb/a/testdata/x.go": {Data: []byte("no Go")},
+		"tsdb/a/a.go": code(1, ""), "tsdb/a/a_test.go": code(600, ""), "tsdb/a/testdata/x.go": {Data: []byte(strings.Repeat("no Go\n", MaxLines))},
 		"tsdb/b/b.go": code(1, `import _ "up.example/x/tsdb/a"`), "tsdb/b/c.go": code(1, ""),
 	}}
 	series := func(change func(e []Entry)) []Entry {
@@ -189,6 +189,13 @@ func TestLint(t *testing.T) {
 			require.ErrorContains(t, Lint(series(tc.change), ours, p), tc.want)
 		})
 	}
+	// In each of these files four lines stand before two for each declaration.
+	ours.Files["tsdb/a/b_test.go"] = code(140, "")
+	require.Equal(t, MaxLines, Lines(&series(func([]Entry) {})[0], ours)+6)
+	ours.Docs = tree.Tree{"tsdb/docs/a.md": {Data: []byte("1\n2\n3\n4\n5\n6\n7")}}
+	long := series(func(e []Entry) { e[0].Docs = []Doc{{From: "docs/a.md", To: "tsdb/docs/a.md"}} })
+	require.ErrorContains(t, Lint(long, ours, p), "0010-a has 1501 lines all told, at most 1500 can be reviewed")
+
 	ours.Files["tsdb/a/large.go"] = code(MaxCode, "")
 	require.ErrorContains(t, Lint(series(func([]Entry) {}), ours, p), "0010-a has 603 lines of code that are not tests, at most 600")
 }

@@ -27,28 +27,6 @@ import (
 // modelWriters append side by side, each to series of its own.
 const modelWriters = 3
 
-// modelSeries is a series that is appended to. It belongs to one writer.
-type modelSeries struct {
-	lset      labels.Labels
-	name      string
-	droppable bool
-	histogram bool
-
-	ref     storage.SeriesRef // As the last append returned it, in that life.
-	refLife int
-}
-
-func newModelSeries(i, generation int) *modelSeries {
-	s := &modelSeries{droppable: i%5 == 0, histogram: i%7 == 3}
-	class := "kept"
-	if s.droppable {
-		class = "droppable"
-	}
-	s.lset = labels.FromStrings("__name__", "m", "class", class, "generation", strconv.Itoa(generation), "i", strconv.Itoa(i))
-	s.name = s.lset.String()
-	return s
-}
-
 // write commits to the writer's series, in a life that may end meanwhile.
 func (m *modelRun) write(db *DB, life, writer int, st step, commits int) {
 	rng := rand.New(rand.NewSource(st.seed + int64(writer)))

@@ -17,7 +17,10 @@ import (
 	"fmt"
 	"math/rand"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // step is one step of a schedule. What a step needs of chance is in it, so that
@@ -198,4 +201,12 @@ func (s *schedule) step(rng *rand.Rand, total int) step {
 		st.commits = 0
 	}
 	return st
+}
+
+// The seed that a failure is told with brings its schedule back.
+func TestScheduleOfSeed(t *testing.T) {
+	for seed := range int64(20) {
+		require.Equal(t, newSchedule(seed, 60), newSchedule(seed, 60))
+	}
+	require.NotEqual(t, newSchedule(1, 60).steps, newSchedule(2, 60).steps)
 }

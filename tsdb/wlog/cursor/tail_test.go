@@ -16,7 +16,6 @@ package cursor
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,58 +26,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
 )
-
-// Reading on from the end of any item yields exactly the items after it, and
-// the end of the last record is where the writer stands (I2, I8).
-func TestResumeFromEveryPoint(t *testing.T) {
-	const pages = 4
-	for _, c := range compression.Types() {
-		for seed := range uint64(4) {
-			t.Run(fmt.Sprintf("%s/%d", c, seed), func(t *testing.T) {
-				rng := rand.New(rand.NewPCG(seed, 1))
-				l := newTestLog(t, pages, c)
-				live := open(t, l.dir, Position{})
-				var followed []Item
-				for len(l.recs) < 150 {
-					if rng.IntN(40) == 0 {
-						_, err := l.wl.NextSegmentSync()
-						require.NoError(t, err)
-					}
-					var batch [][]byte
-					for range 1 + rng.IntN(4) {
-						batch = append(batch, makeRecord(rng, uint64(len(l.recs)+len(batch)), randomSize(rng, pages)))
-					}
-					l.log(t, batch...)
-					followed = append(followed, drain(t, live)...)
-
-					segment, offset, err := l.wl.LastSegmentAndOffset()
-					require.NoError(t, err)
-					require.Equal(t, Position{Segment: segment, Offset: RecordEnd(int64(offset))}, live.Point().Position)
-					info, err := os.Stat(wlog.SegmentName(l.dir, segment))
-					require.NoError(t, err)
-					require.Equal(t, info.Size(), live.Point().Offset)
-				}
-				requireRecords(t, l.recs, records(followed))
-
-				all := drain(t, open(t, l.dir, Position{}))
-				require.Equal(t, followed, all)
-				for i, item := range all {
-					require.NotEqual(t, Gap, item.Kind)
-					tail := open(t, l.dir, item.End.Position)
-					require.Equal(t, item.End, tail.Point())
-					require.Equal(t, all[i+1:], append([]Item{}, drain(t, tail)...))
-
-					fp, err := Fingerprint(l.dir, item.End.Segment)
-					require.NoError(t, err)
-					pos, verdict, err := Resolve(l.dir, Saved{Point: item.End, Fingerprint: fp})
-					require.NoError(t, err)
-					require.Equal(t, Exact, verdict)
-					require.Equal(t, item.End.Position, pos)
-				}
-			})
-		}
-	}
-}
 
 // A tail that follows a writer in another goroutine sees every record once and
 // in order, whatever the moment it reads at (I2).
