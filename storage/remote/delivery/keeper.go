@@ -69,10 +69,34 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
-	all, head := stands(), s.src.Head()
-	if !durable && s.last.holds(all, head, clean) {
+	all := stands()
+	f := s.content(all, durable, clean)
+	if !durable && s.last.holds(f) {
 		return nil
 	}
+	f.Written = time.Now()
+	data, err := savepoint.Encode(f)
+	if err == nil {
+		err = s.store.WriteEncoded(data, durable && !mutation.On(mutation.TrustUnsynced))
+	}
+	if err != nil {
+		s.last.data = nil
+		s.metrics.savepointFails.Inc()
+		return fmt.Errorf("write savepoint in %s: %w", s.src.DataDir, err)
+	}
+	s.last = lastSave{data: data, written: f.Written, segment: f.Segment, end: f.End, checkpoint: f.Checkpoint}
+	s.unsaved.Store(false)
+	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
+	s.metrics.savepointWritten.set(f.Written)
+	if durable {
+		s.release(all)
+	}
+	return nil
+}
+
+// content returns what is to be written, but for the time. Callers hold saveMtx.
+func (s *Storage) content(all []*stand, durable, clean bool) savepoint.File {
+	head := s.src.Head()
 	f := savepoint.File{
 		Run:        s.src.Run.String(),
 		Segment:    head.Segment,
@@ -84,44 +108,11 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 	}
 	sums := map[cursor.Position]uint32{}
 	for _, st := range all {
-		st = s.identified(st, sums)
-		floor := st.floor()
-		saved := savepoint.Endpoint{
-			ID:         st.id,
-			Identity:   st.identity,
-			Floor:      floor,
-			Dispatched: st.dispatched(),
-			Acked:      st.marks,
-			Isolated:   st.apart,
-			Removed:    st.removed,
-			Counted:    st.counted,
-			Memory:     st.memory,
-		}
-		if r := st.fresh; r != nil {
-			saved.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}
-		}
-		f.Endpoints = append(f.Endpoints, saved)
+		f.Endpoints = append(f.Endpoints, s.identified(st, sums).saved())
 	}
 	s.sums = sums
-	referenced := f.Referenced()
-	f.Segments = s.fingerprints(referenced)
-	f.Written = time.Now()
-	if err := s.store.Write(f, durable && !mutation.On(mutation.TrustUnsynced)); err != nil {
-		s.last.done = false // What there is now is not known.
-		s.metrics.savepointFails.Inc()
-		return fmt.Errorf("write savepoint in %s: %w", s.src.DataDir, err)
-	}
-	s.last = lastSave{
-		done: true, whole: len(f.Segments) == len(referenced), stands: all, clean: clean,
-		head: head, checkpoint: f.Checkpoint,
-	}
-	s.unsaved.Store(false)
-	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
-	s.metrics.savepointWritten.set(f.Written)
-	if durable {
-		s.release(all)
-	}
-	return nil
+	f.Segments = s.fingerprints(f.Referenced())
+	return f
 }
 
 // identified returns st with the checksums of its marks, which it lacks where

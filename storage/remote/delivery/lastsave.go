@@ -14,58 +14,41 @@
 package delivery
 
 import (
-	"slices"
+	"bytes"
 	"time"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// lastSave is what the newest savepoint was made of. It tells that nothing has
-// changed since, which four times a second is mostly so, without making another.
-// It is guarded by saveMtx.
+// lastSave is the newest savepoint. It tells that nothing has changed since, which
+// four times a second is mostly so. It is guarded by saveMtx.
 type lastSave struct {
-	done   bool
-	whole  bool     // All of its segments had fingerprints.
-	stands []*stand // As they were, without checksums that were looked up.
-	clean  bool
+	data []byte // Nil if what there is on disk is not known.
 
-	head       cursor.Position
+	written    time.Time
+	segment    int
+	end        int64
 	checkpoint int
 }
 
-// holds reports whether a savepoint made now would be the same.
-func (l *lastSave) holds(stands []*stand, head cursor.Position, clean bool) bool {
-	return l.done && l.whole && l.head == head && l.clean == clean &&
-		slices.EqualFunc(l.stands, stands, (*stand).equal)
-}
-
-// equal reports whether the same is saved of two stands.
-func (st *stand) equal(o *stand) bool {
-	return st == o || st.id == o.id && st.identity == o.identity && st.mark == o.mark && sameTime(st.removed, o.removed) &&
-		slices.Equal(st.marks, o.marks) && slices.Equal(st.apart, o.apart) && slices.Equal(st.counted, o.counted) && st.memory == o.memory && st.fresh.equal(o.fresh)
-}
-
-func (r *freshRange) equal(o *freshRange) bool {
-	if r == nil || o == nil {
-		return r == o
+// holds reports whether a savepoint with that content would be the same but for the
+// time. What is compared is what would be written, so that nothing is forgotten.
+func (l *lastSave) holds(f savepoint.File) bool {
+	if l.data == nil || f.Segment != l.segment || f.End != l.end {
+		return false // The log has grown: it takes no second encoding to know.
 	}
-	return r.from == o.from && r.mark == o.mark && slices.Equal(r.marks, o.marks) && slices.Equal(r.apart, o.apart)
-}
-
-func sameTime(a, b *time.Time) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Equal(*b)
+	f.Written = l.written
+	data, err := savepoint.Encode(f)
+	return err == nil && bytes.Equal(data, l.data)
 }
 
 // checkpoint returns the number of the newest checkpoint, -1 for none. To list
 // the directory costs as much as to write the file, so it is done for durable
 // savepoints, which go with every truncation, and for new segments.
 func (s *Storage) checkpoint(segment int, durable bool) int {
-	if s.last.done && !durable && segment == s.last.head.Segment {
+	if s.last.data != nil && !durable && segment == s.last.segment {
 		return s.last.checkpoint
 	}
 	if _, n, err := wlog.LastCheckpoint(s.src.WALDir); err == nil {

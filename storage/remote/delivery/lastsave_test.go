@@ -33,44 +33,74 @@ func TestLastSave(t *testing.T) {
 	now := time.Now()
 	at := func(offset int64) cursor.Point { return cursor.Point{Position: cursor.Position{Offset: offset}} }
 	whole := func() *stand {
-		st := standAt("id", savepoint.Identity{Name: "a"}, "a", at(1), at(5).Position)
+		st := standAt("01M330EBW0K4T9ZJ2D4X0G6V8Q", savepoint.Identity{Name: "a"}, "a", at(1), at(2).Position)
 		st.removed = &now
-		second := standAt("", savepoint.Identity{}, "", at(3), cursor.Position{})
+		second := standAt("", savepoint.Identity{}, "", at(4), cursor.Position{})
 		st.fresh = &freshRange{from: at(3), marks: second.marks, mark: at(7).Position}
 		return st
 	}
 	head := cursor.Position{Segment: 4, Offset: 9}
-	l := lastSave{done: true, whole: true, stands: []*stand{whole()}, head: head}
-	require.True(t, l.holds([]*stand{whole()}, head, false))
+	file := func(stands ...*stand) savepoint.File {
+		f := savepoint.File{
+			Run: "01M330EBW09RD0Q8ATQY5WM9KZ", Segment: head.Segment, End: head.Offset, Checkpoint: -1,
+			Partitions: partitions, Segments: map[int]uint32{0: 1},
+		}
+		for _, st := range stands {
+			f.Endpoints = append(f.Endpoints, st.saved())
+		}
+		return f
+	}
+	saved := func(f savepoint.File) *lastSave {
+		f.Written = now
+		data, err := savepoint.Encode(f)
+		require.NoError(t, err)
+		return &lastSave{data: data, written: now, segment: f.Segment, end: f.End}
+	}
+	l := saved(file(whole()))
+	later := file(whole())
+	later.Written = now.Add(time.Hour)
+	require.True(t, l.holds(later), "the time alone is no change")
 	for name, change := range map[string]func(st *stand){
-		"id":            func(st *stand) { st.id = "other" },
-		"identity":      func(st *stand) { st.identity.TenantHash = "b" },
-		"mark":          func(st *stand) { st.mark.Offset++ },
-		"position":      func(st *stand) { st.marks[63].Offset++ },
-		"checksum":      func(st *stand) { st.marks[63].CRC++ },
-		"skip":          func(st *stand) { st.marks[1].Skip++ },
-		"removed later": func(st *stand) { later := now.Add(1); st.removed = &later },
-		"counted":       func(st *stand) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
-		"memory":        func(st *stand) { st.memory[classSamples]++ },
-		"not removed":   func(st *stand) { st.removed = nil },
-		"one range":     func(st *stand) { st.fresh = nil },
-		"from":          func(st *stand) { st.fresh.from.Offset++ },
-		"fresh mark":    func(st *stand) { st.fresh.mark.Segment++ },
-		"fresh marks":   func(st *stand) { st.fresh.marks[0].Skip++ },
+		"id":              func(st *stand) { st.id = "01M330EBW0Q7R5N3H8Y1C2B4WD" },
+		"identity":        func(st *stand) { st.identity.TenantHash = "b" },
+		"mark":            func(st *stand) { st.mark.Offset++ },
+		"position":        func(st *stand) { st.marks[63].Offset++ },
+		"checksum":        func(st *stand) { st.marks[63].CRC++ },
+		"skip":            func(st *stand) { st.marks[1].Skip++ },
+		"isolated":        func(st *stand) { st.apart = []isolatedMark{{Series: 1, Mark: st.marks[1]}} },
+		"removed later":   func(st *stand) { later := now.Add(1); st.removed = &later },
+		"counted":         func(st *stand) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
+		"memory":          func(st *stand) { st.memory[classSamples]++ },
+		"not removed":     func(st *stand) { st.removed = nil },
+		"one range":       func(st *stand) { st.fresh = nil },
+		"from":            func(st *stand) { st.fresh.from.Offset++ },
+		"checksum there":  func(st *stand) { st.fresh.from.CRC++ },
+		"fresh mark":      func(st *stand) { st.fresh.mark.Segment++ },
+		"fresh marks":     func(st *stand) { st.fresh.marks[0].Skip++ },
+		"fresh, isolated": func(st *stand) { st.fresh.apart = []isolatedMark{{Series: 1, Mark: st.fresh.marks[1]}} },
 	} {
 		st := whole()
 		change(st)
-		require.False(t, l.holds([]*stand{st}, head, false), name)
-		require.False(t, (&lastSave{done: true, whole: true, stands: []*stand{st}, head: head}).holds([]*stand{whole()}, head, false), name)
+		require.False(t, l.holds(file(st)), name)
+		require.False(t, saved(file(st)).holds(file(whole())), name)
 	}
-	require.False(t, l.holds(nil, head, false))
-	require.False(t, l.holds([]*stand{whole()}, cursor.Position{Segment: 5, Offset: 9}, false), "another segment")
-	require.False(t, l.holds([]*stand{whole()}, cursor.Position{Segment: 4, Offset: 10}, false), "more of the segment")
-	require.False(t, l.holds([]*stand{whole()}, head, true), "a clean stop")
-	for _, l := range []lastSave{{whole: true}, {done: true}} {
-		l.stands, l.head = []*stand{whole()}, head
-		require.False(t, l.holds([]*stand{whole()}, head, false))
+	require.False(t, l.holds(file()))
+	for name, change := range map[string]func(f *savepoint.File){
+		"another segment":     func(f *savepoint.File) { f.Segment = 5 },
+		"more of the segment": func(f *savepoint.File) { f.End = 10 },
+		"a clean stop":        func(f *savepoint.File) { f.Clean = true },
+		"no fingerprint":      func(f *savepoint.File) { f.Segments = nil },
+		"what is not valid":   func(f *savepoint.File) { f.Run = "" },
+	} {
+		f := file(whole())
+		change(&f)
+		require.False(t, l.holds(f), name)
 	}
+	partial := file(whole())
+	partial.Segments = nil
+	require.False(t, saved(partial).holds(file(whole())), "the first had no fingerprint")
+	l.data = nil
+	require.False(t, l.holds(file(whole())), "what there is is not known")
 }
 
 // TestSavesOnlyChanges: four times a second nothing is written if nothing

@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -125,20 +124,11 @@ func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File)
 // passes something over because of segments of another engine, behind is where it
 // stood before.
 func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *stand, err error) {
-	st = &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
+	st = savedStand(e)
 	for _, c := range e.Counted {
 		if c.Segment < src.Head().Segment { // Else the number was given again.
 			st.counted = append(st.counted, c)
 		}
-	}
-	own, second := e.IsolatedFor(partitions)
-	st.apart = own
-	if r := e.FreshFor(partitions); r != nil {
-		st.mark = r.BacklogDispatched
-		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: second, mark: r.Dispatched}
-	}
-	if st.name == "" {
-		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
 	}
 	if from := st.floor(); from.Segment <= foreign && !s.opts.ResumeForeign {
 		at := cursor.Position{Segment: foreign + 1}
@@ -194,18 +184,6 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
 	return st, nil, nil
-}
-
-// byClock returns when an endpoint was removed, by the clock of the savepoint, as
-// a time from which this process can count, whatever becomes of the clock now.
-// One that lies in the future, because the clock was set back, is now: the log
-// is not to be held for longer than the grace time from here on.
-func byClock(removed *time.Time, now time.Time) *time.Time {
-	if removed == nil {
-		return nil
-	}
-	at := now.Add(min(removed.Sub(now), 0))
-	return &at
 }
 
 // resolved is where a saved point was found.

@@ -14,17 +14,11 @@
 package delivery
 
 import (
-	"sync"
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
-
-// markAhead is how far, in bytes of the log, the dispatch mark is raised
-// beyond what is about to be sent. Raising it costs a sync.
-const markAhead = 8 << 20
 
 // stand is where an endpoint stands while it is not at work: loaded from a
 // savepoint, or removed from the configuration and held for a while.
@@ -53,6 +47,54 @@ type freshRange struct {
 	apart []isolatedMark
 	mark  cursor.Position // Dispatch mark.
 	lane  *lane           // As in stand.
+}
+
+// saved returns what is written of it to the savepoint.
+func (st *stand) saved() savepoint.Endpoint {
+	e := savepoint.Endpoint{
+		ID:         st.id,
+		Identity:   st.identity,
+		Floor:      st.floor(),
+		Dispatched: st.dispatched(),
+		Acked:      st.marks,
+		Isolated:   st.apart,
+		Removed:    st.removed,
+		Counted:    st.counted,
+		Memory:     st.memory,
+	}
+	if r := st.fresh; r != nil {
+		e.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}
+	}
+	return e
+}
+
+// savedStand is the reverse of saved, for what stands where it did. What has yet to
+// be compared with the log, parts that were counted and what was in memory, is left
+// out.
+func savedStand(e *savepoint.Endpoint) *stand {
+	st := &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
+	own, second := e.IsolatedFor(partitions)
+	st.apart = own
+	if r := e.FreshFor(partitions); r != nil {
+		st.mark = r.BacklogDispatched
+		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: second, mark: r.Dispatched}
+	}
+	if st.name == "" {
+		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
+	}
+	return st
+}
+
+// byClock returns when an endpoint was removed, by the clock of the savepoint, as
+// a time from which this process can count, whatever becomes of the clock now.
+// One that lies in the future, because the clock was set back, is now: the log
+// is not to be held for longer than the grace time from here on.
+func byClock(removed *time.Time, now time.Time) *time.Time {
+	if removed == nil {
+		return nil
+	}
+	at := now.Add(min(removed.Sub(now), 0))
+	return &at
 }
 
 // floor returns the lowest mark of all ranges.
@@ -112,56 +154,6 @@ func (st *stand) given(before cursor.Position) (after *stand, lost []lostRange) 
 		moved.settle()
 	}
 	return &moved, lost
-}
-
-// dispatchMark keeps ahead, on disk, of everything that is sent: after a crash
-// nothing at or after it can have reached the receiver.
-type dispatchMark struct {
-	mtx     sync.Mutex
-	wanted  cursor.Position // Goes into the next savepoint.
-	durable cursor.Position // Is in one that is synced to disk.
-	failed  time.Time       // When raising it failed last.
-	stale   bool            // What is saved now does not count, see renew.
-}
-
-// renew makes sure that nothing more is sent before a savepoint is written that begins
-// now: what was left out under settings that have changed meanwhile would be sent after
-// a crash, behind what is newer (I4).
-func (d *dispatchMark) renew() {
-	d.mtx.Lock()
-	defer d.mtx.Unlock()
-	d.durable, d.stale = cursor.Position{}, true
-}
-
-// covers reports whether everything before end may be sent; if not, the next
-// savepoint raises the mark so that it may.
-func (d *dispatchMark) covers(end cursor.Position) bool {
-	d.mtx.Lock()
-	defer d.mtx.Unlock()
-	if !d.durable.Before(end) || mutation.On(mutation.SendUnmarked) {
-		return true
-	}
-	if ahead := (cursor.Position{Segment: end.Segment, Offset: end.Offset + markAhead}); d.wanted.Before(ahead) {
-		d.wanted = ahead
-	}
-	return false
-}
-
-// get returns the mark for a savepoint, whose positions are read after it.
-func (d *dispatchMark) get() cursor.Position {
-	d.mtx.Lock()
-	defer d.mtx.Unlock()
-	d.stale = false
-	return d.wanted
-}
-
-// synced notes that p is on disk.
-func (d *dispatchMark) synced(p cursor.Position) {
-	d.mtx.Lock()
-	defer d.mtx.Unlock()
-	if !d.stale && d.durable.Before(p) {
-		d.durable = p
-	}
 }
 
 func standAt(id string, ident savepoint.Identity, name string, at cursor.Point, mark cursor.Position) *stand {

@@ -15,7 +15,9 @@ package cursor
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
+	"math"
 )
 
 // Position is a place between two records of a write-ahead log: the end of one
@@ -48,6 +50,21 @@ func (p Position) String() string {
 	return fmt.Sprintf("%08d:%d", p.Segment, p.Offset)
 }
 
+// MarshalJSON returns the position as it is stored, [segment, offset].
+func (p Position) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "[%d,%d]", p.Segment, p.Offset), nil
+}
+
+// UnmarshalJSON is the reverse of MarshalJSON. What the numbers may be is left to
+// whoever stores positions.
+func (p *Position) UnmarshalJSON(data []byte) error {
+	t, err := tuple(data, "position", 2)
+	if err == nil {
+		*p = Position{Segment: int(t[0]), Offset: t[1]}
+	}
+	return err
+}
+
 // Point is a position together with the checksum that identifies the record
 // ending there.
 type Point struct {
@@ -55,4 +72,36 @@ type Point struct {
 	// CRC is the CRC-32C in the header of the last fragment of the record that
 	// ends at the position, and 0 at the start of a segment.
 	CRC uint32
+}
+
+// MarshalJSON returns the point as it is stored, [segment, offset, checksum].
+func (p Point) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "[%d,%d,%d]", p.Segment, p.Offset, p.CRC), nil
+}
+
+// UnmarshalJSON is the reverse of MarshalJSON.
+func (p *Point) UnmarshalJSON(data []byte) error {
+	t, err := tuple(data, "point", 3)
+	if err != nil {
+		return err
+	}
+	if t[2] < 0 || t[2] > math.MaxUint32 {
+		return fmt.Errorf("checksum %d is out of range", t[2])
+	}
+	*p = Point{Position: Position{Segment: int(t[0]), Offset: t[1]}, CRC: uint32(t[2])}
+	return nil
+}
+
+// tuple reads n numbers, of which the first is that of a segment.
+func tuple(data []byte, what string, n int) (t []int64, err error) {
+	if err := json.Unmarshal(data, &t); err != nil {
+		return nil, err
+	}
+	if len(t) != n {
+		return nil, fmt.Errorf("a %s has %d elements, not %d", what, len(t), n)
+	}
+	if t[0] < 0 || t[0] > math.MaxInt32 {
+		return nil, fmt.Errorf("segment %d is out of range", t[0])
+	}
+	return t, nil
 }

@@ -14,6 +14,7 @@
 package savepoint
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -60,7 +61,8 @@ type Identity struct {
 }
 
 // Mark is how far one partition of one endpoint has been acknowledged:
-// everything of the partition before the point, and Skip items after it.
+// everything of the partition before the point, and Skip items after it. As JSON
+// it is its point; the marks of partitions are written as runs.
 type Mark struct {
 	cursor.Point
 	// Skip counts the items of the partition that follow the point in the log
@@ -72,44 +74,113 @@ type Mark struct {
 	Skip int
 }
 
-// Endpoint is what is saved about one remote endpoint.
+// Endpoint is what is saved about one remote endpoint. It is written as tagged, in
+// the order of its fields: to add a member takes a field here, what Validate has to
+// say about it, and a line in docs/format/savepoint.md. It has to be optional.
 type Endpoint struct {
 	// ID is the ULID that the endpoint was given when it was first seen.
-	ID string
+	ID string `json:"id"`
 	// Identity finds the endpoint in the configuration.
-	Identity Identity
+	Identity Identity `json:"identity"`
+	// Removed is when the endpoint disappeared from the configuration, nil
+	// while it is configured.
+	Removed *time.Time `json:"removed,omitempty"`
 	// Floor is the lowest point that the endpoint still needs the log from. It
 	// is not after any of Acked. Its Skip has no meaning and is not stored.
-	Floor Mark
+	Floor Mark `json:"floor"`
 	// Dispatched is the dispatch mark: nothing at or after it can have been
 	// sent. It is raised ahead of the sending and may lie beyond the end of
 	// the log.
-	Dispatched cursor.Position
+	Dispatched cursor.Position `json:"dispatched"`
 	// Acked holds a mark per partition.
-	Acked []Mark
+	Acked []Mark `json:"-"`
 	// Isolated are the series that are less far than their partitions. Floor is
 	// not after any of them.
-	Isolated []Isolated
+	Isolated []Isolated `json:"-"`
+	runs
 	// Fresh is the second range, nil if there is one range only. With it, Floor
 	// and Acked are those of the first, and Dispatched is not before the
 	// dispatch mark of either.
-	Fresh *Fresh
+	Fresh *Fresh `json:"fresh,omitempty"`
 	// Counted are parts of the log from Floor on that could not be read and
 	// were counted as lost to the endpoint.
-	Counted []Stretch
+	Counted []Stretch `json:"counted,omitempty"`
 	// Memory is how many samples, histograms and exemplars the endpoint has yet
 	// to acknowledge that are in memory only, because a limit has had them removed
 	// from the log.
-	Memory [3]int
-	// Removed is when the endpoint disappeared from the configuration, nil
-	// while it is configured.
-	Removed *time.Time
+	Memory [3]int `json:"memory,omitzero"`
+}
+
+// runs are the marks of a range as they are written, by the number of their point
+// in the file's table. They are set while a file is encoded or decoded only.
+type runs struct {
+	Runs  [][]int64 `json:"acked"`
+	Apart *apart    `json:"isolated,omitempty"`
+}
+
+// apart is what those who know isolated series find beside the marks of a range,
+// which are cautious then.
+type apart struct {
+	Runs   [][]int64 `json:"acked"`  // The true marks.
+	Series [][]int64 `json:"series"` // Point, skip, and the hash in two halves.
+}
+
+// unset stands for a position that has not been read. One that is required has no
+// other value to tell it from the start of the log.
+var unset = cursor.Position{Segment: math.MinInt}
+
+// UnmarshalJSON reads an endpoint but for its marks.
+func (e *Endpoint) UnmarshalJSON(data []byte) error {
+	type plain Endpoint
+	*e = Endpoint{Floor: Mark{Point: cursor.Point{Position: unset}}, Dispatched: unset}
+	err := json.Unmarshal(data, (*plain)(e))
+	switch {
+	case err != nil:
+	case e.Floor.Position == unset:
+		err = errors.New("floor: a point has 0 elements, not 3")
+	case e.Dispatched == unset:
+		err = errors.New("dispatched: a position has 0 elements, not 2")
+	}
+	if err != nil {
+		return fmt.Errorf("endpoint %q: %w", e.ID, err)
+	}
+	if len(e.Counted) == 0 {
+		e.Counted = nil // As it is written.
+	}
+	e.Removed = inUTC(e.Removed)
+	return nil
+}
+
+func inUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	utc := t.UTC()
+	return &utc
 }
 
 // Stretch is a part of a segment, between two offsets.
 type Stretch struct {
 	Segment  int
 	From, To int64
+}
+
+// MarshalJSON returns the part as it is stored, [segment, from, to].
+func (s Stretch) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "[%d,%d,%d]", s.Segment, s.From, s.To), nil
+}
+
+// UnmarshalJSON is the reverse of MarshalJSON.
+func (s *Stretch) UnmarshalJSON(data []byte) error {
+	var t []int64
+	if err := json.Unmarshal(data, &t); err != nil {
+		return err
+	}
+	if len(t) != 3 || t[0] < 0 || t[0] > maxSegment {
+		return fmt.Errorf("%v is no part of a segment", t)
+	}
+	*s = Stretch{Segment: int(t[0]), From: t[1], To: t[2]}
+	return nil
 }
 
 // MarksFor returns the marks of the given number of partitions. If the file
@@ -168,36 +239,62 @@ func (e *Endpoint) segments(yield func(int) bool) {
 	}
 }
 
-// File is the content of a savepoint.
+// File is the content of a savepoint. It is written as tagged, like an [Endpoint].
 type File struct {
 	// Version of the format that the file was read from. Write takes 0 for the
 	// current one.
-	Version int
+	Version int `json:"-"`
 	// Run is the ULID of the engine's run that wrote the file.
-	Run string
+	Run string `json:"run"`
 	// Segment is the last segment which that run is known to have opened, -1
 	// for none.
-	Segment int
-	// End is where the committed records of that segment ended when the file was
-	// written, in bytes; 0 if that is not known.
-	End int64
+	Segment int `json:"segment"`
 	// Checkpoint is the number of the checkpoint the run wrote or found, -1
 	// for none.
-	Checkpoint int
-	// Partitions is the number of partitions, and so of marks per endpoint.
-	Partitions int
-	// Written is when the file was written. Whoever writes sets it; it is
-	// stored in UTC with nanoseconds.
-	Written time.Time
+	Checkpoint int `json:"checkpoint"`
 	// Clean is set by the last write of a graceful stop: nothing was in flight
 	// any more, and nothing was sent after it.
-	Clean bool
+	Clean bool `json:"clean"`
+	// Written is when the file was written. Whoever writes sets it; it is
+	// stored in UTC with nanoseconds.
+	Written time.Time `json:"written"`
+	// Partitions is the number of partitions, and so of marks per endpoint.
+	Partitions int `json:"partitions"`
 	// Segments holds the fingerprint of each segment that a stored point lies
 	// in, see [cursor.Saved]. Entries for other segments are not stored; a
 	// missing one reads as 0.
-	Segments map[int]uint32
+	Segments map[int]uint32 `json:"-"`
+	tables
 	// Endpoints are kept in the order given.
-	Endpoints []Endpoint
+	Endpoints []Endpoint `json:"endpoints"`
+	// End is where the committed records of Segment ended when the file was
+	// written, in bytes; 0 if that is not known.
+	End int64 `json:"end,omitempty"`
+}
+
+// tables are what the rest of a file refers to, as they are written. They are set
+// while it is encoded or decoded only.
+type tables struct {
+	Fingerprints map[string]uint32 `json:"fingerprints"`
+	Points       []tuple           `json:"points"`
+}
+
+// tuple is a point in the file's table. With many isolated series there are many, and
+// a call of MarshalJSON for each would take longer than all the rest.
+type tuple [3]int64
+
+// UnmarshalJSON takes no more and no fewer than the three numbers of a point.
+func (t *tuple) UnmarshalJSON(data []byte) error {
+	var p cursor.Point
+	err := p.UnmarshalJSON(data)
+	*t = tupleOf(p)
+	return err
+}
+
+func tupleOf(p cursor.Point) tuple { return tuple{int64(p.Segment), p.Offset, int64(p.CRC)} }
+
+func (t tuple) point() cursor.Point {
+	return cursor.Point{Position: cursor.Position{Segment: int(t[0]), Offset: t[1]}, CRC: uint32(t[2])}
 }
 
 // Referenced returns, in ascending order, the segments that a stored point
@@ -258,10 +355,10 @@ func (f *File) Validate() error {
 
 func (e *Endpoint) validate(partitions int) error {
 	if _, err := ulid.ParseStrict(e.ID); err != nil {
-		return fmt.Errorf("id is not a ULID: %w", err)
+		return fmt.Errorf("id is missing or not a ULID: %w", err)
 	}
 	if e.Identity.Name == "" && e.Identity.URLHash == "" {
-		return errors.New("neither a name nor a hash of the URL identifies it")
+		return errors.New("identity is missing: neither a name nor a hash of the URL identifies it")
 	}
 	for _, s := range []string{e.Identity.Name, e.Identity.URLHash, e.Identity.RulesHash, e.Identity.TenantHash} {
 		if !utf8.ValidString(s) {

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strconv"
-	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
@@ -30,6 +29,10 @@ const (
 	PreviousName = "delivery.prev.json"
 )
 
+// maxFileSize bounds what Load reads. A thousand endpoints of which no two
+// marks are equal stay far below it.
+const maxFileSize = 64 << 20
+
 // envelope is the outermost object, the same in every version.
 type envelope struct {
 	Version *int            `json:"version"`
@@ -37,45 +40,49 @@ type envelope struct {
 	Body    json.RawMessage `json:"body"`
 }
 
-// body is what version 1 holds. Pointers and nil slices tell a field that is
-// missing from one that is zero.
-type body struct {
-	Run          *string           `json:"run"`
-	Segment      *int              `json:"segment"`
-	Checkpoint   *int              `json:"checkpoint"`
-	Clean        *bool             `json:"clean"`
-	Written      *time.Time        `json:"written"`
-	Partitions   *int              `json:"partitions"`
-	Fingerprints map[string]uint32 `json:"fingerprints"`
-	Points       [][]int64         `json:"points"`
-	Endpoints    []endpoint        `json:"endpoints"`
-	End          int64             `json:"end,omitempty"`
-}
-
-type endpoint struct {
-	ID         *string    `json:"id"`
-	Identity   *Identity  `json:"identity"`
-	Removed    *time.Time `json:"removed,omitempty"`
-	Floor      []int64    `json:"floor"`
-	Dispatched []int64    `json:"dispatched"`
-	Acked      [][]int64  `json:"acked"`
-	Isolated   *isolated  `json:"isolated,omitempty"`
-	Fresh      *fresh     `json:"fresh,omitempty"`
-	Counted    [][]int64  `json:"counted,omitempty"` // Segment, from, to.
-	Memory     *[3]int    `json:"memory,omitempty"`
-}
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is the text of the sum, see sumOf.
-func checksum(version int, body []byte) string { return fmt.Sprintf("%08x", sumOf(version, body)) }
-
-// sumOf covers the version as well, so that a flipped bit in it is damage and
+// checksum covers the version as well, so that a flipped bit in it is damage and
 // not a later release.
-func sumOf(version int, body []byte) uint32 {
-	var number [21]byte
-	sum := crc32.Checksum(append(strconv.AppendInt(number[:0], int64(version), 10), '\n'), castagnoli)
-	return crc32.Update(sum, castagnoli, body)
+func checksum(version int, body []byte) string {
+	sum := crc32.Checksum(fmt.Appendf(nil, "%d\n", version), castagnoli)
+	return fmt.Sprintf("%08x", crc32.Update(sum, castagnoli, body))
+}
+
+// Encode returns the bytes of the file that holds f. Equal files have equal
+// bytes.
+func Encode(f File) ([]byte, error) {
+	if err := f.Validate(); err != nil {
+		return nil, fmt.Errorf("invalid content: %w", err)
+	}
+	f.Written = f.Written.UTC()
+	points := pointsOf(&f)
+	f.tables = tables{Fingerprints: map[string]uint32{}, Points: make([]tuple, len(points))}
+	for i, p := range points {
+		f.Points[i] = tupleOf(p)
+	}
+	for _, s := range f.Referenced() {
+		if fp, known := f.Segments[s]; known {
+			f.Fingerprints[strconv.Itoa(s)] = fp
+		}
+	}
+	// The caller's stay as they are, and none are not null.
+	f.Endpoints = append([]Endpoint{}, f.Endpoints...)
+	for i := range f.Endpoints {
+		e := &f.Endpoints[i]
+		e.Removed = inUTC(e.Removed)
+		e.runs = encodeRange(e.Acked, e.Isolated, points)
+		if e.Fresh != nil {
+			r := *e.Fresh
+			r.runs = encodeRange(r.Acked, r.Isolated, points)
+			e.Fresh = &r
+		}
+	}
+	content, err := json.Marshal(&f)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(make([]byte, 0, len(content)+64), `{"version":%d,"crc32c":%q,"body":%s}`+"\n", Version, checksum(Version, content), content), nil
 }
 
 // Decode is the reverse of Encode. It returns a *[VersionError], with no path,
@@ -101,11 +108,7 @@ func Decode(data []byte) (File, error) {
 	if *env.Version < Version {
 		return File{}, fmt.Errorf("format version %d does not exist", *env.Version)
 	}
-	var b body
-	if err := json.Unmarshal(env.Body, &b); err != nil {
-		return File{}, fmt.Errorf("body: %w", err)
-	}
-	f, err := b.file()
+	f, err := decodeBody(env.Body)
 	if err == nil {
 		err = f.Validate()
 	}
@@ -115,232 +118,56 @@ func Decode(data []byte) (File, error) {
 	return f, nil
 }
 
-func (b *body) file() (File, error) {
-	if b.Run == nil || b.Segment == nil || b.Checkpoint == nil || b.Clean == nil || b.Written == nil ||
-		b.Partitions == nil || b.Fingerprints == nil || b.Points == nil || b.Endpoints == nil {
-		return File{}, errors.New("a required field is missing")
+// required are the members that every body has.
+var required = []string{"run", "segment", "checkpoint", "clean", "written", "partitions", "fingerprints", "points", "endpoints"}
+
+func decodeBody(content []byte) (f File, err error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(content, &members); err != nil {
+		return File{}, err
+	}
+	for _, name := range required {
+		if m := members[name]; m == nil || string(m) == "null" {
+			return File{}, fmt.Errorf("a required field is missing: %s", name)
+		}
+	}
+	if err := json.Unmarshal(content, &f); err != nil {
+		return File{}, err
 	}
 	// Runs of marks are expanded below, so this one comes before Validate.
-	if *b.Partitions < 1 || *b.Partitions > maxPartitions {
-		return File{}, fmt.Errorf("%d partitions are out of range", *b.Partitions)
+	if f.Partitions < 1 || f.Partitions > maxPartitions {
+		return File{}, fmt.Errorf("%d partitions are out of range", f.Partitions)
 	}
-	f := File{
-		Version:    Version,
-		Run:        *b.Run,
-		Segment:    *b.Segment,
-		End:        b.End,
-		Checkpoint: *b.Checkpoint,
-		Partitions: *b.Partitions,
-		Written:    b.Written.UTC(),
-		Clean:      *b.Clean,
-		Segments:   make(map[int]uint32, len(b.Fingerprints)),
-		Endpoints:  make([]Endpoint, len(b.Endpoints)),
-	}
-	for text, fingerprint := range b.Fingerprints {
+	f.Version, f.Written, f.Segments = Version, f.Written.UTC(), make(map[int]uint32, len(f.Fingerprints))
+	for text, fingerprint := range f.Fingerprints {
 		segment, err := strconv.Atoi(text)
 		if err != nil || segment < 0 || segment > maxSegment || strconv.Itoa(segment) != text {
 			return File{}, fmt.Errorf("fingerprint of segment %q: not a segment", text)
 		}
 		f.Segments[segment] = fingerprint
 	}
-	points := make([]cursor.Point, len(b.Points))
-	for i, tuple := range b.Points {
-		var err error
-		if points[i], err = decodePoint(tuple); err != nil {
+	points := make([]cursor.Point, len(f.Points))
+	for i, t := range f.Points {
+		points[i] = t.point()
+		if err := validatePosition(points[i].Position); err != nil {
 			return File{}, fmt.Errorf("point %d: %w", i, err)
 		}
 	}
-	for i := range b.Endpoints {
-		var err error
-		if f.Endpoints[i], err = b.Endpoints[i].decode(points, f.Partitions); err != nil {
-			return File{}, fmt.Errorf("endpoint %d: %w", i, err)
+	for i := range f.Endpoints {
+		e := &f.Endpoints[i]
+		if e.Acked, e.Isolated, err = decodeRange(e.runs, points, f.Partitions); err != nil {
+			return File{}, fmt.Errorf("endpoint %d: acked: %w", i, err)
+		}
+		e.runs = runs{}
+		if r := e.Fresh; r != nil {
+			if r.Acked, r.Isolated, err = decodeRange(r.runs, points, f.Partitions); err != nil {
+				return File{}, fmt.Errorf("endpoint %d: fresh range: acked: %w", i, err)
+			}
+			r.runs = runs{}
 		}
 	}
+	f.tables = tables{}
 	return f, nil
-}
-
-func (e *endpoint) decode(points []cursor.Point, partitions int) (Endpoint, error) {
-	if e.ID == nil || e.Identity == nil {
-		return Endpoint{}, errors.New("id or identity is missing")
-	}
-	floor, err := decodePoint(e.Floor)
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("floor: %w", err)
-	}
-	dispatched, err := decodePair(e.Dispatched)
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("dispatched: %w", err)
-	}
-	acked, series, err := decodeRange(e.Acked, e.Isolated, points, partitions)
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("acked: %w", err)
-	}
-	second, err := e.Fresh.decode(points, partitions)
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("fresh range: %w", err)
-	}
-	counted, err := decodeStretches(e.Counted)
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("counted: %w", err)
-	}
-	var memory [3]int
-	if e.Memory != nil {
-		memory = *e.Memory
-	}
-	return Endpoint{
-		Counted:    counted,
-		Memory:     memory,
-		ID:         *e.ID,
-		Identity:   *e.Identity,
-		Floor:      Mark{Point: floor},
-		Dispatched: dispatched,
-		Acked:      acked,
-		Isolated:   series,
-		Fresh:      second,
-		Removed:    inUTC(e.Removed),
-	}, nil
-}
-
-func decodeMarks(runs [][]int64, points []cursor.Point, partitions int) ([]Mark, error) {
-	marks := make([]Mark, 0, partitions)
-	for i, run := range runs {
-		if len(run) < 1 || len(run) > 3 {
-			return nil, fmt.Errorf("run %d has %d elements, not 1 to 3", i, len(run))
-		}
-		point, count, skip := run[0], int64(1), int64(0)
-		if len(run) > 1 {
-			count = run[1]
-		}
-		if len(run) > 2 {
-			skip = run[2]
-		}
-		if point < 0 || point >= int64(len(points)) {
-			return nil, fmt.Errorf("run %d: there is no point %d", i, point)
-		}
-		if count < 1 || count > int64(partitions-len(marks)) {
-			return nil, fmt.Errorf("run %d: %d marks are out of range", i, count)
-		}
-		if skip < 0 || skip > maxSkip {
-			return nil, fmt.Errorf("run %d: skip %d is out of range", i, skip)
-		}
-		for range count {
-			marks = append(marks, Mark{Point: points[point], Skip: int(skip)})
-		}
-	}
-	return marks, nil
-}
-
-func decodeStretches(tuples [][]int64) (out []Stretch, err error) {
-	for _, t := range tuples {
-		if len(t) != 3 || t[0] < 0 || t[0] > maxSegment {
-			return nil, fmt.Errorf("%v is no part of a segment", t)
-		}
-		out = append(out, Stretch{Segment: int(t[0]), From: t[1], To: t[2]})
-	}
-	return out, nil
-}
-
-func decodePoint(tuple []int64) (cursor.Point, error) {
-	if len(tuple) != 3 {
-		return cursor.Point{}, fmt.Errorf("a point has %d elements, not 3", len(tuple))
-	}
-	position, err := decodePosition(tuple[0], tuple[1])
-	if err != nil {
-		return cursor.Point{}, err
-	}
-	if tuple[2] < 0 || tuple[2] > 1<<32-1 {
-		return cursor.Point{}, fmt.Errorf("checksum %d is out of range", tuple[2])
-	}
-	return cursor.Point{Position: position, CRC: uint32(tuple[2])}, nil
-}
-
-func decodePosition(segment, offset int64) (cursor.Position, error) {
-	if segment < 0 || segment > maxSegment || offset < 0 || offset > maxOffset {
-		return cursor.Position{}, fmt.Errorf("position %d:%d is out of range", segment, offset)
-	}
-	return cursor.Position{Segment: int(segment), Offset: offset}, nil
-}
-
-func inUTC(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	utc := t.UTC()
-	return &utc
-}
-
-// maxFileSize bounds what Load reads. A thousand endpoints of which no two
-// marks are equal stay far below it.
-const maxFileSize = 64 << 20
-
-// fresh is how a [Fresh] is written.
-type fresh struct {
-	From              []int64   `json:"from"`
-	Dispatched        []int64   `json:"dispatched"`
-	Acked             [][]int64 `json:"acked"`
-	Isolated          *isolated `json:"isolated,omitempty"`
-	BacklogDispatched []int64   `json:"backlog_dispatched"`
-}
-
-func (f *fresh) decode(points []cursor.Point, partitions int) (*Fresh, error) {
-	if f == nil {
-		return nil, nil
-	}
-	var (
-		out Fresh
-		err error
-	)
-	if out.From, err = decodePoint(f.From); err != nil {
-		return nil, fmt.Errorf("from: %w", err)
-	}
-	if out.Dispatched, err = decodePair(f.Dispatched); err != nil {
-		return nil, fmt.Errorf("dispatched: %w", err)
-	}
-	if out.BacklogDispatched, err = decodePair(f.BacklogDispatched); err != nil {
-		return nil, fmt.Errorf("backlog_dispatched: %w", err)
-	}
-	if out.Acked, out.Isolated, err = decodeRange(f.Acked, f.Isolated, points, partitions); err != nil {
-		return nil, fmt.Errorf("acked: %w", err)
-	}
-	return &out, nil
-}
-
-func decodePair(tuple []int64) (cursor.Position, error) {
-	if len(tuple) != 2 {
-		return cursor.Position{}, fmt.Errorf("a position has %d elements, not 2", len(tuple))
-	}
-	return decodePosition(tuple[0], tuple[1])
-}
-
-// isolated is how they are written, beside what readers that do not know them
-// have to see.
-type isolated struct {
-	Acked  [][]int64 `json:"acked"`  // The true marks.
-	Series [][]int64 `json:"series"` // Point, skip, and the hash in two halves.
-}
-
-// decodeRange is the reverse of encodeRange.
-func decodeRange(acked [][]int64, extra *isolated, points []cursor.Point, partitions int) ([]Mark, []Isolated, error) {
-	if extra == nil {
-		marks, err := decodeMarks(acked, points, partitions)
-		return marks, nil, err
-	}
-	marks, err := decodeMarks(extra.Acked, points, partitions)
-	if err != nil {
-		return nil, nil, fmt.Errorf("isolated: %w", err)
-	}
-	if len(extra.Series) == 0 {
-		return nil, nil, errors.New("isolated: there is no series")
-	}
-	series := make([]Isolated, 0, len(extra.Series))
-	for i, t := range extra.Series {
-		const half = 1<<32 - 1
-		if len(t) != 4 || t[0] < 0 || t[0] >= int64(len(points)) || t[1] < 0 || t[1] > maxSkip || t[2] < 0 || t[2] > half || t[3] < 0 || t[3] > half {
-			return nil, nil, fmt.Errorf("isolated: %v, number %d, is no series", t, i)
-		}
-		series = append(series, Isolated{Series: uint64(t[2])<<32 | uint64(t[3]), Mark: Mark{Point: points[t[0]], Skip: int(t[1])}})
-	}
-	return marks, series, nil
 }
 
 // VersionError is a savepoint in the format of a later release. It is an error

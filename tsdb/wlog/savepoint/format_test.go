@@ -18,6 +18,7 @@ import (
 	"maps"
 	"math"
 	"math/rand"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -285,6 +286,15 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no identity", `"identity"`, `"Xidentity"`, "missing"},
 		{"empty identity", `{"name":"central","url":"a3f1c0de5b7e4c1f9d2a86b4e0c7135f"}`, `{"url":""}`, "identifies it"},
 		{"no floor", `"floor"`, `"Xfloor"`, "not 3"},
+		{"null for a floor", `"floor":[12,4096,1164413355]`, `"floor":null`, "not 3"},
+		{"null for a dispatch mark", `"dispatched":[13,0]`, `"dispatched":null`, "not 2"},
+		{"null for a point", `[12,4096,1164413355],[14,65536`, `null,[14,65536`, "not 3"},
+		{"null for the endpoints", `"endpoints":[`, `"endpoints":null,"X":[`, "required field"},
+		{"null for an endpoint", `"endpoints":[`, `"endpoints":[null,`, "not 3"},
+		{"short counted part", `"floor":[12,`, `"counted":[[12,0]],"floor":[12,`, "no part of a segment"},
+		{"null for a counted part", `"floor":[12,`, `"counted":[null],"floor":[12,`, "no part of a segment"},
+		{"empty counted part", `"floor":[12,`, `"counted":[[12,9,9]],"floor":[12,`, "out of range"},
+		{"negative count in memory", `"floor":[12,`, `"memory":[0,-1,0],"floor":[12,`, "out of range"},
 		{"floor after a mark", `"floor":[12,4096,`, `"floor":[12,4097,`, "is after the mark"},
 		{"no dispatch mark", `"dispatched"`, `"Xdispatched"`, "not 2"},
 		{"bad dispatch mark", `[15,0]`, `[15,-1]`, "out of range"},
@@ -411,10 +421,28 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// withIsolated gives the first endpoint of a file isolated series, no two of them
+// alike.
+func withIsolated(f File, n int) File {
+	rnd := rand.New(rand.NewSource(2))
+	for i := range n {
+		f.Endpoints[0].Isolated = append(f.Endpoints[0].Isolated, Isolated{Series: rnd.Uint64(), Mark: mark(1234, 100_000_000+int64(i)*977, rnd.Uint32(), rnd.Intn(2000))})
+	}
+	return f
+}
+
 func BenchmarkEncode(b *testing.B) {
+	files := map[string]File{
+		"busy, 3 endpoints":                  sizes(3, 8),
+		"no two marks alike, 3 endpoints":    sizes(3, 3*Partitions),
+		"3 endpoints, 10000 isolated series": withIsolated(sizes(3, 8), 10_000),
+	}
 	for _, tc := range sizeCases {
-		b.Run(tc.name, func(b *testing.B) {
-			f := sizes(tc.endpoints, tc.distinct)
+		files[tc.name] = sizes(tc.endpoints, tc.distinct)
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		b.Run(name, func(b *testing.B) {
+			f := files[name]
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := Encode(f); err != nil {

@@ -14,6 +14,8 @@
 package savepoint
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -31,17 +33,36 @@ import (
 type Fresh struct {
 	// From is where the backlog ends and the fresh range begins: the end of a
 	// commit. No mark of the backlog is after it, none of Acked before it.
-	From cursor.Point
+	From cursor.Point `json:"from"`
 	// Dispatched is the dispatch mark of the fresh range. It is not before
 	// From.
-	Dispatched cursor.Position
+	Dispatched cursor.Position `json:"dispatched"`
 	// Acked holds a mark per partition, of the fresh range.
-	Acked []Mark
+	Acked []Mark `json:"-"`
 	// Isolated are the isolated series of the range.
-	Isolated []Isolated
+	Isolated []Isolated `json:"-"`
+	runs
 	// BacklogDispatched is the dispatch mark of the backlog. It is not after
 	// From.
-	BacklogDispatched cursor.Position
+	BacklogDispatched cursor.Position `json:"backlog_dispatched"`
+}
+
+// UnmarshalJSON reads a range but for its marks.
+func (f *Fresh) UnmarshalJSON(data []byte) error {
+	type plain Fresh
+	*f = Fresh{From: cursor.Point{Position: unset}, Dispatched: unset, BacklogDispatched: unset}
+	if err := json.Unmarshal(data, (*plain)(f)); err != nil {
+		return fmt.Errorf("fresh range: %w", err)
+	}
+	switch unset {
+	case f.From.Position:
+		return errors.New("fresh range: from: a point has 0 elements, not 3")
+	case f.Dispatched:
+		return errors.New("fresh range: dispatched: a position has 0 elements, not 2")
+	case f.BacklogDispatched:
+		return errors.New("fresh range: backlog_dispatched: a position has 0 elements, not 2")
+	}
+	return nil
 }
 
 // FreshFor returns a copy of the fresh range for the given number of

@@ -78,12 +78,18 @@ func WithFS(fsys vfs.FS) Option {
 // After an error f may or may not be what Load returns. The caller holds on to
 // what it knew before, and writes again.
 func (s *Store) Write(f File, durable bool) error {
-	s.mtx.Lock()
-	defer s.mtx.Unlock()
 	data, err := Encode(f)
 	if err != nil {
 		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
 	}
+	return s.WriteEncoded(data, durable)
+}
+
+// WriteEncoded is Write for who has the bytes that [Encode] returned, to see whether
+// there is anything to be written.
+func (s *Store) WriteEncoded(data []byte, durable bool) error {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
 	if err := s.put(CurrentName, data, durable); err != nil {
 		return fmt.Errorf("savepoint %s not written: %w", s.path(CurrentName), err)
 	}

@@ -15,64 +15,12 @@ package savepoint
 
 import (
 	"cmp"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
-
-// Encode returns the bytes of the file that holds f. Equal files have equal
-// bytes.
-func Encode(f File) ([]byte, error) {
-	if err := f.Validate(); err != nil {
-		return nil, fmt.Errorf("invalid content: %w", err)
-	}
-	written := f.Written.UTC()
-	b := body{
-		Run: &f.Run, Segment: &f.Segment, Checkpoint: &f.Checkpoint, Clean: &f.Clean, Written: &written, Partitions: &f.Partitions,
-		End: f.End, Fingerprints: map[string]uint32{}, Endpoints: make([]endpoint, 0, len(f.Endpoints)),
-	}
-	for _, s := range f.Referenced() {
-		if fp, known := f.Segments[s]; known {
-			b.Fingerprints[strconv.Itoa(s)] = fp
-		}
-	}
-	points := pointsOf(&f)
-	b.Points = make([][]int64, 0, len(points))
-	for _, p := range points {
-		b.Points = append(b.Points, pointTuple(p))
-	}
-	for i := range f.Endpoints {
-		b.Endpoints = append(b.Endpoints, f.Endpoints[i].encode(points))
-	}
-	content, err := json.Marshal(&b)
-	if err != nil {
-		return nil, err
-	}
-	return fmt.Appendf(make([]byte, 0, len(content)+64), `{"version":%d,"crc32c":%q,"body":%s}`+"\n", Version, checksum(Version, content), content), nil
-}
-
-// encode returns e as it is written. points are those of the whole file.
-func (e *Endpoint) encode(points []cursor.Point) endpoint {
-	out := endpoint{
-		ID: &e.ID, Identity: &e.Identity, Removed: inUTC(e.Removed),
-		Floor: pointTuple(e.Floor.Point), Dispatched: positionTuple(e.Dispatched),
-	}
-	out.Acked, out.Isolated = encodeRange(e.Acked, e.Isolated, points)
-	if e.Memory != [3]int{} {
-		out.Memory = &e.Memory
-	}
-	for _, c := range e.Counted {
-		out.Counted = append(out.Counted, []int64{int64(c.Segment), c.From, c.To})
-	}
-	if r := e.Fresh; r != nil {
-		out.Fresh = &fresh{From: pointTuple(r.From), Dispatched: positionTuple(r.Dispatched), BacklogDispatched: positionTuple(r.BacklogDispatched)}
-		out.Fresh.Acked, out.Fresh.Isolated = encodeRange(r.Acked, r.Isolated, points)
-	}
-	return out
-}
 
 // pointsOf lists the points of all marks, ascending and each once. Endpoints
 // that keep up share nearly all of them.
@@ -123,21 +71,69 @@ func encodeMarks(marks []Mark, points []cursor.Point) [][]int64 {
 	return runs
 }
 
-func pointTuple(p cursor.Point) []int64 {
-	return []int64{int64(p.Segment), p.Offset, int64(p.CRC)}
-}
-
-func positionTuple(p cursor.Position) []int64 { return []int64{int64(p.Segment), p.Offset} }
-
 // encodeRange returns the marks of a range as every reader understands them, and
 // what those who know isolated series find beside them.
-func encodeRange(acked []Mark, series []Isolated, points []cursor.Point) ([][]int64, *isolated) {
+func encodeRange(acked []Mark, series []Isolated, points []cursor.Point) runs {
 	if len(series) == 0 {
-		return encodeMarks(acked, points), nil
+		return runs{Runs: encodeMarks(acked, points)}
 	}
-	extra := &isolated{Acked: encodeMarks(acked, points)}
+	extra := &apart{Runs: encodeMarks(acked, points)}
+	extra.Series = make([][]int64, 0, len(series))
 	for _, s := range series {
 		extra.Series = append(extra.Series, []int64{place(points, s.Mark.Point), int64(s.Mark.Skip), int64(s.Series >> 32), int64(s.Series & (1<<32 - 1))})
 	}
-	return encodeMarks(Cautious(acked, series), points), extra
+	return runs{Runs: encodeMarks(Cautious(acked, series), points), Apart: extra}
+}
+
+func decodeMarks(runs [][]int64, points []cursor.Point, partitions int) ([]Mark, error) {
+	marks := make([]Mark, 0, partitions)
+	for i, run := range runs {
+		if len(run) < 1 || len(run) > 3 {
+			return nil, fmt.Errorf("run %d has %d elements, not 1 to 3", i, len(run))
+		}
+		point, count, skip := run[0], int64(1), int64(0)
+		if len(run) > 1 {
+			count = run[1]
+		}
+		if len(run) > 2 {
+			skip = run[2]
+		}
+		if point < 0 || point >= int64(len(points)) {
+			return nil, fmt.Errorf("run %d: there is no point %d", i, point)
+		}
+		if count < 1 || count > int64(partitions-len(marks)) {
+			return nil, fmt.Errorf("run %d: %d marks are out of range", i, count)
+		}
+		if skip < 0 || skip > maxSkip {
+			return nil, fmt.Errorf("run %d: skip %d is out of range", i, skip)
+		}
+		for range count {
+			marks = append(marks, Mark{Point: points[point], Skip: int(skip)})
+		}
+	}
+	return marks, nil
+}
+
+// decodeRange is the reverse of encodeRange.
+func decodeRange(r runs, points []cursor.Point, partitions int) ([]Mark, []Isolated, error) {
+	if r.Apart == nil {
+		marks, err := decodeMarks(r.Runs, points, partitions)
+		return marks, nil, err
+	}
+	marks, err := decodeMarks(r.Apart.Runs, points, partitions)
+	if err != nil {
+		return nil, nil, fmt.Errorf("isolated: %w", err)
+	}
+	if len(r.Apart.Series) == 0 {
+		return nil, nil, errors.New("isolated: there is no series")
+	}
+	series := make([]Isolated, 0, len(r.Apart.Series))
+	for i, t := range r.Apart.Series {
+		const half = 1<<32 - 1
+		if len(t) != 4 || t[0] < 0 || t[0] >= int64(len(points)) || t[1] < 0 || t[1] > maxSkip || t[2] < 0 || t[2] > half || t[3] < 0 || t[3] > half {
+			return nil, nil, fmt.Errorf("isolated: %v, number %d, is no series", t, i)
+		}
+		series = append(series, Isolated{Series: uint64(t[2])<<32 | uint64(t[3]), Mark: Mark{Point: points[t[0]], Skip: int(t[1])}})
+	}
+	return marks, series, nil
 }
