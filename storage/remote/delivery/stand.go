@@ -72,12 +72,11 @@ func (st *stand) saved() savepoint.Endpoint {
 // be compared with the log, parts that were counted and what was in memory, is left
 // out.
 func savedStand(e *savepoint.Endpoint) *stand {
-	st := &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, marks: e.MarksFor(partitions), mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
-	own, second := e.IsolatedFor(partitions)
-	st.apart = own
+	st := &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
+	st.marks, st.apart = e.MarksFor(partitions), e.IsolatedFor(partitions)
 	if r := e.FreshFor(partitions); r != nil {
 		st.mark = r.BacklogDispatched
-		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: second, mark: r.Dispatched}
+		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: r.Isolated, mark: r.Dispatched}
 	}
 	if st.name == "" {
 		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]

@@ -352,7 +352,7 @@ func modelMarks(saved *savepoint.Endpoint) savedMarks {
 	for _, mark := range saved.MarksFor(series.Partitions) {
 		out.partitions = append(out.partitions, markOf{mark, mark.Skip})
 	}
-	isolated, _ := saved.IsolatedFor(series.Partitions)
+	isolated := saved.IsolatedFor(series.Partitions)
 	for _, s := range isolated {
 		out.isolated[s.Series] = &markOf{s.Mark, s.Mark.Skip}
 	}

@@ -200,29 +200,24 @@ func (e *Endpoint) MarksFor(partitions int) []Mark {
 
 // marks yields the marks of all ranges.
 func (e *Endpoint) marks(yield func(Mark) bool) {
-	for _, m := range e.Acked {
+	if r := e.Fresh; eachMark(e.Acked, e.Isolated, yield) && r != nil {
+		eachMark(r.Acked, r.Isolated, yield)
+	}
+}
+
+// eachMark yields the marks of a range and returns whether more are wanted.
+func eachMark(acked []Mark, series []Isolated, yield func(Mark) bool) bool {
+	for _, m := range acked {
 		if !yield(m) {
-			return
+			return false
 		}
 	}
-	for _, s := range e.Isolated {
+	for _, s := range series {
 		if !yield(s.Mark) {
-			return
+			return false
 		}
 	}
-	if e.Fresh == nil {
-		return
-	}
-	for _, m := range e.Fresh.Acked {
-		if !yield(m) {
-			return
-		}
-	}
-	for _, s := range e.Fresh.Isolated {
-		if !yield(s.Mark) {
-			return
-		}
-	}
+	return true
 }
 
 // segments yields the segments that a stored point lies in, with repetitions.

@@ -74,7 +74,7 @@ func (e *Endpoint) FreshFor(partitions int) *Fresh {
 		return nil
 	}
 	f := *e.Fresh
-	f.Acked = slices.Clone(f.Acked)
+	f.Acked, f.Isolated = slices.Clone(f.Acked), slices.Clone(f.Isolated)
 	return &f
 }
 

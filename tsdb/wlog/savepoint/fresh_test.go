@@ -251,6 +251,15 @@ func TestFreshFor(t *testing.T) {
 	require.Equal(t, e.Fresh, r)
 	r.Acked[0].Skip = 7
 	require.Zero(t, e.Fresh.Acked[0].Skip, "the result is the caller's own")
+	e.Isolated = []Isolated{{Series: 1, Mark: e.Acked[1]}}
+	e.Fresh.Isolated = []Isolated{{Series: 2, Mark: r.Acked[2]}}
+	own, second := e.IsolatedFor(Partitions), e.FreshFor(Partitions).Isolated
+	require.Equal(t, e.Isolated, own)
+	require.Equal(t, e.Fresh.Isolated, second)
+	own[0].Series, second[0].Series = 7, 7
+	require.EqualValues(t, 1, e.Isolated[0].Series)
+	require.EqualValues(t, 2, e.Fresh.Isolated[0].Series)
+	require.Nil(t, e.IsolatedFor(128))
 	require.Nil(t, e.FreshFor(128))
 	for _, m := range e.MarksFor(128) {
 		require.Equal(t, e.Floor.Point, m.Point)

@@ -36,18 +36,15 @@ type Isolated struct {
 	Mark Mark
 }
 
-// IsolatedFor returns copies of the isolated series of the endpoint and of its
-// fresh range for the given number of partitions. If the file was written with
-// another number they are of no use, and MarksFor begins at the floor, which is
-// not after any of them.
-func (e *Endpoint) IsolatedFor(partitions int) (own, fresh []Isolated) {
+// IsolatedFor returns a copy of the isolated series, those of a fresh range aside,
+// for the given number of partitions. If the file was written with another number
+// they are of no use, and MarksFor begins at the floor, which is not after any of
+// them.
+func (e *Endpoint) IsolatedFor(partitions int) []Isolated {
 	if len(e.Acked) != partitions {
-		return nil, nil
+		return nil
 	}
-	if e.Fresh != nil {
-		fresh = slices.Clone(e.Fresh.Isolated)
-	}
-	return slices.Clone(e.Isolated), fresh
+	return slices.Clone(e.Isolated)
 }
 
 // Cautious returns what is known of a range without regard to isolated series:
