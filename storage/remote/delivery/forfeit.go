@@ -70,9 +70,7 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 	}
 	for _, e := range s.running {
 		if name := e.settings.Load().name; meant(name, e.id) {
-			if len(holders) == 0 { // Else the log is kept for what is in memory.
-				e.gone.Store(max(e.gone.Load(), int64(before.Segment)))
-			}
+			e.gone.Store(max(e.gone.Load(), int64(before.Segment)))
 			for _, l := range e.raise(before) {
 				all = append(all, newLoss(name, l, &e.counted))
 			}
@@ -100,24 +98,24 @@ const (
 	ReasonMaxSize = "max_size"
 )
 
-// reasonStopped is for what a limit had removed from the log while it was still
-// in memory, and that a stop, or a kill, then ended the delivery of.
+// reasonStopped is for what a limit had given up in the log while it was still in
+// memory, and that a stop, or a kill, then ended the delivery of.
 const reasonStopped = "stopped_after_limit"
 
-// killed counts what an endpoint had in memory only when a run was killed, if the log
-// really lacks it.
-func (s *Storage) killed(st *stand, e *savepoint.Endpoint, oldest int) {
-	if lost := tally(e.Memory); lost.total() > 0 && e.Floor.Segment < oldest {
-		s.forfeited(&loss{lostRange: lostRange{from: e.Floor.Position, to: cursor.Position{Segment: oldest}}, name: st.name, lost: lost}, reasonStopped, 0)
+// killed counts what an endpoint had in memory when a run was killed, and that is not sent
+// from the log, which goes on for it at a segment.
+func (s *Storage) killed(name string, e *savepoint.Endpoint, at int) {
+	if lost := tally(e.Memory); lost.total() > 0 && e.Floor.Segment < at {
+		s.forfeited(&loss{lostRange: lostRange{from: e.Floor.Position, to: cursor.Position{Segment: at}}, name: name, lost: lost}, reasonStopped, 0)
 	}
 }
 
-// forfeitMemory counts what a stopped endpoint had in memory only. Callers hold
-// mtx.
+// forfeitMemory counts what a stopped endpoint had in memory of what was given up in the
+// log. Callers hold mtx.
 func (s *Storage) forfeitMemory(e *endpoint) {
-	first, _, err := wlog.Segments(s.src.WALDir)
-	if err != nil || first <= 0 {
-		return
+	first := int(e.gone.Load())
+	if oldest, _, err := wlog.Segments(s.src.WALDir); err == nil {
+		first = max(first, oldest)
 	}
 	lost := e.memoryBefore(first)
 	for _, l := range e.lanes() {
@@ -126,7 +124,7 @@ func (s *Storage) forfeitMemory(e *endpoint) {
 		}
 	}
 	if lost.total() > 0 {
-		from := e.stand(true).floor().Position
+		from := e.stand(false).floor().Position
 		s.forfeited(&loss{lostRange: lostRange{from: from, to: cursor.Position{Segment: first}}, name: e.settings.Load().name, lost: lost}, reasonStopped, 0)
 	}
 }
@@ -135,7 +133,7 @@ func (s *Storage) forfeited(l *loss, reason string, bytes int64) {
 	s.countForfeited(l.name, reason, l.lost, bytes)
 	what := "A limit removes a part of the log before it was delivered"
 	if reason == reasonStopped {
-		what = "What a limit had removed from the log, and was still in memory, is given up by the end of the process"
+		what = "What a limit had given up in the log, and was still in memory, is lost by the end of the process"
 	}
 	s.losses.Error(what, "remote_name", l.name, "reason", reason,
 		"from", l.from.String(), "to", l.to.String(), "bytes", bytes, "samples", l.lost[classSamples], "histograms", l.lost[classHistograms], "exemplars", l.lost[classExemplars],

@@ -71,6 +71,7 @@ func TestLastSave(t *testing.T) {
 		"removed later":   func(st *stand) { later := now.Add(1); st.removed = &later },
 		"counted":         func(st *stand) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
 		"memory":          func(st *stand) { st.memory[classSamples]++ },
+		"given up":        func(st *stand) { st.givenUp++ },
 		"not removed":     func(st *stand) { st.removed = nil },
 		"one range":       func(st *stand) { st.fresh = nil },
 		"from":            func(st *stand) { st.fresh.from.Offset++ },

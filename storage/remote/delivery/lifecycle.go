@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -285,17 +286,18 @@ func (e *endpoint) stand(final bool) *stand {
 		st.fresh.marks, st.fresh.apart, st.fresh.mark = lanes[1].stand(final)
 		st.confine()
 	}
-	st.counted = e.counted.from(st.floor().Position)
-	if !final {
-		st.memory = e.memoryBefore(int(e.gone.Load()))
-	}
+	gone := int(e.gone.Load())
 	if final {
+		st, _ = st.given(cursor.Position{Segment: gone}) // With what is in memory, see forfeitMemory.
 		st.settle()
 		st.lane = nil
 		if st.fresh != nil {
 			st.fresh.lane = nil
 		}
+	} else if st.floor().Segment < gone {
+		st.memory, st.givenUp = e.memoryBefore(gone), gone
 	}
+	st.counted = e.counted.from(st.floor().Position)
 	return st
 }
 

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
@@ -31,55 +32,111 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// A limit takes segments of which an endpoint has a part in memory, and then the process
-// is killed: what was in memory is lost with it, and the next start counts it. With what
-// the limit took that is all that was not delivered (I1).
-func TestMemoryIsCountedAfterKill(t *testing.T) {
-	for _, removed := range []bool{true, false} {
-		j, receivers := behind(t, 3)
-		receivers["a"].set(unavailable)
-		r := newRig(t, j, receivers, Options{})
-		r.attach(remoteWrite("a"))
-		q := r.running[0].lanes()[0].queue
-		require.Eventually(t, func() bool {
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			return q.blocked != nil
-		}, time.Minute, time.Millisecond)
-		require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 2}, "max_size"))
-		of := map[string]string{"remote_name": "a", "type": "samples"}
-		lost := r.value("prometheus_remote_storage_forfeited_total", of)
-		require.NoError(t, r.Persist(t.Context()))
-		left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
-		require.NoError(t, err)
-		require.NoError(t, r.Close())
-		require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), left, 0o600))
-		if removed {
-			require.NoError(t, j.wal.Truncate(2))
-		}
+// A limit makes an endpoint give up segments of which it has a part in memory, and then
+// the process is stopped or killed: what was in memory is lost with it, and counted. With
+// what the limit took that is all that is not delivered, once, whether the segments were
+// removed or not (I1).
+func TestGivenUpIsCountedOnce(t *testing.T) {
+	for _, tc := range []struct {
+		name            string
+		holders         []string // None is a limit of the whole log.
+		killed, removed bool
+	}{
+		{"whole log, killed", nil, true, true},
+		{"whole log, killed before segments went", nil, true, false},
+		{"whole log, stopped", nil, false, true},
+		{"endpoint, killed", []string{"a"}, true, false},
+		{"endpoint, stopped", []string{"a"}, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			j, receivers := behind(t, 5)
+			receivers["a"].set(unavailable)
+			r := newRig(t, j, receivers, Options{})
+			r.attach(remoteWrite("a"))
+			q := r.running[0].lanes()[0].queue
+			require.Eventually(t, func() bool {
+				q.mu.Lock()
+				defer q.mu.Unlock()
+				return q.blocked != nil
+			}, time.Minute, time.Millisecond)
+			require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", tc.holders...))
+			require.NoError(t, r.Persist(t.Context()))
+			left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
+			require.NoError(t, err)
+			require.NoError(t, r.Close())
+			lost := testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", "limit", "samples"))
+			require.Positive(t, lost)
+			if tc.killed {
+				require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), left, 0o600))
+			} else {
+				lost += testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", reasonStopped, "samples"))
+			}
+			if tc.removed {
+				require.NoError(t, j.wal.Truncate(4))
+			}
 
-		receivers["a"].set(nil)
-		r = newRig(t, j, receivers, Options{})
-		r.attach(remoteWrite("a"))
-		want := 2000.0
-		if !removed {
-			want += 4000 - lost // The kill came before the segments went, and they are sent.
-		}
-		require.Eventually(t, func() bool {
-			stored, _ := receivers["a"].counts()
-			return float64(stored) >= want
-		}, time.Minute, time.Millisecond)
-		lost += r.value("prometheus_remote_storage_forfeited_total", of)
-		if removed {
-			require.Equal(t, 4000.0, lost)
-		}
-		require.NoError(t, r.Close())
-		r = newRig(t, j, receivers, Options{})
-		r.attach(remoteWrite("a"))
-		require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", of), "it is counted once")
-		require.NoError(t, r.Close())
-		require.NoError(t, j.wal.Close())
+			receivers["a"].set(nil)
+			of := map[string]string{"remote_name": "a"}
+			r = newRig(t, j, receivers, Options{})
+			r.attach(remoteWrite("a"))
+			r.complete("a", 2000)
+			lost += r.value("prometheus_remote_storage_forfeited_total", of)
+			require.Equal(t, 8000.0, lost)
+			require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", of))
+			require.NoError(t, r.Close())
+			r = newRig(t, j, receivers, Options{})
+			r.attach(remoteWrite("a"))
+			require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", of), "it is counted once")
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+		})
 	}
+}
+
+// What a savepoint says was given up of a log that was wiped since says nothing of the one
+// that is there now (I2).
+func TestGivenUpOfAnotherLog(t *testing.T) {
+	j, receivers := behind(t, 5)
+	receivers["a"].set(unavailable)
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	require.Eventually(t, func() bool { return r.running[0].lanes()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
+	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", "a"))
+	require.NoError(t, r.Persist(t.Context()))
+	left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+	require.NoError(t, os.RemoveAll(filepath.Join(j.dir, "wal")))
+	f, err := savepoint.Decode(left)
+	require.NoError(t, err)
+	for i := range f.Endpoints {
+		e := &f.Endpoints[i]
+		if e.Identity.Name != "a" {
+			continue
+		}
+		require.Equal(t, 4, e.GivenUp)
+		for p := range e.Acked { // Marks inside of the segment, of which nothing is known then.
+			e.Acked[p].Offset, e.Acked[p].CRC = 100, 1
+		}
+		e.Floor.Offset, e.Floor.CRC = 100, 1
+	}
+	left, err = savepoint.Encode(f)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), left, 0o600))
+
+	j = openJournal(t, j.dir, nil)
+	for range 5 {
+		j.commit(100)
+		j.cut()
+	}
+	receivers["a"].set(nil)
+	r = newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	r.complete("a", j.count)
+	require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", nil))
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
 }
 
 // half is a log that was killed: of its newest segment endpoint a has acknowledged ten

@@ -79,7 +79,6 @@ func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err er
 		if behind != nil {
 			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
 		}
-		s.killed(st, &f.Endpoints[i], segments[0].Index)
 		if lost := &st.lost; len(lost.parts) > 0 {
 			s.estimateEnd(src, segments, lost)
 			s.logger.Error("The end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
@@ -130,29 +129,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			st.counted = append(st.counted, c)
 		}
 	}
-	if from := st.floor(); from.Segment <= foreign && !s.opts.ResumeForeign {
-		at := cursor.Position{Segment: foreign + 1}
-		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
-		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is given up",
-			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
-		found := map[cursor.Point]resolved{}
-		if _, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found); err != nil {
-			return nil, nil, err
-		}
-		if st.fresh != nil {
-			if err := s.findFresh(src, f, e, st, found); err != nil {
-				return nil, nil, err
-			}
-		}
-		mark := at
-		if mark.Before(e.Dispatched) {
-			// It was here before, and sent some of what it is sent now.
-			mark = e.Dispatched
-		}
-		now := standAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
-		now.removed = st.removed
-		return now, st, nil
-	}
+	from := st.floor()
 	found := map[cursor.Point]resolved{}
 	worst, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found)
 	if err != nil {
@@ -162,6 +139,22 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		if err := s.findFresh(src, f, e, st, found); err != nil {
 			return nil, nil, err
 		}
+	}
+	st, given := st.without(e.GivenUp, worst, src.Head())
+	s.killed(st.name, e, max(given, segments[0].Index))
+	if from.Segment <= foreign && !s.opts.ResumeForeign {
+		at := cursor.Position{Segment: foreign + 1}
+		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
+		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is given up",
+			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
+		mark := at
+		if mark.Before(e.Dispatched) {
+			// It was here before, and sent some of what it is sent now.
+			mark = e.Dispatched
+		}
+		now := standAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
+		now.removed = st.removed
+		return now, st, nil
 	}
 	st.acked = ackedOf(src, f, e, st, found, segments)
 	st.lost = endOf(src, f, e, found, segments)
@@ -177,13 +170,23 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		st.mark = st.floor().Position
 	}
 	if worst == cursor.Oldest {
-		st.missing = max(st.floor().Segment-e.Floor.Segment, 0)
+		st.missing = max(st.floor().Segment-max(e.Floor.Segment, given), 0)
 	}
 	if worst > cursor.Sealed {
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
 	return st, nil, nil
+}
+
+// without returns the stand without what a limit had made it give up, before a segment, and
+// that segment; 0 if it is not certain that this is still the log it was given up in.
+func (st *stand) without(givenUp int, worst cursor.Verdict, head cursor.Position) (*stand, int) {
+	if givenUp == 0 || worst == cursor.SegmentStart || worst == cursor.Ahead || givenUp > head.Segment {
+		return st, 0
+	}
+	st, _ = st.given(cursor.Position{Segment: givenUp})
+	return st, givenUp
 }
 
 // resolved is where a saved point was found.

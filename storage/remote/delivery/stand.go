@@ -34,7 +34,8 @@ type stand struct {
 	lane     *lane       // Whose marks these are, nil if it has stopped.
 	missing  int         // Segments that it needed and that were gone at the start.
 	counted  []savepoint.Stretch
-	memory   tally            // What of it the log has no more.
+	memory   tally            // What of it was given up in the log.
+	givenUp  int              // The segment before which that is, although marks are before it; 0 if they are not.
 	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
 	lost     unread           // Of the end of the log, at the start.
 }
@@ -61,6 +62,7 @@ func (st *stand) saved() savepoint.Endpoint {
 		Removed:    st.removed,
 		Counted:    st.counted,
 		Memory:     st.memory,
+		GivenUp:    st.givenUp,
 	}
 	if r := st.fresh; r != nil {
 		e.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}

@@ -106,9 +106,13 @@ type Endpoint struct {
 	// were counted as lost to the endpoint.
 	Counted []Stretch `json:"counted,omitempty"`
 	// Memory is how many samples, histograms and exemplars the endpoint has yet
-	// to acknowledge that are in memory only, because a limit has had them removed
-	// from the log.
+	// to acknowledge that are in memory only, because a limit has had them given up
+	// in the log.
 	Memory [3]int `json:"memory,omitzero"`
+	// GivenUp is the segment before which a limit has made the endpoint give up the
+	// log, and counted it, although marks are before it for what is in memory; 0 if
+	// there is none.
+	GivenUp int `json:"given_up,omitempty"`
 }
 
 // runs are the marks of a range as they are written, by the number of their point
@@ -386,6 +390,9 @@ func (e *Endpoint) validate(partitions int) error {
 		if n < 0 || n > maxSkip {
 			return fmt.Errorf("%v in memory is out of range", e.Memory)
 		}
+	}
+	if e.GivenUp < 0 || e.GivenUp > maxSegment {
+		return fmt.Errorf("segment %d, before which the log is given up, is out of range", e.GivenUp)
 	}
 	for _, c := range e.Counted {
 		if c.Segment < 0 || c.Segment > maxSegment || c.From < 0 || c.From >= c.To || c.To > maxOffset {
