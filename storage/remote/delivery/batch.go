@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/atomic"
@@ -57,8 +58,12 @@ type summary struct {
 	waited     time.Duration // How long the oldest commit was in memory before, see patience.
 }
 
-// density estimates how many items a damaged part of the log held.
-type density struct{ items, bytes float64 }
+// density estimates how many items a damaged part of the log held, by what all endpoints
+// read. It is kept over restarts.
+type density struct {
+	mtx          sync.Mutex // Held for moments only.
+	items, bytes float64
+}
 
 // perByte is what is assumed before much was read, see "How much disk" in
 // docs/operations.md.
@@ -67,6 +72,8 @@ const perByte = 1.0 / 8
 // saw takes note of what a readable part holds. What was read lately counts more.
 func (d *density) saw(items int, bytes int64) {
 	const window = 4 << 20
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
 	if d.bytes > window {
 		d.items, d.bytes = d.items/2, d.bytes/2
 	}
@@ -75,10 +82,18 @@ func (d *density) saw(items int, bytes int64) {
 }
 
 func (d *density) of(bytes int64) float64 {
-	if d.bytes < 1<<12 {
+	items, read := d.seen()
+	if read < 1<<12 {
 		return float64(bytes) * perByte
 	}
-	return float64(bytes) * d.items / d.bytes
+	return float64(bytes) * items / read
+}
+
+// seen returns how many items so many bytes held.
+func (d *density) seen() (items, bytes float64) {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	return d.items, d.bytes
 }
 
 // recordTally counts records by type; types this version does not know and

@@ -268,6 +268,9 @@ func (f *feed) lead(ctx context.Context, head cursor.Point, limit int) error {
 // the log, and then about limit items.
 func (f *feed) read(head cursor.Point, limit int) (*batch, error) {
 	if b := f.hand.batch(&f.own, head); b != nil {
+		if b.start.Segment == b.end.Segment {
+			f.reader.density.saw(b.total, b.end.Offset-b.start.Offset)
+		}
 		f.reader.close() // What it read last may be removed while the log is not read.
 		return b, nil
 	}

@@ -112,6 +112,8 @@ func (s *Storage) content(all []*stand, durable, clean bool) savepoint.File {
 	}
 	s.sums = sums
 	f.Segments = s.fingerprints(f.Referenced())
+	items, bytes := s.src.dense.seen()
+	f.Density = [2]int64{int64(items), int64(bytes)}
 	return f
 }
 

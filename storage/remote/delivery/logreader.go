@@ -56,8 +56,8 @@ type logReader struct {
 	// that start there or later are not read. Damage that reaches over it ends
 	// the part.
 	until *cursor.Point
-	// density is how many items a byte of the log holds, by what was read.
-	density density
+	// density is how many items a byte of the log holds.
+	density *density
 	// gap is where the last damaged part ended: those that follow each other are
 	// logged once.
 	gap cursor.Position
@@ -72,7 +72,11 @@ type logReader struct {
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
-	return &logReader{gone: -1, cut: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
+	dense := src.dense
+	if dense == nil {
+		dense = &density{}
+	}
+	return &logReader{density: dense, gone: -1, cut: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so

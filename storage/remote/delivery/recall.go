@@ -47,6 +47,7 @@ func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err er
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
 	}
+	src.dense = &density{items: float64(f.Density[0]), bytes: float64(f.Density[1])}
 	knowEnd(src, segments, f)
 	foreign := -1
 	if src.follow == nil {

@@ -53,6 +53,7 @@ type Source struct {
 
 	follow *follow.Follower // Of a log of somebody else's, see Follow.
 	begun  bool             // See FollowOptions.FromStart.
+	dense  *density         // Of the log; readers have their own if it is nil.
 }
 
 // Resolver finds the labels of series that are not in memory. It is safe for

@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"os"
@@ -342,6 +343,47 @@ func TestUnreadIsCountedOnceOverRestarts(t *testing.T) {
 	receivers["a"].set(nil)
 	run(false)
 	require.Zero(t, items[4])
+	require.NoError(t, j.wal.Close())
+}
+
+// Damage that is the first thing an endpoint meets after a start is estimated by what
+// earlier runs read of the log.
+func TestFirstThingIsDamaged(t *testing.T) {
+	noise := func(n int) []byte {
+		b := make([]byte, n)
+		_, err := rand.Read(b)
+		require.NoError(t, err)
+		return b
+	}
+	j, receivers := behind(t, 0)
+	for range 2 {
+		for range 20 {
+			j.commit(100)
+			j.log(append([]byte{250}, noise(2000)...)) // Of a type that nobody knows.
+		}
+		j.cut()
+	}
+	receivers["a"].set(unavailable)
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	require.Eventually(t, func() bool { return r.running[0].lanes()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
+	require.NoError(t, r.Close())
+
+	src := j.source()
+	path := wlog.SegmentName(src.WALDir, 0)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	used := len(bytes.TrimRight(b, "\x00"))
+	require.Greater(t, float64(used)*perByte, 3000.0, "what is assumed of an unknown log is as good")
+	require.NoError(t, os.Truncate(path, 0))
+	src.Size = func(segment int) int64 { return map[int]int64{0: int64(used)}[segment] }
+	receivers["a"].set(nil)
+	r = newRig(t, j, receivers, Options{})
+	require.NoError(t, r.Attach(src))
+	r.apply(remoteWrite("a"))
+	r.complete("a", j.count-2000)
+	require.InEpsilon(t, 2000, r.value("prometheus_remote_storage_unreadable_total", map[string]string{"remote_name": "a"}), 0.4)
+	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
 

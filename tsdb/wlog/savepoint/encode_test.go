@@ -34,7 +34,7 @@ func anyFile(rnd *rand.Rand) File {
 		return cursor.Point{Position: cursor.Position{Segment: rnd.Intn(3) * rnd.Intn(40), Offset: int64(rnd.Intn(4))}, CRC: uint32(rnd.Intn(2)) * rnd.Uint32()}
 	}
 	f := File{
-		Run: ulid.Make().String(), Segment: rnd.Intn(100) - 1, End: rnd.Int63n(2) * rnd.Int63n(maxOffset), Checkpoint: rnd.Intn(100) - 1, Partitions: 1 + rnd.Intn(70),
+		Run: ulid.Make().String(), Segment: rnd.Intn(100) - 1, End: rnd.Int63n(2) * rnd.Int63n(maxOffset), Density: [2]int64{rnd.Int63n(2), rnd.Int63n(2) * rnd.Int63n(maxOffset)}, Checkpoint: rnd.Intn(100) - 1, Partitions: 1 + rnd.Intn(70),
 		Written: when(), Clean: rnd.Intn(2) == 0, Segments: map[int]uint32{},
 	}
 	for range rnd.Intn(4) {
@@ -121,6 +121,7 @@ func TestAnyFile(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(data), string(again))
 		require.Equal(t, f.End, got.End)
+		require.Equal(t, f.Density, got.Density)
 		for i, e := range f.Endpoints {
 			require.Equal(t, e.Acked, got.Endpoints[i].Acked)
 			require.Equal(t, e.Isolated, got.Endpoints[i].Isolated)

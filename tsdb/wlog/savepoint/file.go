@@ -248,6 +248,9 @@ type File struct {
 	// Segment is the last segment which that run is known to have opened, -1
 	// for none.
 	Segment int `json:"segment"`
+	// Density is how many items some lately read bytes of the log held, and how many
+	// bytes: what cannot be read later is estimated by it.
+	Density [2]int64 `json:"density,omitzero"`
 	// Checkpoint is the number of the checkpoint the run wrote or found, -1
 	// for none.
 	Checkpoint int `json:"checkpoint"`
@@ -328,6 +331,11 @@ func (f *File) Validate() error {
 	}
 	if f.End < 0 || f.End > maxOffset {
 		return fmt.Errorf("end %d of the last segment is out of range", f.End)
+	}
+	for _, n := range f.Density {
+		if n < 0 || n > maxOffset {
+			return fmt.Errorf("density %v is out of range", f.Density)
+		}
 	}
 	if f.Checkpoint < -1 || f.Checkpoint > maxSegment {
 		return fmt.Errorf("checkpoint %d is out of range", f.Checkpoint)
