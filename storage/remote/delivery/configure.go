@@ -346,7 +346,6 @@ func newEndpoint(s *Storage, st *stand, set *settings, m *endpointMetrics) *endp
 		e.at = append(e.at, e.newLane(st.fresh.marks, st.fresh.apart, st.fresh.mark))
 	}
 	e.adopt(set, m)
-	e.metrics.Load().segmentsMissing.Add(float64(st.missing))
 	e.metrics.Load().countUnread(st.lost)
 	return e
 }

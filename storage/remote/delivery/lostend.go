@@ -24,8 +24,8 @@ import (
 )
 
 // What is missing of the log after a start is found by its reader where it lies between
-// other things. At the end of what an earlier run wrote nothing is left to be read: the
-// savepoint says how far that was.
+// other things. Before the oldest segment and at the end of what an earlier run wrote
+// nothing is left to be read: the savepoint says how far that was.
 
 // knowEnd makes the source tell how large the last segment of the earlier run was, if
 // that is still the one with its number.
@@ -96,36 +96,73 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 		rest := (&unread{parts: []unreadPart{part}}).lostTo(cut, none)
 		lost.parts = append(lost.parts, rest.parts...)
 	}
-	last, near := -1, int64(0)
+	first, last := segments[0].Index, -1
 	for _, seg := range segments {
 		if seg.Run != src.Run {
-			last, near = seg.Index, max(near, fileSize(wlog.SegmentName(src.WALDir, seg.Index)))
+			last = seg.Index
 		}
 	}
-	var gone unread
-	for segment := max(last, e.Floor.Segment-1) + 1; segment <= f.Segment; segment++ {
+	gone := goneSegments(src, f, max(first, last+1, e.Floor.Segment), f.Segment, segments)
+	rest := gone.lostTo(acked, none)
+	lost.parts = append(lost.parts, rest.parts...)
+	return lost
+}
+
+// startOf returns what an endpoint lost of the segments before the oldest one there is. It
+// had given up those before a segment, and some was counted before.
+func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, givenUp int, before *counted, segments []epoch.Segment) (lost unread) {
+	acked, ahead := e.MarksFor(partitions), e.FreshFor(partitions)
+	gone := goneSegments(src, f, max(e.Floor.Segment, givenUp), min(segments[0].Index-1, f.Segment), segments)
+	for _, part := range gone.parts {
+		if ahead != nil && part.Segment >= ahead.From.Segment {
+			acked = ahead.Acked
+		}
+		rest := (&unread{parts: []unreadPart{part}}).lostTo(acked, before)
+		if end := (cursor.Position{Segment: part.Segment, Offset: part.To}); len(rest.parts) == 0 && e.Floor.Before(end) {
+			// Only an isolated series waited there.
+			part.From = part.To - 1
+			rest.parts = []unreadPart{part}
+		}
+		lost.parts = append(lost.parts, rest.parts...)
+	}
+	return lost
+}
+
+// goneSegments returns segments of an earlier run that are not there, with the sizes that
+// are known, or that of the largest that is there.
+func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.Segment) (gone unread) {
+	near := int64(1)
+	for _, seg := range segments {
+		if seg.Run != src.Run {
+			near = max(near, fileSize(wlog.SegmentName(src.WALDir, seg.Index)))
+		}
+	}
+	for segment := from; segment <= to; segment++ {
 		size := near
 		if segment == f.Segment && f.End > 0 {
 			size = f.End
 		} else if src.Size != nil && src.Size(segment) > 0 {
 			size = src.Size(segment)
 		}
-		gone.parts = append(gone.parts, unreadPart{missing: true, Stretch: savepoint.Stretch{Segment: segment, To: max(size, 1)}})
+		gone.parts = append(gone.parts, unreadPart{missing: true, Stretch: savepoint.Stretch{Segment: segment, To: size}})
 	}
-	rest := gone.lostTo(acked, none)
-	lost.parts = append(lost.parts, rest.parts...)
-	return lost
+	return gone
 }
 
-// estimateEnd says how many items a lost end held, by the newest segment that can be read.
-func (s *Storage) estimateEnd(src *Source, segments []epoch.Segment, lost *unread) {
+// estimateLost says how many items lost segments held, by what the savepoint says of the
+// log, or by the newest segment that can be read.
+func (s *Storage) estimateLost(src *Source, segments []epoch.Segment, lost *unread) {
+	if len(lost.parts) == 0 {
+		return
+	}
 	r := newLogReader(s.logger, src, func(*cursor.Corruption) {})
 	defer r.close()
 	for _, seg := range slices.Backward(segments) {
-		_, err := r.read(cursor.Point{Position: cursor.Position{Segment: seg.Index}}, maxBatchItems, func(cursor.Position) bool { return false })
-		if err == nil && r.density.items > 0 {
+		if items, _ := r.density.seen(); items > 0 {
 			break
 		}
+		// What cannot be read tells nothing.
+		_, _ = r.read(cursor.Point{Position: cursor.Position{Segment: seg.Index}}, maxBatchItems, func(cursor.Position) bool { return false })
 	}
 	for i, p := range lost.parts {
 		lost.parts[i].items = r.density.of(p.To - p.From)

@@ -29,6 +29,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
+	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
@@ -295,5 +296,83 @@ func TestHalfOfSegmentThatIsGone(t *testing.T) {
 		if name == "removed" {
 			require.Equal(t, map[string]float64{"a": 1, "b": 1}, segments)
 		}
+	}
+}
+
+// The oldest segments are gone at a start of which an endpoint had acknowledged a part:
+// what they held for it is counted, about, and once; as given up to another engine if one
+// had the log in between and removed them (I1).
+func TestOldestSegmentsAreGone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		stock bool
+		first int // That is left.
+	}{
+		"removed":            {false, 3},
+		"by stock":           {true, 3},
+		"by stock, all ours": {true, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, receivers := behind(t, 5)
+			receivers["b"].set(unavailable)
+			r := newRig(t, j, receivers, Options{})
+			r.attach(remoteWrite("a"), remoteWrite("b"))
+			r.complete("a", j.count)
+			require.Eventually(t, func() bool {
+				return r.Persist(t.Context()) == nil && r.running[0].stand(false).floor().Position == *j.head.Load()
+			}, time.Minute, time.Millisecond)
+			require.NoError(t, r.Close())
+			require.NoError(t, j.wal.Close())
+			wal := filepath.Join(j.dir, "wal")
+			if tc.stock {
+				w, err := wlog.New(nil, nil, wal, "none")
+				require.NoError(t, err)
+				var enc record.Encoder
+				require.NoError(t, w.Log(enc.Samples([]record.RefSample{{Ref: 1, T: j.time + 1, V: 1}}, nil)))
+				require.NoError(t, w.Truncate(tc.first))
+				require.NoError(t, w.Close())
+			} else {
+				for segment := range tc.first {
+					require.NoError(t, os.Remove(wlog.SegmentName(wal, segment)))
+				}
+			}
+
+			receivers["b"].set(nil)
+			restart := func() (forfeited, unreadable map[string]float64) {
+				next := openJournal(t, j.dir, j.table)
+				src := next.source()
+				src.Size = func(segment int) int64 { return map[bool]int64{true: 20_000}[segment < 5] }
+				r := newRig(t, next, receivers, Options{})
+				require.NoError(t, r.Attach(src))
+				r.apply(remoteWrite("a"), remoteWrite("b"))
+				require.Eventually(t, func() bool {
+					return r.Persist(t.Context()) == nil && next.gate.Floor().Position == *next.head.Load()
+				}, time.Minute, time.Millisecond)
+				forfeited, unreadable = map[string]float64{}, map[string]float64{}
+				for _, name := range []string{"a", "b"} {
+					of := map[string]string{"remote_name": name}
+					forfeited[name] = r.value("prometheus_remote_storage_forfeited_total", of)
+					unreadable[name] = r.value("prometheus_remote_storage_unreadable_total", of)
+					if name == "b" && !tc.stock {
+						require.Contains(t, []float64{float64(tc.first), 0}, r.value("prometheus_remote_storage_segments_missing_total", of))
+					}
+				}
+				require.NoError(t, r.Close())
+				require.NoError(t, next.wal.Close())
+				return forfeited, unreadable
+			}
+			forfeited, unreadable := restart()
+			lost, other := unreadable, forfeited
+			want := 2000.0 * float64(tc.first)
+			if tc.stock {
+				lost, other, want = forfeited, unreadable, 10_000
+			}
+			require.InEpsilon(t, want, lost["b"], 0.4)
+			require.Zero(t, lost["a"])
+			require.Equal(t, map[string]float64{"a": 0, "b": 0}, other)
+			forfeited, unreadable = restart()
+			for _, counted := range []map[string]float64{forfeited, unreadable} {
+				require.Equal(t, map[string]float64{"a": 0, "b": 0}, counted)
+			}
+		})
 	}
 }

@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"context"
+	"math"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
@@ -31,7 +32,7 @@ const reasonOtherEngine = "other_engine"
 
 // passedOver is what one endpoint passes over.
 type passedOver struct {
-	behind *stand // Where it stood.
+	behind *stand // Where it stood, and what is gone of what lay before the oldest segment.
 	runs   []ownRun
 }
 
@@ -79,14 +80,12 @@ func (s *Storage) countPassed(passed []passedOver) {
 	}
 	s.count(context.Background(), all)
 	for i, p := range passed {
-		if len(p.runs) == 0 {
-			continue
-		}
 		var (
 			lost      tally
-			bytes     int64
-			estimated int
+			bytes     = p.behind.lost.bytes()
+			estimated = int(math.Ceil(p.behind.lost.items()))
 		)
+		lost[classSamples] = estimated
 		for _, l := range of[i] {
 			lost.plus(l.lost)
 			estimated += l.estimated

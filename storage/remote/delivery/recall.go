@@ -78,11 +78,12 @@ func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err er
 			return nil, nil, err
 		}
 		if behind != nil {
+			s.estimateLost(src, segments, &behind.lost)
 			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
 		}
+		s.estimateLost(src, segments, &st.lost)
 		if lost := &st.lost; len(lost.parts) > 0 {
-			s.estimateEnd(src, segments, lost)
-			s.logger.Error("The end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
+			s.logger.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
 				"segments", lost.segments(), "last", f.Segment, "bytes", lost.bytes(), "samples_estimated", math.Ceil(lost.items()))
 		}
 		out = append(out, st)
@@ -143,6 +144,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	}
 	st, given := st.without(e.GivenUp, worst, src.Head())
 	s.killed(st.name, e, max(given, segments[0].Index))
+	st.lost = startOf(src, f, e, given, &counted{parts: st.counted}, segments)
 	if from.Segment <= foreign && !s.opts.ResumeForeign {
 		at := cursor.Position{Segment: foreign + 1}
 		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
@@ -158,7 +160,8 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		return now, st, nil
 	}
 	st.acked = ackedOf(src, f, e, st, found, segments)
-	st.lost = endOf(src, f, e, found, segments)
+	end := endOf(src, f, e, found, segments)
+	st.lost.parts = append(st.lost.parts, end.parts...)
 	switch worst {
 	case cursor.SegmentStart:
 		// Nothing is known of what was sent from here on.
@@ -169,9 +172,6 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	case cursor.Ahead:
 		// The log was wiped: nothing in it can have been sent.
 		st.mark = st.floor().Position
-	}
-	if worst == cursor.Oldest {
-		st.missing = max(st.floor().Segment-max(e.Floor.Segment, given), 0)
 	}
 	if worst > cursor.Sealed {
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",

@@ -32,12 +32,11 @@ type stand struct {
 	removed  *time.Time
 	fresh    *freshRange // What was delivered before its turn, or nil.
 	lane     *lane       // Whose marks these are, nil if it has stopped.
-	missing  int         // Segments that it needed and that were gone at the start.
 	counted  []savepoint.Stretch
 	memory   tally            // What of it was given up in the log.
 	givenUp  int              // The segment before which that is, although marks are before it; 0 if they are not.
 	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
-	lost     unread           // Of the end of the log, at the start.
+	lost     unread           // Of the start or the end of the log, at the start of the run.
 }
 
 // freshRange is the second range of an endpoint. With it, the marks of the stand

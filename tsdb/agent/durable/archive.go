@@ -28,6 +28,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // seriesDir is where the snapshot is kept, in the data directory.
@@ -75,6 +76,22 @@ func (a *archive) setState(state snapshot.State) {
 		sizes[s.Index] = s.Size
 	}
 	a.state = state
+	a.sizes.Store(&sizes)
+}
+
+// noteGone keeps the sizes of segments before the oldest that is left, of a snapshot that
+// does not fit the log any more: endpoints lost what they held.
+func (a *archive) noteGone(state snapshot.State, walDir string) {
+	first, _, err := wlog.Segments(walDir)
+	if err != nil {
+		return
+	}
+	sizes := map[int]int64{}
+	for _, s := range state.Segments {
+		if s.Index < first {
+			sizes[s.Index] = s.Size
+		}
+	}
 	a.sizes.Store(&sizes)
 }
 

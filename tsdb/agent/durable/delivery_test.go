@@ -33,6 +33,8 @@ import (
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/prompb"
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // receiver is a remote endpoint that can be out of order.
@@ -160,4 +162,53 @@ func TestWithDelivery(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, db.Close())
 	require.NoError(t, rs.Close())
+}
+
+// Stock had the directory in between and removed all that was there before: what an
+// endpoint had not been sent of it is counted, about, by what is known of the segments
+// (I1).
+func TestBacklogThatStockRemoved(t *testing.T) {
+	const series, commits = 300, 300
+	dir := t.TempDir()
+	remote := newReceiver(t)
+	remote.set(true)
+	conf, err := config.Load("remote_write: [{name: a, url: \""+remote.URL+"\", queue_config: {max_backoff: 50ms}}]", promslog.NewNopLogger())
+	require.NoError(t, err)
+	now := time.Now().UnixMilli()
+	start := func() (lost float64) {
+		reg := prometheus.NewRegistry()
+		rs, err := delivery.NewStorage(nil, reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false, delivery.Options{})
+		require.NoError(t, err)
+		db, err := open(nil, prometheus.NewRegistry(), rs, dir, small(), still())
+		require.NoError(t, err)
+		require.NoError(t, rs.ApplyConfig(conf))
+		families, err := reg.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			if f.GetName() == "prometheus_remote_storage_forfeited_total" {
+				for _, m := range f.GetMetric() {
+					lost += m.GetCounter().GetValue()
+				}
+			}
+		}
+		for range commits {
+			now++
+			appendFloats(t, db, 0, series, now)
+		}
+		require.NoError(t, db.Close())
+		require.NoError(t, rs.Close())
+		return lost
+	}
+	require.Zero(t, start())
+	last := segmentNumbers(t, dir)
+	require.Greater(t, len(last), 2)
+
+	w, err := wlog.NewSize(nil, nil, filepath.Join(dir, "wal"), 32*1024, "none")
+	require.NoError(t, err)
+	var enc record.Encoder
+	require.NoError(t, w.Log(enc.Series([]record.RefSeries{{Ref: 1, Labels: metric(1)}}, nil)))
+	require.NoError(t, w.Truncate(last[len(last)-1]+1))
+	require.NoError(t, w.Close())
+	require.InEpsilon(t, series*commits, start(), 0.4)
+	require.Zero(t, start())
 }

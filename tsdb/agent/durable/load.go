@@ -52,6 +52,7 @@ func (db *DB) load() error {
 	if usable {
 		if misfit := fits(dir, state); misfit != "" {
 			usable = false
+			db.archive.noteGone(state, dir)
 			db.metrics.snapshotDamages.WithLabelValues("misfit").Inc()
 			db.logger.Info("The snapshot of series does not fit the write-ahead log, which is read as a whole", "reason", misfit)
 		}
