@@ -212,3 +212,65 @@ func TestBacklogThatStockRemoved(t *testing.T) {
 	require.InEpsilon(t, series*commits, start(), 0.4)
 	require.Zero(t, start())
 }
+
+// lasting keeps what was registered, so that it can be read after a stop.
+type lasting struct{ *prometheus.Registry }
+
+func (lasting) Unregister(prometheus.Collector) bool { return true }
+
+// What a budget takes from an endpoint in one run after the other, each of which stops
+// with something in memory, is counted once: with what is delivered in the end it is all
+// that was committed (I1).
+func TestBudgetOverRestarts(t *testing.T) {
+	const series, commits = 300, 150
+	dir := t.TempDir()
+	remote := newReceiver(t)
+	conf, err := config.Load("remote_write: [{name: a, url: \""+remote.URL+"\", queue_config: {min_backoff: 10ms, max_backoff: 50ms, max_shards: 2, capacity: 2000}}]", promslog.NewNopLogger())
+	require.NoError(t, err)
+	opts := small()
+	opts.EndpointMaxSize = 2 * int64(opts.WALSegmentSize)
+	now, committed, lost := time.Now().UnixMilli(), 0, map[string]float64{}
+	for run := range 4 {
+		last := run == 3
+		remote.set(!last)
+		reg := lasting{prometheus.NewRegistry()}
+		rs, err := delivery.NewStorage(nil, reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false, delivery.Options{})
+		require.NoError(t, err)
+		db, err := open(nil, prometheus.NewRegistry(), rs, dir, opts, still())
+		require.NoError(t, err)
+		require.NoError(t, rs.ApplyConfig(conf))
+		for i := range commits {
+			if last && i == 1 {
+				break
+			}
+			now++
+			appendFloats(t, db, 0, series, now)
+			committed += series
+			if i%50 == 49 {
+				require.NoError(t, db.truncate(t.Context()))
+			}
+		}
+		if last {
+			require.Eventually(t, func() bool {
+				return rs.Persist(t.Context()) == nil && db.gate.Floor().Position == db.journal.Head()
+			}, time.Minute, 10*time.Millisecond)
+		}
+		require.NoError(t, db.Close())
+		require.NoError(t, rs.Close())
+		families, err := reg.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			if f.GetName() == "prometheus_remote_storage_forfeited_total" {
+				for _, m := range f.GetMetric() {
+					lost[m.GetLabel()[0].GetValue()] += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	t.Log(lost)
+	sum := 0.0
+	for _, n := range lost {
+		sum += n
+	}
+	require.Equal(t, float64(committed), sum+float64(remote.count()))
+}
