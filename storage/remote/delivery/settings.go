@@ -160,16 +160,16 @@ func (s *settings) tooOld(now time.Time) (int64, bool) {
 
 // backoff returns the wait after another failure: twice the last one, between
 // min_backoff and so many times max_backoff.
-func (set *settings) backoff(last time.Duration, most int) time.Duration {
-	return min(max(2*last, time.Duration(set.queue.MinBackoff)), time.Duration(most)*time.Duration(set.queue.MaxBackoff))
+func (s *settings) backoff(last time.Duration, most int) time.Duration {
+	return min(max(2*last, time.Duration(s.queue.MinBackoff)), time.Duration(most)*time.Duration(s.queue.MaxBackoff))
 }
 
 // retry returns how long is waited before a request is tried again, which is what the
 // answer asked for if it did, and what the wait is next time if it does not then.
-func (set *settings) retry(planned, asked time.Duration) (wait, next time.Duration) {
-	wait = max(planned, time.Duration(set.queue.MinBackoff))
+func (s *settings) retry(planned, asked time.Duration) (wait, next time.Duration) {
+	wait = max(planned, time.Duration(s.queue.MinBackoff))
 	if asked > 0 {
 		wait = asked
 	}
-	return wait, set.backoff(wait, 1)
+	return wait, s.backoff(wait, 1)
 }

@@ -206,7 +206,8 @@ func (s *schedule) step(rng *rand.Rand, total int) step {
 // The seed that a failure is told with brings its schedule back.
 func TestScheduleOfSeed(t *testing.T) {
 	for seed := range int64(20) {
-		require.Equal(t, newSchedule(seed, 60), newSchedule(seed, 60))
+		once, again := newSchedule(seed, 60), newSchedule(seed, 60)
+		require.Equal(t, once, again)
 	}
 	require.NotEqual(t, newSchedule(1, 60).steps, newSchedule(2, 60).steps)
 }
