@@ -20,7 +20,7 @@ import (
 
 // Tally compares the target's log with that of one receiver. All counts are of
 // samples.
-type Tally struct {
+type Counts struct {
 	// Scraped is what the sender must have: the samples of every scrape that it
 	// answered for by what it did next, see [Due].
 	Scraped   int `json:"scraped"`
@@ -121,7 +121,7 @@ type Window struct {
 }
 
 // Judge compares the two logs.
-func Judge(scrapes []Scrape, requests []Request, w Window) Tally {
+func Judge(scrapes []Scrape, requests []Request, w Window) Counts {
 	due, doubtful := Due(scrapes)
 	if w.UpTo > 0 {
 		due, doubtful = until(due, w.UpTo), until(doubtful, w.UpTo)
@@ -133,7 +133,7 @@ func Judge(scrapes []Scrape, requests []Request, w Window) Tally {
 			newest[p.series] = max(newest[p.series], p.number)
 		}
 	}
-	t := Tally{
+	t := Counts{
 		Scraped: len(due) * w.Series, Doubtful: len(doubtful) * w.Series,
 		Duplicated: h.duplicated, OutOfOrder: h.outOfOrder, Wrong: h.wrong, Example: h.example,
 	}

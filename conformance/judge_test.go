@@ -57,19 +57,19 @@ func TestJudge(t *testing.T) {
 	for name, tc := range map[string]struct {
 		requests []Request
 		window   Window
-		want     Tally
+		want     Counts
 	}{
-		"nothing came":     {nil, Window{}, Tally{Scraped: 4, Lost: 4, Doubtful: 1}},
-		"all came":         {[]Request{taken(arrival(1, Stored), arrival(2, Stored), arrival(3, Stored), arrival(4, Stored))}, Window{}, Tally{Scraped: 4, Delivered: 4, Doubtful: 1}},
-		"up to the second": {[]Request{taken(arrival(1, Stored), arrival(2, Stored))}, Window{UpTo: 2}, Tally{Scraped: 2, Delivered: 2}},
-		"a gap":            {[]Request{taken(arrival(1, Stored), arrival(4, Stored))}, Window{}, Tally{Scraped: 4, Delivered: 2, Lost: 2, Doubtful: 1, passed: 2}},
-		"a gap by damage":  {[]Request{taken(arrival(1, Stored), arrival(4, Stored))}, Window{Damaged: 2}, Tally{Scraped: 4, Delivered: 2, Lost: 2, LostBefore: 1, Doubtful: 1, passed: 2}},
-		"again":            {[]Request{taken(arrival(1, Stored)), taken(arrival(1, Again))}, Window{UpTo: 1}, Tally{Scraped: 1, Delivered: 1, Duplicated: 1}},
-		"rolled back":      {[]Request{refused(arrival(1, Undone))}, Window{UpTo: 1}, Tally{Scraped: 1, Lost: 1}},
-		"late and refused": {[]Request{taken(arrival(2, Stored)), refused(arrival(1, Overtaken))}, Window{UpTo: 2}, Tally{Scraped: 2, Delivered: 1, Lost: 1, OutOfOrder: 1, passed: 1}},
-		"late and kept":    {[]Request{taken(arrival(2, Stored)), taken(arrival(1, Overtaken))}, Window{UpTo: 2}, Tally{Scraped: 2, Delivered: 2, OutOfOrder: 1}},
-		"two times":        {[]Request{taken(arrival(1, Stored), Arrival{Number: 1, T: 101, Fate: Stored})}, Window{UpTo: 1}, Tally{Scraped: 1, Delivered: 1, Wrong: 1}},
-		"never served":     {[]Request{taken(arrival(1, Stored), arrival(6, Stored))}, Window{UpTo: 1}, Tally{Scraped: 1, Delivered: 1, Wrong: 1}},
+		"nothing came":     {nil, Window{}, Counts{Scraped: 4, Lost: 4, Doubtful: 1}},
+		"all came":         {[]Request{taken(arrival(1, Stored), arrival(2, Stored), arrival(3, Stored), arrival(4, Stored))}, Window{}, Counts{Scraped: 4, Delivered: 4, Doubtful: 1}},
+		"up to the second": {[]Request{taken(arrival(1, Stored), arrival(2, Stored))}, Window{UpTo: 2}, Counts{Scraped: 2, Delivered: 2}},
+		"a gap":            {[]Request{taken(arrival(1, Stored), arrival(4, Stored))}, Window{}, Counts{Scraped: 4, Delivered: 2, Lost: 2, Doubtful: 1, passed: 2}},
+		"a gap by damage":  {[]Request{taken(arrival(1, Stored), arrival(4, Stored))}, Window{Damaged: 2}, Counts{Scraped: 4, Delivered: 2, Lost: 2, LostBefore: 1, Doubtful: 1, passed: 2}},
+		"again":            {[]Request{taken(arrival(1, Stored)), taken(arrival(1, Again))}, Window{UpTo: 1}, Counts{Scraped: 1, Delivered: 1, Duplicated: 1}},
+		"rolled back":      {[]Request{refused(arrival(1, Undone))}, Window{UpTo: 1}, Counts{Scraped: 1, Lost: 1}},
+		"late and refused": {[]Request{taken(arrival(2, Stored)), refused(arrival(1, Overtaken))}, Window{UpTo: 2}, Counts{Scraped: 2, Delivered: 1, Lost: 1, OutOfOrder: 1, passed: 1}},
+		"late and kept":    {[]Request{taken(arrival(2, Stored)), taken(arrival(1, Overtaken))}, Window{UpTo: 2}, Counts{Scraped: 2, Delivered: 2, OutOfOrder: 1}},
+		"two times":        {[]Request{taken(arrival(1, Stored), Arrival{Number: 1, T: 101, Fate: Stored})}, Window{UpTo: 1}, Counts{Scraped: 1, Delivered: 1, Wrong: 1}},
+		"never served":     {[]Request{taken(arrival(1, Stored), arrival(6, Stored))}, Window{UpTo: 1}, Counts{Scraped: 1, Delivered: 1, Wrong: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.window.Series = 1
@@ -83,25 +83,25 @@ func TestJudge(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	for _, tc := range []struct {
-		tally  Tally
+		counts  Counts
 		atRisk int
 		crash  bool
 		want   Verdict
 	}{
-		{Tally{}, 0, false, Failed},
-		{Tally{Scraped: 9}, 0, false, OK},
-		{Tally{Scraped: 9, Lost: 1}, 0, false, LostSamples},
-		{Tally{Scraped: 9, Lost: 1, LostBefore: 1}, 4, false, Contained},
-		{Tally{Scraped: 9, Lost: 2, LostBefore: 2}, 4, false, LostSamples},
-		{Tally{Scraped: 9, Lost: 2, LostBefore: 1}, 4, false, LostSamples},
-		{Tally{Scraped: 9, OutOfOrder: 1}, 0, false, Reordered},
-		{Tally{Scraped: 9, Wrong: 1}, 0, false, Invented},
-		{Tally{Scraped: 9, Duplicated: 1}, 0, false, Duplicates},
-		{Tally{Scraped: 9, Duplicated: 1}, 0, true, OK},
+		{Counts{}, 0, false, Failed},
+		{Counts{Scraped: 9}, 0, false, OK},
+		{Counts{Scraped: 9, Lost: 1}, 0, false, LostSamples},
+		{Counts{Scraped: 9, Lost: 1, LostBefore: 1}, 4, false, Contained},
+		{Counts{Scraped: 9, Lost: 2, LostBefore: 2}, 4, false, LostSamples},
+		{Counts{Scraped: 9, Lost: 2, LostBefore: 1}, 4, false, LostSamples},
+		{Counts{Scraped: 9, OutOfOrder: 1}, 0, false, Reordered},
+		{Counts{Scraped: 9, Wrong: 1}, 0, false, Invented},
+		{Counts{Scraped: 9, Duplicated: 1}, 0, false, Duplicates},
+		{Counts{Scraped: 9, Duplicated: 1}, 0, true, OK},
 	} {
-		require.Equal(t, tc.want, verdict(tc.tally, tc.atRisk, tc.crash, true), "%+v", tc)
+		require.Equal(t, tc.want, verdict(tc.counts, tc.atRisk, tc.crash, true), "%+v", tc)
 	}
-	require.Equal(t, OK, verdict(Tally{Scraped: 9, Duplicated: 1}, 0, false, false))
+	require.Equal(t, OK, verdict(Counts{Scraped: 9, Duplicated: 1}, 0, false, false))
 }
 
 // TestRules: what a receiver of Prometheus refuses, and what it keeps of the

@@ -250,7 +250,7 @@ func (r *Rig) Deliver(receiver *Receiver, label string) error {
 	least, since := -1, last
 	for {
 		changed := receiver.changed()
-		now := r.Tally(receiver, last)
+		now := r.Counts(receiver, last)
 		if least < 0 || now.Lost < least {
 			least, since = now.Lost, r.Target.Served()
 		}
@@ -275,7 +275,7 @@ func (r *Rig) Deliver(receiver *Receiver, label string) error {
 }
 
 // Tally compares the logs as they are, for the scrapes up to the last.
-func (r *Rig) Tally(receiver *Receiver, last int64) Tally {
+func (r *Rig) Counts(receiver *Receiver, last int64) Counts {
 	requests := receiver.Log()
 	return Judge(r.Target.Log(), requests, Window{Series: r.opts.Series, UpTo: last, Damaged: r.damaged})
 }
@@ -284,14 +284,14 @@ func (r *Rig) Tally(receiver *Receiver, last int64) Tally {
 // and how much of them no receiver has.
 func (r *Rig) Damage(what string) {
 	r.damaged = r.Target.Served()
-	r.atRisk = r.Tally(r.Main(), r.damaged).Lost
+	r.atRisk = r.Counts(r.Main(), r.damaged).Lost
 	r.Note("%s", what)
 }
 
 // row is what one receiver had when it was looked at.
 type row struct {
 	label string
-	tally Tally
+	counts Counts
 }
 
 func firstLine(err error) string {

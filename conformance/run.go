@@ -98,7 +98,7 @@ func (v Verdict) Passes() bool { return v == OK || v == Contained || v == NotApp
 type Result struct {
 	Case     string `json:"case"`
 	Receiver string `json:"receiver,omitempty"` // If there are several.
-	Tally
+	Counts
 	AtRisk  int      `json:"atRisk,omitempty"` // Samples that only the damaged data held.
 	Verdict Verdict  `json:"verdict"`
 	Notes   []string `json:"notes,omitempty"`
@@ -112,7 +112,7 @@ type Result struct {
 // gives up everything because of one byte has not contained it.
 const containedShare = 4
 
-func verdict(t Tally, atRisk int, crash, noDuplicates bool) Verdict {
+func verdict(t Counts, atRisk int, crash, noDuplicates bool) Verdict {
 	switch {
 	case t.Scraped == 0:
 		return Failed
@@ -208,8 +208,8 @@ func RunCase(ctx context.Context, o Options, c Case) []Result {
 	results := []Result{}
 	for _, seen := range rig.rows {
 		results = append(results, Result{
-			Case: c.Name, Receiver: seen.label, Tally: seen.tally, AtRisk: rig.atRisk,
-			Verdict: verdict(seen.tally, rig.atRisk, c.Crash, o.NoDuplicates),
+			Case: c.Name, Receiver: seen.label, Counts: seen.counts, AtRisk: rig.atRisk,
+			Verdict: verdict(seen.counts, rig.atRisk, c.Crash, o.NoDuplicates),
 		})
 	}
 	if err != nil {

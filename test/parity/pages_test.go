@@ -198,11 +198,11 @@ func (p *textPages) next() page {
 		if p.rng.Intn(3) == 0 {
 			continue
 		}
-		zone := ""
+		replay := ""
 		if i%4 == 0 {
-			zone = `,zone="own"`
+			replay = `,zone="own"`
 		}
-		fmt.Fprintf(b, "level_bytes{idx=\"%d\",of=\"a\\\"b\\n語\"%s} %s\n", i, zone, number(reading(p.rng)))
+		fmt.Fprintf(b, "level_bytes{idx=\"%d\",of=\"a\\\"b\\n語\"%s} %s\n", i, replay, number(reading(p.rng)))
 	}
 	// Series that are not seen again.
 	for i := range p.rng.Intn(4) {

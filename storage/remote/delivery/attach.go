@@ -34,7 +34,7 @@ func (s *Storage) Attach(src Source) error {
 	case s.src != nil:
 		return errors.New("a log is attached already")
 	}
-	held, passed, err := s.recall(&src)
+	held, passed, err := s.loadStates(&src)
 	if err != nil {
 		return err
 	}
@@ -46,15 +46,15 @@ func (s *Storage) Attach(src Source) error {
 	s.saveMtx.Unlock()
 	s.countPassed(passed)
 	s.listMtx.Lock()
-	s.feed = newFeed(reader, s.pointAt(src.WALDir, src.Head()))
+	s.dispatcher = newDispatcher(reader, s.pointAt(src.WALDir, src.Head()))
 	s.held = held
-	s.wake = s.feed.poke
+	s.wake = s.dispatcher.notify
 	s.listMtx.Unlock()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.followLog(ctx)
-	s.wg.Go(func() { s.keep(ctx) })
+	s.wg.Go(func() { s.writeSavepoints(ctx) })
 
 	if s.conf == nil {
 		return nil

@@ -23,22 +23,22 @@ import (
 
 // stats is a snapshot for metrics and for the number of senders.
 type stats struct {
-	read    cursor.Point
-	taken   cursor.Position
-	queued  int
-	ready   int
-	zoned   int
-	oldest  int64 // Timestamp in ms of an item that waits longest, 0 if none.
-	middle  int64 // The middle one of those of the partitions, 0 if none.
-	waiting int   // Items neither acknowledged nor under way.
-	backlog bool  // A full request waits, or no more has room, and every sender is busy.
+	read     cursor.Point
+	taken    cursor.Position
+	queued   int
+	ready    int
+	inReplay int
+	oldest   int64 // Timestamp in ms of an item that waits longest, 0 if none.
+	middle   int64 // The middle one of those of the partitions, 0 if none.
+	waiting  int   // Items neither acknowledged nor under way.
+	backlog  bool  // A full request waits, or no more has room, and every sender is busy.
 }
 
 func (q *queue) stats() stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, zoned: q.zoned, waiting: q.waiting}
-	s.backlog = (q.idle == 0 && (q.waiting >= q.max || q.blocked != nil)) || q.zoned > 0
+	s := stats{read: q.read, taken: q.taken, queued: q.queued, ready: q.ready, inReplay: q.inReplay, waiting: q.waiting}
+	s.backlog = (q.idle == 0 && (q.waiting >= q.max || q.blocked != nil)) || q.inReplay > 0
 	if fronts := q.fronts(); len(fronts) > 0 {
 		slices.Sort(fronts)
 		s.oldest, s.middle = fronts[0], fronts[len(fronts)/2]
@@ -101,7 +101,7 @@ func (q *queue) done(until cursor.Position) bool {
 }
 
 // before counts what is not acknowledged and begins before a segment.
-func (q *queue) before(segment int) (t tally) {
+func (q *queue) before(segment int) (t counts) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if e := q.blocked; e != nil && e.start.Segment < segment {

@@ -47,15 +47,15 @@ type summary struct {
 	total      int            // Number of items.
 	bytes      int            // What it takes in memory, see weight.go.
 	labels     int            // Of that, labels that no table has.
-	tally      tally          // Items by class.
+	counts     counts         // Items by class.
 	highest    [classes]int64 // Highest timestamp in ms by class, 0 if none is above.
 	lengths    [partitions]uint32
-	unknown    tally  // Items dropped because nothing defines their ref.
+	unknown    counts // Items dropped because nothing defines their ref.
 	unread     unread // What could not be read.
-	records    recordTally
+	records    recordCounts
 	ordered    bool          // The items have the order of the log.
 	gap        bool          // A part of the log between start and end is damaged.
-	waited     time.Duration // How long the oldest commit was in memory before, see patience.
+	waited     time.Duration // How long the oldest commit was in memory before, see batchDelay.
 }
 
 // density estimates how many items a damaged part of the log held, by what all endpoints
@@ -98,7 +98,7 @@ func (d *density) seen() (items, bytes float64) {
 
 // recordTally counts records by type; types this version does not know and
 // records that cannot be decoded have places of their own.
-type recordTally struct {
+type recordCounts struct {
 	types       [maxRecordType + 1]uint32
 	unknown     uint32
 	undecodable uint32
@@ -107,7 +107,7 @@ type recordTally struct {
 // maxRecordType is the highest type that the pinned release writes.
 const maxRecordType = record.FloatHistogramSamplesV2
 
-func (rt *recordTally) add(t record.Type) {
+func (rt *recordCounts) add(t record.Type) {
 	if t > maxRecordType {
 		rt.unknown++
 		return
@@ -116,17 +116,17 @@ func (rt *recordTally) add(t record.Type) {
 }
 
 // content returns the items of b by class.
-func (b *batch) content() tally { return b.tally }
+func (b *batch) content() counts { return b.counts }
 
 // plain reports whether b holds nothing but floats.
-func (b *batch) plain() bool { return b.tally[classSamples] == b.total }
+func (b *batch) plain() bool { return b.counts[classSamples] == b.total }
 
 // note adds what a list of the batch's items has to what is known of it.
 func (b *batch) note(l *list) {
 	b.total += len(l.items)
 	for i := range l.items {
 		c := classOf[l.kind(i)]
-		b.tally[c]++
+		b.counts[c]++
 		b.highest[c] = max(b.highest[c], l.items[i].t)
 	}
 }

@@ -89,7 +89,7 @@ func BenchmarkDrain(b *testing.B) {
 			total := rounds * numSeries
 			e := r.running[0]
 			for {
-				st := e.lanes()[0].queue.stats()
+				st := e.streams()[0].queue.stats()
 				if st.read.Position == *j.head.Load() && st.queued == 0 {
 					break
 				}

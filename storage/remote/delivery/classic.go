@@ -38,7 +38,7 @@ import (
 //
 // Whoever stores the classic series has to be told when a bucket ends, because
 // the histogram has other bounds now, because its series is stale, or because it
-// continues as something else. So a lane remembers the bounds that each series
+// continues as something else. So a stream remembers the bounds that each series
 // was last sent with. What a request changes in that counts once the request is
 // settled: until then it may be encoded again, or in parts.
 
@@ -70,7 +70,7 @@ type active struct {
 	hash   uint64
 }
 
-// layouts are those of the series of one lane.
+// layouts are those of the series of one stream.
 type layouts struct {
 	mu     sync.Mutex
 	active map[chunks.HeadSeriesRef]active

@@ -125,12 +125,12 @@ func (s *Storage) plan(sets []*settings) *plan {
 
 	p := &plan{
 		sets: sets, match: match, previous: s.running, held: s.held,
-		metrics: make([]*endpointMetrics, len(sets)), begin: make([]*stand, len(sets)),
+		metrics: make([]*endpointMetrics, len(sets)), begin: make([]*endpointState, len(sets)),
 	}
 	for i, k := range match {
 		switch {
 		case k < 0:
-			p.begin[i] = s.newStand(ids[i], sets[i].name)
+			p.begin[i] = s.newState(ids[i], sets[i].name)
 		case k >= len(p.previous):
 			resumed := *p.held[k-len(p.previous)]
 			resumed.identity, resumed.name, resumed.removed = ids[i], sets[i].name, nil
@@ -145,9 +145,9 @@ type plan struct {
 	sets     []*settings
 	match    []int // The endpoint of each, among those at work and then those held; -1 for a new one.
 	previous []*endpoint
-	held     []*stand
+	held     []*endpointState
 	metrics  []*endpointMetrics // Of each that has not got its own already, or nil.
-	begin    []*stand           // Where each begins that is not at work, or nil.
+	begin    []*endpointState   // Where each begins that is not at work, or nil.
 }
 
 // apply puts settings to work. Everything that can fail is done before anything
@@ -273,15 +273,15 @@ func (s *Storage) commit(p *plan) {
 		e.watchMetadata()
 	}
 	s.setLists(append(running, starting...), held)
-	s.feed.be(patienceFor(p.sets))
+	s.dispatcher.setDelay(batchDelayFor(p.sets))
 	s.rules.retain(rules)
 	s.lost, s.fromStart = false, false
 }
 
-// newStand is where an endpoint begins that has no position: at the end of the
+// newState is where an endpoint begins that has no position: at the end of the
 // log, or at the oldest record if positions were lost or the log is new. Callers hold
 // mtx.
-func (s *Storage) newStand(id savepoint.Identity, name string) *stand {
+func (s *Storage) newState(id savepoint.Identity, name string) *endpointState {
 	head := s.src.Head()
 	at := head
 	if s.lost || s.fromStart {
@@ -291,11 +291,11 @@ func (s *Storage) newStand(id savepoint.Identity, name string) *stand {
 	if s.fromStart {
 		mark = at
 	}
-	return standAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), mark)
+	return stateAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), mark)
 }
 
 // halt stops those of all that are not kept and returns where they stand.
-func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*stand) {
+func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (states []*endpointState) {
 	for i, e := range all {
 		if !kept[i] {
 			e.stopMetadata()
@@ -311,19 +311,19 @@ func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (stands []*s
 		st := e.finishStop(context.Background())
 		s.forfeitMemory(e)
 		st.removed = &now
-		stands = append(stands, st)
+		states = append(states, st)
 		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "grace", s.opts.Grace)
 	}
-	return stands
+	return states
 }
 
 // newEndpoint returns an endpoint that is to begin where st says.
-func newEndpoint(s *Storage, st *stand, set *settings, m *endpointMetrics) *endpoint {
+func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetrics) *endpoint {
 	e := &endpoint{
 		id:         st.id,
 		names:      newNamed(s.logger),
 		src:        s.src,
-		feed:       s.feed,
+		dispatcher: s.dispatcher,
 		persist:    s.saveUnless,
 		pointAt:    func(at cursor.Position) cursor.Point { return s.pointAt(s.src.WALDir, at) },
 		damaged:    s.damaged,
@@ -331,19 +331,19 @@ func newEndpoint(s *Storage, st *stand, set *settings, m *endpointMetrics) *endp
 		sets:       s.sets,
 		freshAfter: s.opts.FreshAfter,
 		paceEvery:  s.opts.pace,
-		exchanges:  &s.exchanges,
+		caches:     &s.caches,
 		stop:       make(chan struct{}),
 	}
 	e.logger = slog.New(e.names)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.counted.parts = st.counted
-	e.at = []*lane{e.newLane(st.marks, st.apart, st.mark)}
+	e.at = []*stream{e.newStream(st.marks, st.apart, st.mark)}
 	if st.acked != nil {
 		e.at[0].acked = st.acked
 	}
 	if st.fresh != nil {
-		e.at[0].place.bound(st.fresh.from)
-		e.at = append(e.at, e.newLane(st.fresh.marks, st.fresh.apart, st.fresh.mark))
+		e.at[0].cursor.bound(st.fresh.from)
+		e.at = append(e.at, e.newStream(st.fresh.marks, st.fresh.apart, st.fresh.mark))
 	}
 	e.adopt(set, m)
 	e.metrics.Load().countUnread(st.lost)
@@ -352,7 +352,7 @@ func newEndpoint(s *Storage, st *stand, set *settings, m *endpointMetrics) *endp
 
 // start puts an endpoint to work.
 func (e *endpoint) start() {
-	for _, l := range e.lanes() {
+	for _, l := range e.streams() {
 		l.begin()
 	}
 	e.observe()

@@ -62,7 +62,7 @@ func TestForfeitDoesNotCountForLong(t *testing.T) {
 		}
 		j.cut()
 		slow := &slowSnapshot{}
-		r.src.Cold = slow
+		r.src.Evicted = slow
 		slow.slow.Store(true)
 		ctx, cancel := context.WithCancel(t.Context())
 		if canceled {

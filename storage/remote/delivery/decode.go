@@ -29,11 +29,11 @@ import (
 // decoder turns records into items. One goroutine owns it; its buffers are
 // used again for every record.
 type decoder struct {
-	dec    record.Decoder
-	table  *series.Table
-	cold   coldSeries
-	follow *follow.Follower // Nil if refs never change their meaning.
-	at     cursor.Position  // End of the record that is decoded.
+	dec     record.Decoder
+	table   *series.Table
+	evicted evictedSeries
+	follow  *follow.Follower // Nil if refs never change their meaning.
+	at      cursor.Position  // End of the record that is decoded.
 
 	samples   []record.RefSample
 	hists     []record.RefHistogramSample
@@ -42,7 +42,7 @@ type decoder struct {
 }
 
 func newDecoder(l *slog.Logger, src *Source) *decoder {
-	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: src.Table, cold: coldSeries{from: src.Cold}, follow: src.follow}
+	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: src.Table, evicted: evictedSeries{from: src.Evicted}, follow: src.follow}
 }
 
 // decode adds the items of rec to bb. Records that carry no items are only
@@ -101,9 +101,9 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		bb.records.undecodable++
 		return fmt.Errorf("decode record of type %s: %w", typ, err)
 	}
-	bb.unread.labels += d.cold.passed
-	d.cold.passed = 0
-	return d.cold.failure()
+	bb.unread.labels += d.evicted.passed
+	d.evicted.passed = 0
+	return d.evicted.failure()
 }
 
 // resolve finds the series of a ref. An item nobody can name is counted in the
@@ -114,7 +114,7 @@ func (d *decoder) resolve(ref chunks.HeadSeriesRef, k kind, bb *batchBuilder) *s
 		s = d.follow.Resolve(ref, d.at)
 	} else if s = d.table.Resolve(ref); s == nil {
 		var bytes int
-		s, bytes = d.cold.resolve(ref, bb.start.Position)
+		s, bytes = d.evicted.resolve(ref, bb.start.Position)
 		bb.labels += bytes
 	}
 	if s == nil {

@@ -18,7 +18,7 @@ import "time"
 // While an endpoint has a backlog to catch up with, samples of one series
 // cost a fraction if they share a time series. Requests then wait until a
 // partition has many, which costs nothing: the log is read faster than it can
-// be sent. A sender takes a window of several requests of one partition and
+// setDelay sent. A sender takes a window of several requests of one partition and
 // sends them one after the other, series by series, so that each series'
 // samples meet in one request, whatever max_samples_per_send is.
 //
@@ -55,7 +55,7 @@ func (q *queue) fullest(n int) bool {
 
 // takeDeep fills r with a window of the partition that has most to send.
 func (q *queue) takeDeep(r *request) {
-	if !q.deep || q.zoned > 0 {
+	if !q.deep || q.inReplay > 0 {
 		return
 	}
 	most, which := 0, 0
@@ -79,8 +79,8 @@ func (q *queue) shallow() {
 	}
 }
 
-// staff tells how many senders there are.
-func (q *queue) staff(n int) {
+// setSenders tells how many senders there are.
+func (q *queue) setSenders(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.senders = n

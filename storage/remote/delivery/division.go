@@ -271,11 +271,11 @@ func (z *isolator) again(set *settings, a answer) bool {
 		return false
 	}
 	if d.until.IsZero() {
-		patience := patienceOf(set)
-		if !z.l.turn.take(z.l, patience) {
+		turn := timeToDoubt(set)
+		if !z.l.turn.take(z.l, turn) {
 			return true // After whoever's it is.
 		}
-		d.until, d.inTurn = time.Now().Add(patience), 0
+		d.until, d.inTurn = time.Now().Add(turn), 0
 	}
 	d.inTurn++
 	if d.inTurn < leastInTurn || time.Now().Before(d.until) {

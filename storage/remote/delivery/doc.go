@@ -18,15 +18,15 @@
 //
 // # Parts
 //
-//	log ──▶ feed ──▶ queue ──▶ senders ──▶ endpoint
-//	         (one)    (one each endpoint)
+//	log ──▶ dispatcher ──▶ queue ──▶ senders ──▶ endpoint
+//	           (one)       (one each endpoint)
 //
-// The feed, or dispatcher, has the head of the log read and decoded once, by one
+// The dispatcher has the head of the log read and decoded once, by one
 // of the readers that wait there, and shares immutable batches with every
 // endpoint that keeps up. An endpoint that falls behind them reads the log on
 // its own, and joins again where it meets a batch. What belongs to one stretch
-// of the log on its way to an endpoint is a lane: a reader, a queue and senders.
-// An endpoint has one, or for a while two. A queue holds what a lane has read,
+// of the log on its way to an endpoint is a stream: a reader, a queue and senders.
+// An endpoint has one, or for a while two. A queue holds what a stream has read,
 // in 64 virtual partitions; a
 // series belongs to one by the stable hash of its labels. Senders take requests
 // from it that span several partitions, but no partition is in two requests at
@@ -35,16 +35,16 @@
 //
 // Where the log is written in this process, commits are handed over in memory
 // too, see [Commit]: the log is read only where one is missing. They wait until
-// they fill a request, or for a part of batch_send_deadline (patience.go), so
+// they fill a request, or for a part of batch_send_deadline (batchdelay.go), so
 // that a request, and not each commit, wakes a reader and a sender.
 //
 // How requests are cut depends on how far behind an endpoint is. At the head of
 // the log they are stretches of it in its own order (line.go), which endpoints
 // with equal rules and protocol cut alike and share, encoded once
-// (exchange.go). With more to send than one request at a time can carry, they
+// (requestcache.go). With more to send than one request at a time can carry, they
 // are cut by partition. With a backlog they wait until a partition is deep, and
 // a sender takes a window of it, in which samples of one series share a time
-// series (deep.go). In the replay zone they are small and of one partition.
+// series (deep.go). In the replay range they are small and of one partition.
 //
 // The log is either that of an engine made for it, which shares its series table
 // (Attach), or one that somebody else writes in stock's format (Follow). In the
@@ -58,7 +58,7 @@
 // no more requests are made than in any outage, but every other one is another
 // one (doubt.go). Once one of them is taken, what is left goes on trial: its items
 // leave the queue as if they were settled and wait in its isolation
-// (isolation.go), and an isolator, one goroutine of each lane, divides them until
+// (isolation.go), and an isolator, one goroutine of each stream, divides them until
 // what the endpoint does not take is found (division.go). What is refused for good
 // is dropped, sample by sample, and counted. A series that is refused, or gets no
 // good answer alone, travels alone until it is accepted, while all others go on.
@@ -71,10 +71,10 @@
 // # Fresh first
 //
 // An endpoint with the option (Options.FreshFirst) that is far behind when its
-// receiver answers again gets a second lane (fresh.go, lane.go). The first, the
+// receiver answers again gets a second stream (fresh.go, stream.go). The first, the
 // backlog's, ends at the head of the log as it was then, the second begins
 // there, so that what is new does not wait. The backlog takes a share of the
-// senders, and when it has come to its end, the second lane is the only one.
+// senders, and when it has come to its end, the second stream is the only one.
 // There are two at most.
 //
 // Far behind means: in another segment than the head or more than 1 MiB before
@@ -86,26 +86,26 @@
 // # Invariants
 //
 // I1: the gate is told a position only after a savepoint with it was synced to
-// disk, including the position at which a new endpoint begins. With two lanes it
+// disk, including the position at which a new endpoint begins. With two streams it
 // is the backlog's. A limit that removes more goes through Forfeit, which counts
-// what is lost, on each lane.
+// what is lost, on each stream.
 //
 // I2: a mark passes an item only when the endpoint acknowledged it, refused it
 // for good, or the configuration dropped it, and each of those is counted. A
 // request that may have been stored before (one retried after its answer was
-// lost, or one of the replay zone) and is refused is split down to single
+// lost, or one of the replay range) and is refused is split down to single
 // items before anything of it counts as refused.
 //
 // I4: items of one partition leave in the order of the log, one request at a
 // time, and the next only after the one before is settled. That holds on each
-// lane; between two lanes there is no order, which is what Options.FreshFirst is
+// stream; between two streams there is no order, which is what Options.FreshFirst is
 // for.
 //
 // I5: no endpoint waits for another. Changing the configuration waits for none:
 // settings are replaced while requests are under way. Closing waits a few
 // seconds at most.
 //
-// I6: a lane holds no more than queue_config.capacity items for each sender;
+// I6: a stream holds no more than queue_config.capacity items for each sender;
 // while it catches up and its receiver answers, 16 items for each active series
 // if that is more. Whatever the items are, it holds no more than 20 MiB of them,
 // or 49 bytes for each item of capacity if that is more, and one batch beyond;
@@ -119,15 +119,15 @@
 // and so do rules.
 //
 // I8: after a crash, what lies between a partition's saved mark and the
-// dispatch mark is the replay zone: it may have been sent. The dispatch mark is
+// dispatch mark is the replay range: it may have been sent. The dispatch mark is
 // synced to disk before anything beyond it is sent. If it cannot be written,
 // because the disk is full, delivery goes on without it, since delivering is
 // what makes room; a crash in that state can make a receiver refuse a request
 // whose other samples are then counted as refused. A window counts as one
 // request: what is acknowledged of it is saved when all of it is, which takes no
 // longer than the interval of savepoints unless the receiver fails meanwhile.
-// Each lane has marks and a dispatch mark of its own. A second lane sends nothing
-// before a savepoint with both lanes is synced to disk; if none can be written,
+// Each stream has marks and a dispatch mark of its own. A second stream sends nothing
+// before a savepoint with both streams is synced to disk; if none can be written,
 // it waits until the backlog is delivered.
 //
 // I9: damage in the log is passed over and counted, and so is what the disk refuses
@@ -136,16 +136,16 @@
 //
 // # Goroutines and locks
 //
-// Storage owns the keeper, which writes savepoints, and, where the log is
+// Storage owns the savepoint writer, and, where the log is
 // followed, the goroutine that reads it for series. Each endpoint owns a pacer,
-// which alone makes and ends lanes, and each lane a reader, an isolator and its
+// which alone makes and ends streams, and each stream a reader, an isolator and its
 // senders; all of them belong to the endpoint's wait group. The reader that leads has the
-// feed's log reader and what was handed over to itself until it publishes or
+// dispatcher's log reader and what was handed over to itself until it publishes or
 // resigns. Items, batches and settings never change once they are shared.
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
-// endpoint.lanesMtx, place.mu; queue.mu, then endpoint.sendersMtx; fullQueue.mtx,
-// then feed.mu, then handover.mtx. Only Storage.mtx and Storage.saveMtx are held
+// endpoint.lanesMtx, readCursor.mu; queue.mu, then endpoint.sendersMtx; fullQueue.mtx,
+// then dispatcher.mu, then handover.mtx. Only Storage.mtx and Storage.saveMtx are held
 // across I/O, save that a file is closed under fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for a sender
 // that has to raise the dispatch mark.
 //

@@ -56,7 +56,7 @@ const (
 	// slowAnswer is how long an answer other than a good one takes that says nothing
 	// about how long others take.
 	slowAnswer = 3 * time.Second
-	// loneTries is how often a request of one series, or of the replay zone, which may
+	// loneTries is how often a request of one series, or of the replay range, which may
 	// have some that are not taken and nothing else, is tried, with nothing else to try
 	// in its place, before it is put aside without a proof that others are taken.
 	loneTries = 32
@@ -80,11 +80,11 @@ type doubt struct {
 	inTurn    int       // and in which it failed so often.
 	hung      bool      // An attempt took the whole of remote_timeout, or was answered with Retry-After.
 	limited   bool      // The last failure is most likely one of the rate of requests.
-	delivered int64     // Requests that the lane had delivered when it failed first.
+	delivered int64     // Requests that the stream had delivered when it failed first.
 	tries     int       // Other requests that were made in its place.
 }
 
-func (d *doubt) failed(l *lane, hung bool, res client.Result) {
+func (d *doubt) failed(l *stream, hung bool, res client.Result) {
 	if d.failures == 0 {
 		d.delivered = l.delivered.Load()
 		d.inBetween = time.Since(l.lastTaken.Load()) < limitPace
@@ -99,20 +99,20 @@ func (d *doubt) failed(l *lane, hung bool, res client.Result) {
 func (d *doubt) restart() { *d = doubt{} }
 
 // due reports whether it is time for another request in the place of this.
-func (d *doubt) due(patience time.Duration) bool {
+func (d *doubt) due(turn time.Duration) bool {
 	switch {
 	case d.limited:
 		return d.failures >= limitedFailures
 	case d.scarce:
-		return d.hadTurn(patience)
+		return d.hadTurn(turn)
 	}
 	return d.failures >= doubtAfter || d.hung
 }
 
 // hadTurn reports whether the request was repeated in its turn for long enough. Time
 // alone says nothing where it went by in one pause that was asked for.
-func (d *doubt) hadTurn(patience time.Duration) bool {
-	return d.turned && d.inTurn >= leastInTurn && time.Since(d.began) >= patience
+func (d *doubt) hadTurn(turn time.Duration) bool {
+	return d.turned && d.inTurn >= leastInTurn && time.Since(d.began) >= turn
 }
 
 // limits reports whether it is most likely for a limit on the rate of requests that a
@@ -120,7 +120,7 @@ func (d *doubt) hadTurn(patience time.Duration) bool {
 func (d *doubt) limits() bool { return d.failures > 0 && d.scarce && d.inBetween }
 
 // proven reports whether it is something in the request that is not taken.
-func (d *doubt) proven(l *lane) bool {
+func (d *doubt) proven(l *stream) bool {
 	taken := l.delivered.Load() - d.delivered
 	if d.limited {
 		return taken >= limitedTaken
@@ -158,7 +158,7 @@ func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, aliv
 		if d.tries < otherEvery {
 			return items, false
 		}
-		if !s.tryOther(set) && (n == 1 || s.req.zone) && d.tries >= loneTries {
+		if !s.tryOther(set) && (n == 1 || s.req.replay) && d.tries >= loneTries {
 			return items, true // Nothing can show it, and others may wait for this one.
 		}
 		return items, d.proven(s.e)
@@ -219,7 +219,7 @@ func (s *sender) try(set *settings, items []flat) client.Result {
 // than others do, but not as long as others may. If it was too short, be it that
 // nothing is known of others or that they take longer now, the next one has twice as
 // long, until the endpoint takes something.
-func (l *lane) shortTimeout(set *settings) time.Duration {
+func (l *stream) shortTimeout(set *settings) time.Duration {
 	return min(max(leastTimeout, 8*l.latency.Load())<<l.tooShort.Load(), set.timeout)
 }
 
@@ -231,7 +231,7 @@ func gaveUp(ctx context.Context, res client.Result) bool {
 // lengthen makes attempts take longer: one was given up that should have shown whether
 // the endpoint takes anything. One of the parts of a request may hang while others are
 // taken, and says nothing.
-func (l *lane) lengthen() {
+func (l *stream) lengthen() {
 	const most = 10 // The least is more than four minutes then.
 	if l.tooShort.Load() < most {
 		l.tooShort.Inc()
@@ -318,7 +318,7 @@ func (s *sender) tryOther(set *settings) (found bool) {
 	delivered := res.Outcome == client.Delivered
 	s.e.queue.finishOther(o, delivered)
 	if delivered {
-		s.e.settled(tally{classSamples: 1})
+		s.e.settled(counts{classSamples: 1})
 	}
 	return delivered || res.Err != nil
 }
@@ -349,7 +349,7 @@ func (q *queue) takeOther(r *request) (o other, ok bool) {
 			continue
 		}
 		e := part.fifo.all()[0]
-		if !e.plain() || e.zone {
+		if !e.plain() || e.replay {
 			continue
 		}
 		it, found := e.first(p, part.done)

@@ -55,8 +55,8 @@ func TestSettingsOfEndpointsAreKnown(t *testing.T) {
 		"MinShards":         "pace",
 		"MaxSamplesPerSend": "queue.configure, cutClassic",
 		"BatchSendDeadline": "patience, queue.configure",
-		"MinBackoff":        "lane.pause",
-		"MaxBackoff":        "lane.pause",
+		"MinBackoff":        "stream.pause",
+		"MaxBackoff":        "stream.pause",
 		"RetryOnRateLimit":  "not: 429 is always retried, since to drop is to lose",
 		"SampleAgeLimit":    "settings.tooOld",
 	}))
@@ -91,9 +91,9 @@ func TestOptionalInterfaces(t *testing.T) {
 	require.Empty(t, drift.Methods(stock.Appender(ctx), ours.Appender(ctx), nil))
 	require.Empty(t, drift.Methods(stock.AppenderV2(ctx), ours.AppenderV2(ctx), nil))
 	// What stock's watcher of the log and scraping call on a queue, is done by
-	// readers, lanes and senders here.
-	byReader := "lanes are given batches, which have everything of a stretch of the log"
-	require.Empty(t, drift.Methods(Stock.QueueManager, &lane{}, drift.Known{
+	// readers, streams and senders here.
+	byReader := "streams are given batches, which have everything of a stretch of the log"
+	require.Empty(t, drift.Methods(Stock.QueueManager, &stream{}, drift.Known{
 		"Append":                byReader,
 		"AppendExemplars":       byReader,
 		"AppendHistograms":      byReader,
@@ -106,7 +106,7 @@ func TestOptionalInterfaces(t *testing.T) {
 		"SetClient":             "adopt replaces settings as a whole",
 		"Start":                 "lifecycle.go",
 		"Stop":                  "lifecycle.go",
-		"SegmentRead":           drift.Patched + "lanes have positions",
+		"SegmentRead":           drift.Patched + "streams have positions",
 	}))
 
 	// Exemplars that come apart from samples are counted where stock counts them.

@@ -21,10 +21,10 @@ import (
 	"github.com/prometheus/prometheus/model/metadata"
 )
 
-// packing is a request on its way into a parcel: what is sent of which items,
+// packing is a request on its way into an encoded request: what is sent of which items,
 // under which labels.
 type packing struct {
-	p        *parcel
+	p        *encodedRequest
 	set      *settings
 	enc      *encoder.Builder
 	verdicts []judgement // One for each item, none if there are no rules.

@@ -25,15 +25,15 @@ import (
 )
 
 // endpoint is one remote-write endpoint at work. What it sends comes to it on a
-// lane, for a while on two. Nothing it does waits for another endpoint (I5).
+// stream, for a while on two. Nothing it does waits for another endpoint (I5).
 type endpoint struct {
-	gone atomic.Int64 // The log before this segment was given up to a limit. First, as in lane.
+	gone atomic.Int64 // The log before this segment was given up to a limit. First, as in stream.
 
-	id     string
-	names  *named
-	logger *slog.Logger // By names.
-	src    *Source
-	feed   *feed
+	id         string
+	names      *named
+	logger     *slog.Logger // By names.
+	src        *Source
+	dispatcher *dispatcher
 	// persist writes a durable savepoint, unless done says that there is one
 	// that will do.
 	persist func(done func() bool) error
@@ -42,24 +42,24 @@ type endpoint struct {
 	sm      ScrapeManager
 	sets    *metricSets
 	// freshAfter is how old the oldest samples are with which an endpoint may
-	// get a second lane.
+	// get a second stream.
 	freshAfter, paceEvery time.Duration
 
 	settings atomic.Pointer[settings]
 	metrics  atomic.Pointer[endpointMetrics]
 	families *endpointMetrics // Under which metrics of metadata are shown; Storage.mtx guards it.
 	pending  pending
-	// exchange is where requests are shared, with whom the settings allow it.
-	exchange  atomic.Pointer[exchange]
-	exchanges *exchanges
+	// cache is where requests are shared, with whom the settings allow it.
+	cache  atomic.Pointer[requestCache]
+	caches *requestCaches
 
 	ctx    context.Context // Ends when requests under way are to be broken off.
 	cancel context.CancelFunc
 	stop   chan struct{} // Closed when nothing new is to be begun.
 	wg     sync.WaitGroup
 
-	lanesMtx sync.Mutex // Held for moments, also while a limit moves all lanes.
-	at       []*lane    // Replaced, never changed in place; the last reads the head of the log.
+	streamsMtx sync.Mutex // Held for moments, also while a limit moves all streams.
+	at         []*stream  // Replaced, never changed in place; the last reads the head of the log.
 
 	sendersMtx sync.Mutex // Orders the start of goroutines and the closing of stop.
 
@@ -69,11 +69,11 @@ type endpoint struct {
 	metadata *metadataSender // Guarded by Storage.mtx.
 }
 
-// lanes returns the lanes in the order of the log: one, or the backlog's and the
+// streams returns the streams in the order of the log: one, or the backlog's and the
 // fresh one.
-func (e *endpoint) lanes() []*lane {
-	e.lanesMtx.Lock()
-	defer e.lanesMtx.Unlock()
+func (e *endpoint) streams() []*stream {
+	e.streamsMtx.Lock()
+	defer e.streamsMtx.Unlock()
 	return e.at
 }
 

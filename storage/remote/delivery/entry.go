@@ -21,7 +21,7 @@ type entry struct {
 	left   *[partitions]list
 	ahead  aheadOf
 	behind bool // Read by an endpoint that has to catch up, see lags.
-	zone   bool // In the replay zone: it may have been sent before a crash.
+	replay bool // In the replay range: it may have been sent before a crash.
 	room   int  // Items that may be held before this one waits, see deep.go.
 	held   int  // Bytes that a queue holds because of it, and the number
 	open   int  // of partitions with something of it left.

@@ -112,11 +112,11 @@ func (s *Storage) followLog(ctx context.Context) {
 	s.listMtx.Lock()
 	s.gate = s.src.Gate
 	if f != nil {
-		s.wake = f.Poke
+		s.wake = f.Notify
 	}
 	s.listMtx.Unlock()
 	if f != nil {
-		s.wg.Go(func() { f.Run(ctx, func() { s.feed.poke() }, s.truncated) })
+		s.wg.Go(func() { f.Run(ctx, func() { s.dispatcher.notify() }, s.truncated) })
 	}
 }
 
@@ -125,7 +125,7 @@ func (s *Storage) followLog(ctx context.Context) {
 func (s *Storage) catchUp(ctx context.Context) {
 	if f := s.src.follow; f != nil {
 		f.CatchUp(ctx)
-		s.feed.poke()
+		s.dispatcher.notify()
 	}
 }
 
@@ -143,7 +143,7 @@ func (s *Storage) truncated(first int) bool {
 			e.skipped(g.from, g.to)
 		}
 	}
-	return !s.feed.readsBefore(to)
+	return !s.dispatcher.readsBefore(to)
 }
 
 // skipped counts segments that vanished before the endpoint had read them.
@@ -154,7 +154,7 @@ func (e *endpoint) skipped(from, to cursor.Position) {
 
 // readsBefore reports whether somebody reads for all before p. Who is about to
 // finds that its place was moved before it uses what it read.
-func (f *feed) readsBefore(p cursor.Position) bool {
+func (f *dispatcher) readsBefore(p cursor.Position) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.leading && f.head.Before(p)

@@ -26,9 +26,9 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 )
 
-// TestFollowFreshFirst defends I1, I2 and I4 for two lanes on a log of somebody
+// TestFollowFreshFirst defends I1, I2 and I4 for two streams on a log of somebody
 // else's: who truncates where Floor says takes nothing of the backlog, and after
-// a restart of both, from which on refs mean other series, both lanes go on
+// a restart of both, from which on refs mean other series, both streams go on
 // where they were.
 func TestFollowFreshFirst(t *testing.T) {
 	for _, restart := range []bool{false, true} {

@@ -76,7 +76,7 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 			}
 		}
 	}
-	held := make([]*stand, len(s.held))
+	held := make([]*endpointState, len(s.held))
 	for i, st := range s.held {
 		held[i] = st
 		if !st.floor().Before(before) || !meant(st.name, st.id) {
@@ -105,7 +105,7 @@ const reasonStopped = "stopped_after_limit"
 // killed counts what an endpoint had in memory when a run was killed, and that is not sent
 // from the log, which goes on for it at a segment.
 func (s *Storage) killed(name string, e *savepoint.Endpoint, at int) {
-	if lost := tally(e.Memory); lost.total() > 0 && e.Floor.Segment < at {
+	if lost := counts(e.Memory); lost.total() > 0 && e.Floor.Segment < at {
 		s.forfeited(&loss{lostRange: lostRange{from: e.Floor.Position, to: cursor.Position{Segment: at}}, name: name, lost: lost}, reasonStopped, 0)
 	}
 }
@@ -118,13 +118,13 @@ func (s *Storage) forfeitMemory(e *endpoint) {
 		first = max(first, oldest)
 	}
 	lost := e.memoryBefore(first)
-	for _, l := range e.lanes() {
+	for _, l := range e.streams() {
 		if u := l.unqueued; u != nil && u.start.Segment < first {
 			lost.plus(u.content())
 		}
 	}
 	if lost.total() > 0 {
-		from := e.stand(false).floor().Position
+		from := e.state(false).floor().Position
 		s.forfeited(&loss{lostRange: lostRange{from: from, to: cursor.Position{Segment: first}}, name: e.settings.Load().name, lost: lost}, reasonStopped, 0)
 	}
 }
@@ -141,7 +141,7 @@ func (s *Storage) forfeited(l *loss, reason string, bytes int64) {
 }
 
 // countForfeited counts what an endpoint gives up.
-func (s *Storage) countForfeited(name, reason string, lost tally, bytes int64) {
+func (s *Storage) countForfeited(name, reason string, lost counts, bytes int64) {
 	s.metrics.forfeitedBytes.WithLabelValues(name, reason).Add(float64(bytes))
 	for c, n := range lost {
 		s.metrics.forfeited.WithLabelValues(name, reason, classNames[c]).Add(float64(n))

@@ -24,21 +24,21 @@ import (
 
 // Fresh first: an endpoint that was away for long, and whose receiver takes
 // samples out of order, is sent what is new at once, while what it missed
-// follows within a share of its senders. Its lane then ends at the head of the
+// follows within a share of its senders. Its stream then ends at the head of the
 // log as it is at that moment, always the end of a commit, and another one
 // begins there. When the first, the backlog's, has come to its end, the second
 // is the only one. There are never more than two: an endpoint that fails again
 // meanwhile catches up with the second in the order of the log.
 //
-// Each lane keeps the order (I4), has a savepoint (I2) and a dispatch mark (I8)
+// Each stream keeps the order (I4), has a savepoint (I2) and a dispatch mark (I8)
 // of its own. The log is held from the floor of the backlog (I1).
 
-// due reports whether an endpoint with one lane should have two now: it is to
+// due reports whether an endpoint with one stream should have two now: it is to
 // have fresh samples first, its receiver works again, and it is far behind. How
 // far is told by timestamps against the clock, since the log has no other time;
 // by the middle one of the partitions' oldest, so that a few series with
 // timestamps of their own decide nothing.
-func (l *lane) due(now time.Time, set *settings) (head cursor.Position, due bool) {
+func (l *stream) due(now time.Time, set *settings) (head cursor.Position, due bool) {
 	if set.share == 0 || l.failing.Load() || !l.proven.Load() {
 		return head, false
 	}
@@ -50,14 +50,14 @@ func (l *lane) due(now time.Time, set *settings) (head cursor.Position, due bool
 	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= l.freshAfter
 }
 
-// divide gives an endpoint a second lane if it is due. That one is at work only
+// divide gives an endpoint a second stream if it is due. That one is at work only
 // after a savepoint with both is on the disk, see beginFresh.
 func (e *endpoint) divide(now time.Time, set *settings) {
-	lanes := e.lanes()
-	if len(lanes) > 1 || !lanes[0].working() {
+	streams := e.streams()
+	if len(streams) > 1 || !streams[0].working() {
 		return
 	}
-	backlog := lanes[0]
+	backlog := streams[0]
 	head, due := backlog.due(now, set)
 	if !due {
 		return
@@ -70,14 +70,14 @@ func (e *endpoint) divide(now time.Time, set *settings) {
 	for p := range marks {
 		marks[p].Point = from
 	}
-	fresh := e.newLane(marks, nil, from.Position)
-	e.lanesMtx.Lock()
-	// The lanes meet at from, whatever limits do in this moment.
-	divided := !e.stopping() && backlog.place.bound(from)
+	fresh := e.newStream(marks, nil, from.Position)
+	e.streamsMtx.Lock()
+	// The streams meet at from, whatever limits do in this moment.
+	divided := !e.stopping() && backlog.cursor.bound(from)
 	if divided {
-		e.at = []*lane{backlog, fresh}
+		e.at = []*stream{backlog, fresh}
 	}
-	e.lanesMtx.Unlock()
+	e.streamsMtx.Unlock()
 	if !divided {
 		fresh.cancel()
 		return
@@ -87,18 +87,18 @@ func (e *endpoint) divide(now time.Time, set *settings) {
 	e.logger.Info("The endpoint is far behind: what is new is delivered at once, and the backlog beside it", "backlog_until", from.String(), "share", set.freshShare())
 }
 
-// beginFresh puts the last lane to work if it is not yet: once a savepoint that
-// has it is on the disk, or if there is no other lane. Before that, a restart
+// beginFresh puts the last stream to work if it is not yet: once a savepoint that
+// has it is on the disk, or if there is no other stream. Before that, a restart
 // would know nothing of what it had sent.
 func (e *endpoint) beginFresh() {
-	lanes := e.lanes()
-	last := lanes[len(lanes)-1]
+	streams := e.streams()
+	last := streams[len(streams)-1]
 	if last.working() {
 		return
 	}
-	first := last.place.start()
+	first := last.cursor.start()
 	first.Offset++
-	if len(lanes) > 1 && !last.marks.covers(first) {
+	if len(streams) > 1 && !last.marks.covers(first) {
 		if err := e.persist(func() bool { return last.marks.covers(first) }); err != nil {
 			e.logger.Error("Cannot write the savepoint; what is new waits until it can be written, or the backlog is delivered", "err", err)
 		}
@@ -109,35 +109,35 @@ func (e *endpoint) beginFresh() {
 	last.begin()
 }
 
-// merge ends the backlog's lane if everything of it is delivered.
+// merge ends the backlog's stream if everything of it is delivered.
 func (e *endpoint) merge() {
-	lanes := e.lanes()
-	if len(lanes) < 2 || !lanes[0].exhausted() {
+	streams := e.streams()
+	if len(streams) < 2 || !streams[0].exhausted() {
 		return
 	}
-	lanes[0].halt()
-	lanes[0].cancel()
-	if lanes[0].working() {
-		<-lanes[0].isolated
+	streams[0].halt()
+	streams[0].cancel()
+	if streams[0].working() {
+		<-streams[0].isolated
 	}
 	// First there, then here: a savepoint of the moment between has both.
-	lanes[1].queue.adopt(lanes[0].queue)
-	e.lanesMtx.Lock()
-	e.at = lanes[1:]
-	e.lanesMtx.Unlock()
-	e.logger.Info("The backlog is delivered", "until", lanes[1].resumption.marks[0].String())
+	streams[1].queue.adopt(streams[0].queue)
+	e.streamsMtx.Lock()
+	e.at = streams[1:]
+	e.streamsMtx.Unlock()
+	e.logger.Info("The backlog is delivered", "until", streams[1].resumption.marks[0].String())
 }
 
-// exhausted reports whether a lane has delivered everything up to its end.
-func (l *lane) exhausted() bool {
-	until, bounded := l.place.end()
+// exhausted reports whether a stream has delivered everything up to its end.
+func (l *stream) exhausted() bool {
+	until, bounded := l.cursor.end()
 	if mutation.On(mutation.MergeEarly) {
-		return bounded && !l.place.start().Before(until.Position)
+		return bounded && !l.cursor.start().Before(until.Position)
 	}
 	return bounded && l.queue.done(until.Position)
 }
 
-// pace looks at the lanes and at the number of senders until the endpoint
+// pace looks at the streams and at the number of senders until the endpoint
 // stops.
 func (e *endpoint) pace() {
 	ticker := time.NewTicker(e.paceEvery)
@@ -150,7 +150,7 @@ func (e *endpoint) pace() {
 			e.divide(now, set)
 			e.beginFresh()
 			desired := 0.0
-			for _, l := range e.lanes() {
+			for _, l := range e.streams() {
 				desired += l.adjust(now, set)
 			}
 			e.metrics.Load().shardsDesired.Set(desired)
@@ -161,14 +161,14 @@ func (e *endpoint) pace() {
 	}
 }
 
-// raise makes all lanes give up what they have not read before a position. None
+// raise makes all streams give up what they have not read before a position. None
 // gives up what is another's. It returns what was given up.
 func (e *endpoint) raise(before cursor.Position) (given []lostRange) {
-	e.lanesMtx.Lock()
-	defer e.lanesMtx.Unlock()
+	e.streamsMtx.Lock()
+	defer e.streamsMtx.Unlock()
 	for _, l := range e.at {
 		given = append(given, lostApart(l.queue.raiseIsolated(before), before)...)
-		from, to, skip, moved := l.place.raise(before)
+		from, to, skip, moved := l.cursor.skipTo(before)
 		if !moved {
 			continue
 		}

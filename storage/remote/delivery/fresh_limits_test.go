@@ -30,42 +30,42 @@ import (
 
 // TestPlaceBounds says what an end means for a reader and for limits.
 func TestPlaceBounds(t *testing.T) {
-	p := place{pos: at(2, 100)}
+	p := readCursor{pos: at(2, 100)}
 	require.False(t, p.bound(at(2, 99)), "it has read further")
 	require.True(t, p.bound(at(4, 50)))
 	require.False(t, p.bound(at(5, 0)), "an end is for ever")
 	_, moves := p.get()
 	var skip [partitions]int
 	skip[3] = 7
-	require.False(t, p.claim(moves, at(4, 51), &skip))
-	require.True(t, p.claim(moves, at(3, 0), &skip))
+	require.False(t, p.advance(moves, at(4, 51), &skip))
+	require.True(t, p.advance(moves, at(3, 0), &skip))
 
-	_, _, _, moved := p.raise(at(3, 0).Position)
+	_, _, _, moved := p.skipTo(at(3, 0).Position)
 	require.False(t, moved)
-	from, to, left, moved := p.raise(at(3, 10).Position)
+	from, to, left, moved := p.skipTo(at(3, 10).Position)
 	require.True(t, moved)
 	require.Equal(t, skip, left)
 	require.Equal(t, at(3, 0), from)
 	require.Equal(t, at(3, 10).Position, to)
-	require.False(t, p.claim(moves, at(3, 20), &skip), "a limit was faster")
-	from, to, left, moved = p.raise(at(9, 0).Position)
+	require.False(t, p.advance(moves, at(3, 20), &skip), "a limit was faster")
+	from, to, left, moved = p.skipTo(at(9, 0).Position)
 	require.True(t, moved)
 	require.Equal(t, [partitions]int{}, left, "what was to be skipped lies before")
 	require.Equal(t, at(3, 10), from)
-	require.Equal(t, at(4, 50).Position, to, "what comes then is the other lane's")
-	_, _, _, moved = p.raise(at(9, 0).Position)
+	require.Equal(t, at(4, 50).Position, to, "what comes then is the other stream's")
+	_, _, _, moved = p.skipTo(at(9, 0).Position)
 	require.False(t, moved)
 }
 
 // TestForfeitOfTwoRanges says what a limit takes from a held endpoint with two
 // ranges: no item is counted twice, and none of one range in the other.
 func TestForfeitOfTwoRanges(t *testing.T) {
-	held := func() *stand {
-		st := standAt("id", savepoint.Identity{}, "a", at(2, 10), at(3, 0).Position)
+	held := func() *endpointState {
+		st := stateAt("id", savepoint.Identity{}, "a", at(2, 10), at(3, 0).Position)
 		st.marks[5] = savepoint.Mark{Point: at(4, 0), Skip: 7}
 		st.fresh = &freshRange{
 			from:  cursor.Point{Position: at(5, 100).Position, CRC: 9},
-			marks: standAt("", savepoint.Identity{}, "", at(6, 10), at(6, 10).Position).marks,
+			marks: stateAt("", savepoint.Identity{}, "", at(6, 10), at(6, 10).Position).marks,
 			mark:  at(8, 0).Position,
 		}
 		st.fresh.marks[5] = savepoint.Mark{Point: at(7, 0), Skip: 3}
@@ -90,7 +90,7 @@ func TestForfeitOfTwoRanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			st := held()
 			after, ranges := st.given(tc.before.Position)
-			require.Equal(t, held(), st, "stands are shared")
+			require.Equal(t, held(), st, "states are shared")
 			var got []lost
 			for _, l := range ranges {
 				got = append(got, lost{{Position: l.from}, {Position: l.to}})
@@ -104,8 +104,8 @@ func TestForfeitOfTwoRanges(t *testing.T) {
 	}
 }
 
-// TestFreshForfeit defends I1 with two lanes: whatever a limit takes, of the
-// backlog, of what the fresh lane has not read, or of both, is counted once,
+// TestFreshForfeit defends I1 with two streams: whatever a limit takes, of the
+// backlog, of what the fresh stream has not read, or of both, is counted once,
 // and everything else arrives.
 func TestFreshForfeit(t *testing.T) {
 	for name, before := range map[string]func(from, head cursor.Position) cursor.Position{
@@ -120,7 +120,7 @@ func TestFreshForfeit(t *testing.T) {
 				r, release := newDividedRig(t, 1)
 				j := r.journal
 				r.live(5)
-				from, bounded := r.running[0].lanes()[0].place.end()
+				from, bounded := r.running[0].streams()[0].cursor.end()
 				require.True(t, bounded)
 				j.cut()
 				r.rc.set(down)
@@ -156,7 +156,7 @@ func TestFreshForfeit(t *testing.T) {
 	}
 }
 
-// TestFreshForfeitThenStop defends I1 for what two lanes had in memory only when
+// TestFreshForfeitThenStop defends I1 for what two streams had in memory only when
 // a stop came.
 func TestFreshForfeitThenStop(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
@@ -183,7 +183,7 @@ func TestFreshForfeitThenStop(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestReadingEndsAt defends that two lanes share nothing and leave nothing out,
+// TestReadingEndsAt defends that two streams share nothing and leave nothing out,
 // wherever they meet; and I9: damage that reaches over that place ends the
 // first.
 func TestReadingEndsAt(t *testing.T) {
@@ -256,22 +256,22 @@ func TestLimitBeforeReading(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
 	marks := make([]savepoint.Mark, partitions)
-	l := r.running[0].newLane(marks, nil, cursor.Position{})
+	l := r.running[0].newStream(marks, nil, cursor.Position{})
 	defer l.cancel()
 	to := cursor.Position{Segment: 3}
-	_, _, _, moved := l.place.raise(to)
+	_, _, _, moved := l.cursor.skipTo(to)
 	require.True(t, moved)
-	marks, _, mark := l.stand(true)
+	marks, _, mark := l.state(true)
 	require.Equal(t, to, lowest(marks).Position)
 	require.False(t, mark.Before(to))
 
 	// A batch that the reader had claimed before is not given up with it.
-	l = r.running[0].newLane(make([]savepoint.Mark, partitions), nil, cursor.Position{})
+	l = r.running[0].newStream(make([]savepoint.Mark, partitions), nil, cursor.Position{})
 	defer l.cancel()
 	l.unqueued = &entry{}
-	_, _, _, moved = l.place.raise(to)
+	_, _, _, moved = l.cursor.skipTo(to)
 	require.True(t, moved)
-	marks, _, _ = l.stand(true)
+	marks, _, _ = l.state(true)
 	require.Equal(t, cursor.Position{}, lowest(marks).Position)
 	r.end()
 }

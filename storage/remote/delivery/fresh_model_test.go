@@ -48,7 +48,7 @@ type freshModel struct {
 	opts    Options
 	lost    int  // Given up in lives that are over.
 	unsure  bool // Something may have been stored without being acknowledged.
-	divided int  // How often there were two lanes.
+	divided int  // How often there were two streams.
 	apart   int  // How often series were isolated on both.
 
 	poisoned bool // Some series were not taken for a while.
@@ -159,11 +159,11 @@ func (m *freshModel) check() {
 	if len(m.running) == 0 {
 		return
 	}
-	lanes := m.running[0].lanes()
-	require.LessOrEqual(m.t, len(lanes), 2)
-	if len(lanes) == 2 {
+	streams := m.running[0].streams()
+	require.LessOrEqual(m.t, len(streams), 2)
+	if len(streams) == 2 {
 		m.divided++
-		if lanes[0].queue.waitingApart() > 0 && lanes[1].queue.waitingApart() > 0 {
+		if streams[0].queue.waitingApart() > 0 && streams[1].queue.waitingApart() > 0 {
 			m.apart++
 		}
 	}
@@ -223,7 +223,7 @@ func (m *freshModel) step() {
 	}
 }
 
-// TestFreshModel defends I1, I2 and I8 with two lanes: whatever is committed
+// TestFreshModel defends I1, I2 and I8 with two streams: whatever is committed
 // arrives or is counted as given up, whatever happens in between; and where no
 // answer was lost and nothing crashed, it arrives or is counted exactly once.
 func TestFreshModel(t *testing.T) {
@@ -250,7 +250,7 @@ func TestFreshModel(t *testing.T) {
 			n, again := rc.counts()
 			require.Equal(t, j.count, n+m.lost, "I2, seed %d", seed)
 			// What a series of the backlog waits with in the log comes before what the
-			// other lane had delivered of it, which is sent again.
+			// other stream had delivered of it, which is sent again.
 			if !m.poisoned {
 				require.Zero(t, again, "I2, seed %d", seed)
 			}
@@ -259,6 +259,6 @@ func TestFreshModel(t *testing.T) {
 		divided += m.divided
 		apart += m.apart
 	}
-	t.Logf("two lanes at %d of %d moments, with isolated series on both at %d", divided, *freshRuns*60, apart)
+	t.Logf("two streams at %d of %d moments, with isolated series on both at %d", divided, *freshRuns*60, apart)
 	require.Positive(t, divided)
 }

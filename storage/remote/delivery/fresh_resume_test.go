@@ -56,13 +56,13 @@ func TestFreshStop(t *testing.T) {
 			for range 2 {
 				// A restart in which nothing is delivered changes nothing.
 				r = newFreshRig(t, j, r.rc, opts)
-				require.Len(t, r.running[0].lanes(), 2)
+				require.Len(t, r.running[0].streams(), 2)
 				require.NoError(t, r.Close())
 				require.Equal(t, saved.Fresh.From, r.saved().Fresh.From)
 			}
 			r.rc.set(nil)
 			r = newFreshRig(t, j, r.rc, opts)
-			require.Len(t, r.running[0].lanes(), 2)
+			require.Len(t, r.running[0].streams(), 2)
 			for range 5 {
 				r.commit(50)
 			}
@@ -84,7 +84,7 @@ func TestFreshRemovedAndBack(t *testing.T) {
 	j := r.journal
 	r.live(20)
 	r.rc.set(down)
-	release() // What is under way is stored, and no more: two lanes remain.
+	release() // What is under way is stored, and no more: two streams remain.
 	r.apply()
 	require.Empty(t, r.running)
 	require.NotNil(t, r.held[0].fresh)
@@ -102,13 +102,13 @@ func TestFreshRemovedAndBack(t *testing.T) {
 	}
 	r.rc.set(nil)
 	r.apply(remoteWrite("a"))
-	require.Len(t, r.running[0].lanes(), 2)
+	require.Len(t, r.running[0].streams(), 2)
 	r.complete()
 	r.merged()
 	r.end()
 }
 
-// TestFreshCrash defends I2 and I8 on both lanes: after a crash with requests
+// TestFreshCrash defends I2 and I8 on both streams: after a crash with requests
 // under way on each, of which some had been stored, nothing is missing, and
 // what comes again is no more than what was under way and what was acknowledged
 // since the savepoint.
@@ -118,7 +118,7 @@ func TestFreshCrash(t *testing.T) {
 	r.live(20)
 	before, _ := r.rc.counts()
 	require.NoError(t, r.save(false))
-	// From here on answers are lost, on both lanes, half of them after the
+	// From here on answers are lost, on both streams, half of them after the
 	// request was stored.
 	var (
 		mtx sync.Mutex
@@ -154,7 +154,7 @@ func TestFreshCrash(t *testing.T) {
 	r.rc.after = nil
 	r.rc.set(nil)
 	r = newFreshRig(t, j, r.rc, freshOptions())
-	require.Len(t, r.running[0].lanes(), 2)
+	require.Len(t, r.running[0].streams(), 2)
 	r.complete()
 	r.merged()
 	require.NoError(t, r.Close())
@@ -199,9 +199,9 @@ func TestFreshNotFound(t *testing.T) {
 			require.NoError(t, store.Write(f, true))
 
 			r = newFreshRig(t, j, r.rc, Options{})
-			lanes := r.running[0].lanes()
-			require.Len(t, lanes, 1)
-			require.False(t, lanes[0].zoneEnd.Before(sent))
+			streams := r.running[0].streams()
+			require.Len(t, streams, 1)
+			require.False(t, streams[0].replayEnd.Before(sent))
 			r.complete()
 			require.NoError(t, r.Close())
 			require.GreaterOrEqual(t, r.metrics.savepointWritten.age(), 0.0)
@@ -234,10 +234,10 @@ func TestFreshBehindForeignSegments(t *testing.T) {
 		opts.ResumeForeign = resume
 		r = newFreshRig(t, j, r.rc, opts)
 		if resume {
-			require.Len(t, r.running[0].lanes(), 2)
+			require.Len(t, r.running[0].streams(), 2)
 			r.complete()
 		} else {
-			require.Len(t, r.running[0].lanes(), 1)
+			require.Len(t, r.running[0].streams(), 1)
 			from := j.time
 			r.commit(50)
 			require.Eventually(t, func() bool { return r.rc.has(from, j.time) == 50 }, time.Minute, time.Millisecond)
@@ -249,7 +249,7 @@ func TestFreshBehindForeignSegments(t *testing.T) {
 	}
 }
 
-// onFullDisk returns a rig whose endpoint has two lanes, and a disk that has no
+// onFullDisk returns a rig whose endpoint has two streams, and a disk that has no
 // room since before the second one came.
 func onFullDisk(t *testing.T) (r *freshRig, fsys *faultfs.FS, release func()) {
 	dir := filepath.Join(t.TempDir(), "data")
@@ -261,7 +261,7 @@ func onFullDisk(t *testing.T) (r *freshRig, fsys *faultfs.FS, release func()) {
 	r.outage()
 	fsys.Inject(faultfs.Fault{At: 0, Err: faultfs.NoSpace, Stays: true})
 	release = r.blockOld(3)
-	require.Eventually(t, func() bool { return len(r.running[0].lanes()) == 2 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return len(r.running[0].streams()) == 2 }, time.Minute, time.Millisecond)
 	return r, fsys, release
 }
 
@@ -277,7 +277,7 @@ func TestFreshWaitsForTheDisk(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_savepoint_write_failures_total", nil) > fails+10
 	}, time.Minute, time.Millisecond)
-	require.False(t, r.running[0].lanes()[1].working())
+	require.False(t, r.running[0].streams()[1].working())
 	require.Zero(t, r.rc.has(r.until, r.journal.time))
 
 	fsys.Count(nil)

@@ -189,7 +189,7 @@ func newFreshRig(t testing.TB, j *journal, rc *lateReceiver, opts Options, cs ..
 	return r
 }
 
-// newDividedRig returns a rig whose endpoint has just got its second lane after an
+// newDividedRig returns a rig whose endpoint has just got its second stream after an
 // outage. Its receiver keeps what is of the backlog, but for the first few
 // requests, until release is called.
 func newDividedRig(t testing.TB, first int) (r *freshRig, release func()) {
@@ -241,7 +241,7 @@ func (r *freshRig) blockOld(first int) (release func()) {
 // would look like the end of the outage, in the middle of it.
 func (r *freshRig) fail(commit func()) {
 	r.t.Helper()
-	l := r.running[0].lanes()[0]
+	l := r.running[0].streams()[0]
 	require.Eventually(r.t, func() bool { return l.queue.stats().queued == 0 }, time.Minute, time.Millisecond)
 	r.rc.set(down)
 	commit()
@@ -263,19 +263,19 @@ func (r *freshRig) outage() {
 	r.until = r.journal.time
 }
 
-// divided waits until the endpoint has two lanes at work.
+// divided waits until the endpoint has two streams at work.
 func (r *freshRig) divided() {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool {
-		lanes := r.running[0].lanes()
-		return len(lanes) == 2 && lanes[1].working()
-	}, time.Minute, time.Millisecond, "the endpoint gets no second lane")
+		streams := r.running[0].streams()
+		return len(streams) == 2 && streams[1].working()
+	}, time.Minute, time.Millisecond, "the endpoint gets no second stream")
 }
 
-// merged waits until the endpoint has one lane again.
+// merged waits until the endpoint has one stream again.
 func (r *freshRig) merged() {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return len(r.running[0].lanes()) == 1 }, time.Minute, time.Millisecond, "the backlog's lane does not end")
+	require.Eventually(r.t, func() bool { return len(r.running[0].streams()) == 1 }, time.Minute, time.Millisecond, "the backlog's stream does not end")
 }
 
 // live commits after an outage and waits until the receiver has it.
@@ -290,14 +290,14 @@ func (r *freshRig) live(commits int) {
 	}))
 }
 
-// state describes the lanes.
+// state describes the streams.
 func (r *freshRig) state() string {
 	out := fmt.Sprintf("head %s", r.journal.head.Load())
-	for _, l := range r.running[0].lanes() {
-		pos, moves := l.place.get()
-		until, bounded := l.place.end()
+	for _, l := range r.running[0].streams() {
+		pos, moves := l.cursor.get()
+		until, bounded := l.cursor.end()
 		st := l.queue.stats()
-		out += fmt.Sprintf("; lane at %s (%d moves), until %s %t, begun %t, %d senders, queued %d, ready %d, waiting %d, read %s, failing %t, proven %t",
+		out += fmt.Sprintf("; stream at %s (%d moves), until %s %t, begun %t, %d senders, queued %d, ready %d, waiting %d, read %s, failing %t, proven %t",
 			pos, moves, until, bounded, l.working(), l.senders(), st.queued, st.ready, st.waiting, st.read, l.failing.Load(), l.proven.Load())
 	}
 	return out

@@ -35,9 +35,9 @@ import (
 )
 
 // TestFreshFirst shows what the option is for: after an outage what is new
-// arrives while the backlog is held up, in order on each lane (I4); the log is
+// arrives while the backlog is held up, in order on each stream (I4); the log is
 // held for the backlog (I1); and in the end everything arrived once, on one
-// lane.
+// stream.
 func TestFreshFirst(t *testing.T) {
 	r, release := newDividedRig(t, 3)
 	j := r.journal
@@ -50,14 +50,14 @@ func TestFreshFirst(t *testing.T) {
 	require.Equal(t, gate.Held, floor.State)
 	require.Equal(t, saved.Floor.Position, floor.Position)
 	require.True(t, floor.Position.Before(saved.Fresh.From.Position))
-	lanes := r.running[0].lanes()
-	require.LessOrEqual(t, lanes[0].senders(), 2)
-	require.LessOrEqual(t, lanes[1].senders(), 2)
-	// The metrics follow with the next look at the lanes.
+	streams := r.running[0].streams()
+	require.LessOrEqual(t, streams[0].senders(), 2)
+	require.LessOrEqual(t, streams[1].senders(), 2)
+	// The metrics follow with the next look at the streams.
 	require.Eventually(t, func() bool {
 		old := r.value("prometheus_remote_storage_fresh_first_backlog_bytes", nil)
 		return old > 0 && r.value("prometheus_remote_storage_fresh_first_active", nil) == 1 && r.value("prometheus_remote_storage_unacked_bytes", nil) >= old &&
-			r.value("prometheus_remote_storage_shards", nil) == float64(lanes[0].senders()+lanes[1].senders()) &&
+			r.value("prometheus_remote_storage_shards", nil) == float64(streams[0].senders()+streams[1].senders()) &&
 			r.value("prometheus_remote_storage_samples_pending", nil) > 0 &&
 			r.value("prometheus_remote_storage_acked_segment", nil) == float64(floor.Position.Segment)
 	}, time.Minute, 5*time.Millisecond)
@@ -160,20 +160,20 @@ func TestFreshIsSavedFirst(t *testing.T) {
 	r.end()
 }
 
-// TestFreshReload defends that a reload changes neither lane but for its
+// TestFreshReload defends that a reload changes neither stream but for its
 // settings, and that each keeps to its part of the senders.
 func TestFreshReload(t *testing.T) {
 	r, release := newDividedRig(t, 3)
-	lanes := r.running[0].lanes()
+	streams := r.running[0].streams()
 	for _, shards := range []int{1, 2, 3, 8, 200} {
 		changed := remoteWrite("a")
 		changed.QueueConfig.MaxShards, changed.QueueConfig.MinShards = shards, shards
 		changed.RemoteTimeout = model.Duration(time.Duration(shards) * time.Second)
 		r.apply(changed)
-		require.Equal(t, lanes, r.running[0].lanes())
+		require.Equal(t, streams, r.running[0].streams())
 		all := min(shards, partitions)
-		require.Equal(t, (all+1)/2, lanes[0].senders(), "backlog, max_shards %d", shards)
-		require.Equal(t, max(all/2, 1), lanes[1].senders(), "fresh, max_shards %d", shards)
+		require.Equal(t, (all+1)/2, streams[0].senders(), "backlog, max_shards %d", shards)
+		require.Equal(t, max(all/2, 1), streams[1].senders(), "fresh, max_shards %d", shards)
 		require.Equal(t, float64((all+1)/2+max(all/2, 1)), r.value("prometheus_remote_storage_shards", nil))
 		r.live(3)
 	}
@@ -187,12 +187,12 @@ func TestFreshReload(t *testing.T) {
 }
 
 // TestFreshSecondOutage defends that there are never more than two ranges: what
-// comes with a second outage follows on the second lane, in order.
+// comes with a second outage follows on the second stream, in order.
 func TestFreshSecondOutage(t *testing.T) {
 	r, release := newDividedRig(t, 3)
 	j := r.journal
 	r.live(10)
-	lanes := r.running[0].lanes()
+	streams := r.running[0].streams()
 	from := r.journal.time
 	r.rc.set(down)
 	for range 4 {
@@ -204,21 +204,21 @@ func TestFreshSecondOutage(t *testing.T) {
 	// The backlog is still held up when the receiver works again.
 	releaseToo := r.blockOld(0)
 	require.Eventually(t, func() bool { return r.rc.has(from, j.time) == 4*30*50 }, time.Minute, time.Millisecond)
-	require.Equal(t, lanes, r.running[0].lanes())
+	require.Equal(t, streams, r.running[0].streams())
 	r.live(10)
-	require.Equal(t, lanes, r.running[0].lanes())
+	require.Equal(t, streams, r.running[0].streams())
 	release()
 	releaseToo()
 	r.complete()
 	r.merged()
-	require.Same(t, lanes[1], r.running[0].lanes()[0])
+	require.Same(t, streams[1], r.running[0].streams()[0])
 	r.rc.requireOrdered(t, r.until)
 
 	// The next outage after that is another matter.
 	r.outage()
 	release = r.blockOld(3)
 	r.divided()
-	require.Same(t, lanes[1], r.running[0].lanes()[0])
+	require.Same(t, streams[1], r.running[0].streams()[0])
 	r.live(10)
 	release()
 	r.complete()
@@ -276,7 +276,7 @@ func TestFreshRests(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestFreshDue says when an endpoint gets a second lane.
+// TestFreshDue says when an endpoint gets a second stream.
 func TestFreshDue(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	start := *j.head.Load()
@@ -310,7 +310,7 @@ func TestFreshDue(t *testing.T) {
 			if tc.at != (cursor.Position{}) {
 				at = tc.at
 			}
-			l := e.newLane(standAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).marks, nil, at)
+			l := e.newStream(stateAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).marks, nil, at)
 			defer l.cancel()
 			l.failing.Store(tc.failing)
 			l.proven.Store(tc.proven)
@@ -354,10 +354,10 @@ func TestMiddleOfFronts(t *testing.T) {
 
 // TestHeldDenialFails: a receiver that denies everything, and is to be asked
 // again, is one that fails. An endpoint is not divided in the middle of that
-// outage, since what comes later in it would be behind the new lane's head.
+// outage, since what comes later in it would be behind the new stream's head.
 func TestHeldDenialFails(t *testing.T) {
 	opts := freshOptions()
-	opts.HoldDenied, opts.pace = true, time.Hour // The test looks at the lanes itself.
+	opts.HoldDenied, opts.pace = true, time.Hour // The test looks at the streams itself.
 	r := newFreshRig(t, openJournal(t, t.TempDir(), nil), newLateReceiver(), opts)
 	r.commit(50)
 	r.complete()
@@ -383,7 +383,7 @@ func TestHeldDenialFails(t *testing.T) {
 			require.Fail(t, "the receiver is not asked again")
 		}
 	}
-	l := r.running[0].lanes()[0]
+	l := r.running[0].streams()[0]
 	require.True(t, l.failing.Load())
 	_, due := l.due(time.Now(), l.settings.Load())
 	require.False(t, due)

@@ -39,7 +39,7 @@ func TestEnqueueRetries(t *testing.T) {
 	require.Eventually(t, func() bool { return r.value(name, nil) >= 5 }, time.Minute, time.Millisecond)
 	rc.set(nil)
 	r.complete("a", j.count)
-	q := r.running[0].lanes()[0].queue
+	q := r.running[0].streams()[0].queue
 	require.Eventually(t, func() bool { return q.done(*j.head.Load()) }, time.Minute, time.Millisecond)
 	before := r.value(name, nil)
 	for range 50 {
@@ -53,7 +53,7 @@ func TestEnqueueRetries(t *testing.T) {
 	for range 300 {
 		r.commit(100)
 	}
-	l := r.running[0].lanes()[0]
+	l := r.running[0].streams()[0]
 	require.Eventually(t, func() bool { return r.value(name, nil) > before }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Close())
 	l.full.mtx.Lock()

@@ -74,7 +74,7 @@ func (g *goneSeries) age() {
 
 // add makes a series one of the young ones. Callers hold mtx.
 func (g *goneSeries) add(s *series.Series, d decided) {
-	if g.young == nil || len(g.young) >= coldGeneration || g.bytes >= coldBytes {
+	if g.young == nil || len(g.young) >= evictedGeneration || g.bytes >= evictedBytes {
 		g.young, g.old, g.bytes = make(map[*series.Series]decided), g.young, 0
 	}
 	if _, known := g.young[s]; !known { // Two senders may have met it at once.

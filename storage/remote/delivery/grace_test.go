@@ -45,14 +45,14 @@ func TestGraceWithWrongClock(t *testing.T) {
 
 	r = newRig(t, j, map[string]*receiver{"a": a}, Options{Grace: time.Hour})
 	r.attach()
-	held := r.stands()
+	held := r.states()
 	require.Len(t, held, 1)
 	require.False(t, held[0].removed.After(time.Now()), "removed at %s", held[0].removed)
 	r.expire(time.Now())
-	require.Len(t, r.stands(), 1)
+	require.Len(t, r.states(), 1)
 	require.Eventually(t, func() bool {
-		r.expire(time.Now().Add(time.Hour)) // Not while the keeper looks.
-		return len(r.stands()) == 0
+		r.expire(time.Now().Add(time.Hour)) // Not while the savepoint writer looks.
+		return len(r.states()) == 0
 	}, time.Minute, time.Millisecond)
 	require.Empty(t, j.gate.Holders())
 	require.NoError(t, r.Close())

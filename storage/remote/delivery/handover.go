@@ -34,7 +34,7 @@ import (
 // It belongs to one goroutine until [Storage.Committed] or [Commit.Discard].
 type Commit struct {
 	gathered
-	records    recordTally
+	records    recordCounts
 	start, end cursor.Position
 	written    time.Time
 	to         *handover
@@ -88,13 +88,13 @@ func (c *Commit) Record(rec []byte) {
 // Discard gives a commit back that was not written, or not in one segment.
 func (c *Commit) Discard() { c.to.recycle(c) }
 
-// handover holds what was committed until who leads (feed) takes it. It is
+// handover holds what was committed until who leads (dispatcher) takes it. It is
 // bounded (I6), and nothing depends on it being complete: where a commit is
 // missing, the log is read up to the next one.
 type handover struct {
 	wanted atomic.Bool // Somebody follows the head of the log.
 
-	patience atomic.Pointer[patience] // Nil for none.
+	delay atomic.Pointer[batchDelay] // Nil for none.
 
 	mtx   sync.Mutex // Guards what follows; held for moments only.
 	ready []*Commit  // In the order of the log.

@@ -64,7 +64,7 @@ func TestHandover(t *testing.T) {
 		if run == 0 {
 			r.commit(150)
 		}
-		require.Eventually(t, r.feed.hand.wanted.Load, time.Minute, time.Millisecond)
+		require.Eventually(t, r.dispatcher.hand.wanted.Load, time.Minute, time.Millisecond)
 		for range 100 {
 			n := 1 + rnd.Intn(2*wholeItems)
 			switch rnd.Intn(6) {
@@ -82,9 +82,9 @@ func TestHandover(t *testing.T) {
 				r.complete("a", j.count)
 			}
 		}
-		r.feed.hand.mtx.Lock()
-		taken += len(r.feed.hand.free)
-		r.feed.hand.mtx.Unlock()
+		r.dispatcher.hand.mtx.Lock()
+		taken += len(r.dispatcher.hand.free)
+		r.dispatcher.hand.mtx.Unlock()
 		r.complete("a", j.count)
 		_, before := rc.counts()
 		require.Equal(t, j.count, before, "something was sent twice")
@@ -213,7 +213,7 @@ func TestWaitingReaderHoldsNoSegment(t *testing.T) {
 }
 
 // TestHandoverClosesTheLog: while commits are handed over, nothing is open that may
-// be removed.
+// setDelay removed.
 func TestHandoverClosesTheLog(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	f := openFeed(t, j, cursor.Position{})
@@ -253,7 +253,7 @@ func TestRemovedSegmentsAreNotHeld(t *testing.T) {
 	slow.set(nil)
 	r.complete("b", j.count)
 	for range 3 {
-		require.Eventually(t, r.feed.hand.wanted.Load, time.Minute, time.Millisecond)
+		require.Eventually(t, r.dispatcher.hand.wanted.Load, time.Minute, time.Millisecond)
 		r.handed(1000, false)
 		r.complete("a", j.count)
 		r.complete("b", j.count)

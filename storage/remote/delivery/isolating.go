@@ -63,7 +63,7 @@ func (q *queue) adopt(from *queue) {
 }
 
 // inherit merges what was adopted with what is isolated already: the former comes
-// first. Of a series that waits in the log, what this lane had delivered lies
+// first. Of a series that waits in the log, what this stream had delivered lies
 // between, and is sent once more. Those of a trial are on trial again. Only the
 // isolator calls it, with nothing under way.
 func (q *queue) inherit() {
@@ -126,7 +126,7 @@ func (q *queue) divert(r *request, items []flat) []flat {
 	}
 	at := r.marksOf(apart)
 	for i, it := range apart {
-		if r.zone {
+		if r.replay {
 			of[i].maybeSent(past(at[it.item]))
 		}
 		x.add(of[i], it, at[it.item], false)
@@ -215,7 +215,7 @@ func (r *request) marksOf(items []flat) map[*item]savepoint.Mark {
 // isolatedBefore counts what isolated series have in memory that begins before a
 // segment. What was diverted from a request that was released then is in the
 // queue again, and counts there.
-func (q *queue) isolatedBefore(segment int) (t tally) {
+func (q *queue) isolatedBefore(segment int) (t counts) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	marks := make([]savepoint.Mark, partitions)

@@ -55,7 +55,7 @@ type isolation struct {
 	seen   map[*series.Series]*isolated
 	bytes  int
 	trial  *trial
-	// inherited are those of lanes that have ended, see adopt, the oldest first.
+	// inherited are those of streams that have ended, see adopt, the oldest first.
 	inherited []*isolated
 	parking   int           // Senders that wait to put a request on trial: they have seen that the endpoint takes something.
 	notify    chan struct{} // There is something to do for the isolator. Capacity 1.

@@ -314,7 +314,7 @@ func TestLostAnswerInTrial(t *testing.T) {
 			for range 5 {
 				r.commit(300)
 			}
-			q := r.running[0].lanes()[0].queue
+			q := r.running[0].streams()[0].queue
 			require.Eventually(t, func() bool { return q.stats().queued == 1500 }, time.Minute, time.Millisecond)
 			rc.do(func() { rc.down, rc.requests = false, 0 })
 			r.arrives("all others", 5*299, but("7"))
@@ -333,7 +333,7 @@ func TestNothingOfASeriesIsLeft(t *testing.T) {
 	r.commit(1)
 	r.arrives("before", 1, but())
 	rc.do(func() { rc.frozen = true })
-	l := r.running[0].lanes()[0]
+	l := r.running[0].streams()[0]
 	s := j.series[0]
 	l.queue.mu.Lock()
 	none, one := l.queue.isolation.get(1), l.queue.isolation.get(stableHash(s))
@@ -363,7 +363,7 @@ func TestRefusedAfterRestart(t *testing.T) {
 		r.commit(11)
 	}
 	r.arrives("after", 140*10, but("7"))
-	q := r.running[0].lanes()[0].queue
+	q := r.running[0].streams()[0].queue
 	require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
 	require.GreaterOrEqual(t, r.value("prometheus_remote_storage_refused_total", nil), 40.0)
 	require.NoError(t, r.Close())
@@ -513,7 +513,7 @@ func TestRateLimitIsNoPoison(t *testing.T) {
 		t.Run(strconv.Itoa(senders), func(t *testing.T) {
 			t.Parallel()
 			j, rc, r := newLimitedRig(t, senders, 0)
-			q := r.running[0].lanes()[0].queue
+			q := r.running[0].streams()[0].queue
 			require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
 			rc.do(func() { rc.requests = 0 })
 			for range 40 {
@@ -588,7 +588,7 @@ func TestLearnsSizes(t *testing.T) {
 				r.commit(450)
 			}
 			r.arrives("while it is not known", 10*450, but())
-			q := r.running[0].lanes()[0].queue
+			q := r.running[0].streams()[0].queue
 			require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
 			rc.do(func() { rc.requests = 0 })
 			for range 40 {
@@ -601,7 +601,7 @@ func TestLearnsSizes(t *testing.T) {
 				require.Zero(t, rc.again)
 				require.Zero(t, rc.early, "I4")
 			})
-			l := r.running[0].lanes()[0]
+			l := r.running[0].streams()[0]
 			l.sizes.mtx.Lock()
 			l.sizes.until = time.Time{} // It was a while ago.
 			l.sizes.mtx.Unlock()
@@ -693,7 +693,7 @@ func TestRefusedBesideLimited(t *testing.T) {
 	for i := 50; i < 55; i++ {
 		rc.bad[strconv.Itoa(i)] = refusals["400"]
 	}
-	q := r.running[0].lanes()[0].queue
+	q := r.running[0].streams()[0].queue
 	commits := 0
 	for q.isolatedSeries() < 8 || commits < 100 {
 		r.commit(101)
@@ -713,7 +713,7 @@ func TestTurn(t *testing.T) {
 	var (
 		tn   turn
 		a, b sender
-		c    lane
+		c    stream
 	)
 	require.True(t, tn.take(&a, time.Hour))
 	require.False(t, tn.take(&b, time.Hour))
@@ -769,11 +769,11 @@ func TestOutageIsNoPoison(t *testing.T) {
 	for range 40 {
 		r.commit(50)
 	}
-	retried := func() float64 { return float64(r.running[0].lanes()[0].pauses.Load()) }
+	retried := func() float64 { return float64(r.running[0].streams()[0].pauses.Load()) }
 	require.Eventually(t, func() bool { return retried() > 100 }, time.Minute, time.Millisecond)
 	rc.do(func() { rc.down = false })
 	r.arrives("after", 41*50, but())
-	require.Eventually(t, func() bool { return r.running[0].lanes()[0].queue.isolatedSeries() == 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.isolatedSeries() == 0 }, time.Minute, time.Millisecond)
 	rc.do(func() {
 		require.LessOrEqual(t, float64(rc.requests), retried()+41+5, "attempts without a pause")
 		require.Zero(t, rc.again)
@@ -801,7 +801,7 @@ func TestRefusesEverything(t *testing.T) {
 	requests := rc.requests
 	rc.mtx.Unlock()
 	require.LessOrEqual(t, requests, divideFirst*3*mostRefusals+probeMany*(1+probes)+2*20)
-	require.Eventually(t, func() bool { return r.running[0].lanes()[0].queue.isolatedSeries() == 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.isolatedSeries() == 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
@@ -889,10 +889,10 @@ func isolationSchedule(t *testing.T, rnd *rand.Rand) {
 	}
 	rc.do(func() { clear(rc.bad); rc.down = false })
 	require.Eventually(t, func() bool {
-		lanes := r.running[0].lanes()
-		return len(lanes) == 1 && lanes[0].queue.done(*j.head.Load()) && lanes[0].queue.waitingApart() == 0
+		streams := r.running[0].streams()
+		return len(streams) == 1 && streams[0].queue.done(*j.head.Load()) && streams[0].queue.waitingApart() == 0
 	}, time.Minute, time.Millisecond, "%s", stringer(func() string {
-		return fmt.Sprintf("%d apart, %+v", r.running[0].lanes()[0].queue.waitingApart(), r.running[0].lanes()[0].queue.stats())
+		return fmt.Sprintf("%d apart, %+v", r.running[0].streams()[0].queue.waitingApart(), r.running[0].streams()[0].queue.stats())
 	}))
 	end()
 	stored := rc.has(but())
@@ -926,7 +926,7 @@ func TestPoisonIsNoRateLimit(t *testing.T) {
 		r.commit(40)
 	}
 	r.arrives("all others", 30*37, but("3", "17", "18"))
-	require.False(t, r.running[0].lanes()[0].limit.known())
+	require.False(t, r.running[0].streams()[0].limit.known())
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }

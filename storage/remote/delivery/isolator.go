@@ -21,7 +21,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 )
 
-// run works until the lane stops.
+// run works until the stream stops.
 func (z *isolator) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -248,7 +248,7 @@ func (z *isolator) judge(is *isolated, a answer) {
 	is.scarce = false
 }
 
-// slow makes all suspects wait if the lane has delivered nothing since one of them
+// slow makes all suspects wait if the stream has delivered nothing since one of them
 // failed: the endpoint is down, and is not to be asked by each of them.
 // So it is if requests may be too many for it.
 func (z *isolator) slow(set *settings, scarce bool) {

@@ -24,7 +24,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// isolator delivers what the isolation of a lane's queue holds, beside the
+// isolator delivers what the isolation of a stream's queue holds, beside the
 // senders and never in their way. One goroutine owns it.
 //
 // What is on trial is divided until what the endpoint does not take is found:
@@ -38,7 +38,7 @@ import (
 //
 // Suspects travel alone, each at a pace of its own, until they are accepted.
 type isolator struct {
-	l *lane
+	l *stream
 	s [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
 
 	d        *division
@@ -46,7 +46,7 @@ type isolator struct {
 	unlogged int       // and how many were not since.
 	tries    *attempts // At reading the log.
 
-	seen    int64         // Requests the lane had delivered when a suspect failed last,
+	seen    int64         // Requests the stream had delivered when a suspect failed last,
 	backoff time.Duration // and how long all suspects wait if none was since.
 	until   time.Time
 
@@ -61,10 +61,10 @@ type division struct {
 	joined      bool        // Its parts were, because there is a limit on the rate of requests.
 	parts       []part      // What is to be tried, the last one first.
 	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
-	found       int64       // Requests the lane had delivered when a suspect was found last,
+	found       int64       // Requests the stream had delivered when a suspect was found last,
 	free        int         // and how many more may be found until it has delivered another.
 	failed      int         // Attempts in a row without a good answer.
-	delivered   int64       // Requests the lane had delivered when it was not known any more whether the endpoint takes something.
+	delivered   int64       // Requests the stream had delivered when it was not known any more whether the endpoint takes something.
 	tries       int         // While the endpoint is not known to take something.
 	until       time.Time   // How long it is tried as a whole; zero before that has failed.
 	inTurn      int         // How often it was, in that time.
@@ -120,7 +120,7 @@ const (
 	logEvery = 10 * time.Second
 )
 
-func newIsolator(l *lane) *isolator {
+func newIsolator(l *stream) *isolator {
 	z := &isolator{l: l, tries: newAttempts(maxReadTries)}
 	for i := range z.s {
 		z.s[i] = sender{e: l, apart: true}
@@ -156,7 +156,7 @@ type answer struct {
 	of      []*isolated
 	count   []int // Items of each that it was about.
 	items   int   // In the request.
-	sent    tally
+	sent    counts
 	first   flat  // The first item.
 	dropped drops // What was left out of it.
 	again   bool  // The receiver may have had some of it before.
@@ -284,7 +284,7 @@ func (a *answer) cut(all, rest []flat) {
 // settle takes off what an answer is about, and releases series of which nothing
 // waits any more, if they are to be.
 func (z *isolator) settle(a answer, release bool) {
-	z.s[0].countDrops(&parcel{dropped: a.dropped})
+	z.s[0].countDrops(&encodedRequest{dropped: a.dropped})
 	q := z.l.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -354,7 +354,7 @@ func (z *isolator) refused(a answer) {
 // refuse accounts for series of which nothing is worth another attempt, and
 // releases them.
 func (z *isolator) refuse(all []*isolated, res client.Result) {
-	var sent tally
+	var sent counts
 	q := z.l.queue
 	q.mu.Lock()
 	for _, is := range all {

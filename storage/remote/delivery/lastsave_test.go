@@ -27,25 +27,25 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 )
 
-// TestLastSave defends I8: whatever of a stand is written to the savepoint, a
+// TestLastSave defends I8: whatever of a state is written to the savepoint, a
 // change of it is noticed.
 func TestLastSave(t *testing.T) {
 	now := time.Now()
 	at := func(offset int64) cursor.Point { return cursor.Point{Position: cursor.Position{Offset: offset}} }
-	whole := func() *stand {
-		st := standAt("01M330EBW0K4T9ZJ2D4X0G6V8Q", savepoint.Identity{Name: "a"}, "a", at(1), at(2).Position)
+	whole := func() *endpointState {
+		st := stateAt("01M330EBW0K4T9ZJ2D4X0G6V8Q", savepoint.Identity{Name: "a"}, "a", at(1), at(2).Position)
 		st.removed = &now
-		second := standAt("", savepoint.Identity{}, "", at(4), cursor.Position{})
+		second := stateAt("", savepoint.Identity{}, "", at(4), cursor.Position{})
 		st.fresh = &freshRange{from: at(3), marks: second.marks, mark: at(7).Position}
 		return st
 	}
 	head := cursor.Position{Segment: 4, Offset: 9}
-	file := func(stands ...*stand) savepoint.File {
+	file := func(states ...*endpointState) savepoint.File {
 		f := savepoint.File{
 			Run: "01M330EBW09RD0Q8ATQY5WM9KZ", Segment: head.Segment, End: head.Offset, Checkpoint: -1,
 			Partitions: partitions, Segments: map[int]uint32{0: 1},
 		}
-		for _, st := range stands {
+		for _, st := range states {
 			f.Endpoints = append(f.Endpoints, st.saved())
 		}
 		return f
@@ -60,25 +60,25 @@ func TestLastSave(t *testing.T) {
 	later := file(whole())
 	later.Written = now.Add(time.Hour)
 	require.True(t, l.holds(later), "the time alone is no change")
-	for name, change := range map[string]func(st *stand){
-		"id":              func(st *stand) { st.id = "01M330EBW0Q7R5N3H8Y1C2B4WD" },
-		"identity":        func(st *stand) { st.identity.TenantHash = "b" },
-		"mark":            func(st *stand) { st.mark.Offset++ },
-		"position":        func(st *stand) { st.marks[63].Offset++ },
-		"checksum":        func(st *stand) { st.marks[63].CRC++ },
-		"skip":            func(st *stand) { st.marks[1].Skip++ },
-		"isolated":        func(st *stand) { st.apart = []isolatedMark{{Series: 1, Mark: st.marks[1]}} },
-		"removed later":   func(st *stand) { later := now.Add(1); st.removed = &later },
-		"counted":         func(st *stand) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
-		"memory":          func(st *stand) { st.memory[classSamples]++ },
-		"given up":        func(st *stand) { st.givenUp++ },
-		"not removed":     func(st *stand) { st.removed = nil },
-		"one range":       func(st *stand) { st.fresh = nil },
-		"from":            func(st *stand) { st.fresh.from.Offset++ },
-		"checksum there":  func(st *stand) { st.fresh.from.CRC++ },
-		"fresh mark":      func(st *stand) { st.fresh.mark.Segment++ },
-		"fresh marks":     func(st *stand) { st.fresh.marks[0].Skip++ },
-		"fresh, isolated": func(st *stand) { st.fresh.apart = []isolatedMark{{Series: 1, Mark: st.fresh.marks[1]}} },
+	for name, change := range map[string]func(st *endpointState){
+		"id":              func(st *endpointState) { st.id = "01M330EBW0Q7R5N3H8Y1C2B4WD" },
+		"identity":        func(st *endpointState) { st.identity.TenantHash = "b" },
+		"mark":            func(st *endpointState) { st.mark.Offset++ },
+		"position":        func(st *endpointState) { st.marks[63].Offset++ },
+		"checksum":        func(st *endpointState) { st.marks[63].CRC++ },
+		"skip":            func(st *endpointState) { st.marks[1].Skip++ },
+		"isolated":        func(st *endpointState) { st.apart = []isolatedMark{{Series: 1, Mark: st.marks[1]}} },
+		"removed later":   func(st *endpointState) { later := now.Add(1); st.removed = &later },
+		"counted":         func(st *endpointState) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
+		"memory":          func(st *endpointState) { st.memory[classSamples]++ },
+		"given up":        func(st *endpointState) { st.givenUp++ },
+		"not removed":     func(st *endpointState) { st.removed = nil },
+		"one range":       func(st *endpointState) { st.fresh = nil },
+		"from":            func(st *endpointState) { st.fresh.from.Offset++ },
+		"checksum there":  func(st *endpointState) { st.fresh.from.CRC++ },
+		"fresh mark":      func(st *endpointState) { st.fresh.mark.Segment++ },
+		"fresh marks":     func(st *endpointState) { st.fresh.marks[0].Skip++ },
+		"fresh, isolated": func(st *endpointState) { st.fresh.apart = []isolatedMark{{Series: 1, Mark: st.fresh.marks[1]}} },
 	} {
 		st := whole()
 		change(st)
@@ -141,15 +141,15 @@ func TestSavesOnlyChanges(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// beyondMark returns an endpoint's lane that has delivered what there is, and a
+// beyondMark returns an endpoint's stream that has delivered what there is, and a
 // position for which its dispatch mark has to be raised.
-func beyondMark(t *testing.T) (r *rig, l *lane, end cursor.Position) {
+func beyondMark(t *testing.T) (r *rig, l *stream, end cursor.Position) {
 	j := openJournal(t, t.TempDir(), nil)
 	r = newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
 	r.attach(remoteWrite("a"))
 	r.commit(10)
 	r.complete("a", 10)
-	l = r.running[0].lanes()[0]
+	l = r.running[0].streams()[0]
 	end = *j.head.Load()
 	end.Offset += 10 * markAhead
 	return r, l, end
@@ -184,9 +184,9 @@ func TestMarkIsRaisedOnce(t *testing.T) {
 	require.NoError(t, r.journal.wal.Close())
 }
 
-// TestMarkOfLaneThatEnds covers that a sender does not wait for ever for a
-// savepoint that says nothing of its lane, and sends nothing without (I8).
-func TestMarkOfLaneThatEnds(t *testing.T) {
+// TestMarkOfStreamThatEnds covers that a sender does not wait for ever for a
+// savepoint that says nothing of its stream, and sends nothing without (I8).
+func TestMarkOfStreamThatEnds(t *testing.T) {
 	r, l, end := beyondMark(t)
 	writes := 0
 	l.persist = func(func() bool) error {

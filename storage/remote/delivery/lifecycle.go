@@ -47,14 +47,14 @@ func (e *endpoint) adopt(set *settings, fresh *endpointMetrics) {
 		e.logger.Warn("max_shards is more than can be used", "max_shards", set.queue.MaxShards, "used", partitions)
 	}
 	if old != nil {
-		for _, l := range e.lanes() {
+		for _, l := range e.streams() {
 			l.marks.renew() // What the old ones left out is not to be sent by the next run.
 		}
 	}
 	e.settings.Store(set)
-	left := e.exchange.Swap(e.exchanges.join(set.kindred()))
-	e.exchanges.leave(left)
-	for _, l := range e.lanes() {
+	left := e.cache.Swap(e.caches.join(set.cacheKey()))
+	e.caches.leave(left)
+	for _, l := range e.streams() {
 		l.adapt(set)
 	}
 	if old != nil {
@@ -90,10 +90,10 @@ func (e *endpoint) hideFamilies() {
 	}
 }
 
-// showSenders tells how many senders there are on all lanes.
+// showSenders tells how many senders there are on all streams.
 func (e *endpoint) showSenders() {
 	n := 0
-	for _, l := range e.lanes() {
+	for _, l := range e.streams() {
 		if l.working() {
 			n += l.senders()
 		}
@@ -104,16 +104,16 @@ func (e *endpoint) showSenders() {
 // observe sets the gauges that tell how far behind the endpoint is.
 func (e *endpoint) observe() {
 	var (
-		m      = e.metrics.Load()
-		marks  = make([]savepoint.Mark, partitions)
-		oldest int64
-		bytes  int64 // Not acknowledged, on all lanes.
-		old    int64 // Of that, the backlog's.
-		apart  int
-		stuck  time.Duration
-		lanes  = e.lanes()
+		m       = e.metrics.Load()
+		marks   = make([]savepoint.Mark, partitions)
+		oldest  int64
+		bytes   int64 // Not acknowledged, on all streams.
+		old     int64 // Of that, the backlog's.
+		apart   int
+		stuck   time.Duration
+		streams = e.streams()
 	)
-	for i, l := range lanes {
+	for i, l := range streams {
 		floor := l.queue.marks(marks)
 		if at, t, waits := l.queue.isolatedFloor(); waits {
 			if at.Before(floor.Position) {
@@ -130,7 +130,7 @@ func (e *endpoint) observe() {
 			m.ackedSegment.Set(float64(floor.Segment))
 			m.ackedOffset.Set(float64(floor.Offset))
 		}
-		if until, bounded := l.place.end(); bounded {
+		if until, bounded := l.cursor.end(); bounded {
 			end = until.Position
 			old = logBytes(e.src.WALDir, floor.Position, end)
 		}
@@ -141,7 +141,7 @@ func (e *endpoint) observe() {
 	}
 	m.isolated.Set(float64(apart))
 	m.unackedBytes.Set(float64(bytes))
-	m.freshActive.Set(float64(len(lanes) - 1))
+	m.freshActive.Set(float64(len(streams) - 1))
 	m.freshBacklog.Set(float64(old))
 	waiting := stuck.Seconds()
 	if oldest > 0 {
@@ -154,7 +154,7 @@ func (e *endpoint) observe() {
 // of its newest acknowledged sample, unless it has older ones to come.
 func (e *endpoint) sentUpTo() int64 {
 	sent := e.metrics.Load().highestSent.mark.load()
-	for _, l := range e.lanes() {
+	for _, l := range e.streams() {
 		_, apart, _ := l.queue.isolatedFloor()
 		for _, t := range []int64{apart, l.queue.stats().oldest} {
 			if t > 0 {
@@ -165,8 +165,8 @@ func (e *endpoint) sentUpTo() int64 {
 	return sent
 }
 
-// begin puts the lane to work, unless the endpoint stops.
-func (l *lane) begin() {
+// begin puts the stream to work, unless the endpoint stops.
+func (l *stream) begin() {
 	l.sendersMtx.Lock()
 	if l.begun || l.stopping() {
 		l.sendersMtx.Unlock()
@@ -183,7 +183,7 @@ func (l *lane) begin() {
 }
 
 // setSenders changes how many senders there are.
-func (l *lane) setSenders(n int) {
+func (l *stream) setSenders(n int) {
 	n = min(n, partitions)
 	set := l.settings.Load()
 	l.sendersMtx.Lock()
@@ -192,20 +192,20 @@ func (l *lane) setSenders(n int) {
 		l.wg.Go((&sender{e: l}).run)
 	}
 	l.sendersMtx.Unlock()
-	l.queue.staff(n)
+	l.queue.setSenders(n)
 	l.queue.configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
 	l.showSenders()
 }
 
 // adapt takes new settings over.
-func (l *lane) adapt(set *settings) {
+func (l *stream) adapt(set *settings) {
 	lowest, highest := l.limits(set)
 	l.setSenders(min(max(l.senders(), lowest, 1), highest))
 }
 
 // adjust changes the number of senders as the load asks, and returns the number
 // it asks for whatever the limits.
-func (l *lane) adjust(now time.Time, set *settings) (desired float64) {
+func (l *stream) adjust(now time.Time, set *settings) (desired float64) {
 	have := l.senders()
 	lowest, highest := l.limits(set)
 	n, desired := l.rates.pace(now, have, lowest, highest, l.queue.stats().backlog)
@@ -216,28 +216,28 @@ func (l *lane) adjust(now time.Time, set *settings) (desired float64) {
 	return desired
 }
 
-// beginStop makes the endpoint make no second attempt at anything. A lane that
+// beginStop makes the endpoint make no second attempt at anything. A stream that
 // fails already is stopped at once.
 func (e *endpoint) beginStop() {
 	e.sendersMtx.Lock()
 	close(e.stop)
 	e.sendersMtx.Unlock()
-	lanes, failing := e.lanes(), 0
-	for _, l := range lanes {
+	streams, failing := e.streams(), 0
+	for _, l := range streams {
 		if l.failing.Load() {
 			failing++
 			l.halt()
 			l.cancel()
 		}
 	}
-	if failing == len(lanes) {
+	if failing == len(streams) {
 		e.cancel()
 	}
 }
 
 // halt lets nothing new begin. Requests under way may finish.
 func (e *endpoint) halt() {
-	for _, l := range e.lanes() {
+	for _, l := range e.streams() {
 		l.halt()
 	}
 }
@@ -245,15 +245,15 @@ func (e *endpoint) halt() {
 // drain lets an endpoint that has kept up deliver what was committed last,
 // until ctx ends or an attempt fails. A backlog is not for draining.
 func (e *endpoint) drain(ctx context.Context) {
-	lanes := e.lanes()
-	if l := lanes[len(lanes)-1]; l.working() && e.feed.shares(l.place.start()) {
+	streams := e.streams()
+	if l := streams[len(streams)-1]; l.working() && e.dispatcher.shares(l.cursor.start()) {
 		l.queue.drain(ctx, e.src.Head())
 	}
 }
 
 // finishStop waits for what is under way, until ctx ends at most, and returns
 // where the endpoint stands.
-func (e *endpoint) finishStop(ctx context.Context) *stand {
+func (e *endpoint) finishStop(ctx context.Context) *endpointState {
 	e.halt()
 	done := make(chan struct{})
 	go func() {
@@ -268,31 +268,31 @@ func (e *endpoint) finishStop(ctx context.Context) *stand {
 	<-done
 	set := e.settings.Load()
 	set.client.Close()
-	e.exchanges.leave(e.exchange.Swap(nil))
+	e.caches.leave(e.cache.Swap(nil))
 	e.hideFamilies()
 	e.sets.release(e.metrics.Load())
-	return e.stand(true)
+	return e.state(true)
 }
 
-// stand returns where the endpoint stands. final says that it has stopped.
-func (e *endpoint) stand(final bool) *stand {
+// state returns where the endpoint stands. final says that it has stopped.
+func (e *endpoint) state(final bool) *endpointState {
 	set := e.settings.Load()
-	st := &stand{id: e.id, identity: set.identity, name: set.name}
-	lanes := e.lanes()
-	st.marks, st.apart, st.mark = lanes[0].stand(final)
-	st.lane = lanes[0]
-	if until, bounded := lanes[0].place.end(); bounded && len(lanes) > 1 {
-		st.fresh = &freshRange{from: until, lane: lanes[1]}
-		st.fresh.marks, st.fresh.apart, st.fresh.mark = lanes[1].stand(final)
+	st := &endpointState{id: e.id, identity: set.identity, name: set.name}
+	streams := e.streams()
+	st.marks, st.apart, st.mark = streams[0].state(final)
+	st.stream = streams[0]
+	if until, bounded := streams[0].cursor.end(); bounded && len(streams) > 1 {
+		st.fresh = &freshRange{from: until, stream: streams[1]}
+		st.fresh.marks, st.fresh.apart, st.fresh.mark = streams[1].state(final)
 		st.confine()
 	}
 	gone := int(e.gone.Load())
 	if final {
 		st, _ = st.given(cursor.Position{Segment: gone}) // With what is in memory, see forfeitMemory.
 		st.settle()
-		st.lane = nil
+		st.stream = nil
 		if st.fresh != nil {
-			st.fresh.lane = nil
+			st.fresh.stream = nil
 		}
 	} else if st.floor().Segment < gone {
 		st.memory, st.givenUp = e.memoryBefore(gone), gone
@@ -302,11 +302,11 @@ func (e *endpoint) stand(final bool) *stand {
 }
 
 // memoryBefore counts what an endpoint has in memory that begins before a segment.
-func (e *endpoint) memoryBefore(segment int) (t tally) {
+func (e *endpoint) memoryBefore(segment int) (t counts) {
 	if segment <= 0 {
 		return t
 	}
-	for _, l := range e.lanes() {
+	for _, l := range e.streams() {
 		t.plus(l.queue.before(segment))
 		t.plus(l.queue.isolatedBefore(segment))
 	}

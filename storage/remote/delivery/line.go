@@ -18,10 +18,10 @@ package delivery
 // its own order, over all partitions. That keeps neighbours of the log
 // together, which are alike and lie near each other in memory, and it makes
 // endpoints that keep up cut the same requests, so that they can share them
-// (see exchange).
+// (see requestCache).
 //
 // If more waits than that, requests take partitions instead, of which many can
-// be under way; the line goes on when all that waited is taken.
+// setDelay under way; the line goes on when all that waited is taken.
 type line struct {
 	on      bool
 	entries fifo
@@ -56,7 +56,7 @@ func (l *line) add(e *entry, fresh bool) {
 			l.entries.pop()
 		}
 	}
-	if l.on = l.on && e.ordered && !e.zone && !e.behind && e.skipped == nil; l.on {
+	if l.on = l.on && e.ordered && !e.replay && !e.behind && e.skipped == nil; l.on {
 		l.entries.push(e)
 	}
 }

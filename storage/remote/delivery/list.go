@@ -48,18 +48,18 @@ var (
 	classNames = [classes]string{"samples", "histograms", "exemplars"}
 )
 
-// tally counts items by class.
-type tally [classes]int
+// counts are numbers of items by class.
+type counts [classes]int
 
-func (t *tally) add(k kind) { t[classOf[k]]++ }
+func (t *counts) add(k kind) { t[classOf[k]]++ }
 
-func (t *tally) plus(o tally) {
+func (t *counts) plus(o counts) {
 	for c := range t {
 		t[c] += o[c]
 	}
 }
 
-func (t *tally) total() (n int) {
+func (t *counts) total() (n int) {
 	for _, c := range t {
 		n += c
 	}
@@ -128,7 +128,7 @@ func (l *list) from(i, j int) list {
 }
 
 // count returns the items by class.
-func (l *list) count() (t tally) {
+func (l *list) count() (t counts) {
 	if len(l.details) == 0 {
 		t[classSamples] = len(l.items)
 	}

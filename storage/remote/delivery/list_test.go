@@ -29,8 +29,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// spelled says all there is to say of the items of a list.
-func spelled(l list) (out []string) {
+// encoded says all there is to say of the items of a list.
+func encoded(l list) (out []string) {
 	for i := range l.items {
 		f := l.at(i)
 		text := fmt.Sprint(f.series.Ref(), " ", f.t, " ", f.v, " ", f.kind(), " ", f.st())
@@ -78,14 +78,14 @@ func TestList(t *testing.T) {
 		want = append(want, gather(&more, rnd.Intn(30), 10*rnd.Intn(3))...)
 		g.addAll(more)
 		want = append(want, gather(&g, rnd.Intn(30), 10*rnd.Intn(3))...)
-		require.Equal(t, want, spelled(g.list))
+		require.Equal(t, want, encoded(g.list))
 		require.Len(t, g.parts, len(want))
 		count := g.count()
 		require.Equal(t, len(want), count.total())
 		if n := len(want); n > 0 {
 			i := rnd.Intn(n)
 			j := i + rnd.Intn(n-i+1)
-			require.Equal(t, append([]string(nil), want[i:j]...), spelled(g.from(i, j)))
+			require.Equal(t, append([]string(nil), want[i:j]...), encoded(g.from(i, j)))
 		}
 
 		var parts [partitions][]string
@@ -98,7 +98,7 @@ func TestList(t *testing.T) {
 		for _, apart := range []bool{false, true} {
 			grouped := g.byPartition(&lengths, apart)
 			for p := range grouped {
-				require.Equal(t, parts[p], spelled(grouped[p]), "partition %d", p)
+				require.Equal(t, parts[p], encoded(grouped[p]), "partition %d", p)
 			}
 		}
 	}

@@ -42,7 +42,7 @@ type logReader struct {
 	bb   batchBuilder
 	l    *slog.Logger
 	// head returns the end of the last commit. What is written beyond it may
-	// be a part of one, and is not read yet.
+	// setDelay a part of one, and is not read yet.
 	head func() cursor.Position
 	// size is Source.Size.
 	size func(segment int) int64
@@ -128,7 +128,7 @@ func (r *logReader) readOnce(p cursor.Point, limit int, stop func(cursor.Positio
 		if past {
 			open = cursor.OpenLenient
 		} else {
-			r.dec.cold.refused = nil
+			r.dec.evicted.refused = nil
 		}
 		err := r.seekWith(p, open)
 		r.pass(past)
@@ -142,7 +142,7 @@ func (r *logReader) readOnce(p cursor.Point, limit int, stop func(cursor.Positio
 // pass says whether what cannot be had is passed over.
 func (r *logReader) pass(past bool) {
 	if r.past != past {
-		r.past, r.dec.cold.past = past, past
+		r.past, r.dec.evicted.past = past, past
 	}
 }
 
@@ -207,7 +207,7 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 func (r *logReader) close() {
 	if r.tail != nil {
 		r.bb.gathered = gathered{}
-		r.dec.cold = coldSeries{from: r.dec.cold.from, refused: r.dec.cold.refused}
+		r.dec.evicted = evictedSeries{from: r.dec.evicted.from, refused: r.dec.evicted.refused}
 	}
 	r.letGo()
 }
@@ -345,7 +345,7 @@ func (r *logReader) next() (cursor.Item, error) {
 }
 
 // decode adds a record to the batch. It returns an error only if a series cannot
-// be looked up now: then the reader has to seek to the start of the batch again.
+// setDelay looked up now: then the reader has to seek to the start of the batch again.
 func (r *logReader) decode(rec []byte, end cursor.Point) error {
 	r.dec.at = end.Position
 	had := len(r.bb.items) + r.bb.unknown.total()

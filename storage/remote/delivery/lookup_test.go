@@ -54,7 +54,7 @@ func TestUnreadableLabelsArePassedOver(t *testing.T) {
 		}
 	}
 	src := j.source()
-	src.Cold = brokenSnapshot{}
+	src.Evicted = brokenSnapshot{}
 	r = newRig(t, j, receivers, Options{})
 	require.NoError(t, r.Attach(src))
 	r.apply(remoteWrite("a"), remoteWrite("b"))

@@ -35,7 +35,7 @@ type loss struct {
 	res       *resumption
 	reread    *rereader // In place of it, for isolated series.
 	counted   *counted  // Before, as unreadable.
-	lost      tally
+	lost      counts
 	estimated int // Of the samples that are lost.
 }
 

@@ -52,7 +52,7 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 // ackedOf returns how far each partition had come in the segments that there were. Where
 // one has to be read from its start, that is known only if it is the same still, or what
 // is left of it.
-func ackedOf(src *Source, f savepoint.File, e *savepoint.Endpoint, st *stand, found map[cursor.Point]resolved, segments []epoch.Segment) []savepoint.Mark {
+func ackedOf(src *Source, f savepoint.File, e *savepoint.Endpoint, st *endpointState, found map[cursor.Point]resolved, segments []epoch.Segment) []savepoint.Mark {
 	acked := slices.Clone(st.marks)
 	for p, m := range e.MarksFor(partitions) {
 		if at, ok := found[m.Point]; !ok || at.verdict != cursor.SegmentStart {

@@ -54,7 +54,7 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 			receivers["a"].set(unavailable)
 			r := newRig(t, j, receivers, Options{})
 			r.attach(remoteWrite("a"))
-			q := r.running[0].lanes()[0].queue
+			q := r.running[0].streams()[0].queue
 			require.Eventually(t, func() bool {
 				q.mu.Lock()
 				defer q.mu.Unlock()
@@ -101,7 +101,7 @@ func TestGivenUpOfAnotherLog(t *testing.T) {
 	receivers["a"].set(unavailable)
 	r := newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
-	require.Eventually(t, func() bool { return r.running[0].lanes()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", "a"))
 	require.NoError(t, r.Persist(t.Context()))
 	left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
@@ -171,11 +171,11 @@ func newHalf(t *testing.T) *half {
 		}
 		return f
 	}
-	stands := func(name string, at cursor.Position) {
+	states := func(name string, at cursor.Position) {
 		t.Helper()
 		require.Eventually(t, func() bool { return saved(name).Endpoints[0].Floor.Position == at }, time.Minute, time.Millisecond)
 	}
-	stands("b", *h.head.Load())
+	states("b", *h.head.Load())
 	h.cut()
 	h.receivers["b"].set(unavailable)
 	for range 10 {
@@ -183,7 +183,7 @@ func newHalf(t *testing.T) *half {
 	}
 	r.complete("a", 3000)
 	h.acked = *h.head.Load()
-	stands("a", h.acked)
+	states("a", h.acked)
 	h.receivers["a"].set(unavailable)
 	for range 10 {
 		r.commit(100)
@@ -318,7 +318,7 @@ func TestOldestSegmentsAreGone(t *testing.T) {
 			r.attach(remoteWrite("a"), remoteWrite("b"))
 			r.complete("a", j.count)
 			require.Eventually(t, func() bool {
-				return r.Persist(t.Context()) == nil && r.running[0].stand(false).floor().Position == *j.head.Load()
+				return r.Persist(t.Context()) == nil && r.running[0].state(false).floor().Position == *j.head.Load()
 			}, time.Minute, time.Millisecond)
 			require.NoError(t, r.Close())
 			require.NoError(t, j.wal.Close())

@@ -156,7 +156,7 @@ type endpointMetrics struct {
 // highWater is a gauge that only rises, in seconds.
 type highWater struct {
 	gauge prometheus.Gauge
-	mark  rising
+	mark  atomicMax
 }
 
 func (h *highWater) raise(ms int64) {

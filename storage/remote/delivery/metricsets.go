@@ -120,7 +120,7 @@ func (m *endpointMetrics) inherit(old *endpointMetrics) {
 // one and taken off another when those are replaced.
 type pending struct {
 	mtx sync.Mutex // Also orders changes of the metrics that show it.
-	n   tally
+	n   counts
 }
 
 // show makes m the endpoint's metrics and puts the numbers there.
@@ -135,7 +135,7 @@ func (e *endpoint) show(m *endpointMetrics) {
 
 // changePending adds items that joined a queue, or with -1 as the sign takes off
 // items that left one.
-func (e *endpoint) changePending(t tally, sign int) {
+func (e *endpoint) changePending(t counts, sign int) {
 	e.pending.mtx.Lock()
 	defer e.pending.mtx.Unlock()
 	m := e.metrics.Load()

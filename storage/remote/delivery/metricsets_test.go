@@ -98,7 +98,7 @@ func TestMetricsOfAnotherURL(t *testing.T) {
 	require.False(t, r.has("prometheus_remote_storage_samples_pending", map[string]string{"url": "http://a/write"}))
 
 	b.set(nil)
-	q := r.running[0].lanes()[0].queue
+	q := r.running[0].streams()[0].queue
 	require.Eventually(t, func() bool {
 		return q.done(*j.head.Load()) && pending("histograms") == 0 && pending("samples") == 0
 	}, time.Minute, time.Millisecond)

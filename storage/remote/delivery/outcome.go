@@ -28,7 +28,7 @@ import (
 
 // delivered accounts for a request the endpoint has taken. Receivers of remote
 // write 2.0 tell how much of it they stored.
-func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed bool) {
+func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, replayed bool) {
 	e := s.e
 	m, sent := e.metrics.Load(), p.sent
 	m.highestSent.raise(p.highest)
@@ -57,7 +57,7 @@ func (s *sender) delivered(set *settings, p *parcel, res client.Result, replayed
 }
 
 // unwritten is what a response's statistics leave out.
-func unwritten(sent tally, res client.Result) (t tally) {
+func unwritten(sent counts, res client.Result) (t counts) {
 	t[classSamples] = max(sent[classSamples]-res.Written.Samples, 0)
 	t[classHistograms] = max(sent[classHistograms]-res.Written.Histograms, 0)
 	t[classExemplars] = max(sent[classExemplars]-res.Written.Exemplars, 0)
@@ -65,7 +65,7 @@ func unwritten(sent tally, res client.Result) (t tally) {
 }
 
 // refused accounts for a request the endpoint refused for good.
-func (e *endpoint) refused(set *settings, sent tally, res client.Result) {
+func (e *endpoint) refused(set *settings, sent counts, res client.Result) {
 	missing := sent
 	if res.Written.Confirmed {
 		missing = unwritten(sent, res)
@@ -77,12 +77,12 @@ func (e *endpoint) refused(set *settings, sent tally, res client.Result) {
 
 // refusedOnReplay accounts for one item that was refused when it was, perhaps,
 // sent for the second time.
-func (e *endpoint) refusedOnReplay(sent tally, it flat, res client.Result) {
+func (e *endpoint) refusedOnReplay(sent counts, it flat, res client.Result) {
 	e.drop(reasonOnReplay, sent)
 	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.series.Ref(), "timestamp", it.t, "err", res.Err)
 }
 
-func (e *endpoint) fail(t tally, code string) {
+func (e *endpoint) fail(t counts, code string) {
 	m := e.metrics.Load()
 	for c, n := range t {
 		m.failed[c].Add(float64(n))
@@ -90,7 +90,7 @@ func (e *endpoint) fail(t tally, code string) {
 	m.refused.WithLabelValues(code).Add(float64(t.total()))
 }
 
-func (e *endpoint) drop(reason string, t tally) {
+func (e *endpoint) drop(reason string, t counts) {
 	m := e.metrics.Load()
 	for c, n := range t {
 		if n > 0 {
@@ -100,17 +100,17 @@ func (e *endpoint) drop(reason string, t tally) {
 }
 
 // settled accounts for items that left the queue.
-func (e *endpoint) settled(t tally) { e.changePending(t, -1) }
+func (e *endpoint) settled(t counts) { e.changePending(t, -1) }
 
 // countUnknown tells of items that could not be attributed to a series.
-func (e *endpoint) countUnknown(t tally) {
+func (e *endpoint) countUnknown(t counts) {
 	if n := t.total(); n > 0 {
 		e.logger.Error("Dropped items of the log whose series is not known", "count", n)
 	}
 }
 
-// countDrops accounts for what a parcel leaves out.
-func (s *sender) countDrops(p *parcel) {
+// countDrops accounts for what an encoded request leaves out.
+func (s *sender) countDrops(p *encodedRequest) {
 	s.e.metrics.Load().highest.raise(p.highest)
 	for i := range p.dropped {
 		if p.dropped[i].total() > 0 {

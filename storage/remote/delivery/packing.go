@@ -20,13 +20,13 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// sender turns what it takes from its lane's queue into requests. One goroutine
+// sender turns what it takes from its stream's queue into requests. One goroutine
 // owns it; its buffers live as long as it does.
 type sender struct {
-	e        *lane
+	e        *stream
 	req      request
 	items    []flat
-	left     []flat // What was not delivered of the request when the lane stopped,
+	left     []flat // What was not delivered of the request when the stream stopped,
 	partly   bool   // and whether a part was.
 	verdicts []judgement
 	grouping grouping
@@ -34,9 +34,9 @@ type sender struct {
 	enc     *encoder.Builder
 	encFor  encoder.Protocol
 	encOpts encoder.Options
-	own     parcel    // What it encoded itself.
-	sharing *exchange // Where borrowed is from.
-	borrow  *shared   // A parcel of an exchange, or nil.
+	own     encodedRequest // What it encoded itself.
+	cache   *requestCache  // Where shared is from.
+	shared  *shared        // An encoded request of a request cache, or nil.
 
 	conversion *conversion // To classic histograms.
 
@@ -95,15 +95,15 @@ func (s *sender) collect() {
 }
 
 // groups reports whether samples of one series share a time series: while
-// catching up, where there are several, and not in the replay zone, where each
+// catching up, where there are several, and not in the replay range, where each
 // has to stand alone. In live operation receivers see what stock sends them.
-func (s *sender) groups() bool { return s.req.behind && !s.req.zone }
+func (s *sender) groups() bool { return s.req.behind && !s.req.replay }
 
 // content counts what the request took from the queue.
-func (r *request) content() (t tally) {
+func (r *request) content() (t counts) {
 	for _, sp := range r.stretch {
 		if sp.to-sp.from == sp.entry.total {
-			t.plus(sp.entry.tally)
+			t.plus(sp.entry.counts)
 		} else {
 			t[classSamples] += sp.to - sp.from // Others are not cut.
 		}
@@ -143,9 +143,9 @@ func (s *sender) listed(set *settings, items []flat) []flat {
 }
 
 // pack encodes items, or the request of the line if items is nil, and returns
-// those that are to be sent, of which the first n are in it. The parcel is valid
+// those that are to be sent, of which the first n are in it. The encoded request is valid
 // until the next call.
-func (s *sender) pack(set *settings, items []flat) (p *parcel, left []flat, n int) {
+func (s *sender) pack(set *settings, items []flat) (p *encodedRequest, left []flat, n int) {
 	s.giveBack()
 	s.judgedBy(set)
 	if items == nil {
@@ -164,19 +164,19 @@ func (s *sender) pack(set *settings, items []flat) (p *parcel, left []flat, n in
 
 // packLine encodes the request of the line, or takes what another endpoint did
 // of it. It returns nil if not all of it is to be sent now, or in one request.
-func (s *sender) packLine(set *settings) *parcel {
+func (s *sender) packLine(set *settings) *encodedRequest {
 	if set.queue.SampleAgeLimit != 0 {
 		return nil // What is too old is another thing with every attempt.
 	}
-	if ex := s.e.exchange.Load(); ex != nil && !set.classic && ex.group == set.kindred() {
+	if ex := s.e.cache.Load(); ex != nil && !set.classic && ex.group == set.cacheKey() {
 		if sh, made := ex.get(s.req.stretchKey()); sh != nil {
-			s.sharing, s.borrow = ex, sh
+			s.cache, s.shared = ex, sh
 			if made {
-				sh.whole = s.fillLine(&sh.parcel, set)
+				sh.whole = s.fillLine(&sh.encodedRequest, set)
 				ex.filled(sh)
 			}
 			if sh.whole {
-				return &sh.parcel
+				return &sh.encodedRequest
 			}
 			s.giveBack()
 			return nil
@@ -188,11 +188,11 @@ func (s *sender) packLine(set *settings) *parcel {
 	return nil
 }
 
-// giveBack ends the use of a parcel of an exchange.
+// giveBack ends the use of an encoded request of a request cache.
 func (s *sender) giveBack() {
-	if s.borrow != nil {
-		s.sharing.done(s.borrow)
-		s.sharing, s.borrow = nil, nil
+	if s.shared != nil {
+		s.cache.done(s.shared)
+		s.cache, s.shared = nil, nil
 	}
 }
 
@@ -204,7 +204,7 @@ func (r *request) stretchKey() stretchKey {
 
 // fillLine fills p with the request of the line. It returns false if it is too
 // large for one.
-func (s *sender) fillLine(p *parcel, set *settings) (whole bool) {
+func (s *sender) fillLine(p *encodedRequest, set *settings) (whole bool) {
 	if !s.simple(set) {
 		s.collect()
 		items := s.screen(p, set, s.items)
@@ -237,8 +237,8 @@ func (s *sender) simple(set *settings) bool {
 }
 
 // ready empties p and prepares the encoder for it.
-func (s *sender) ready(p *parcel, set *settings) {
-	*p = parcel{payload: p.payload}
+func (s *sender) ready(p *encodedRequest, set *settings) {
+	*p = encodedRequest{payload: p.payload}
 	if s.enc == nil || s.encFor != set.protocol || s.encOpts != set.options {
 		s.enc, s.encFor, s.encOpts = encoder.New(set.protocol, set.options), set.protocol, set.options
 	}
@@ -249,13 +249,13 @@ func (s *sender) ready(p *parcel, set *settings) {
 	clear(s.conversion.changes)
 }
 
-func (s *sender) packing(p *parcel, set *settings) packing {
+func (s *sender) packing(p *encodedRequest, set *settings) packing {
 	return packing{p: p, set: set, enc: s.enc, verdicts: s.verdicts, grouped: s.groups(), table: s.e.src.Table}
 }
 
 // screen empties p and returns the items that are to be sent, in the memory of
 // the argument. What is left out is counted in p.
-func (s *sender) screen(p *parcel, set *settings, items []flat) []flat {
+func (s *sender) screen(p *encodedRequest, set *settings, items []flat) []flat {
 	s.ready(p, set)
 	s.verdicts = s.verdicts[:0]
 	if !s.simple(set) {
@@ -275,7 +275,7 @@ func (s *sender) inconvertible(err error) {
 // encode fills p, which screen has prepared, with items, as many as fit into a
 // request and one at least, and returns how many those are. Exemplars stay with
 // their sample.
-func (s *sender) encode(p *parcel, set *settings, items []flat) (n int) {
+func (s *sender) encode(p *encodedRequest, set *settings, items []flat) (n int) {
 	pk := s.packing(p, set)
 	if most := int(s.e.sizes.most.Load()); most > 0 {
 		items = items[:cutBefore(items, most)]

@@ -32,7 +32,7 @@ const reasonOtherEngine = "other_engine"
 
 // passedOver is what one endpoint passes over.
 type passedOver struct {
-	behind *stand // Where it stood, and what is gone of what lay before the oldest segment.
+	behind *endpointState // Where it stood, and what is gone of what lay before the oldest segment.
 	runs   []ownRun
 }
 
@@ -81,7 +81,7 @@ func (s *Storage) countPassed(passed []passedOver) {
 	s.count(context.Background(), all)
 	for i, p := range passed {
 		var (
-			lost      tally
+			lost      counts
 			bytes     = p.behind.lost.bytes()
 			estimated = int(math.Ceil(p.behind.lost.items()))
 		)

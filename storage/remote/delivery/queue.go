@@ -35,25 +35,25 @@ type queue struct {
 	mu   sync.Mutex
 	cond *sync.Cond // Signals senders (work is ready) and the reader (room).
 
-	parts   [partitions]partition
-	line    line
-	next    int          // Partition at which the next take begins to look.
-	read    cursor.Point // End of the last batch pushed.
-	taken   cursor.Position
-	queued  int       // Items pushed and not acknowledged.
-	held    int       // Bytes of the entries that they are in, see weight.go.
-	waiting int       // Items that are neither acknowledged nor under way.
-	zoned   int       // Items of the replay zone that are not under way.
-	ready   int       // Items that can be taken now.
-	flying  int       // Requests under way.
-	idle    int       // Senders that wait in take.
-	since   time.Time // When ready last rose from zero, or the last take.
-	limit   int       // Items beyond which push waits.
-	max     int       // Items a full request takes.
-	senders int
-	linger  time.Duration
-	timer   *time.Timer
-	closed  bool
+	parts    [partitions]partition
+	line     line
+	next     int          // Partition at which the next take begins to look.
+	read     cursor.Point // End of the last batch pushed.
+	taken    cursor.Position
+	queued   int       // Items pushed and not acknowledged.
+	held     int       // Bytes of the entries that they are in, see weight.go.
+	waiting  int       // Items that are neither acknowledged nor under way.
+	inReplay int       // Items of the replay range that are not under way.
+	ready    int       // Items that can be taken now.
+	flying   int       // Requests under way.
+	idle     int       // Senders that wait in take.
+	since    time.Time // When ready last rose from zero, or the last take.
+	limit    int       // Items beyond which push waits.
+	max      int       // Items a full request takes.
+	senders  int
+	linger   time.Duration
+	timer    *time.Timer
+	closed   bool
 
 	isolation isolation
 
@@ -74,7 +74,7 @@ type partition struct {
 	busy    bool           // A request is under way.
 	resumed savepoint.Mark // Where an earlier run had left off.
 	skip    int            // Acknowledged items after resumed that were not met yet.
-	probe   int            // Items of a request of the replay zone, see fill.
+	probe   int            // Items of a request of the replay range, see fill.
 }
 
 // fifo is a list of entries that keeps its array while entries come and go.
@@ -168,7 +168,7 @@ func (q *queue) push(e *entry) bool {
 	}
 	was := q.ready
 	q.line.add(e, q.waiting == 0)
-	q.deep = e.behind && !e.zone
+	q.deep = e.behind && !e.replay
 	for p := range q.parts {
 		n := e.length(p)
 		if n == 0 {
@@ -177,8 +177,8 @@ func (q *queue) push(e *entry) bool {
 		part := &q.parts[p]
 		part.fifo.push(e)
 		part.waiting += n
-		if e.zone {
-			q.zoned += n
+		if e.replay {
+			q.inReplay += n
 		}
 		if !part.busy {
 			q.ready += n
@@ -229,20 +229,20 @@ func (q *queue) woken(was int, waited time.Duration) {
 	if was == 0 {
 		q.since = q.now().Add(-waited)
 	}
-	if q.ripe() {
+	if q.due() {
 		q.cond.Broadcast()
 		return
 	}
 	q.arm()
 }
 
-// ripe reports whether what is ready is worth a request now. The replay zone is
+// due reports whether what is ready is worth a request now. The replay range is
 // sent in small requests anyway.
-func (q *queue) ripe() bool {
+func (q *queue) due() bool {
 	switch {
 	case q.ready == 0:
 		return false
-	case q.zoned > 0 || q.now().Sub(q.since) >= q.linger:
+	case q.inReplay > 0 || q.now().Sub(q.since) >= q.linger:
 		return true
 	case q.blocked != nil && q.flying == 0:
 		return true // Nothing else makes room.
@@ -282,7 +282,7 @@ type request struct {
 	stretch []stretch // In place of spans, see line.
 	took    [partitions]int
 	items   int
-	zone    bool            // Of the replay zone, and then of one partition.
+	replay  bool            // Of the replay range, and then of one partition.
 	behind  bool            // Everything in it was read to catch up.
 	refused bool            // Set by the sender: something had been stored before.
 	diverts bool            // Some of it may belong to isolated series.
@@ -290,7 +290,7 @@ type request struct {
 	end     cursor.Position // No item of the request ends after it.
 }
 
-// minProbe is the size of the first requests of a partition in the replay zone.
+// minProbe is the size of the first requests of a partition in the replay range.
 const minProbe = 16
 
 // take waits until a request is worth sending and fills r with it. It returns
@@ -303,7 +303,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 		if q.closed || !keep() {
 			return false
 		}
-		if q.ripe() {
+		if q.due() {
 			break
 		}
 		if q.ready > 0 {
@@ -321,7 +321,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 	} else {
 		q.line.on = false
 		q.takeDeep(r)
-		for i := 0; i < partitions && r.items < q.max && !r.zone; i++ {
+		for i := 0; i < partitions && r.items < q.max && !r.replay; i++ {
 			q.fill(r, (q.next+i)%partitions, q.max)
 		}
 		q.next = (r.spans[len(r.spans)-1].part + 1) % partitions
@@ -332,7 +332,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 		q.taken = r.end
 	}
 	q.since = q.now()
-	if q.ripe() {
+	if q.due() {
 		q.cond.Signal()
 	}
 	return true
@@ -341,8 +341,8 @@ func (q *queue) take(r *request, keep func() bool) bool {
 // fill adds items of partition p to r as far as there is room. Of an entry it
 // takes all or nothing, unless the entry alone is too much for a request.
 //
-// The replay zone and what follows it never share a request, nor do partitions
-// within the zone. A request there that was stored before is refused, and taken
+// The replay range and what follows it never share a request, nor do partitions
+// within the range. A request there that was stored before is refused, and taken
 // apart down to its items; so requests begin small and double as long as
 // nothing is refused, and little is done again if it comes to a crash meanwhile.
 func (q *queue) fill(r *request, p, room int) {
@@ -350,8 +350,8 @@ func (q *queue) fill(r *request, p, room int) {
 	if part.busy || part.waiting == 0 {
 		return
 	}
-	zone := part.fifo.all()[0].zone
-	if zone {
+	replay := part.fifo.all()[0].replay
+	if replay {
 		if r.items > 0 {
 			return
 		}
@@ -361,7 +361,7 @@ func (q *queue) fill(r *request, p, room int) {
 	from := part.done
 	for _, e := range part.fifo.all() {
 		n := e.length(p) - from
-		if e.zone != zone || (r.items > 0 && r.items+n > room) {
+		if e.replay != replay || (r.items > 0 && r.items+n > room) {
 			break
 		}
 		whole := n <= q.max
@@ -380,11 +380,11 @@ func (q *queue) fill(r *request, p, room int) {
 	if r.items == before {
 		return
 	}
-	r.zone = zone
+	r.replay = replay
 	part.busy = true
 	q.ready -= ready
-	if zone {
-		q.zoned -= r.items
+	if replay {
+		q.inReplay -= r.items
 	}
 }
 
@@ -415,11 +415,11 @@ func (q *queue) finish(r *request, acknowledged bool) {
 			q.held -= part.advance(s)
 		} else {
 			part.waiting += s.to - s.from
-			if r.zone {
-				q.zoned += s.to - s.from
+			if r.replay {
+				q.inReplay += s.to - s.from
 			}
 		}
-		if r.zone {
+		if r.replay {
 			part.probe *= 2
 			if r.refused {
 				part.probe = minProbe

@@ -112,10 +112,10 @@ func TestQueueModel(t *testing.T) {
 func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark, delivered map[int64]int) []savepoint.Mark {
 	q := newQueue(time.Now)
 	res := newResumption(marks)
-	start := (&stand{marks: marks}).floor().Point
+	start := (&endpointState{marks: marks}).floor().Point
 	q.resume(start, marks)
 	q.configure(1<<30, 1+rnd.Intn(50), 0)
-	q.staff(1 + rnd.Intn(2))
+	q.setSenders(1 + rnd.Intn(2))
 	number := uint64(0)
 
 	next := 0
@@ -127,7 +127,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 	var (
 		flying []*request
 		order  = map[int]int64{}
-		zone   = cursor.Position{Segment: rnd.Intn(10)}
+		replay = cursor.Position{Segment: rnd.Intn(10)}
 		push   = func() {
 			for many := 1 + rnd.Intn(4); many > 0 && next < len(log); many-- {
 				for _, it := range log[next].items {
@@ -146,7 +146,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 			b := bb.build()
 			number++
 			b.number, b.before = number, number*100
-			e := &entry{batch: b, zone: b.start.Before(zone), behind: rnd.Intn(3) == 0}
+			e := &entry{batch: b, replay: b.start.Before(replay), behind: rnd.Intn(3) == 0}
 			if resuming {
 				e.batch, e.skipped = res.filter(b)
 			}
@@ -160,7 +160,7 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 			require.True(t, q.take(r, func() bool { return true }))
 			require.Positive(t, r.items)
 			require.LessOrEqual(t, r.items, max(q.max, q.window))
-			r.refused = r.zone && rnd.Intn(2) == 0
+			r.refused = r.replay && rnd.Intn(2) == 0
 			busy, handed := map[int]bool{}, 0
 			for _, f := range flying {
 				require.Empty(t, r.stretch, "a request of the line beside another")
@@ -172,10 +172,10 @@ func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark,
 			eachOf(r, func(int, *item) { handed++ })
 			require.Equal(t, r.items, handed)
 			for _, sp := range r.spans {
-				require.Equal(t, r.zone, sp.entry.zone, "the replay zone and newer samples share a request")
+				require.Equal(t, r.replay, sp.entry.replay, "the replay range and newer samples share a request")
 				require.NotContains(t, busy, sp.part, "two requests of one partition")
-				if r.zone {
-					require.Equal(t, r.spans[0].part, sp.part, "partitions of the replay zone share a request")
+				if r.replay {
+					require.Equal(t, r.spans[0].part, sp.part, "partitions of the replay range share a request")
 				}
 			}
 			flying = append(flying, r)
@@ -374,7 +374,7 @@ func TestLine(t *testing.T) {
 		for n, b := range batches {
 			require.True(t, q.push(&entry{batch: b}))
 			now = now.Add(linger(n))
-			for q.ripe() {
+			for q.due() {
 				var r request
 				require.True(t, q.take(&r, func() bool { return true }))
 				require.NotEmpty(t, r.stretch)
@@ -420,7 +420,7 @@ func TestDeep(t *testing.T) {
 		bb.end.Offset++
 		require.True(t, q.push(&entry{batch: bb.build(), behind: behind, room: 1 << 20}))
 	}
-	for !q.ripe() {
+	for !q.due() {
 		require.Less(t, bb.end.Offset, int64(100))
 		push(true)
 	}
@@ -434,13 +434,13 @@ func TestDeep(t *testing.T) {
 	require.LessOrEqual(t, r.items, 150)
 	require.Greater(t, r.items, 100)
 	q.ack(&r)
-	for q.ripe() {
+	for q.due() {
 		require.True(t, q.take(&r, func() bool { return true }))
 		q.ack(&r)
 	}
 	require.Positive(t, q.ready, "what is not deep enough yet")
 	q.shallow()
-	require.True(t, q.ripe(), "nothing more comes: there is no point in waiting")
+	require.True(t, q.due(), "nothing more comes: there is no point in waiting")
 
 	q.widen(10 * saveInterval)
 	require.Equal(t, 50, q.window, "a slow receiver gets no windows")

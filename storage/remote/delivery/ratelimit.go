@@ -169,7 +169,7 @@ func (l *sizeLimit) took(n, wanted int) {
 // were too many. If others were sent meanwhile they would take what the endpoint still
 // gives, and a request that comes too late each time would look like one that is not
 // taken at all.
-// It is asked for by senders, and by the isolator in the name of its lane.
+// It is asked for by senders, and by the isolator in the name of its stream.
 type turn struct {
 	mtx   sync.Mutex
 	of    any // Who has it, nil for nobody.

@@ -23,28 +23,28 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// readLog feeds the lane's queue until the lane ends or stops, or the queue
+// readLog feeds the stream's queue until the stream ends or stops, or the queue
 // closes.
-func (l *lane) readLog() {
+func (l *stream) readLog() {
 	ctx := l.reading
 	own := newLogReader(l.logger, l.src, l.damaged)
 	defer own.close()
 	l.full.rest = func() {
 		own.letGo()
-		l.feed.rest()
+		l.dispatcher.rest()
 	}
-	pos, _ := l.place.get()
-	moves := 0 // A limit may have moved the place before this.
-	fl := l.feed.join(pos)
-	defer l.feed.leave(fl)
+	pos, _ := l.cursor.get()
+	moves := 0 // A limit may have moved the cursor before this.
+	fl := l.dispatcher.join(pos)
+	defer l.dispatcher.leave(fl)
 	met := false // The endpoint has been at the head of the log.
 	for ctx.Err() == nil {
-		if p, m := l.place.get(); m != moves {
+		if p, m := l.cursor.get(); m != moves {
 			pos, moves = p, m
 			l.resumption.jump(pos.Position)
 			l.queue.jump(pos)
 		}
-		until, bounded := l.place.end()
+		until, bounded := l.cursor.end()
 		if bounded && !pos.Before(until.Position) {
 			l.queue.shallow() // Nothing gets deeper now.
 			return
@@ -54,14 +54,14 @@ func (l *lane) readLog() {
 			// others share.
 			own.close()
 			own.until = &until
-			l.feed.leave(fl)
+			l.dispatcher.leave(fl)
 		}
 		b, err := (*batch)(nil), errBehind
-		zone := pos.Before(l.zoneEnd)
-		resuming := zone || l.resumption.active(pos.Position)
+		replay := pos.Before(l.replayEnd)
+		resuming := replay || l.resumption.active(pos.Position)
 		limit := maxBatchItems
 		switch {
-		case zone:
+		case replay:
 			limit = 1 // One commit, so that requests can be small.
 		case !l.failing.Load() && lags(pos.Position, l.src.Head()):
 			limit = farBatchItems
@@ -70,7 +70,7 @@ func (l *lane) readLog() {
 			if !pos.Before(l.src.Head()) {
 				l.queue.shallow()
 			}
-			switch b, err = l.feed.after(ctx, fl, pos, limit); {
+			switch b, err = l.dispatcher.after(ctx, fl, pos, limit); {
 			case err == nil:
 				met = true
 				own.close()
@@ -82,7 +82,7 @@ func (l *lane) readLog() {
 			}
 		}
 		if errors.Is(err, errBehind) {
-			stop := l.feed.meets
+			stop := l.dispatcher.meets
 			if bounded {
 				stop = func(cursor.Position) bool { return false }
 			}
@@ -113,15 +113,15 @@ func (l *lane) readLog() {
 		if resuming {
 			part, skipped = l.resumption.filter(b)
 		}
-		if !l.place.claim(moves, b.end, &l.resumption.skip) {
+		if !l.cursor.advance(moves, b.end, &l.resumption.skip) {
 			l.resumption.skip = was
 			continue
 		}
 		pos = b.end
 		l.countUnknown(b.unknown)
 		l.loseUnread(b.unread)
-		ent := &entry{batch: part, skipped: skipped, zone: zone, behind: bounded || lags(b.end.Position, l.src.Head())}
-		if ent.behind && !zone && !l.failing.Load() {
+		ent := &entry{batch: part, skipped: skipped, replay: replay, behind: bounded || lags(b.end.Position, l.src.Head())}
+		if ent.behind && !replay && !l.failing.Load() {
 			active, _ := l.src.Table.Len()
 			ent.room = deepRoom(active)
 		}
@@ -141,8 +141,8 @@ func (l *lane) readLog() {
 	}
 }
 
-// loseUnread counts what the reader of a lane could not read.
-func (l *lane) loseUnread(u unread) {
+// loseUnread counts what the reader of a stream could not read.
+func (l *stream) loseUnread(u unread) {
 	if len(u.parts) > 0 {
 		l.metrics.Load().countUnread(u.lostTo(l.acked, &l.counted))
 		l.counted.add(u)
@@ -152,7 +152,7 @@ func (l *lane) loseUnread(u unread) {
 // highest returns the highest timestamp in ms of what the endpoint will send of
 // a batch, as far as that can be told cheaply: where rules apply, only if the
 // endpoint fails, since else a sender tells soon enough.
-func (l *lane) highest(b *batch) (highest int64) {
+func (l *stream) highest(b *batch) (highest int64) {
 	set := l.settings.Load()
 	ruled := len(set.rules.configs) > 0
 	if set.queue.SampleAgeLimit != 0 || (ruled && !l.failing.Load()) {

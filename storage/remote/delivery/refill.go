@@ -129,9 +129,9 @@ type unreadApart struct {
 	segments int
 }
 
-// add adds a part that so many series had items in. What the reader of the lane could
+// add adds a part that so many series had items in. What the reader of the stream could
 // not read either, it has counted.
-func (u *unreadApart) add(l *lane, series int, more unread) {
+func (u *unreadApart) add(l *stream, series int, more unread) {
 	if more.labels == 0 && l.counted.have(more) {
 		return
 	}
@@ -140,7 +140,7 @@ func (u *unreadApart) add(l *lane, series int, more unread) {
 	u.items += share(l.src.Table, series, more)
 }
 
-func (u *unreadApart) count(l *lane) {
+func (u *unreadApart) count(l *stream) {
 	if u.bytes == 0 {
 		return
 	}

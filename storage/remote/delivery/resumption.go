@@ -26,33 +26,33 @@ import (
 // something changed.
 const saveInterval = 250 * time.Millisecond
 
-// place is where a lane reads on. A limit may move it while the reader is at
+// readCursor is where a stream reads on. A limit may move it while the reader is at
 // work; what the reader had claimed before then is delivered all the same. Once
 // it has an end, nothing behind that can be claimed.
-type place struct {
+type readCursor struct {
 	mu    sync.Mutex
 	pos   cursor.Point
 	moves int
-	until *cursor.Point // Where the lane ends, nil for nowhere.
+	until *cursor.Point // Where the stream ends, nil for nowhere.
 	// skip says how many items of each partition behind pos an earlier run had
 	// acknowledged, where the partition's mark is before pos.
 	skip [partitions]int
 }
 
-func (p *place) get() (cursor.Point, int) {
+func (p *readCursor) get() (cursor.Point, int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pos, p.moves
 }
 
 // start returns the position alone.
-func (p *place) start() cursor.Position {
+func (p *readCursor) start() cursor.Position {
 	pos, _ := p.get()
 	return pos.Position
 }
 
-// end returns where the lane ends, if it does.
-func (p *place) end() (until cursor.Point, bounded bool) {
+// end returns where the stream ends, if it does.
+func (p *readCursor) end() (until cursor.Point, bounded bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.until == nil {
@@ -61,8 +61,8 @@ func (p *place) end() (until cursor.Point, bounded bool) {
 	return *p.until, true
 }
 
-// bound gives the lane an end, unless it has one or is behind that already.
-func (p *place) bound(until cursor.Point) bool {
+// bound gives the stream an end, unless it has one or is behind that already.
+func (p *readCursor) bound(until cursor.Point) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.until != nil || until.Before(p.pos.Position) {
@@ -72,10 +72,10 @@ func (p *place) bound(until cursor.Point) bool {
 	return true
 }
 
-// claim moves the place from one position to the next, unless a limit has moved
-// it meanwhile or the lane ends before that. skip is what is left to be skipped
+// advance moves the cursor from one position to the next, unless a limit has moved
+// it meanwhile or the stream ends before that. skip is what is left to be skipped
 // then.
-func (p *place) claim(moves int, to cursor.Point, skip *[partitions]int) bool {
+func (p *readCursor) advance(moves int, to cursor.Point, skip *[partitions]int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.moves != moves || (p.until != nil && p.until.Before(to.Position)) {
@@ -85,10 +85,10 @@ func (p *place) claim(moves int, to cursor.Point, skip *[partitions]int) bool {
 	return true
 }
 
-// raise moves the place forward to a position, or to the end of the lane if
+// skipTo moves the cursor forward to a position, or to the end of the stream if
 // that is before it, and returns where it was and is, and what would have been
 // skipped in between.
-func (p *place) raise(before cursor.Position) (from cursor.Point, to cursor.Position, skip [partitions]int, moved bool) {
+func (p *readCursor) skipTo(before cursor.Position) (from cursor.Point, to cursor.Position, skip [partitions]int, moved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	from, skip = p.pos, p.skip

@@ -24,8 +24,8 @@ import (
 const mostAskedLive = time.Minute
 
 // pause waits before a request of the queue is tried again, and returns what the wait
-// is next time. It ends early if the settings are replaced or the lane stops.
-func (l *lane) pause(set *settings, planned time.Duration, res client.Result, sent tally) (next time.Duration) {
+// is next time. It ends early if the settings are replaced or the stream stops.
+func (l *stream) pause(set *settings, planned time.Duration, res client.Result, sent counts) (next time.Duration) {
 	l.pauses.Inc()
 	m := l.metrics.Load()
 	for c, n := range sent {
@@ -48,7 +48,7 @@ func (l *lane) pause(set *settings, planned time.Duration, res client.Result, se
 
 // hurried returns the answer with what of the time that it asks for is waited. Retry-After
 // may be meant for a part of the request only: a few attempts are made at once.
-func (l *lane) hurried(res client.Result) client.Result {
+func (l *stream) hurried(res client.Result) client.Result {
 	switch {
 	case res.RetryAfter == 0:
 	case !l.limit.known() && l.prompts.take():
@@ -62,7 +62,7 @@ func (l *lane) hurried(res client.Result) client.Result {
 // askedApart is how much of the time that an endpoint asks for it gets for what is tried
 // apart: what it does not take alone is asked for by itself, unless it limits the rate.
 // Also then it may be, if it took something a moment ago.
-func (l *lane) askedApart(set *settings, res client.Result) time.Duration {
+func (l *stream) askedApart(set *settings, res client.Result) time.Duration {
 	switch {
 	case !l.limit.known():
 		return 0

@@ -128,12 +128,12 @@ func TestRulesOfGoneSeries(t *testing.T) {
 	require.Less(t, testing.AllocsPerRun(10, func() { out = r.judge(len(all), at, out) }), 100.0, "the rules were applied again")
 	judged()
 
-	for from := 100; from < 3*coldGeneration; from += 1000 {
+	for from := 100; from < 3*evictedGeneration; from += 1000 {
 		all = goneSeriesFrom(from, from+1000)
 		judged()
 	}
-	require.LessOrEqual(t, len(r.gone.young)+len(r.gone.old), 2*coldGeneration)
-	require.Greater(t, len(r.gone.young)+len(r.gone.old), coldGeneration)
+	require.LessOrEqual(t, len(r.gone.young)+len(r.gone.old), 2*evictedGeneration)
+	require.Greater(t, len(r.gone.young)+len(r.gone.old), evictedGeneration)
 	for range 2 {
 		r.forget(nil) // As when series leave the table.
 	}

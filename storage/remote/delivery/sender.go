@@ -23,7 +23,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 )
 
-// run delivers until the lane stops or has more senders than it wants.
+// run delivers until the stream stops or has more senders than it wants.
 func (s *sender) run() {
 	e := s.e
 	for e.queue.take(&s.req, e.wanted) {
@@ -68,7 +68,7 @@ func (s *sender) serve() bool {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
-		if !s.deliver(rest[:n:n], s.req.zone) {
+		if !s.deliver(rest[:n:n], s.req.replay) {
 			return s.undone(rest[n:])
 		}
 		rest = rest[n:]
@@ -92,7 +92,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 	defer e.turn.give(s)
 	var (
 		backoff time.Duration
-		p       *parcel
+		p       *encodedRequest
 		packed  *settings
 		rest    []flat // What did not fit into the request.
 		doubt   doubt
@@ -127,7 +127,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		if p.sent.total() == 0 {
 			return s.goOn(rest, replayed)
 		}
-		patience := patienceOf(set)
+		turn := timeToDoubt(set)
 		e.awaitTurn(s, set)
 		if set != e.settings.Load() {
 			continue // They were replaced meanwhile.
@@ -196,14 +196,14 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 			return s.undone(items, rest)
 		}
 		doubt.failed(e, took >= set.timeout || res.RetryAfter > 0, res)
-		if doubt.scarce && !doubt.turned && e.turn.take(s, patience) {
+		if doubt.scarce && !doubt.turned && e.turn.take(s, turn) {
 			doubt.turned, doubt.began = true, time.Now()
 		}
 		backoff = e.pause(set, backoff, e.hurried(res), p.sent)
 		if e.stopping() {
 			return s.undone(items, rest)
 		}
-		if doubt.scarce && e.smaller(p.items, doubt.hadTurn(patience)) {
+		if doubt.scarce && e.smaller(p.items, doubt.hadTurn(turn)) {
 			if items = s.listed(set, items); middle(items) > 0 {
 				e.turn.give(s)
 				p = nil // It is cut when it is packed.
@@ -211,7 +211,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				continue
 			}
 		}
-		if !doubt.due(patience) || set != e.settings.Load() {
+		if !doubt.due(turn) || set != e.settings.Load() {
 			continue // New settings are tried with all of it first.
 		}
 		e.turn.give(s)
@@ -225,7 +225,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				e.queue.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: whole})
 			}
 			if whole && len(left) > 0 {
-				e.turn.hand(e, patience) // It has most of what there is to send.
+				e.turn.hand(e, turn) // It has most of what there is to send.
 			}
 			return s.goOn(rest, replayed)
 		}
@@ -236,7 +236,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		}
 		items = left
 		res.RetryAfter = max(res.RetryAfter, s.asked)
-		backoff = e.pause(set, backoff, e.hurried(res), tally{})
+		backoff = e.pause(set, backoff, e.hurried(res), counts{})
 		if e.stopping() {
 			return s.undone(items, rest)
 		}
@@ -265,7 +265,7 @@ func (s *sender) halves(items, rest []flat, replayed bool) bool {
 	return s.goOn(rest, replayed)
 }
 
-// undone notes what of the request is not delivered as the lane stops, in order.
+// undone notes what of the request is not delivered as the stream stops, in order.
 // Nothing needs to be listed of a request that no part was delivered of.
 func (s *sender) undone(parts ...[]flat) bool {
 	for _, items := range parts {
@@ -275,7 +275,7 @@ func (s *sender) undone(parts ...[]flat) bool {
 }
 
 // attempt sends a payload of the queue once.
-func (l *lane) attempt(set *settings, payload []byte, attempt int, sent tally) client.Result {
+func (l *stream) attempt(set *settings, payload []byte, attempt int, sent counts) client.Result {
 	res := l.send(l.ctx, set, payload, attempt, sent)
 	switch res.Outcome {
 	case client.Delivered:
@@ -290,7 +290,7 @@ func (l *lane) attempt(set *settings, payload []byte, attempt int, sent tally) c
 }
 
 // took notes that the endpoint takes something.
-func (l *lane) took() {
+func (l *stream) took() {
 	l.failing.Store(false)
 	l.proven.Store(true)
 	l.lastTaken.Store(time.Now())
@@ -300,7 +300,7 @@ func (l *lane) took() {
 }
 
 // send sends a payload once.
-func (l *lane) send(ctx context.Context, set *settings, payload []byte, attempt int, sent tally) client.Result {
+func (l *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent counts) client.Result {
 	m := l.metrics.Load()
 	for c, n := range sent {
 		m.attempted[c].Add(float64(n))

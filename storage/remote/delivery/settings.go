@@ -125,10 +125,10 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 	}, nil
 }
 
-// kindred is what the settings must have in common with others' for requests to
-// be shared.
-func (s *settings) kindred() kindred {
-	return kindred{rules: s.rules, protocol: s.protocol, options: s.options, exemplars: s.exemplars, histograms: s.histograms, classic: s.classic}
+// cacheKey is what the settings must have in common with others' for requests to
+// setDelay shared.
+func (s *settings) cacheKey() cacheKey {
+	return cacheKey{rules: s.rules, protocol: s.protocol, options: s.options, exemplars: s.exemplars, histograms: s.histograms, classic: s.classic}
 }
 
 // capacity is how many items an endpoint with n senders holds in memory. With less than

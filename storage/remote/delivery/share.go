@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// This file is about what the lanes of an endpoint may have of its senders.
+// This file is about what the streams of an endpoint may have of its senders.
 
 // freshShare returns the share of a backlog, also of one that is left over
 // although nobody asks for fresh samples first any more.
@@ -29,7 +29,7 @@ func (s *settings) freshShare() float64 {
 	return DefaultFreshShare
 }
 
-// mostSenders is how many senders there can be on all lanes.
+// mostSenders is how many senders there can be on all streams.
 func (s *settings) mostSenders() int { return min(max(s.queue.MaxShards, 1), partitions) }
 
 // budget returns how much of the time of how many senders a backlog may take.
@@ -38,13 +38,13 @@ func (s *settings) budget() (busy float64, senders int) {
 	return busy, max(int(math.Ceil(busy)), 1)
 }
 
-// limits returns the lowest and highest number of senders of a lane. The backlog
-// has its share, rounded up, and the other lane the rest, but one at least.
-func (l *lane) limits(set *settings) (lowest, highest int) {
+// limits returns the lowest and highest number of senders of a stream. The backlog
+// has its share, rounded up, and the other stream the rest, but one at least.
+func (l *stream) limits(set *settings) (lowest, highest int) {
 	highest = set.mostSenders()
-	switch lanes := l.lanes(); {
-	case len(lanes) < 2:
-	case l == lanes[0]:
+	switch streams := l.streams(); {
+	case len(streams) < 2:
+	case l == streams[0]:
 		_, highest = set.budget()
 	default:
 		_, backlog := set.budget()
@@ -64,8 +64,8 @@ func restAfter(worked time.Duration, senders int, busy float64) time.Duration {
 
 // rest keeps a sender of the backlog from taking more than its share. It
 // returns false if the endpoint stops meanwhile.
-func (l *lane) rest(worked time.Duration) bool {
-	if _, bounded := l.place.end(); !bounded {
+func (l *stream) rest(worked time.Duration) bool {
+	if _, bounded := l.cursor.end(); !bounded {
 		return true
 	}
 	set := l.settings.Load()

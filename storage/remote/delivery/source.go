@@ -35,8 +35,8 @@ type Source struct {
 	WALDir, DataDir string
 	// Table resolves the refs that retained segments mention, as long as the
 	// series are in use. Cold resolves the others; nil if Table has them all.
-	Table *series.Table
-	Cold  Resolver
+	Table   *series.Table
+	Evicted Resolver
 	// Gate learns what is durably acknowledged.
 	Gate *gate.Gate
 	// Head returns the end of the last committed record. It must not block.
@@ -71,7 +71,7 @@ const (
 	// DefaultFreshShare is what the backlog may have of the senders.
 	DefaultFreshShare = 0.5
 	// DefaultFreshAfter is how far behind an endpoint has to be to get a second
-	// lane.
+	// stream.
 	DefaultFreshAfter = time.Minute
 	// DefaultMaxRequestBytes is half of what a Prometheus server takes, which of
 	// the receivers in use takes least.
@@ -111,7 +111,7 @@ type Options struct {
 	FS vfs.FS
 
 	newClient func(client.Config) (storer, error)
-	pace      time.Duration // How often lanes and senders are looked at.
+	pace      time.Duration // How often streams and senders are looked at.
 }
 
 func (o *Options) setDefaults() {

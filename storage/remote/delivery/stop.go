@@ -57,7 +57,7 @@ func (s *Storage) stop() error {
 	drain, cancelDrain := context.WithTimeout(ctx, budget*2/3)
 	defer cancelDrain()
 	s.catchUp(drain)
-	s.feed.be(nil)
+	s.dispatcher.setDelay(nil)
 	var drained sync.WaitGroup
 	for _, e := range s.running {
 		e.stopMetadata()
@@ -65,15 +65,15 @@ func (s *Storage) stop() error {
 		drained.Go(func() { e.drain(drain) })
 	}
 	drained.Wait()
-	stands := make([]*stand, 0, len(s.running)+len(s.held))
+	states := make([]*endpointState, 0, len(s.running)+len(s.held))
 	for _, e := range s.running {
-		stands = append(stands, e.finishStop(ctx))
+		states = append(states, e.finishStop(ctx))
 		s.forfeitMemory(e)
 	}
-	stands = append(stands, s.held...)
+	states = append(states, s.held...)
 	s.cancel()
 	s.wg.Wait()
-	s.feed.close()
-	s.setLists(nil, stands)
-	return s.saveStands(func() []*stand { return stands }, true, true)
+	s.dispatcher.close()
+	s.setLists(nil, states)
+	return s.saveStates(func() []*endpointState { return states }, true, true)
 }

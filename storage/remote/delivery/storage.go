@@ -56,12 +56,12 @@ type Storage struct {
 	watcher     *watcherMetrics
 	sets        *metricSets
 
-	mtx   sync.Mutex
-	src   *Source // Set once, by Attach.
-	feed  *feed
-	rules rulebook
-	// exchanges has a lock of its own.
-	exchanges exchanges
+	mtx        sync.Mutex
+	src        *Source // Set once, by Attach.
+	dispatcher *dispatcher
+	rules      rulebook
+	// requestCaches has a lock of its own.
+	caches    requestCaches
 	conf      *config.Config // Applied before there was a log.
 	lost      bool           // Positions were lost: endpoints begin at oldest.
 	fromStart bool           // They do, because nothing of the log was ever sent.
@@ -77,8 +77,8 @@ type Storage struct {
 	listMtx sync.Mutex
 	wake    func() bool // Tells whoever reads the log first.
 	gate    *gate.Gate
-	running []*endpoint // Replaced, never changed in place.
-	held    []*stand    // Likewise.
+	running []*endpoint      // Replaced, never changed in place.
+	held    []*endpointState // Likewise.
 
 	saveMtx sync.Mutex
 	store   *savepoint.Store
@@ -140,7 +140,7 @@ func (s *Storage) Notify() {
 	}
 }
 
-func (s *Storage) setLists(running []*endpoint, held []*stand) {
+func (s *Storage) setLists(running []*endpoint, held []*endpointState) {
 	s.listMtx.Lock()
 	defer s.listMtx.Unlock()
 	s.running, s.held = running, held
@@ -168,7 +168,7 @@ func (s *Storage) LowestSentTimestamp() int64 {
 // returns when that is done, or with the reason why it could not be.
 func (s *Storage) Persist(context.Context) error {
 	s.listMtx.Lock()
-	attached := s.feed != nil
+	attached := s.dispatcher != nil
 	s.listMtx.Unlock()
 	if !attached {
 		return errors.New("no log is attached")
@@ -181,7 +181,7 @@ func (s *Storage) Persist(context.Context) error {
 // already, or because it is too large. Who is behind reads the log.
 func (s *Storage) Take(items int) *Commit {
 	s.listMtx.Lock()
-	f := s.feed
+	f := s.dispatcher
 	s.listMtx.Unlock()
 	if f == nil || f.reader.dec.follow != nil {
 		return nil

@@ -83,7 +83,7 @@ func TestOutage(t *testing.T) {
 		}
 		r.complete("up", j.count)
 		for _, e := range r.running {
-			most = max(most, e.lanes()[0].queue.stats().queued)
+			most = max(most, e.streams()[0].queue.stats().queued)
 		}
 		j.cut()
 	}
@@ -134,7 +134,7 @@ func TestCrash(t *testing.T) {
 		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored || now == j.count }, time.Minute, time.Millisecond)
 		// The crash: what is saved after this instant is lost, save for the
 		// dispatch mark, which is written ahead.
-		mark := r.running[0].lanes()[0].marks.get()
+		mark := r.running[0].streams()[0].marks.get()
 		require.NoError(t, r.Close())
 		require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), old, 0o600))
 		f, _, err := savepoint.NewStore(j.dir).Load()
@@ -244,7 +244,7 @@ func TestStopDrains(t *testing.T) {
 }
 
 // TestStopInTheMiddleOfARequest defends I8: what was delivered of a request that had to
-// be cut is not sent again, if the endpoint stops before the rest of it was.
+// setDelay cut is not sent again, if the endpoint stops before the rest of it was.
 func TestStopInTheMiddleOfARequest(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -273,7 +273,7 @@ func TestStopInTheMiddleOfARequest(t *testing.T) {
 			c := remoteWrite("a")
 			c.QueueConfig.BatchSendDeadline = model.Duration(time.Hour)
 			r.attach(c)
-			r.running[0].lanes()[0].sizes.most.Store(tc.most)
+			r.running[0].streams()[0].sizes.most.Store(tc.most)
 			r.commit(100)
 			<-hangs
 			stored, before := rc.counts()
@@ -448,8 +448,8 @@ func TestForfeit(t *testing.T) {
 	var pos cursor.Point
 	require.Eventually(t, func() bool {
 		was := pos
-		pos, _ = e.lanes()[0].place.get()
-		return was == pos && e.lanes()[0].queue.stats().queued > 0
+		pos, _ = e.streams()[0].cursor.get()
+		return was == pos && e.streams()[0].queue.stats().queued > 0
 	}, time.Minute, 20*time.Millisecond, "the queue does not fill")
 	before := cursor.Position{Segment: 6}
 	require.True(t, pos.Before(before))
@@ -481,11 +481,11 @@ func TestForfeitThenStopOfAFullQueue(t *testing.T) {
 		r.commit(each)
 	}
 	<-rc.entered
-	l := r.running[0].lanes()[0]
+	l := r.running[0].streams()[0]
 	var pos cursor.Point
 	require.Eventually(t, func() bool {
 		was := pos
-		pos, _ = l.place.get()
+		pos, _ = l.cursor.get()
 		return was == pos && l.queue.stats().queued > 0
 	}, time.Minute, 50*time.Millisecond)
 	j.cut()

@@ -319,7 +319,7 @@ func TestUnreadIsCountedOnceOverRestarts(t *testing.T) {
 		r.apply(conf)
 		if ahead {
 			require.Eventually(t, func() bool {
-				return r.running[0].lanes()[0].place.start() == *j.head.Load()
+				return r.running[0].streams()[0].cursor.start() == *j.head.Load()
 			}, time.Minute, time.Millisecond)
 		} else {
 			r.complete("a", j.count-2000-2*100)
@@ -366,7 +366,7 @@ func TestFirstThingIsDamaged(t *testing.T) {
 	receivers["a"].set(unavailable)
 	r := newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
-	require.Eventually(t, func() bool { return r.running[0].lanes()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Close())
 
 	src := j.source()

@@ -47,8 +47,8 @@ const (
 	// coldGeneration is how many series are remembered that are not in the table,
 	// before those are forgotten that were not met since about as many others, and
 	// coldBytes how large they may be together.
-	coldGeneration = 8192
-	coldBytes      = 8 << 20
+	evictedGeneration = 8192
+	evictedBytes      = 8 << 20
 )
 
 // heldRoom returns how many bytes a queue may hold that may hold so many items.

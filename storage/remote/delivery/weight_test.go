@@ -84,8 +84,8 @@ func TestHeldBytes(t *testing.T) {
 	)
 	for name, tc := range map[string]struct {
 		// commit writes one commit, of perCommit items at most.
-		commit func(j *journal, n int)
-		cold   Resolver
+		commit  func(j *journal, n int)
+		evicted Resolver
 	}{
 		"histograms of 160 buckets": {commit: func(j *journal, _ int) {
 			all := seriesOf(j, perCommit)
@@ -106,7 +106,7 @@ func TestHeldBytes(t *testing.T) {
 			var enc record.Encoder
 			j.log(enc.Exemplars(exemplars, nil))
 		}},
-		"series that are gone with labels of 20 kB": {cold: largeLabels{}, commit: func(j *journal, n int) {
+		"series that are gone with labels of 20 kB": {evicted: largeLabels{}, commit: func(j *journal, n int) {
 			samples := make([]record.RefSample, 250)
 			for i := range samples {
 				samples[i] = record.RefSample{Ref: chunks.HeadSeriesRef(1_000_000 + n*len(samples) + i), T: j.time}
@@ -123,7 +123,7 @@ func TestHeldBytes(t *testing.T) {
 			conf.SendNativeHistograms, conf.SendExemplars = true, true
 			conf.QueueConfig.Capacity, conf.QueueConfig.MaxSamplesPerSend, conf.QueueConfig.MaxShards = 10_000, 2_000, 1
 			src := j.source()
-			src.Cold = tc.cold
+			src.Evicted = tc.evicted
 			attach := func(r *rig, c *config.RemoteWriteConfig) {
 				require.NoError(t, r.Attach(src))
 				r.apply(c)
@@ -140,14 +140,14 @@ func TestHeldBytes(t *testing.T) {
 			r = newRig(t, j, nil, opts)
 			grown := grownBy(func() {
 				attach(r, conf)
-				q := r.running[0].lanes()[0].queue
+				q := r.running[0].streams()[0].queue
 				require.Eventually(t, func() bool {
 					q.mu.Lock()
 					defer q.mu.Unlock()
 					return q.blocked != nil || q.read.Position == *j.head.Load()
 				}, time.Minute, time.Millisecond)
 			})
-			t.Logf("holds %d MiB, %d items", grown>>20, r.running[0].lanes()[0].queue.stats().queued)
+			t.Logf("holds %d MiB, %d items", grown>>20, r.running[0].streams()[0].queue.stats().queued)
 			// What is held, one batch in the reader's hands, the request, and what
 			// the reader remembers of series.
 			require.Less(t, grown, int64(60<<20))
@@ -166,17 +166,17 @@ func TestClosedReaderKeepsNothing(t *testing.T) {
 	var enc record.Encoder
 	j.log(enc.Samples([]record.RefSample{{Ref: 1_000_000, T: 1}}, nil))
 	src := j.source()
-	src.Cold = largeLabels{}
+	src.Evicted = largeLabels{}
 	r := newLogReader(promslog.NewNopLogger(), &src, nil)
 	require.NoError(t, r.seek(cursor.Point{Position: start}))
 	b, err := r.batch(maxBatchItems, func(cursor.Position) bool { return false })
 	require.NoError(t, err)
 	require.Equal(t, 1, b.total)
 	require.Greater(t, b.bytes, 20_000)
-	require.Len(t, r.dec.cold.young, 1)
+	require.Len(t, r.dec.evicted.young, 1)
 	r.close()
-	require.Empty(t, r.dec.cold.young)
-	require.Empty(t, r.dec.cold.old)
+	require.Empty(t, r.dec.evicted.young)
+	require.Empty(t, r.dec.evicted.old)
 	require.NoError(t, j.wal.Close())
 }
 
@@ -203,7 +203,7 @@ func TestSharedBytes(t *testing.T) {
 	const bound = 12 << 20 // 8 MiB, and what it takes to keep that.
 	all := someSeries(t, 1000)
 
-	f := newFeed(&logReader{}, at(0, 0))
+	f := newDispatcher(&logReader{}, at(0, 0))
 	bb := batchBuilder{summary: summary{ordered: true}}
 	bb.reset(at(0, 0))
 	grown := grownBy(func() {
@@ -274,7 +274,7 @@ func TestHeldIsGivenBack(t *testing.T) {
 	for range 50 {
 		q := newQueue(time.Now)
 		q.configure(100_000, 50, 0)
-		q.staff(2)
+		q.setSenders(2)
 		var entries []*entry
 		for n := range 5 {
 			bb := batchBuilder{summary: summary{ordered: rnd.Intn(2) == 0}}

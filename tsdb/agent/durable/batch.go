@@ -274,8 +274,8 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
 }
 
 // take returns a commit to fill for the sender, if it wants one.
-func (db *DB) take(items int) (taker, *delivery.Commit) {
-	to, ok := db.sender.(taker)
+func (db *DB) take(items int) (commitSink, *delivery.Commit) {
+	to, ok := db.sender.(commitSink)
 	if !ok {
 		return nil, nil
 	}

@@ -235,7 +235,7 @@ func lookUp(db *DB, ref chunks.HeadSeriesRef) (labels.Labels, bool) {
 	if s := db.table.Resolve(ref); s != nil {
 		return s.Labels(), true
 	}
-	lset, ok, err := db.archive.Resolve(ref)
+	lset, ok, err := db.snapshotter.Resolve(ref)
 	return lset, ok && err == nil
 }
 
@@ -304,7 +304,7 @@ func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what strin
 	db, err := open(nil, reg, sender, dir, lazy(), still())
 	require.NoError(t, err, what)
 	for len(db.unread) > 0 {
-		db.checkNext(t.Context()) // As the upkeep does, one by one.
+		db.checkNext(t.Context()) // As the snapshot loop does, one by one.
 	}
 	there, unknown := h.delivered(t, db)
 	segments, samples := h.missing(there, sender.pos.Segment)

@@ -64,8 +64,8 @@ type DB struct {
 	run           ulid.ULID
 	journal       journal
 	syncer        syncer
-	archive       archive
-	unread        []int // Finished segments that the start did not read; upkeep's.
+	snapshotter   snapshotter
+	unread        []int // Finished segments that the start did not read; the snapshot loop's.
 	appenders     sync.Pool
 	appendersV2   sync.Pool
 	writeNotified wlog.WriteNotified // Set before the first append.

@@ -51,37 +51,37 @@ func segmentPart(dir string, number int) part {
 	return part{path: wlog.SegmentName(dir, number), segment: number, dir: dir, first: number, last: number}
 }
 
-// facts is what some records in a row say about series.
-type facts struct {
+// seriesRecords is what some records in a row say about series.
+type seriesRecords struct {
 	defs        []record.RefSeries
-	seen        []sighting // Samples, and exemplars, for which t is the beginning of time.
+	seen        []lastSeen // Samples, and exemplars, for which t is the beginning of time.
 	described   []record.RefMetadata
 	undecodable int   // Records.
 	unreadable  int64 // Bytes.
 }
 
-// sighting is a sample as far as its series is concerned.
-type sighting struct {
+// lastSeen is a sample as far as its series is concerned.
+type lastSeen struct {
 	ref chunks.HeadSeriesRef
 	t   int64
 }
 
 const (
-	// factsSize is how many facts are handed over at a time.
-	factsSize = 4096
-	// factsAhead bounds what is decoded of a part before its turn comes.
-	factsAhead = 16
+	// recordsSize is how many of them are handed over at a time.
+	recordsSize = 4096
+	// recordsAhead bounds what is decoded of a part before its turn comes.
+	recordsAhead = 16
 )
 
 // stream is a part that is being decoded.
-type stream struct{ facts chan *facts }
+type stream struct{ records chan *seriesRecords }
 
 // decodeAhead decodes as many parts at a time as there are processors, and calls
 // take with what they say, in order, on the caller's goroutine.
-func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) {
+func decodeAhead(l *slog.Logger, parts []part, take func(part, *seriesRecords)) {
 	var (
 		streams = make([]stream, len(parts))
-		pool    = sync.Pool{New: func() any { return &facts{} }}
+		pool    = sync.Pool{New: func() any { return &seriesRecords{} }}
 		stop    = make(chan struct{})
 		running sync.WaitGroup
 		started int
@@ -91,12 +91,12 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) {
 	for i := range parts {
 		for ; started < min(len(parts), i+runtime.GOMAXPROCS(0)); started++ {
 			p, s := parts[started], &streams[started]
-			s.facts = make(chan *facts, factsAhead)
+			s.records = make(chan *seriesRecords, recordsAhead)
 			running.Go(func() {
-				defer close(s.facts)
-				decodePart(l, p, &pool, func(f *facts) bool {
+				defer close(s.records)
+				decodePart(l, p, &pool, func(f *seriesRecords) bool {
 					select {
-					case s.facts <- f:
+					case s.records <- f:
 						return true
 					case <-stop:
 						return false
@@ -104,11 +104,11 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) {
 				})
 			})
 		}
-		for f := range streams[i].facts {
+		for f := range streams[i].records {
 			take(parts[i], f)
 			clear(f.defs) // The pool should not keep strings alive.
 			clear(f.described)
-			*f = facts{defs: f.defs[:0], seen: f.seen[:0], described: f.described[:0]}
+			*f = seriesRecords{defs: f.defs[:0], seen: f.seen[:0], described: f.described[:0]}
 			pool.Put(f)
 		}
 	}
@@ -117,10 +117,10 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *facts)) {
 // decodePart reads a part to its end, or until yield returns false. What the disk
 // refuses to read is passed over: the log was healed, so nothing else is wrong with
 // it, and the rest is not to be lost for that (I9).
-func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*facts) bool) {
+func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*seriesRecords) bool) {
 	var (
-		dec = factDecoder{dec: record.NewDecoder(labels.NewSymbolTable(), l)}
-		f   = pool.Get().(*facts)
+		dec = recordDecoder{dec: record.NewDecoder(labels.NewSymbolTable(), l)}
+		f   = pool.Get().(*seriesRecords)
 	)
 	for k := p.first; k <= p.last; k++ {
 		path := wlog.SegmentName(p.dir, k)
@@ -131,11 +131,11 @@ func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*facts) bool
 				f.undecodable++
 				l.Error("A record of the write-ahead log cannot be decoded and is skipped", "path", path, "offset", offset, "err", err)
 			}
-			if len(f.defs)+len(f.seen)+len(f.described) < factsSize {
+			if len(f.defs)+len(f.seen)+len(f.described) < recordsSize {
 				return true
 			}
 			more := yield(f)
-			f = pool.Get().(*facts)
+			f = pool.Get().(*seriesRecords)
 			return more
 		})
 		if f.unreadable += unreadable; err != nil {
@@ -180,7 +180,7 @@ func eachRecord(dir string, number int, f func(rec []byte, offset int64) bool) (
 
 // factDecoder decodes records as far as series are concerned. One goroutine owns
 // it.
-type factDecoder struct {
+type recordDecoder struct {
 	dec             record.Decoder
 	samples         []record.RefSample
 	histograms      []record.RefHistogramSample
@@ -190,7 +190,7 @@ type factDecoder struct {
 
 // decode adds what rec says to f. Types that say nothing about series, or that
 // are not known here, are skipped.
-func (d *factDecoder) decode(rec []byte, f *facts) (err error) {
+func (d *recordDecoder) decode(rec []byte, f *seriesRecords) (err error) {
 	switch d.dec.Type(rec) {
 	case record.Series:
 		var defs []record.RefSeries
@@ -205,27 +205,27 @@ func (d *factDecoder) decode(rec []byte, f *facts) (err error) {
 	case record.Samples, record.SamplesV2:
 		if d.samples, err = d.dec.Samples(rec, d.samples[:0]); err == nil {
 			for i := range d.samples {
-				f.seen = append(f.seen, sighting{d.samples[i].Ref, d.samples[i].T})
+				f.seen = append(f.seen, lastSeen{d.samples[i].Ref, d.samples[i].T})
 			}
 		}
 	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
 		if d.histograms, err = d.dec.HistogramSamples(rec, d.histograms[:0]); err == nil {
 			for i := range d.histograms {
-				f.seen = append(f.seen, sighting{d.histograms[i].Ref, d.histograms[i].T})
+				f.seen = append(f.seen, lastSeen{d.histograms[i].Ref, d.histograms[i].T})
 			}
 		}
 		clear(d.histograms)
 	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
 		if d.floatHistograms, err = d.dec.FloatHistogramSamples(rec, d.floatHistograms[:0]); err == nil {
 			for i := range d.floatHistograms {
-				f.seen = append(f.seen, sighting{d.floatHistograms[i].Ref, d.floatHistograms[i].T})
+				f.seen = append(f.seen, lastSeen{d.floatHistograms[i].Ref, d.floatHistograms[i].T})
 			}
 		}
 		clear(d.floatHistograms)
 	case record.Exemplars:
 		if d.exemplars, err = d.dec.Exemplars(rec, d.exemplars[:0]); err == nil {
 			for i := range d.exemplars {
-				f.seen = append(f.seen, sighting{d.exemplars[i].Ref, math.MinInt64})
+				f.seen = append(f.seen, lastSeen{d.exemplars[i].Ref, math.MinInt64})
 			}
 		}
 		clear(d.exemplars)

@@ -247,7 +247,7 @@ func sizeOf(f vfs.File) (int64, error) {
 //
 // c is the same in memory, or nil. If it is in the log in one piece, it goes to
 // to, in the order of the log: nobody else writes meanwhile.
-func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Commit, to taker) error {
+func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Commit, to commitSink) error {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()
 	if j.failure != nil {

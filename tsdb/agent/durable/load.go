@@ -43,16 +43,16 @@ func (db *DB) load() error {
 		return fmt.Errorf("create directory of the write-ahead log: %w", err)
 	}
 	begin := time.Now()
-	for _, p := range db.archive.store.Problems() {
+	for _, p := range db.snapshotter.store.Problems() {
 		db.metrics.snapshotDamages.WithLabelValues(p.Kind.String()).Inc()
 		db.logger.Error("The snapshot of series is damaged", "kind", p.Kind.String(), "path", p.Path, "err", p.Err)
 	}
-	state, usable := db.archive.store.State()
+	state, usable := db.snapshotter.store.State()
 	filled := db.fillHoles(-1)
 	if usable {
 		if misfit := fits(dir, state); misfit != "" {
 			usable = false
-			db.archive.noteGone(state, dir)
+			db.snapshotter.noteGone(state, dir)
 			db.metrics.snapshotDamages.WithLabelValues("misfit").Inc()
 			db.logger.Info("The snapshot of series does not fit the write-ahead log, which is read as a whole", "reason", misfit)
 		}
@@ -145,7 +145,7 @@ func (db *DB) untouched(state snapshot.State) func(path string, info fs.FileInfo
 	for _, s := range state.Segments {
 		known[wlog.SegmentName(db.journal.dir, s.Index)] = s
 	}
-	parts := db.archive.chunks()
+	parts := db.snapshotter.chunks()
 	return func(path string, info fs.FileInfo) bool {
 		if s, ok := known[path]; ok {
 			same := info.Size() == s.Size && info.ModTime().UnixNano() == s.ModTime
@@ -222,7 +222,7 @@ func (db *DB) damaged(damages ...heal.Damage) {
 // loadSnapshot fills the table from the snapshot and from what the log has
 // after it. It reports false if the snapshot turns out to be damaged.
 func (db *DB) loadSnapshot(state snapshot.State, filled []heal.Damage) (found replayed, ok bool, err error) {
-	dir, store := db.journal.dir, db.archive.store
+	dir, store := db.journal.dir, db.snapshotter.store
 	healed, err := db.heal(heal.Options{Whole: db.untouched(state)})
 	if err != nil {
 		return found, false, err
@@ -265,8 +265,8 @@ func (db *DB) loadSnapshot(state snapshot.State, filled []heal.Damage) (found re
 	if err != nil {
 		return found, false, err
 	}
-	db.archive.rebuild = false
-	db.archive.setState(state)
+	db.snapshotter.rebuild = false
+	db.snapshotter.setState(state)
 	for _, ref := range found.defined {
 		if s := db.table.Resolve(ref); s != nil {
 			db.journal.fresh = append(db.journal.fresh, s)
@@ -277,7 +277,7 @@ func (db *DB) loadSnapshot(state snapshot.State, filled []heal.Damage) (found re
 	}
 	for s := range db.table.All() {
 		if s.Alias() {
-			db.archive.retired = append(db.archive.retired, retiree{s, s.RetiredAt()})
+			db.snapshotter.retired = append(db.snapshotter.retired, retiree{s, s.RetiredAt()})
 		}
 	}
 	return found, true, nil
@@ -289,9 +289,9 @@ func (db *DB) loadSnapshot(state snapshot.State, filled []heal.Damage) (found re
 func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 	db.table = series.New(series.Options{Now: db.now})
 	db.unread = nil
-	db.archive.salvaged = salvage
+	db.snapshotter.salvaged = salvage
 	if salvage {
-		if _, err := db.fill(db.archive.store.LoadAll, 0); err != nil {
+		if _, err := db.fill(db.snapshotter.store.LoadAll, 0); err != nil {
 			return found, fmt.Errorf("read what is left of the snapshot of series: %w", err)
 		}
 	}
@@ -305,9 +305,9 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 // ones that segment mentions.
 func (db *DB) fill(load func(context.Context, int, snapshot.Definition) (snapshot.LoadReport, error), segment int) (snapshot.LoadReport, error) {
 	now := db.now()
-	fillers := make([]*series.Filler, runtime.GOMAXPROCS(0))
+	fillers := make([]*series.BulkLoader, runtime.GOMAXPROCS(0))
 	for i := range fillers {
-		fillers[i] = db.table.Filler(segment, now)
+		fillers[i] = db.table.BulkLoader(segment, now)
 	}
 	defer func() {
 		for _, f := range fillers {

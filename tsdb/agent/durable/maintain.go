@@ -125,7 +125,7 @@ func (db *DB) keepLimits(ctx context.Context) {
 		if err := db.enforceLimits(ctx); err != nil && ctx.Err() == nil {
 			db.logger.Warn("Keeping the write-ahead log within its limits failed and is tried again later", "err", err)
 		}
-		signal(db.archive.wanted)
+		signal(db.snapshotter.wanted)
 	}
 }
 
@@ -151,7 +151,7 @@ func (db *DB) makeRoom(ctx context.Context) (err error) {
 	if time.Now().Before(db.room.next) {
 		return nil
 	}
-	defer db.archive.hurry()()
+	defer db.snapshotter.hurry()()
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
 	db.fillHoles(db.journal.Head().Segment)
@@ -241,7 +241,7 @@ func (db *DB) retireAndPersist(ctx context.Context) error {
 func (db *DB) enforceLimits(ctx context.Context) error {
 	if !db.maintenance.TryLock() {
 		// Whoever is at work may be taking its time.
-		defer db.archive.hurry()()
+		defer db.snapshotter.hurry()()
 		db.maintenance.Lock()
 	}
 	defer db.maintenance.Unlock()
@@ -290,11 +290,11 @@ func (db *DB) decide(u usage, lim limits) removal {
 // that the others mention.
 func (db *DB) prepare(ctx context.Context, oldest, first int) (int, error) {
 	// What waits for the snapshot waits for room on the disk.
-	defer db.archive.hurry()()
+	defer db.snapshotter.hurry()()
 	var captureErr error
-	if first > db.archive.covered()+1 {
+	if first > db.snapshotter.covered()+1 {
 		captureErr = db.capture(ctx, false)
-		first = min(first, db.archive.covered()+1)
+		first = min(first, db.snapshotter.covered()+1)
 	}
 	if first <= oldest {
 		return oldest, captureErr
@@ -442,8 +442,8 @@ func (db *DB) showHolders(u usage, total limits) {
 // measure is what the log and the snapshot take up. A file with several names
 // counts once.
 func (db *DB) measure() (usage, error) {
-	u, err := measure(db.journal.dir, db.archive.chunks())
-	u.other += db.archive.store.Bytes()
+	u, err := measure(db.journal.dir, db.snapshotter.chunks())
+	u.other += db.snapshotter.store.Bytes()
 	if db.uptime != nil {
 		db.clock.look(db.now(), db.uptime())
 		for i := range u.sealed {
@@ -485,8 +485,8 @@ func (db *DB) keepSynced(ctx context.Context) {
 // start. Nobody waits for it.
 const checkInterval = 5 * time.Second
 
-// upkeep is the goroutine of the snapshot and of truncation.
-func (db *DB) upkeep(ctx context.Context) {
+// snapshotLoop is the goroutine of the snapshot and of truncation.
+func (db *DB) snapshotLoop(ctx context.Context) {
 	truncation := time.NewTicker(db.opts.TruncateFrequency)
 	defer truncation.Stop()
 	check := time.NewTicker(checkInterval)
@@ -501,7 +501,7 @@ func (db *DB) upkeep(ctx context.Context) {
 			}
 		case <-check.C:
 			db.checkNext(ctx)
-		case <-db.archive.wanted:
+		case <-db.snapshotter.wanted:
 			if err := db.capture(ctx, false); err != nil && ctx.Err() == nil {
 				db.logger.Warn("The snapshot of series could not be written and is tried again later; until then no segment is removed", "err", err)
 			}

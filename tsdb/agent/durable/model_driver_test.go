@@ -64,13 +64,13 @@ type modelRun struct {
 	rs *delivery.Storage
 
 	crashed bool // At least once.
-	counted *tallies
+	counted *totals
 }
 
 func newModelRun(t *testing.T, s schedule) *modelRun {
 	m := &modelRun{
 		ledger: &ledger{}, t: t, schedule: s, root: t.TempDir(), clock: newTestClock(),
-		counted: newTallies(),
+		counted: newTotals(),
 	}
 	m.log = slog.New(slog.NewTextHandler(&m.logged, nil))
 	m.dir = filepath.Join(m.root, "0")

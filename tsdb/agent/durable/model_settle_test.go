@@ -169,19 +169,19 @@ func (m *modelRun) finish() {
 // they were unregistered.
 type counters struct {
 	*prometheus.Registry
-	kept *tallies
+	kept *totals
 }
 
-// tallies adds up counters over several lives.
-type tallies struct {
+// totals adds up counters over several lives.
+type totals struct {
 	mtx   sync.Mutex
 	names map[string]string  // Host by name of the endpoint.
 	hosts map[string]float64 // Samples refused or dropped, by host.
 	lost  map[string]float64 // Samples given up to limits, by name.
 }
 
-func newTallies() *tallies {
-	return &tallies{names: map[string]string{}, hosts: map[string]float64{}, lost: map[string]float64{}}
+func newTotals() *totals {
+	return &totals{names: map[string]string{}, hosts: map[string]float64{}, lost: map[string]float64{}}
 }
 
 func (c counters) Unregister(collector prometheus.Collector) bool {
@@ -194,7 +194,7 @@ func (c counters) Unregister(collector prometheus.Collector) bool {
 	return c.Registry.Unregister(collector)
 }
 
-func (k *tallies) add(families []*dto.MetricFamily) {
+func (k *totals) add(families []*dto.MetricFamily) {
 	k.mtx.Lock()
 	defer k.mtx.Unlock()
 	for _, f := range families {
@@ -222,7 +222,7 @@ func (k *tallies) add(families []*dto.MetricFamily) {
 }
 
 // byHost is all that was counted as given up, by host.
-func (k *tallies) byHost() map[string]float64 {
+func (k *totals) byHost() map[string]float64 {
 	k.mtx.Lock()
 	defer k.mtx.Unlock()
 	out := maps.Clone(k.hosts)

@@ -92,12 +92,12 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 		}
 	}
 	db.setUp(filepath.Join(dir, "wal"))
-	if db.archive.store, err = snapshot.Open(filepath.Join(dir, seriesDir), snapshot.Options{
-		FS: db.opts.FS, Logger: l, Compression: db.opts.WALCompression, Pace: db.archive.pace,
+	if db.snapshotter.store, err = snapshot.Open(filepath.Join(dir, seriesDir), snapshot.Options{
+		FS: db.opts.FS, Logger: l, Compression: db.opts.WALCompression, Pace: db.snapshotter.pace,
 	}); err != nil {
 		return nil, fmt.Errorf("open snapshot of series: %w", err)
 	}
-	unlock, leave := db.release, db.archive.use()
+	unlock, leave := db.release, db.snapshotter.use()
 	db.release = func() error { return errors.Join(leave(), unlock()) }
 	if err := db.load(); err != nil {
 		return nil, err
@@ -109,10 +109,10 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	if sender == nil {
 		db.gate.Open()
 	} else {
-		unlock, leave := lock.hold(), db.archive.use()
+		unlock, leave := lock.hold(), db.snapshotter.use()
 		source := delivery.Source{
 			WALDir: db.journal.dir, DataDir: dir,
-			Table: db.table, Cold: &db.archive, Gate: db.gate, Head: db.journal.Head,
+			Table: db.table, Evicted: &db.snapshotter, Gate: db.gate, Head: db.journal.Head,
 			Size: db.sizeOf, Run: db.run, Release: func() error { return errors.Join(leave(), unlock()) },
 		}
 		if err := sender.Attach(source); err != nil {
@@ -125,7 +125,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	if !env.idle {
 		db.stopped.Go(func() { db.maintain(ctx) })
 		db.stopped.Go(func() { db.keepLimits(ctx) })
-		db.stopped.Go(func() { db.upkeep(ctx) })
+		db.stopped.Go(func() { db.snapshotLoop(ctx) })
 		if db.opts.SyncInterval > 0 {
 			db.stopped.Go(func() { db.keepSynced(ctx) })
 		}
@@ -156,7 +156,7 @@ func (db *DB) beginLog() error {
 // setUp makes everything that needs no I/O.
 func (db *DB) setUp(walDir string) {
 	db.crowded, db.freed = make(chan struct{}, 1), make(chan struct{}, 1)
-	db.archive = archive{wanted: make(chan struct{}, 1), state: snapshot.State{Covered: -1, Checkpoint: -1}, rebuild: true}
+	db.snapshotter = snapshotter{wanted: make(chan struct{}, 1), state: snapshot.State{Covered: -1, Checkpoint: -1}, rebuild: true}
 	db.encoder = record.Encoder{EnableSTStorage: db.opts.EnableSTStorage}
 	db.recordLimit = min(maxRecord, db.opts.WALSegmentSize/4)
 	db.itemLimit = db.opts.WALSegmentSize / 2
@@ -192,7 +192,7 @@ func (db *DB) setUp(walDir string) {
 			}
 			return float64(u.segments())
 		},
-		snapshotBytes: func() float64 { return float64(db.archive.store.Bytes()) },
+		snapshotBytes: func() float64 { return float64(db.snapshotter.store.Bytes()) },
 		maxBytes:      func() float64 { return float64(db.maxBytes.Load()) },
 		broken: func() float64 {
 			if db.journal.broken() != nil {
@@ -218,7 +218,7 @@ func (db *DB) Close() (err error) {
 		if db.opts.SyncInterval > 0 {
 			err = errors.Join(err, db.syncLog())
 		}
-		defer db.archive.hurry()()
+		defer db.snapshotter.hurry()()
 		// The next start reads what a slow disk leaves out here.
 		ctx, cancel := context.WithTimeout(context.Background(), lastCapture)
 		defer cancel()

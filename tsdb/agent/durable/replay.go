@@ -122,7 +122,7 @@ func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known
 }
 
 // take takes into account what a few records of a part say.
-func (r *replay) take(p part, f *facts) {
+func (r *replay) take(p part, f *seriesRecords) {
 	r.segment = p.segment
 	r.outcome.undecodable += f.undecodable
 	r.outcome.unreadable += f.unreadable

@@ -255,21 +255,21 @@ func TestNobodyWaitsForTheSlow(t *testing.T) {
 	breakLog(t, db)
 	done := make(chan error, 1)
 	go func() { done <- db.enforceLimits(context.Background()) }()
-	require.Eventually(t, func() bool { return db.archive.urgent.Load() > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return db.snapshotter.urgent.Load() > 0 }, time.Minute, time.Millisecond)
 	// Whoever holds the lock does not pause any more: this would take half an hour.
-	require.NoError(t, db.archive.pace(t.Context(), 1<<30))
+	require.NoError(t, db.snapshotter.pace(t.Context(), 1<<30))
 	db.maintenance.Unlock()
 	require.NoError(t, <-done)
 
 	// The same for an update of the snapshot.
 	fill(t, db, dir, 8)
 	db.opts.MaxSize = int64(4 * db.opts.WALSegmentSize)
-	db.archive.mtx.Lock()
+	db.snapshotter.mtx.Lock()
 	go func() { done <- db.enforceLimits(context.Background()) }()
-	require.Eventually(t, func() bool { return db.archive.urgent.Load() > 0 }, time.Minute, time.Millisecond)
-	db.archive.mtx.Unlock()
+	require.Eventually(t, func() bool { return db.snapshotter.urgent.Load() > 0 }, time.Minute, time.Millisecond)
+	db.snapshotter.mtx.Unlock()
 	require.NoError(t, <-done)
-	require.Zero(t, db.archive.urgent.Load())
+	require.Zero(t, db.snapshotter.urgent.Load())
 }
 
 // Segments are small enough for the file system, also without a limit.
@@ -365,7 +365,7 @@ func TestStartWithUnreadableSegment(t *testing.T) {
 	db := openTest(t, dir, nil, small(), still())
 	fill(t, db, dir, 3)
 	require.NoError(t, db.journal.close())
-	db.archive.rebuild = true // A crash: no snapshot has these segments.
+	db.snapshotter.rebuild = true // A crash: no snapshot has these segments.
 	opts := small()
 	opts.FS = &fullFS{FS: vfs.OS, refuse: string(filepath.Separator) + "00000001"}
 	img := t.TempDir()

@@ -36,8 +36,8 @@ type Sender interface {
 	Notify()
 }
 
-// taker is a sender that takes commits in memory, so that it need not read them.
-type taker interface {
+// commitSink is a sender that takes commits in memory, so that it need not read them.
+type commitSink interface {
 	// Take returns what is to be filled with a commit of so many items, nil if
 	// the sender reads it from the log.
 	Take(items int) *delivery.Commit
@@ -45,6 +45,6 @@ type taker interface {
 	Committed(c *delivery.Commit, start, end cursor.Position)
 }
 
-var _ taker = (*delivery.Storage)(nil)
+var _ commitSink = (*delivery.Storage)(nil)
 
 var _ Sender = (*delivery.Storage)(nil)

@@ -56,7 +56,7 @@ func (db *DB) checkNext(ctx context.Context) {
 // capture brings the snapshot up to the last finished segment, with the last
 // timestamps and the metadata too if withTimes is set.
 func (db *DB) capture(ctx context.Context, withTimes bool) error {
-	a := &db.archive
+	a := &db.snapshotter
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
 	fresh, covered := db.journal.takeFresh()
@@ -76,9 +76,9 @@ func (db *DB) capture(ctx context.Context, withTimes bool) error {
 	return nil
 }
 
-// update writes a snapshot. The caller holds the archive's lock.
+// update writes a snapshot. The caller holds the snapshotter's lock.
 func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, withTimes bool) error {
-	a := &db.archive
+	a := &db.snapshotter
 	first, _, err := wlog.Segments(db.journal.dir)
 	if err != nil {
 		return fmt.Errorf("list segments in %s: %w", db.journal.dir, err)
@@ -157,7 +157,7 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 // that a start can tell that nobody touched them since.
 func (db *DB) finished(first, last int) ([]snapshot.SegmentInfo, error) {
 	known := map[int]snapshot.SegmentInfo{}
-	for _, s := range db.archive.state.Segments {
+	for _, s := range db.snapshotter.state.Segments {
 		known[s.Index] = s
 	}
 	var out []snapshot.SegmentInfo
@@ -190,7 +190,7 @@ func (db *DB) sizeOf(segment int) int64 {
 	if end := db.journal.endOf(segment); end > 0 {
 		return end
 	}
-	return db.archive.size(segment)
+	return db.snapshotter.size(segment)
 }
 
 // secure syncs a finished segment and returns how it is then. A start takes it
@@ -221,7 +221,7 @@ func (db *DB) allMetadata(yield func(chunks.HeadSeriesRef, metadata.Metadata) bo
 
 // retire takes series out of use that nothing was appended to for a while.
 func (db *DB) retire() {
-	a := &db.archive
+	a := &db.snapshotter
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
 	gone := db.table.Retire(db.now().Add(-db.opts.minAge()), func() int { return db.journal.Head().Segment })
@@ -234,7 +234,7 @@ func (db *DB) retire() {
 // forget lets series leave memory that went out of use in an earlier round and
 // that the snapshot has. Readers that are behind find them there (I6).
 func (db *DB) forget() {
-	a := &db.archive
+	a := &db.snapshotter
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
 	if a.rebuild {
@@ -246,7 +246,7 @@ func (db *DB) forget() {
 
 // checkpoint makes checkpoint.<last> of the snapshot.
 func (db *DB) checkpoint(ctx context.Context, last int) error {
-	a := &db.archive
+	a := &db.snapshotter
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
 	db.metrics.checkpoints.Inc()

@@ -44,7 +44,7 @@ func resolve(t testing.TB, db *DB, ref chunks.HeadSeriesRef) labels.Labels {
 	if s := db.table.Resolve(ref); s != nil {
 		return s.Labels()
 	}
-	lset, ok, err := db.archive.Resolve(ref)
+	lset, ok, err := db.snapshotter.Resolve(ref)
 	require.NoError(t, err)
 	require.True(t, ok, "ref %d resolves to nothing", ref)
 	return lset
@@ -108,7 +108,7 @@ func TestStartAfterCrash(t *testing.T) {
 	appendFloats(t, db, 0, 1000, 10)
 	fill(t, db, dir, 6)
 	require.NoError(t, db.capture(context.Background(), false))
-	covered := db.archive.covered()
+	covered := db.snapshotter.covered()
 	appendFloats(t, db, 1000, 2000, 20)
 	clone := t.TempDir()
 	require.NoError(t, os.CopyFS(clone, os.DirFS(dir)))
@@ -117,7 +117,7 @@ func TestStartAfterCrash(t *testing.T) {
 	// A copy has other times, which is what a restored backup looks like.
 	db = openTest(t, clone, nil, small(), still())
 	require.Empty(t, db.unread)
-	require.Equal(t, covered, db.archive.covered())
+	require.Equal(t, covered, db.snapshotter.covered())
 	for i := range 2000 {
 		s := db.table.Find(metric(i))
 		require.NotNil(t, s)
@@ -167,7 +167,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 
 			change(t, dir)
 			db = openTest(t, dir, nil, opts, still())
-			require.True(t, db.archive.rebuild)
+			require.True(t, db.snapshotter.rebuild)
 			require.Empty(t, db.unread)
 			missing := 0
 			for i := range 1000 {
@@ -191,7 +191,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 			require.Equal(t, orphans, float64(readLogged(t, dir).orphans))
 
 			db = openTest(t, dir, nil, opts, still())
-			require.False(t, db.archive.rebuild)
+			require.False(t, db.snapshotter.rebuild)
 			active, _ := db.table.Len()
 			require.GreaterOrEqual(t, active, 2000)
 		})
@@ -223,7 +223,7 @@ func TestSnapshotWithoutASegment(t *testing.T) {
 			harm(t, wlog.SegmentName(wal, defining), wlog.SegmentName(wal, db.journal.Head().Segment))
 
 			db = openTest(t, dir, nil, small(), still())
-			require.False(t, db.archive.rebuild)
+			require.False(t, db.snapshotter.rebuild)
 			for i := range 100 {
 				require.NotNil(t, db.table.Find(metric(i)))
 			}
@@ -360,14 +360,14 @@ func TestChurnInOutage(t *testing.T) {
 
 	sender.Gate.Set("dead", cursor.Position{Segment: db.journal.Head().Segment})
 	sender.Gate.Open()
-	before := db.archive.store.Bytes()
+	before := db.snapshotter.store.Bytes()
 	for range 40 {
 		clock.add(10 * time.Minute)
 		appendFloats(t, db, 0, 10, clock.now().UnixMilli())
 		sender.Gate.Set("dead", cursor.Position{Segment: db.journal.Head().Segment})
 		require.NoError(t, db.truncate(ctx))
 	}
-	require.Less(t, db.archive.store.Bytes(), before/2)
+	require.Less(t, db.snapshotter.store.Bytes(), before/2)
 	require.NoError(t, db.Close())
 	require.Zero(t, readLogged(t, dir).orphans)
 }
@@ -425,7 +425,7 @@ func TestSnapshotsAtRandom(t *testing.T) {
 			for lset, ref := range got.refs {
 				if s := db.table.Resolve(ref); s != nil {
 					require.Equal(t, lset, s.Labels().String())
-				} else if l, ok, _ := db.archive.Resolve(ref); ok {
+				} else if l, ok, _ := db.snapshotter.Resolve(ref); ok {
 					require.Equal(t, lset, l.String())
 				}
 			}

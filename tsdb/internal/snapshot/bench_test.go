@@ -67,9 +67,9 @@ func BenchmarkLoadTable(b *testing.B) {
 	for b.Loop() {
 		table := series.New(series.Options{})
 		table.Reserve(n)
-		fillers := make([]*series.Filler, runtime.GOMAXPROCS(0))
+		fillers := make([]*series.BulkLoader, runtime.GOMAXPROCS(0))
 		for i := range fillers {
-			fillers[i] = table.Filler(0, time.Now())
+			fillers[i] = table.BulkLoader(0, time.Now())
 		}
 		_, err := s.Load(context.Background(), len(fillers), func(worker int, ref ref, lset []labels.Label, same uint64) error {
 			fillers[worker].Add(ref, lset, same)

@@ -35,8 +35,8 @@ type span struct {
 	from, to int
 }
 
-// tally counts what was read of a chunk.
-type tally struct{ blocks, series atomic.Int64 }
+// counts is how much was read of a chunk.
+type counts struct{ blocks, series atomic.Int64 }
 
 // loader is what the workers of a load share.
 type loader struct {
@@ -48,7 +48,7 @@ type loader struct {
 	f     Definition
 	lists []*retiredList // Nil to load everything.
 	spans []span
-	of    map[*chunk]*tally
+	of    map[*chunk]*counts
 }
 
 // Definition is what a load calls with each definition: for one value of worker
@@ -77,7 +77,7 @@ func (s *Store) load(ctx context.Context, workers int, active bool, f Definition
 		return LoadReport{}, ErrClosed
 	}
 	defer s.release(v)
-	l := &loader{s: s, f: f, of: map[*chunk]*tally{}}
+	l := &loader{s: s, f: f, of: map[*chunk]*counts{}}
 	if active {
 		var err error
 		if l.lists, err = s.readRetirement(v); err != nil {
@@ -85,7 +85,7 @@ func (s *Store) load(ctx context.Context, workers int, active bool, f Definition
 		}
 	}
 	for _, c := range v.chunks {
-		l.of[c] = &tally{}
+		l.of[c] = &counts{}
 		l.spans = append(l.spans, spans(c)...)
 	}
 	if workers < 1 {

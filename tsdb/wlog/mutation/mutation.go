@@ -36,16 +36,16 @@ type Mutation struct {
 
 // Names of the mutations.
 const (
-	IgnoreGate    = "ignore_gate"
-	TrustUnsynced = "trust_unsynced"
-	MarkAhead     = "mark_ahead"
-	ForgetRetired = "forget_retired"
-	RetryReversed = "retry_reversed"
-	NoZone        = "no_zone"
-	SendUnmarked  = "send_unmarked"
-	SkipZone      = "skip_zone"
-	FreshFloor    = "fresh_floor"
-	MergeEarly    = "merge_early"
+	IgnoreGate      = "ignore_gate"
+	TrustUnsynced   = "trust_unsynced"
+	MarkAhead       = "mark_ahead"
+	ForgetRetired   = "forget_retired"
+	RetryReversed   = "retry_reversed"
+	NoReplayRange   = "no_zone"
+	SendUnmarked    = "send_unmarked"
+	SkipReplayRange = "skip_zone"
+	FreshFloor      = "fresh_floor"
+	MergeEarly      = "merge_early"
 )
 
 // All are the mutations there are.
@@ -55,9 +55,9 @@ var All = []Mutation{
 	{Name: MarkAhead, Invariant: "I2", Effect: "a savepoint says that all that was read was acknowledged"},
 	{Name: ForgetRetired, Invariant: "I3", Effect: "series that left memory are not found in the snapshot"},
 	{Name: RetryReversed, Invariant: "I4", Effect: "a request is sent in the opposite order when it is sent again"},
-	{Name: NoZone, Invariant: "I8", Effect: "after a crash nothing counts as perhaps sent before"},
+	{Name: NoReplayRange, Invariant: "I8", Effect: "after a crash nothing counts as perhaps sent before"},
 	{Name: SendUnmarked, Invariant: "I8", Effect: "samples are sent before the dispatch mark is on the disk"},
-	{Name: SkipZone, Invariant: "I8", Effect: "after a crash delivery resumes at the dispatch mark"},
+	{Name: SkipReplayRange, Invariant: "I8", Effect: "after a crash delivery resumes at the dispatch mark"},
 	{Name: FreshFloor, Invariant: "I1", Effect: "segments are removed that only the backlog needs", TwoRanges: true},
 	{Name: MergeEarly, Invariant: "I2", Effect: "the backlog counts as delivered when it was read", TwoRanges: true},
 }

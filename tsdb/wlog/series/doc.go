@@ -22,7 +22,7 @@
 // Every name and value is kept once, as a text with a number (symbols.go). A
 // series is a pointer to the names it shares with others and a list of numbers,
 // 4 bytes for each value: in most agents a few thousand texts make up all label
-// sets. Whoever reads many series compares numbers, see [Series.Spelled]; Labels
+// sets. Whoever reads many series compares numbers, see [Series.Encoded]; Labels
 // puts label sets together anew, for what is seldom done. Counting how often a
 // text is used would cost more than adding a series does, so a sweep, now and
 // then, walks over the table and gives back what nothing has (sweep.go).
@@ -69,7 +69,7 @@
 // the replay, before the table is shared, and may be used by several goroutines.
 // Retire and Drop, with which sweeps come, belong to one goroutine; they may run
 // beside all of the above. Who turns texts into numbers holds symbols.inUse for
-// reading until the series is in the table, a Filler until Flush; a sweep holds
+// reading until the series is in the table, a BulkLoader until Flush; a sweep holds
 // it for writing by steps of a millisecond or so. Lock order: symbols.inUse, a stripe,
 // refMap's locks, symbols.mtx. Where the log is written by somebody else, nothing
 // is appended through the table: Define and DropUnmentioned keep it in step, on

@@ -20,18 +20,18 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// Filler adds series to a table that nobody appends to yet, as a start does with
+// BulkLoader adds series to a table that nobody appends to yet, as a start does with
 // a million of them. What takes the time then is waiting for memory and for other
 // cores: where a series belongs in the index is another place each time. So a
-// Filler collects series and enters them many at a time, stripe by stripe, which
+// BulkLoader collects series and enters them many at a time, stripe by stripe, which
 // lets the processor look for many places at once.
 //
-// One goroutine owns a Filler; several may fill a table, under the conditions of
+// One goroutine owns a BulkLoader; several may fill a table, under the conditions of
 // [Table.Insert]. What was added is in the table after Flush, with which a
-// Filler has to end: sweeps wait for it.
-type Filler struct {
+// BulkLoader has to end: sweeps wait for it.
+type BulkLoader struct {
 	t       *Table
-	spell   *speller
+	enc     *setEncoder
 	segment int
 	at      time.Time
 	holds   bool // symbols.inUse, for reading.
@@ -47,16 +47,16 @@ const (
 	atOnce    = 64  // How many series of a stripe are entered at a time.
 )
 
-// Filler returns one for the table. What it adds counts as mentioned in segment,
+// BulkLoader returns one for the table. What it adds counts as mentioned in segment,
 // and as made at the given time.
-func (t *Table) Filler(segment int, at time.Time) *Filler {
-	return &Filler{t: t, spell: t.symbols.speller(), segment: segment, at: at}
+func (t *Table) BulkLoader(segment int, at time.Time) *BulkLoader {
+	return &BulkLoader{t: t, enc: t.symbols.setEncoder(), segment: segment, at: at}
 }
 
 // Add is [Table.Insert]. Bit i of same says that label i is the one that stood
 // there when Add was last called with more than i labels, which spares comparing
 // their texts; 0 is always right. Nothing of lset is kept.
-func (f *Filler) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {
+func (f *BulkLoader) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {
 	if n := len(f.run); n == runLength || n > 0 && f.run[0].ref>>pageBits != ref>>pageBits {
 		f.claim()
 	}
@@ -64,14 +64,14 @@ func (f *Filler) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64)
 		f.t.symbols.inUse.RLock()
 		f.holds = true
 	}
-	of := f.spell.set(lset, same)
+	of := f.enc.set(lset, same)
 	hash := of.hash()
-	f.run = append(f.run, newSeries(ref, chainHash(hash), f.spell.keep(of), 0, f.at, recordThere))
+	f.run = append(f.run, newSeries(ref, chainHash(hash), f.enc.keep(of), 0, f.at, recordThere))
 	f.stripes = append(f.stripes, uint8(hash%stripes))
 }
 
 // Flush takes everything that was added into the table.
-func (f *Filler) Flush() {
+func (f *BulkLoader) Flush() {
 	f.claim()
 	f.enterAll()
 	if f.holds {
@@ -81,7 +81,7 @@ func (f *Filler) Flush() {
 }
 
 // claim lets the refs of the run resolve to its series.
-func (f *Filler) claim() {
+func (f *BulkLoader) claim() {
 	for from := 0; from < len(f.run); {
 		n := from + f.t.refs.claim(f.run[from:])
 		for i, s := range f.run[from:n] {
@@ -101,7 +101,7 @@ func (f *Filler) claim() {
 
 // again adds a series whose ref was met before, which is rare and may mean several
 // things. Those before it have to be in the table then.
-func (f *Filler) again(s *Series) {
+func (f *BulkLoader) again(s *Series) {
 	f.enterAll()
 	w := f.t.writer(s.Labels()) // Its own speller: what ours met last stays.
 	defer f.t.writers.Put(w)
@@ -109,7 +109,7 @@ func (f *Filler) again(s *Series) {
 }
 
 // enterAll makes all claimed series ones that can be found.
-func (f *Filler) enterAll() {
+func (f *BulkLoader) enterAll() {
 	for i := range f.pending {
 		f.enter(i)
 	}
@@ -117,7 +117,7 @@ func (f *Filler) enterAll() {
 
 // enter makes the claimed series of a stripe ones that can be found. Where there
 // is one with the labels already, it becomes an alias.
-func (f *Filler) enter(stripe int) {
+func (f *BulkLoader) enter(stripe int) {
 	t, st, pending := f.t, &f.t.index[stripe], f.pending[stripe]
 	if len(pending) == 0 {
 		return

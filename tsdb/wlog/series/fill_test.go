@@ -34,7 +34,7 @@ import (
 // feed is a source of series that says which labels stayed as they were, in texts
 // that are overwritten after each call.
 type feed struct {
-	*Filler
+	*BulkLoader
 	r    *rand.Rand
 	last []labels.Label // By place.
 	room []byte
@@ -71,7 +71,7 @@ func (f *feed) add(ref chunks.HeadSeriesRef, lset labels.Labels) {
 	f.room = all
 }
 
-// What a Filler makes of records is what Insert makes of them one after the other:
+// What a BulkLoader makes of records is what Insert makes of them one after the other:
 // refs that come again, with the same or other labels, further refs of a label set,
 // and refs that are far away included (I3).
 func TestFillerIsInsert(t *testing.T) {
@@ -79,7 +79,7 @@ func TestFillerIsInsert(t *testing.T) {
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		one, many := New(Options{Now: now.now.Load}), New(Options{Now: now.now.Load})
-		f := &feed{Filler: many.Filler(3, now.now.Load()), r: r}
+		f := &feed{BulkLoader: many.BulkLoader(3, now.now.Load()), r: r}
 		sets := map[string]labels.Labels{}
 		distinct, met, ref := r.IntN(2) == 0, []chunks.HeadSeriesRef{}, chunks.HeadSeriesRef(0)
 		for i := range 1500 {
@@ -148,7 +148,7 @@ func TestFillConcurrently(t *testing.T) {
 	for g := range 2 * refsEach {
 		g %= refsEach
 		wg.Go(func() {
-			f := tbl.Filler(1, time.Now())
+			f := tbl.BulkLoader(1, time.Now())
 			defer f.Flush()
 			for i := range sets {
 				f.Add(chunks.HeadSeriesRef(g*sets+i+1), listed(nil, name(i)), uint64(min(i, 1)))
@@ -159,7 +159,7 @@ func TestFillConcurrently(t *testing.T) {
 	requireRefsOfSets(t, tbl, sets, refsEach)
 }
 
-// A Filler that goes on after a sweep takes no numbers from before it, whatever it
+// A BulkLoader that goes on after a sweep takes no numbers from before it, whatever it
 // is told to be the same (invariant 3).
 func TestFillerAfterSweep(t *testing.T) {
 	c := newClock()
@@ -167,7 +167,7 @@ func TestFillerAfterSweep(t *testing.T) {
 	lset := func(round, i int) labels.Labels {
 		return labels.FromStrings("a", "all of them", "b", fmt.Sprint("round ", round), "c", strconv.Itoa(i))
 	}
-	f := tbl.Filler(0, c.now.Load())
+	f := tbl.BulkLoader(0, c.now.Load())
 	for round := range 3 {
 		const n = sweepLeast
 		for i := range n {

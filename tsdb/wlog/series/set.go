@@ -47,7 +47,7 @@ func (a set) hash() uint64 {
 // differ in comes again.
 //
 // One goroutine owns it, and holds inUse while it uses it and what it returns.
-type speller struct {
+type setEncoder struct {
 	y     *symbols
 	swept int // Sweeps before what is remembered below.
 
@@ -66,16 +66,16 @@ type known struct {
 }
 
 // spellerMemory is how many texts a speller remembers by hash.
-const spellerMemory = 1024
+const encoderMemory = 1024
 
-func (y *symbols) speller() *speller {
-	return &speller{y: y, recent: make([]known, spellerMemory)}
+func (y *symbols) setEncoder() *setEncoder {
+	return &setEncoder{y: y, recent: make([]known, encoderMemory)}
 }
 
 // set returns the numbers of a label set. Its values are valid until the next
 // call. Bit i of same says that label i need not be compared: it is the one that
 // stood there last, in whichever call had more than i labels.
-func (sp *speller) set(lset []labels.Label, same uint64) (of set) {
+func (sp *setEncoder) set(lset []labels.Label, same uint64) (of set) {
 	sp.refresh()
 	n, met := len(lset), len(sp.names)
 	if need := n - met; need > 0 {
@@ -112,7 +112,7 @@ func (sp *speller) set(lset []labels.Label, same uint64) (of set) {
 const keepRoom = 128
 
 // keep returns a copy of a set that stays as it is.
-func (sp *speller) keep(of set) set {
+func (sp *setEncoder) keep(of set) set {
 	n := len(of.values)
 	if n > len(sp.room) {
 		sp.room = make([]symbol, max(n, keepRoom))
@@ -124,7 +124,7 @@ func (sp *speller) keep(of set) set {
 }
 
 // refresh forgets everything if numbers may have been given back since.
-func (sp *speller) refresh() {
+func (sp *setEncoder) refresh() {
 	if sp.swept != sp.y.sweep.freed {
 		sp.swept, sp.last = sp.y.sweep.freed, nil
 		clear(sp.places)
@@ -133,13 +133,13 @@ func (sp *speller) refresh() {
 	}
 }
 
-func (sp *speller) number(place int, text string) symbol {
+func (sp *setEncoder) number(place int, text string) symbol {
 	k := &sp.places[place]
 	if k.text == text {
 		return k.n
 	}
 	hash := sp.y.hash(text)
-	r := &sp.recent[hash%spellerMemory]
+	r := &sp.recent[hash%encoderMemory]
 	if r.text != text {
 		n := sp.y.intern(hash, text)
 		*r = known{text: sp.y.text(n), n: n} // The caller's text may not last.

@@ -186,13 +186,13 @@ type Names struct {
 // not be modified.
 func (x *Names) All() []string { return x.texts }
 
-// Value returns the text of a value that a series with these names is spelled
+// Value returns the text of a value that a series with these names is encoded
 // with, which the caller has.
 func (x *Names) Value(n uint32) string { return x.y.text(n) }
 
-// Akin reports whether a number among the values of a series with the one names
+// SameTable reports whether a number among the values of a series with the one names
 // stands for the same text as in one with the other.
-func (x *Names) Akin(other *Names) bool { return x.y == other.y }
+func (x *Names) SameTable(other *Names) bool { return x.y == other.y }
 
 // namesOf returns the ones with the given numbers, of which key is made. The
 // caller holds inUse.

@@ -99,7 +99,7 @@ func (t *Table) Find(lset labels.Labels) *Series {
 // First returns the series that can be found with the labels of s, which may be
 // s itself, an alias of it, or one that has left the table.
 func (t *Table) First(s *Series) *Series {
-	if names, _ := s.Spelled(); names == nil || names.y != t.symbols {
+	if names, _ := s.Encoded(); names == nil || names.y != t.symbols {
 		return t.Find(s.Labels())
 	}
 	return t.find(s.set, s.hash())

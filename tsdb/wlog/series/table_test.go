@@ -87,7 +87,7 @@ func TestGetOrCreate(t *testing.T) {
 // Label sets whose hashes collide are told apart.
 func TestHashCollision(t *testing.T) {
 	y := newSymbols()
-	sp := y.speller()
+	sp := y.setEncoder()
 	var st stripe
 	all := make([]*Series, 3)
 	for i := range all {

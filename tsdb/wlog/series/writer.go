@@ -20,9 +20,9 @@ import (
 
 // writer adds series to a table. It remembers what it met. One goroutine owns it.
 type writer struct {
-	t     *Table
-	spell *speller
-	list  []labels.Label
+	t    *Table
+	enc  *setEncoder
+	list []labels.Label
 }
 
 // writer returns one that has a label set in its list. Put it back when the
@@ -30,7 +30,7 @@ type writer struct {
 func (t *Table) writer(lset labels.Labels) *writer {
 	w, ok := t.writers.Get().(*writer)
 	if !ok {
-		w = &writer{t: t, spell: t.symbols.speller()}
+		w = &writer{t: t, enc: t.symbols.setEncoder()}
 	}
 	w.list = listed(w.list[:0], lset)
 	return w
@@ -41,7 +41,7 @@ func (w *writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 	t := w.t
 	t.symbols.inUse.RLock()
 	defer t.symbols.inUse.RUnlock()
-	of := w.spell.set(w.list, 0)
+	of := w.enc.set(w.list, 0)
 	hash := of.hash()
 	if s = t.find(of, hash); s != nil && t.Pin(s) {
 		return s, false
@@ -55,7 +55,7 @@ func (w *writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 		}
 		// It was dropped in between, and find does not return it again.
 	}
-	s = newSeries(newRef(), h, w.spell.keep(of), 1, t.now(), recordMissing)
+	s = newSeries(newRef(), h, w.enc.keep(of), 1, t.now(), recordMissing)
 	t.enter(s, st)
 	return s, true
 }
@@ -63,7 +63,7 @@ func (w *writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 // insert is [Table.Insert] for the labels in w.list. The caller holds inUse.
 func (w *writer) insert(ref chunks.HeadSeriesRef, segment int) (s *Series, displaced bool) {
 	t := w.t
-	of := w.spell.set(w.list, 0)
+	of := w.enc.set(w.list, 0)
 	hash := of.hash()
 	if old := t.refs.get(ref); old != nil {
 		displaced = !old.equal(of)
@@ -82,7 +82,7 @@ func (w *writer) insert(ref chunks.HeadSeriesRef, segment int) (s *Series, displ
 	defer st.mtx.Unlock()
 	canonical := st.find(h, of)
 	if canonical == nil {
-		s = newSeries(ref, h, w.spell.keep(of), 0, t.now(), recordThere)
+		s = newSeries(ref, h, w.enc.keep(of), 0, t.now(), recordThere)
 		t.enter(s, st)
 		return s, displaced
 	}

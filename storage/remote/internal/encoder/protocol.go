@@ -95,8 +95,8 @@ type shape struct {
 	// direct does the same for the labels of a series as they are, less those
 	// without a value.
 	direct func(b *Builder, lset labels.Labels)
-	// spelled does it for those of a series of the table.
-	spelled func(b *Builder, p *plan, values []uint32)
+	// encoded does it for those of a series of the table.
+	encoded func(b *Builder, p *plan, values []uint32)
 }
 
 var shapes = [...]*shape{
@@ -108,7 +108,7 @@ var shapes = [...]*shape{
 		histograms: 4<<3 | delimited,
 		labels:     writePairs,
 		direct:     rangePairs,
-		spelled:    spellPairs,
+		encoded:    encodePairs,
 	},
 	V2: {
 		message:    remoteapi.WriteV2MessageType,
@@ -119,6 +119,6 @@ var shapes = [...]*shape{
 		start:      true,
 		labels:     writeSymbols,
 		direct:     rangeSymbols,
-		spelled:    spellSymbols,
+		encoded:    encodeSymbols,
 	},
 }

@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// patience is how long the head waits for the series record of a ref that
+	// definitionTimeout is how long the head waits for the series record of a ref that
 	// is in use already.
-	patience = 5 * time.Second
+	definitionTimeout = 5 * time.Second
 	// maxOrphans bounds the refs that are remembered for having none. With so
 	// many of them the log is damaged, and nothing more is waited for.
 	maxOrphans = 1 << 17
@@ -33,18 +33,18 @@ const (
 // early is what the head waits for: refs that were met before any series record
 // of theirs. One goroutine owns it.
 type early struct {
-	patience time.Duration
-	waiting  map[chunks.HeadSeriesRef]struct{}
-	at       cursor.Position // Before the record that mentions the first of them.
-	since    time.Time       // When that was read.
-	orphans  map[chunks.HeadSeriesRef]struct{}
+	timeout time.Duration
+	waiting map[chunks.HeadSeriesRef]struct{}
+	at      cursor.Position // Before the record that mentions the first of them.
+	since   time.Time       // When that was read.
+	orphans map[chunks.HeadSeriesRef]struct{}
 }
 
 func newEarly() early {
 	return early{
-		patience: patience,
-		waiting:  map[chunks.HeadSeriesRef]struct{}{},
-		orphans:  map[chunks.HeadSeriesRef]struct{}{},
+		timeout: definitionTimeout,
+		waiting: map[chunks.HeadSeriesRef]struct{}{},
+		orphans: map[chunks.HeadSeriesRef]struct{}{},
 	}
 }
 
@@ -73,7 +73,7 @@ func (e *early) limit(read cursor.Position, now time.Time) (head cursor.Position
 	switch {
 	case len(e.waiting) == 0:
 		return read, 0
-	case now.Sub(e.since) < e.patience:
+	case now.Sub(e.since) < e.timeout:
 		return e.at, 0
 	}
 	for ref := range e.waiting {

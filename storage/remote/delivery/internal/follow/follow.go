@@ -43,15 +43,15 @@ const (
 )
 
 // Follower keeps a table in step with a log. Run it once; the other methods may
-// be called from anywhere, before that and after.
+// setDelay called from anywhere, before that and after.
 type Follower struct {
-	logger *slog.Logger
-	dir    string
-	table  *series.Table
-	past   past
-	damage func(*cursor.Corruption)
-	head   atomic.Pointer[cursor.Position]
-	notify chan struct{} // Something was written. Capacity 1.
+	logger   *slog.Logger
+	dir      string
+	table    *series.Table
+	past     past
+	damage   func(*cursor.Corruption)
+	head     atomic.Pointer[cursor.Position]
+	notified chan struct{} // Something was written. Capacity 1.
 
 	passMtx     sync.Mutex
 	begun, done int           // Passes over what is new.
@@ -81,7 +81,7 @@ func Open(l *slog.Logger, walDir string, damage func(*cursor.Corruption)) (*Foll
 			logger:     l,
 			dir:        walDir,
 			table:      series.New(series.Options{}),
-			notify:     make(chan struct{}, 1),
+			notified:   make(chan struct{}, 1),
 			passed:     make(chan struct{}),
 			dec:        newDecoder(l),
 			early:      newEarly(),
@@ -132,11 +132,11 @@ func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *serie
 	return now
 }
 
-// Poke tells that something was written. It never blocks, and returns false if
+// Notify tells that something was written. It never blocks, and returns false if
 // Run had been told already and has not looked yet.
-func (f *Follower) Poke() bool {
+func (f *Follower) Notify() bool {
 	select {
-	case f.notify <- struct{}{}:
+	case f.notified <- struct{}{}:
 		return true
 	default:
 		return false
@@ -149,7 +149,7 @@ func (f *Follower) CatchUp(ctx context.Context) {
 	f.passMtx.Lock()
 	want := f.begun + 1
 	f.passMtx.Unlock()
-	f.Poke()
+	f.Notify()
 	for {
 		f.passMtx.Lock()
 		done, passed := f.done, f.passed
@@ -193,7 +193,7 @@ func (f *Follower) Run(ctx context.Context, moved func(), truncated func(first i
 		f.passed = make(chan struct{})
 		f.passMtx.Unlock()
 		select {
-		case <-f.notify:
+		case <-f.notified:
 		case <-poll.C:
 		case <-ctx.Done():
 		}
@@ -273,7 +273,7 @@ func (f *Follower) vanished(cause error) error {
 	}
 	f.checkpoint, f.whole = known, whole // What is not in it has not been dropped yet.
 	f.at = cursor.Position{Segment: first}
-	f.Poke()
+	f.Notify()
 	return nil
 }
 

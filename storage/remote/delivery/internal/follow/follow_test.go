@@ -390,7 +390,7 @@ func TestChurn(t *testing.T) {
 func TestEarly(t *testing.T) {
 	w := newWriter(t)
 	r := open(t, w.dir)
-	r.early.patience = time.Hour
+	r.early.timeout = time.Hour
 	w.define(1, "a")
 	head := w.sample(1)
 	r.pass()
@@ -408,7 +408,7 @@ func TestEarly(t *testing.T) {
 	w.sample(4)
 	r.pass()
 	require.Equal(t, end, r.Head())
-	r.early.since = r.early.since.Add(-2 * r.early.patience)
+	r.early.since = r.early.since.Add(-2 * r.early.timeout)
 	r.pass()
 	end = w.sample(4)
 	r.pass()

@@ -19,10 +19,10 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
-// patience is how long what was handed over may wait, so that readers and senders
+// batchDelay is how long what was handed over may wait, so that readers and senders
 // are woken once for a request and not with each commit. An item that waits has
 // that part of batch_send_deadline behind it when it is read.
-type patience struct {
+type batchDelay struct {
 	items int           // Enough to fill a request: nobody waits for more.
 	wait  time.Duration // How long less than that may wait.
 }
@@ -30,10 +30,10 @@ type patience struct {
 // leastWait is the shortest wait that is worth a timer.
 const leastWait = time.Millisecond
 
-// patienceFor returns what suits all of some endpoints, nil if one of them wants
+// batchDelayFor returns what suits all of some endpoints, nil if one of them wants
 // everything at once.
-func patienceFor(all []*settings) *patience {
-	p := patience{items: handedItems / 2, wait: pollInterval}
+func batchDelayFor(all []*settings) *batchDelay {
+	p := batchDelay{items: handedItems / 2, wait: pollInterval}
 	for _, set := range all {
 		p.items = min(p.items, set.queue.MaxSamplesPerSend)
 		p.wait = min(p.wait, time.Duration(set.queue.BatchSendDeadline)/4)
@@ -47,7 +47,7 @@ func patienceFor(all []*settings) *patience {
 // rests reports whether the dispatcher need not be told now that the log ends at
 // head: all of it was handed over, and is not enough yet.
 func (h *handover) rests(head cursor.Position) bool {
-	p := h.patience.Load()
+	p := h.delay.Load()
 	if p == nil {
 		return false
 	}

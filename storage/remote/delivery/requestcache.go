@@ -19,19 +19,19 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
-// parcel is an encoded and compressed request with what there is to account for
+// encodedRequest is an encoded and compressed request with what there is to account for
 // when it is delivered.
-type parcel struct {
+type encodedRequest struct {
 	items   int // In it.
 	payload []byte
 	raw     int // Size in bytes before compression.
-	sent    tally
+	sent    counts
 	highest int64 // Highest timestamp in it, ms.
 	dropped drops // What was left out.
 }
 
 // drops counts by reason what a request leaves out.
-type drops [len(dropReasons)]tally
+type drops [len(dropReasons)]counts
 
 var dropReasons = [...]string{reasonTooOld, reasonNHCB, reasonDropped, reasonAlone, reasonConversion}
 
@@ -44,9 +44,9 @@ const (
 	dropConversion
 )
 
-// kindred is what endpoints have to have in common to send the same bytes for
+// cacheKey is what endpoints have to have in common to send the same bytes for
 // the same items.
-type kindred struct {
+type cacheKey struct {
 	rules                 *rules
 	protocol              encoder.Protocol
 	options               encoder.Options
@@ -54,21 +54,21 @@ type kindred struct {
 	classic               bool
 }
 
-// exchanges has an exchange for each group of endpoints that are kindred.
-type exchanges struct {
+// requestCaches has a request cache for each group of endpoints with the same key.
+type requestCaches struct {
 	mtx sync.Mutex
-	all map[kindred]*exchange
+	all map[cacheKey]*requestCache
 }
 
-// join returns the exchange of a group, which has one member more from now on.
-func (x *exchanges) join(k kindred) *exchange {
+// join returns the request cache of a group, which has one member more from now on.
+func (x *requestCaches) join(k cacheKey) *requestCache {
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	ex := x.all[k]
 	if ex == nil {
-		ex = &exchange{group: k}
+		ex = &requestCache{group: k}
 		if x.all == nil {
-			x.all = map[kindred]*exchange{}
+			x.all = map[cacheKey]*requestCache{}
 		}
 		x.all[k] = ex
 	}
@@ -78,8 +78,8 @@ func (x *exchanges) join(k kindred) *exchange {
 	return ex
 }
 
-// leave ends a membership. The last one takes the exchange away.
-func (x *exchanges) leave(ex *exchange) {
+// leave ends a membership. The last one takes the request cache away.
+func (x *requestCaches) leave(ex *requestCache) {
 	if ex == nil {
 		return
 	}
@@ -93,27 +93,27 @@ func (x *exchanges) leave(ex *exchange) {
 	}
 }
 
-// exchange lets the endpoints of a group share requests: who comes first encodes
+// requestCache lets the endpoints of a group share requests: who comes first encodes
 // one, those who come to the same items soon after send the same bytes. It
 // holds the latest few, each with a count of who uses it, and buffers return to
-// the exchange. What it takes is bounded by exchanged requests and those under
+// the request cache. What it takes is bounded by cachedRequests and those under
 // way, however many endpoints there are (I6).
 //
 // Who finds a request that is being encoded waits for that. Encoding neither
 // blocks nor takes a lock of an endpoint, so nobody waits for anybody's
 // receiver (I5).
-type exchange struct {
-	group kindred
+type requestCache struct {
+	group cacheKey
 
 	mtx     sync.Mutex // Guards what follows; held for moments only.
 	members int
-	recent  [exchanged]*shared
+	recent  [cachedRequests]*shared
 	next    int // Place of the oldest.
 	free    []*shared
 }
 
-// exchanged is how many requests an exchange remembers.
-const exchanged = 8
+// cachedRequests is how many requests a request cache remembers.
+const cachedRequests = 8
 
 // place identifies a stretch of the shared batches. All batches in it have
 // items, so that a gap between its ends shows in their number.
@@ -123,20 +123,20 @@ type stretchKey struct {
 	items       int
 }
 
-// shared is a parcel that several endpoints may send. It is immutable from when
+// shared is an encoded request that several endpoints may send. It is immutable from when
 // filling is unlocked first until uses is zero.
 type shared struct {
-	parcel
+	encodedRequest
 	whole   bool // The request is not too large to be one.
 	key     stretchKey
-	uses    int        // Guarded by exchange.mtx.
-	filling sync.Mutex // Held while the parcel is made.
+	uses    int        // Guarded by requestCache.mtx.
+	filling sync.Mutex // Held while the encoded request is made.
 }
 
-// get returns the parcel for a key. If made is true, the caller has to fill it
+// get returns the encoded request for a key. If made is true, the caller has to fill it
 // and call filled. Either way it calls done when it needs it no longer. get
 // returns nil if there is nobody to share with.
-func (x *exchange) get(key stretchKey) (sh *shared, made bool) {
+func (x *requestCache) get(key stretchKey) (sh *shared, made bool) {
 	x.mtx.Lock()
 	if x.members < 2 {
 		x.mtx.Unlock()
@@ -163,24 +163,24 @@ func (x *exchange) get(key stretchKey) (sh *shared, made bool) {
 		x.drop(old)
 	}
 	x.recent[x.next] = sh
-	x.next = (x.next + 1) % exchanged
+	x.next = (x.next + 1) % cachedRequests
 	x.mtx.Unlock()
 	return sh, true
 }
 
-func (*exchange) filled(sh *shared) { sh.filling.Unlock() }
+func (*requestCache) filled(sh *shared) { sh.filling.Unlock() }
 
-// done ends the use of a parcel.
-func (x *exchange) done(sh *shared) {
+// done ends the use of an encoded request.
+func (x *requestCache) done(sh *shared) {
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	x.drop(sh)
 }
 
 // drop takes a use away. Callers hold mtx.
-func (x *exchange) drop(sh *shared) {
+func (x *requestCache) drop(sh *shared) {
 	sh.uses--
-	if sh.uses == 0 && len(x.free) < exchanged {
+	if sh.uses == 0 && len(x.free) < cachedRequests {
 		sh.key = stretchKey{}
 		x.free = append(x.free, sh)
 	}

@@ -26,14 +26,14 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// stands returns where everyone stands, those at work and those held.
-func (s *Storage) stands() []*stand {
+// states returns where everyone stands, those at work and those held.
+func (s *Storage) states() []*endpointState {
 	s.listMtx.Lock()
 	running, held := s.running, s.held
 	s.listMtx.Unlock()
-	out := make([]*stand, 0, len(running)+len(held))
+	out := make([]*endpointState, 0, len(running)+len(held))
 	for _, e := range running {
-		out = append(out, e.stand(false))
+		out = append(out, e.state(false))
 	}
 	return append(out, held...)
 }
@@ -42,15 +42,15 @@ func (s *Storage) stands() []*stand {
 // it moves the gate and the dispatch marks. Others are written only if
 // something changed.
 func (s *Storage) save(durable bool) error {
-	return s.saveStands(s.stands, durable, false)
+	return s.saveStates(s.states, durable, false)
 }
 
-// saveStands writes what stands returns, asked under the lock that orders
+// saveStates writes what states returns, asked under the lock that orders
 // savepoints.
-func (s *Storage) saveStands(stands func() []*stand, durable, clean bool) error {
+func (s *Storage) saveStates(states func() []*endpointState, durable, clean bool) error {
 	s.saveMtx.Lock()
 	defer s.saveMtx.Unlock()
-	return s.write(stands, durable, clean)
+	return s.write(states, durable, clean)
 }
 
 // saveUnless writes a durable savepoint, unless done says that somebody else's,
@@ -61,15 +61,15 @@ func (s *Storage) saveUnless(done func() bool) error {
 	if done() {
 		return nil
 	}
-	return s.write(s.stands, true, false)
+	return s.write(s.states, true, false)
 }
 
 // write writes a savepoint. Callers hold saveMtx.
-func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
+func (s *Storage) write(states func() []*endpointState, durable, clean bool) error {
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
-	all := stands()
+	all := states()
 	f := s.content(all, durable, clean)
 	if !durable && s.last.holds(f) {
 		return nil
@@ -95,7 +95,7 @@ func (s *Storage) write(stands func() []*stand, durable, clean bool) error {
 }
 
 // content returns what is to be written, but for the time. Callers hold saveMtx.
-func (s *Storage) content(all []*stand, durable, clean bool) savepoint.File {
+func (s *Storage) content(all []*endpointState, durable, clean bool) savepoint.File {
 	head := s.src.Head()
 	f := savepoint.File{
 		Run:        s.src.Run.String(),
@@ -121,7 +121,7 @@ func (s *Storage) content(all []*stand, durable, clean bool) savepoint.File {
 // what lies there came from memory. They are read from the log once and kept in
 // sums; one that cannot be read would cost that a part is sent again. Callers
 // hold saveMtx.
-func (s *Storage) identified(st *stand, sums map[cursor.Position]uint32) *stand {
+func (s *Storage) identified(st *endpointState, sums map[cursor.Position]uint32) *endpointState {
 	whole := *st // Stands may be shared.
 	whole.marks = s.identifiedMarks(st.marks, sums)
 	whole.apart = s.identifiedApart(st.apart, sums)
@@ -180,7 +180,7 @@ func holderName(name, id string) string { return name + " (" + id + ")" }
 
 // release lets the gate and the dispatch marks follow what is on disk now.
 // Callers hold saveMtx.
-func (s *Storage) release(all []*stand) {
+func (s *Storage) release(all []*endpointState) {
 	holders := map[string]bool{}
 	for _, st := range all {
 		// Names can be shared for a moment, by a removed endpoint and one
@@ -205,13 +205,13 @@ func (s *Storage) release(all []*stand) {
 		s.src.Gate.Open()
 	}
 	for _, st := range all {
-		// Each lane learns of its own mark only: that of one says nothing of
+		// Each stream learns of its own mark only: that of one says nothing of
 		// what another may send.
-		if st.lane != nil {
-			st.lane.marks.synced(st.mark)
+		if st.stream != nil {
+			st.stream.marks.synced(st.mark)
 		}
-		if st.fresh != nil && st.fresh.lane != nil {
-			st.fresh.lane.marks.synced(st.fresh.mark)
+		if st.fresh != nil && st.fresh.stream != nil {
+			st.fresh.stream.marks.synced(st.fresh.mark)
 		}
 	}
 }
@@ -237,7 +237,7 @@ func (s *Storage) fingerprints(segments []int) map[int]uint32 {
 }
 
 // keep writes savepoints and lets go of removed endpoints until ctx ends.
-func (s *Storage) keep(ctx context.Context) {
+func (s *Storage) writeSavepoints(ctx context.Context) {
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()
 	for {
@@ -256,13 +256,13 @@ func (s *Storage) keep(ctx context.Context) {
 // expire gives up what endpoints hold that were removed from the configuration
 // longer than the grace time ago.
 //
-// Whoever holds mtx may be waiting for the keeper to end; there is a next time.
+// Whoever holds mtx may be waiting for the savepoint writer to end; there is a next time.
 func (s *Storage) expire(now time.Time) {
 	if !s.mtx.TryLock() {
 		return
 	}
 	defer s.mtx.Unlock()
-	var kept, gone []*stand
+	var kept, gone []*endpointState
 	for _, st := range s.held {
 		if st.removed != nil && now.Sub(*st.removed) >= s.opts.Grace {
 			gone = append(gone, st)

@@ -82,7 +82,7 @@ func TestSpelling(t *testing.T) {
 		different := randomLabels(r)
 		require.Equal(t, labels.Equal(lset, different), s.Has(different))
 		require.Equal(t, labels.Equal(lset, different), SameLabels(detached, Detached(1, different)))
-		names, values := s.Spelled()
+		names, values := s.Encoded()
 		place := 0
 		lset.Range(func(l labels.Label) {
 			require.Equal(t, l.Name, names.All()[place])
@@ -92,7 +92,7 @@ func TestSpelling(t *testing.T) {
 		})
 		require.Len(t, values, place)
 	}
-	names, _ := Detached(1, name(1)).Spelled()
+	names, _ := Detached(1, name(1)).Encoded()
 	require.Nil(t, names)
 	require.Nil(t, tbl.Find(labels.FromStrings("never", "seen")))
 	require.Nil(t, tbl.Find(labels.FromStrings("a", "never seen")))

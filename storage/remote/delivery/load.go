@@ -26,10 +26,10 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// recall loads the savepoint and finds its positions in the log again. What it
+// loadStates loads the savepoint and finds its positions in the log again. What it
 // cannot find is resolved towards sending again, never towards skipping.
 // Callers hold mtx.
-func (s *Storage) recall(src *Source) (out []*stand, passed []passedOver, err error) {
+func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passedOver, err error) {
 	f, from, err := s.store.Load()
 	var lost *savepoint.LostError
 	switch {
@@ -124,8 +124,8 @@ func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File)
 // resolve finds where a saved endpoint stands in the log that is there now. If it
 // passes something over because of segments of another engine, behind is where it
 // stood before.
-func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *stand, err error) {
-	st = savedStand(e)
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *endpointState, err error) {
+	st = savedState(e)
 	for _, c := range e.Counted {
 		if c.Segment < src.Head().Segment { // Else the number was given again.
 			st.counted = append(st.counted, c)
@@ -155,7 +155,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			// It was here before, and sent some of what it is sent now.
 			mark = e.Dispatched
 		}
-		now := standAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
+		now := stateAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
 		now.removed = st.removed
 		return now, st, nil
 	}
@@ -180,9 +180,9 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	return st, nil, nil
 }
 
-// without returns the stand without what a limit had made it give up, before a segment, and
+// without returns the state without what a limit had made it give up, before a segment, and
 // that segment; 0 if it is not certain that this is still the log it was given up in.
-func (st *stand) without(givenUp int, worst cursor.Verdict, head cursor.Position) (*stand, int) {
+func (st *endpointState) without(givenUp int, worst cursor.Verdict, head cursor.Position) (*endpointState, int) {
 	if givenUp == 0 || worst == cursor.SegmentStart || worst == cursor.Ahead || givenUp > head.Segment {
 		return st, 0
 	}
@@ -246,11 +246,11 @@ func (s *Storage) findRange(src *Source, f savepoint.File, name string, marks *[
 	return max(worst, verdict), err
 }
 
-// findFresh finds the fresh range of a stand whose other marks were found. If
+// findFresh finds the fresh range of a state whose other marks were found. If
 // anything of it is not exactly where it was, or the backlog is found to go on
 // behind its end, there is one range again, from the backlog's marks on: what
 // was delivered before its turn is sent once more.
-func (s *Storage) findFresh(src *Source, f savepoint.File, e *savepoint.Endpoint, st *stand, found map[cursor.Point]resolved) error {
+func (s *Storage) findFresh(src *Source, f savepoint.File, e *savepoint.Endpoint, st *endpointState, found map[cursor.Point]resolved) error {
 	ends := []savepoint.Mark{{Point: st.fresh.from}}
 	worst, err := s.find(src, f, st.name, ends, found)
 	if err != nil {

@@ -24,10 +24,10 @@ import (
 
 // coldSeries are series that left the table while a reader is behind. It bounds
 // what a reader keeps of them (I6). One goroutine owns it.
-type coldSeries struct {
+type evictedSeries struct {
 	from Resolver // Nil if there are none.
 	// Recent ones and those from before.
-	young, old map[chunks.HeadSeriesRef]coldOne
+	young, old map[chunks.HeadSeriesRef]evictedRef
 	bytes      int // Of the young ones.
 	err        error
 
@@ -39,7 +39,7 @@ type coldSeries struct {
 }
 
 // coldOne is a series that is not in the table.
-type coldOne struct {
+type evictedRef struct {
 	*series.Series
 	bytes int
 	batch cursor.Position // Where the batch begins that it was counted in last.
@@ -58,15 +58,15 @@ func (e *lookupError) Error() string {
 func (e *lookupError) Unwrap() error { return e.err }
 
 // failure returns why a lookup since the last call could not be made, if so.
-func (c *coldSeries) failure() (err error) {
+func (c *evictedSeries) failure() (err error) {
 	err, c.err = c.err, nil
 	return err
 }
 
 // resolve returns the series of ref, and nil if there is none, or if it cannot
-// be told: see failure, unless that is passed over. It returns how many bytes the series takes if a batch
+// setDelay told: see failure, unless that is passed over. It returns how many bytes the series takes if a batch
 // that begins at start has not met it yet.
-func (c *coldSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position) (s *series.Series, bytes int) {
+func (c *evictedSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position) (s *series.Series, bytes int) {
 	if c.from == nil {
 		return nil, 0
 	}
@@ -88,7 +88,7 @@ func (c *coldSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position) (s
 		switch {
 		case err == nil:
 		case c.past:
-			if c.refused == nil || len(c.refused) >= coldGeneration {
+			if c.refused == nil || len(c.refused) >= evictedGeneration {
 				c.refused = map[chunks.HeadSeriesRef]struct{}{}
 			}
 			c.refused[ref] = struct{}{}
@@ -99,10 +99,10 @@ func (c *coldSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position) (s
 		if err != nil || !known {
 			return nil, 0
 		}
-		one = coldOne{Series: series.Detached(ref, lset), bytes: detachedBytes(lset)}
+		one = evictedRef{Series: series.Detached(ref, lset), bytes: detachedBytes(lset)}
 	}
-	if c.young == nil || len(c.young) >= coldGeneration || c.bytes >= coldBytes {
-		c.young, c.old, c.bytes = make(map[chunks.HeadSeriesRef]coldOne), c.young, 0
+	if c.young == nil || len(c.young) >= evictedGeneration || c.bytes >= evictedBytes {
+		c.young, c.old, c.bytes = make(map[chunks.HeadSeriesRef]evictedRef), c.young, 0
 	}
 	c.bytes += one.bytes
 	one.batch = start

@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/prometheus/model/metadata"
 )
 
-// Label sets of the table of series come in numbers (see [series.Series.Spelled]),
+// Label sets of the table of series come in numbers (see [series.Series.Encoded]),
 // which are compared in an instant. What has been written for a value is written
 // again for the next series that has the same one in its place, and texts are
 // looked at only when they change.
@@ -31,7 +31,7 @@ import (
 // TableSeries is Series for one of the table, with the same result. The caller
 // holds the series until Finish.
 func (b *Builder) TableSeries(s *series.Series, external []labels.Label, meta *metadata.Metadata) {
-	names, values := s.Spelled()
+	names, values := s.Encoded()
 	if names == nil || b.opts.TypeAndUnitLabels || slices.Contains(values, 0) {
 		// Looks up labels by name, or leaves out some.
 		b.Series(s.Labels(), external, meta)
@@ -41,7 +41,7 @@ func (b *Builder) TableSeries(s *series.Series, external []labels.Label, meta *m
 	if b.shape.metadata != 0 {
 		b.describe(nil, meta)
 	}
-	b.shape.spelled(b, b.plans.of(names, external), values)
+	b.shape.encoded(b, b.plans.of(names, external), values)
 	runtime.KeepAlive(s)
 }
 
@@ -108,7 +108,7 @@ func (ps *plans) of(names *series.Names, external []labels.Label) *plan {
 	if p == nil {
 		p = ps.make(names, external)
 	}
-	if ps.last != nil && !ps.last.names.Akin(names) {
+	if ps.last != nil && !ps.last.names.SameTable(names) {
 		ps.forget()
 	}
 	ps.last = p
@@ -151,7 +151,7 @@ func (p *plan) add(external labels.Label) {
 }
 
 // spellPairs writes a Label message per label, as V1 has it.
-func spellPairs(b *Builder, p *plan, values []uint32) {
+func encodePairs(b *Builder, p *plan, values []uint32) {
 	buf := b.body.buf
 	for i := range p.steps {
 		st := &p.steps[i]
@@ -172,7 +172,7 @@ func spellPairs(b *Builder, p *plan, values []uint32) {
 }
 
 // spellSymbols writes one packed list of references, as V2 has it.
-func spellSymbols(b *Builder, p *plan, values []uint32) {
+func encodeSymbols(b *Builder, p *plan, values []uint32) {
 	if len(p.steps) == 0 {
 		return
 	}

@@ -24,11 +24,11 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// lane is one stretch of the log on its way to an endpoint: a reader that fills
+// stream is one stretch of the log on its way to an endpoint: a reader that fills
 // a queue from it, and senders that empty it. An endpoint has one, which goes
 // on for ever, or for a while two, see fresh.go: the first then ends where the
 // second began.
-type lane struct {
+type stream struct {
 	// First, so that 32-bit platforms can use them as atomics.
 	delivered atomic.Int64    // Requests that were delivered.
 	pauses    atomic.Int64    // Failed attempts after which a sender paused.
@@ -38,11 +38,11 @@ type lane struct {
 	*endpoint
 
 	queue      *queue
-	place      place
+	cursor     readCursor
 	resumption *resumption // Owned by the reader, but for its marks, which never change.
 	acked      []savepoint.Mark
 	unqueued   *entry // What the reader had in its hands when it ended; its own until then.
-	zoneEnd    cursor.Position
+	replayEnd  cursor.Position
 	rates      rates
 	failing    atomic.Bool // The last attempt failed and is to be made again.
 	proven     atomic.Bool // Something was delivered since an attempt failed.
@@ -66,49 +66,49 @@ type lane struct {
 	live, want int  // Senders there are, and that there should be.
 }
 
-// newLane returns a lane that goes on where marks say. Up to mark, things may
+// newStream returns a stream that goes on where marks say. Up to mark, things may
 // have been sent before.
-func (e *endpoint) newLane(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *lane {
-	l := &lane{endpoint: e, queue: newQueue(time.Now), zoneEnd: mark, resumption: newResumption(marks), acked: marks, isolated: make(chan struct{})}
-	if mutation.On(mutation.NoZone) {
-		l.zoneEnd = cursor.Position{}
+func (e *endpoint) newStream(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *stream {
+	l := &stream{endpoint: e, queue: newQueue(time.Now), replayEnd: mark, resumption: newResumption(marks), acked: marks, isolated: make(chan struct{})}
+	if mutation.On(mutation.NoReplayRange) {
+		l.replayEnd = cursor.Position{}
 	}
-	if head := e.src.Head(); head.Before(l.zoneEnd) {
-		l.zoneEnd = head // Beyond it, nothing was there to be sent.
+	if head := e.src.Head(); head.Before(l.replayEnd) {
+		l.replayEnd = head // Beyond it, nothing was there to be sent.
 	}
-	l.place.pos = lowest(marks).Point
-	if mutation.On(mutation.SkipZone) {
-		l.place.pos = cursor.Point{Position: l.zoneEnd}
+	l.cursor.pos = lowest(marks).Point
+	if mutation.On(mutation.SkipReplayRange) {
+		l.cursor.pos = cursor.Point{Position: l.replayEnd}
 	}
 	l.marks.wanted, l.marks.durable = mark, mark
-	l.queue.resume(l.place.pos, marks)
-	l.queue.isolate(apart, marks, l.zoneEnd)
-	l.full.lane, l.queue.full = l, l.full.begin
+	l.queue.resume(l.cursor.pos, marks)
+	l.queue.isolate(apart, marks, l.replayEnd)
+	l.full.stream, l.queue.full = l, l.full.begin
 	l.rates.paced = time.Now()
 	l.ctx, l.cancel = context.WithCancel(e.ctx)
 	l.reading, l.reader = context.WithCancel(l.ctx)
 	return l
 }
 
-func (l *lane) working() bool {
+func (l *stream) working() bool {
 	l.sendersMtx.Lock()
 	defer l.sendersMtx.Unlock()
 	return l.begun
 }
 
 // halt lets nothing new begin. Requests under way may finish.
-func (l *lane) halt() {
+func (l *stream) halt() {
 	l.queue.close()
 	l.reader()
 }
 
-// stand returns how far the lane has come, with its isolated series, and its
+// state returns how far the stream has come, with its isolated series, and its
 // dispatch mark. final says that it has stopped, so that the mark can be taken
 // back to what really was sent.
-func (l *lane) stand(final bool) (marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) {
+func (l *stream) state(final bool) (marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) {
 	if final && l.unqueued == nil {
-		// A limit may have moved the place when the reader did not look any more.
-		pos, _ := l.place.get()
+		// A limit may have moved the cursor when the reader did not look any more.
+		pos, _ := l.cursor.get()
 		l.queue.jump(pos)
 	}
 	// The mark is read first: it must cover whatever is sent while the
@@ -120,7 +120,7 @@ func (l *lane) stand(final bool) (marks []savepoint.Mark, apart []isolatedMark, 
 		return marks, apart, mark
 	}
 	mark = l.queue.stats().taken
-	for _, least := range []cursor.Position{l.zoneEnd, floor.Position} {
+	for _, least := range []cursor.Position{l.replayEnd, floor.Position} {
 		if mark.Before(least) {
 			mark = least
 		}
@@ -128,14 +128,14 @@ func (l *lane) stand(final bool) (marks []savepoint.Mark, apart []isolatedMark, 
 	return marks, apart, mark
 }
 
-func (l *lane) senders() int {
+func (l *stream) senders() int {
 	l.sendersMtx.Lock()
 	defer l.sendersMtx.Unlock()
 	return l.want
 }
 
 // wanted tells a sender between two requests whether it is still wanted.
-func (l *lane) wanted() bool {
+func (l *stream) wanted() bool {
 	l.sendersMtx.Lock()
 	defer l.sendersMtx.Unlock()
 	if l.live > l.want {
@@ -148,10 +148,10 @@ func (l *lane) wanted() bool {
 // reserve makes sure that the dispatch mark on disk is past what is about to be
 // sent. If it cannot be written, delivery goes on all the same: a full disk is
 // emptied by delivering. What that can cost is said in the package's
-// documentation. It returns false if the lane ends meanwhile: no savepoint says
-// anything of a lane that its endpoint has no more, so that one could be waited
+// documentation. It returns false if the stream ends meanwhile: no savepoint says
+// anything of a stream that its endpoint has no more, so that one could be waited
 // for in vain.
-func (l *lane) reserve(end cursor.Position) bool {
+func (l *stream) reserve(end cursor.Position) bool {
 	for !l.marks.covers(end) {
 		if l.ctx.Err() != nil {
 			return false
@@ -179,13 +179,13 @@ const (
 	mostPatience = 15 * time.Second
 )
 
-func patienceOf(set *settings) time.Duration {
+func timeToDoubt(set *settings) time.Duration {
 	return min(patiently*time.Duration(set.queue.MaxBackoff), mostPatience)
 }
 
 // awaitTurn waits while it is the turn of another sender. It ends early when the
 // endpoint stops or its settings change.
-func (l *lane) awaitTurn(s any, set *settings) {
+func (l *stream) awaitTurn(s any, set *settings) {
 	for {
 		wait, over := l.turn.others(s)
 		if wait <= 0 {
@@ -205,13 +205,13 @@ func (l *lane) awaitTurn(s any, set *settings) {
 }
 
 // tellLimit takes note of a limit on the rate that was not known.
-func (l *lane) tellLimit() {
+func (l *stream) tellLimit() {
 	l.sizes.forget()
 	l.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
 }
 
 // smaller reports whether a request of so many items is to be cut: less are sent by now,
 // or it had its turn and so many were never taken.
-func (l *lane) smaller(n int, hadTurn bool) bool {
+func (l *stream) smaller(n int, hadTurn bool) bool {
 	return l.sizes.below(n) || (hadTurn && l.sizes.unproven(n, l.limit.known()) && l.sizes.tooMany(n, n/2))
 }

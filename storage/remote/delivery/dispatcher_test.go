@@ -33,9 +33,9 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-func openFeed(t *testing.T, j *journal, at cursor.Position) *feed {
+func openFeed(t *testing.T, j *journal, at cursor.Position) *dispatcher {
 	src := j.source()
-	f := newFeed(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
+	f := newDispatcher(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
 	f.poll.Reset(time.Hour) // Nobody looks but who is told to.
 	t.Cleanup(func() {
 		f.close()
@@ -44,7 +44,7 @@ func openFeed(t *testing.T, j *journal, at cursor.Position) *feed {
 	return f
 }
 
-// waiter is one follower that asks for the batch at a position.
+// waiter is one subscription that asks for the batch at a position.
 type waiter struct {
 	cancel context.CancelFunc
 	done   chan struct{} // Closed when what follows is set.
@@ -52,7 +52,7 @@ type waiter struct {
 	err    error
 }
 
-func (f *feed) ask(at cursor.Point) *waiter {
+func (f *dispatcher) ask(at cursor.Point) *waiter {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &waiter{cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -65,7 +65,7 @@ func (f *feed) ask(at cursor.Point) *waiter {
 }
 
 // state waits until somebody leads, or nobody, and somebody waits, or nobody.
-func (f *feed) state(t *testing.T, leading, waiting bool) {
+func (f *dispatcher) state(t *testing.T, leading, waiting bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		f.mu.Lock()
@@ -75,9 +75,9 @@ func (f *feed) state(t *testing.T, leading, waiting bool) {
 }
 
 // TestFeedLeads defends I5 where one reader reads for all: it may leave, fail or
-// be overtaken, and the others go on.
+// setDelay overtaken, and the others go on.
 func TestFeedLeads(t *testing.T) {
-	both := func(t *testing.T) (j *journal, f *feed, first, second *waiter) {
+	both := func(t *testing.T) (j *journal, f *dispatcher, first, second *waiter) {
 		j = openJournal(t, t.TempDir(), nil)
 		j.commit(10)
 		f = openFeed(t, j, *j.head.Load())
@@ -95,7 +95,7 @@ func TestFeedLeads(t *testing.T) {
 		require.ErrorIs(t, first.err, context.Canceled)
 		f.state(t, true, false)
 		j.commit(10)
-		f.poke()
+		f.notify()
 		<-second.done
 		require.NoError(t, second.err)
 		require.Equal(t, 10, second.b.total)
@@ -110,7 +110,7 @@ func TestFeedLeads(t *testing.T) {
 		w := f.ask(cursor.Point{Position: f.head.Position})
 		f.state(t, true, false)
 		j.commit(10)
-		f.poke()
+		f.notify()
 		<-w.done
 		require.NoError(t, w.err)
 		require.Equal(t, uint32(1), w.b.start.CRC, "what identifies the start is lost")
@@ -139,7 +139,7 @@ func TestFeedLeads(t *testing.T) {
 	t.Run("reads", func(t *testing.T) {
 		j, f, first, second := both(t)
 		j.commit(10)
-		f.poke()
+		f.notify()
 		<-first.done
 		<-second.done
 		require.NoError(t, first.err)
@@ -150,7 +150,7 @@ func TestFeedLeads(t *testing.T) {
 		j, f, first, second := both(t)
 		j.commit(10)
 		require.NoError(t, os.Remove(wlog.SegmentName(j.source().WALDir, 0)))
-		f.poke()
+		f.notify()
 		<-first.done
 		<-second.done
 		require.ErrorIs(t, first.err, os.ErrNotExist)
@@ -188,7 +188,7 @@ func TestFeedFollowers(t *testing.T) {
 	began := *j.head.Load()
 	before := j.count
 	f := openFeed(t, j, began)
-	f.be(&patience{items: 100, wait: time.Millisecond})
+	f.setDelay(&batchDelay{items: 100, wait: time.Millisecond})
 	const commits = 300
 	last := make(chan struct{}) // Closed when everything is committed.
 	var followers sync.WaitGroup
@@ -236,7 +236,7 @@ func TestFeedFollowers(t *testing.T) {
 		if rnd.Intn(20) == 0 {
 			j.cut()
 		}
-		f.poke()
+		f.notify()
 	}
 	close(last)
 	followers.Wait()
@@ -265,7 +265,7 @@ func TestPatience(t *testing.T) {
 	}
 	put(10)
 	require.False(t, h.rests(head), "nobody said how long it may wait")
-	h.patience.Store(&patience{items: 100})
+	h.delay.Store(&batchDelay{items: 100})
 	require.True(t, h.rests(head))
 	put(89)
 	require.True(t, h.rests(head))
@@ -278,29 +278,29 @@ func TestPatience(t *testing.T) {
 	set := func(items int, deadline time.Duration) *settings {
 		return &settings{queue: config.QueueConfig{MaxSamplesPerSend: items, BatchSendDeadline: model.Duration(deadline)}}
 	}
-	require.Nil(t, patienceFor(nil))
-	require.Nil(t, patienceFor([]*settings{set(100, time.Minute), set(100, 0)}))
-	require.Equal(t, &patience{items: 100, wait: pollInterval}, patienceFor([]*settings{set(100, time.Minute), set(200, time.Hour)}))
-	require.Equal(t, &patience{items: handedItems / 2, wait: 25 * time.Millisecond}, patienceFor([]*settings{set(1<<20, 100*time.Millisecond)}))
+	require.Nil(t, batchDelayFor(nil))
+	require.Nil(t, batchDelayFor([]*settings{set(100, time.Minute), set(100, 0)}))
+	require.Equal(t, &batchDelay{items: 100, wait: pollInterval}, batchDelayFor([]*settings{set(100, time.Minute), set(200, time.Hour)}))
+	require.Equal(t, &batchDelay{items: handedItems / 2, wait: 25 * time.Millisecond}, batchDelayFor([]*settings{set(1<<20, 100*time.Millisecond)}))
 
 	now := time.Unix(1, 0)
 	q := newQueue(func() time.Time { return now })
 	q.resume(at(0, 0), make([]savepoint.Mark, partitions))
 	q.configure(1000, 100, time.Second)
-	q.staff(1)
+	q.setSenders(1)
 	bb := batchBuilder{summary: summary{ordered: true}}
 	bb.reset(at(0, 0))
 	bb.float(all[0], 0, 1, 0)
 	bb.end, bb.waited = at(0, 10), 300*time.Millisecond
 	require.True(t, q.push(&entry{batch: bb.build()}))
-	ripe := func() bool {
+	due := func() bool {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		return q.ripe()
+		return q.due()
 	}
 	now = now.Add(699 * time.Millisecond)
-	require.False(t, ripe())
+	require.False(t, due())
 	now = now.Add(time.Millisecond)
-	require.True(t, ripe())
+	require.True(t, due())
 	q.close()
 }

@@ -34,7 +34,7 @@ const (
 // errBehind tells a reader that the batch it wants is no longer shared.
 var errBehind = errors.New("position is behind the shared batches")
 
-// feed is the dispatcher: the head of the log is read and decoded once, for all
+// dispatcher has the head of the log read and decoded once, for all
 // endpoints that keep up. They share its latest batches; one that falls behind
 // them reads on its own until it meets them again, at a position where one of
 // them starts.
@@ -45,7 +45,7 @@ var errBehind = errors.New("position is behind the shared batches")
 // have fills their queues, nobody needs it.
 //
 // mu is never held across I/O.
-type feed struct {
+type dispatcher struct {
 	// What follows belongs to the reader that leads.
 	reader *logReader
 	own    batchBuilder    // For what was handed over.
@@ -53,8 +53,8 @@ type feed struct {
 	poll   *time.Ticker
 	every  time.Duration // The interval of poll.
 
-	notify chan struct{} // Something was written. Capacity 1.
-	hand   handover
+	notified chan struct{} // Something was written. Capacity 1.
+	hand     handover
 
 	mu       sync.Mutex
 	leading  bool     // A reader leads.
@@ -64,78 +64,78 @@ type feed struct {
 	count    uint64   // Batches there were, and items in them.
 	total    uint64
 	head     cursor.Point // Where the next batch will start.
-	follow   map[*follower]struct{}
+	follow   map[*subscription]struct{}
 	attached int           // How many of them are.
 	changed  chan struct{} // Closed when there is a batch or nobody leads; nil if nobody waits.
 }
 
-// follower is one endpoint's place among the shared batches.
-type follower struct {
+// subscription is one endpoint's place among the shared batches.
+type subscription struct {
 	at       cursor.Point // Where the endpoint's next batch starts.
 	attached bool         // at is within the shared batches, or their end.
 }
 
-func newFeed(r *logReader, head cursor.Point) *feed {
-	return &feed{
-		reader: r,
-		own:    batchBuilder{summary: summary{ordered: true}},
-		poll:   time.NewTicker(pollInterval),
-		every:  pollInterval,
-		notify: make(chan struct{}, 1),
-		head:   head,
-		follow: map[*follower]struct{}{},
+func newDispatcher(r *logReader, head cursor.Point) *dispatcher {
+	return &dispatcher{
+		reader:   r,
+		own:      batchBuilder{summary: summary{ordered: true}},
+		poll:     time.NewTicker(pollInterval),
+		every:    pollInterval,
+		notified: make(chan struct{}, 1),
+		head:     head,
+		follow:   map[*subscription]struct{}{},
 	}
 }
 
 // close ends it when all readers have ended.
-func (f *feed) close() {
+func (f *dispatcher) close() {
 	f.poll.Stop()
 	f.reader.close()
 }
 
-// poke tells who leads that something was written, if there is need to. It never
+// notify tells who leads that something was written, if there is need to. It never
 // blocks, and returns false if that had been told already and nobody has looked
 // yet.
-func (f *feed) poke() bool {
+func (f *dispatcher) notify() bool {
 	return f.hand.rests(f.reader.head()) || f.rouse()
 }
 
 // rouse makes who leads look again.
-func (f *feed) rouse() bool {
+func (f *dispatcher) rouse() bool {
 	select {
-	case f.notify <- struct{}{}:
+	case f.notified <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-// be makes readers as patient as p says, from now on.
-func (f *feed) be(p *patience) {
-	f.hand.patience.Store(p)
+// setDelay makes readers as patient as p says, from now on.
+func (f *dispatcher) setDelay(p *batchDelay) {
+	f.hand.delay.Store(p)
 	f.rouse()
 }
 
 // join adds an endpoint that reads on at p. leave takes it out again.
-func (f *feed) join(p cursor.Point) *follower {
+func (f *dispatcher) join(p cursor.Point) *subscription {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl := &follower{}
+	fl := &subscription{}
 	f.follow[fl] = struct{}{}
 	f.place(fl, p)
 	return fl
 }
 
-func (f *feed) leave(fl *follower) {
+func (f *dispatcher) leave(fl *subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.attach(fl, false)
 	delete(f.follow, fl)
 }
 
-// place notes where a follower stands, and moves the head up to it if it is
+// place notes where a subscription is, and moves the head up to it if it is
 // further back, since nobody kept up. Callers hold mu.
-func (f *feed) place(fl *follower, p cursor.Point) {
+func (f *dispatcher) place(fl *subscription, p cursor.Point) {
 	if f.head.Before(p.Position) {
 		f.head, f.shared, f.items, f.bytes = p, nil, 0, 0
 		f.rouse() // Who leads is behind now.
@@ -144,9 +144,9 @@ func (f *feed) place(fl *follower, p cursor.Point) {
 	f.attach(fl, f.index(p.Position) >= 0)
 }
 
-// attach notes whether a follower is at the shared batches. If none is, nothing
+// attach notes whether a subscription is at the shared batches. If none is, nothing
 // needs to be handed over. Callers hold mu.
-func (f *feed) attach(fl *follower, attached bool) {
+func (f *dispatcher) attach(fl *subscription, attached bool) {
 	switch {
 	case attached && !fl.attached:
 		f.attached++
@@ -162,8 +162,8 @@ func (f *feed) attach(fl *follower, attached bool) {
 	}
 }
 
-// detach says that a follower does not wait at the head any more.
-func (f *feed) detach(fl *follower) {
+// detach says that a subscription does not wait at the head any more.
+func (f *dispatcher) detach(fl *subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.attach(fl, false)
@@ -171,7 +171,7 @@ func (f *feed) detach(fl *follower) {
 
 // index returns which shared batch starts at p, len(shared) for the head, and
 // -1 for none. Callers hold mu.
-func (f *feed) index(p cursor.Position) int {
+func (f *dispatcher) index(p cursor.Position) int {
 	if p == f.head.Position {
 		return len(f.shared)
 	}
@@ -185,7 +185,7 @@ func (f *feed) index(p cursor.Position) int {
 }
 
 // signal lets everybody look again who waits. Callers hold mu.
-func (f *feed) signal() {
+func (f *dispatcher) signal() {
 	if f.changed != nil {
 		close(f.changed)
 		f.changed = nil
@@ -196,7 +196,7 @@ func (f *feed) signal() {
 // It returns errBehind where the endpoint has to read on its own, and what kept
 // it from reading if it was to read for all. Limit is how many items it then reads
 // at a time.
-func (f *feed) after(ctx context.Context, fl *follower, p cursor.Point, limit int) (*batch, error) {
+func (f *dispatcher) after(ctx context.Context, fl *subscription, p cursor.Point, limit int) (*batch, error) {
 	for {
 		f.mu.Lock()
 		f.place(fl, p)
@@ -234,7 +234,7 @@ func (f *feed) after(ctx context.Context, fl *follower, p cursor.Point, limit in
 }
 
 // lead reads at the head until there is a batch, or the head is another.
-func (f *feed) lead(ctx context.Context, head cursor.Point, limit int) error {
+func (f *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) error {
 	for {
 		b, err := f.read(head, limit)
 		if err == nil {
@@ -250,12 +250,12 @@ func (f *feed) lead(ctx context.Context, head cursor.Point, limit int) error {
 			f.resign()
 			return nil
 		}
-		if p := f.hand.patience.Load(); p != nil && p.wait != f.every {
+		if p := f.hand.delay.Load(); p != nil && p.wait != f.every {
 			f.every = p.wait
 			f.poll.Reset(f.every)
 		}
 		select {
-		case <-f.notify:
+		case <-f.notified:
 		case <-f.poll.C:
 		case <-ctx.Done():
 			f.resign()
@@ -266,7 +266,7 @@ func (f *feed) lead(ctx context.Context, head cursor.Point, limit int) error {
 
 // read returns what was committed at the head: as it was handed over, or from
 // the log, and then about limit items.
-func (f *feed) read(head cursor.Point, limit int) (*batch, error) {
+func (f *dispatcher) read(head cursor.Point, limit int) (*batch, error) {
 	if b := f.hand.batch(&f.own, head); b != nil {
 		if b.start.Segment == b.end.Segment {
 			f.reader.density.saw(b.total, b.end.Offset-b.start.Offset)
@@ -291,14 +291,14 @@ func (f *feed) read(head cursor.Point, limit int) (*batch, error) {
 	return b, err
 }
 
-func (f *feed) stillAt(head cursor.Position) bool {
+func (f *dispatcher) stillAt(head cursor.Position) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head.Position == head
 }
 
 // rest closes the log if nobody leads.
-func (f *feed) rest() {
+func (f *dispatcher) rest() {
 	f.mu.Lock()
 	leading := f.leading
 	f.leading = true
@@ -310,7 +310,7 @@ func (f *feed) rest() {
 }
 
 // resign lets another one lead.
-func (f *feed) resign() {
+func (f *dispatcher) resign() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leading = false
@@ -319,14 +319,14 @@ func (f *feed) resign() {
 
 // meets reports whether an endpoint that reads on its own may stop at p because
 // a shared batch starts there.
-func (f *feed) meets(p cursor.Position) bool {
+func (f *dispatcher) meets(p cursor.Position) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.index(p) >= 0
 }
 
 // shares reports whether p is no further back than the shared batches.
-func (f *feed) shares(p cursor.Position) bool {
+func (f *dispatcher) shares(p cursor.Position) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	oldest := f.head.Position
@@ -339,7 +339,7 @@ func (f *feed) shares(p cursor.Position) bool {
 // publish shares a batch and lets the oldest go beyond the bound. Followers
 // that needed those are on their own from here on. A batch that was read before
 // the head was moved is dropped. Who has read it leads no more.
-func (f *feed) publish(b *batch) {
+func (f *dispatcher) publish(b *batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leading = false

@@ -38,9 +38,9 @@ const seriesDir = "series"
 // something waits for them: a rate that nobody else on the disk notices.
 const snapshotRate = 512 << 10
 
-// archive keeps the snapshot of the series, which is what checkpoints are made
+// snapshotter keeps the snapshot of the series, which is what checkpoints are made
 // of and what a start reads instead of finished segments.
-type archive struct {
+type snapshotter struct {
 	wanted chan struct{} // Has an element when a segment was finished.
 	urgent atomic.Int32  // Those who wait for it: no pauses between writes.
 	users  atomic.Int32  // Those who need the store open.
@@ -70,7 +70,7 @@ type retiree struct {
 }
 
 // setState notes what the snapshot in the store says. Callers hold mtx, or are alone.
-func (a *archive) setState(state snapshot.State) {
+func (a *snapshotter) setState(state snapshot.State) {
 	sizes := make(map[int]int64, len(state.Segments))
 	for _, s := range state.Segments {
 		sizes[s.Index] = s.Size
@@ -81,7 +81,7 @@ func (a *archive) setState(state snapshot.State) {
 
 // noteGone keeps the sizes of segments before the oldest that is left, of a snapshot that
 // does not fit the log any more: endpoints lost what they held.
-func (a *archive) noteGone(state snapshot.State, walDir string) {
+func (a *snapshotter) noteGone(state snapshot.State, walDir string) {
 	first, _, err := wlog.Segments(walDir)
 	if err != nil {
 		return
@@ -97,7 +97,7 @@ func (a *archive) noteGone(state snapshot.State, walDir string) {
 
 // size returns how many bytes a finished segment had when the snapshot was written,
 // and 0 if it does not say.
-func (a *archive) size(segment int) int64 {
+func (a *snapshotter) size(segment int) int64 {
 	if sizes := a.sizes.Load(); sizes != nil {
 		return (*sizes)[segment]
 	}
@@ -105,7 +105,7 @@ func (a *archive) size(segment int) int64 {
 }
 
 // pace makes the writing of n bytes take the time that the rate asks for.
-func (a *archive) pace(ctx context.Context, n int) error {
+func (a *snapshotter) pace(ctx context.Context, n int) error {
 	if a.urgent.Load() > 0 {
 		return ctx.Err()
 	}
@@ -121,14 +121,14 @@ func (a *archive) pace(ctx context.Context, n int) error {
 
 // hurry makes whatever is written go on without pauses until the function it returns
 // is called. It comes before any lock that a slow writer holds.
-func (a *archive) hurry() (done func()) {
+func (a *snapshotter) hurry() (done func()) {
 	a.urgent.Inc()
 	var once sync.Once
 	return func() { once.Do(func() { a.urgent.Dec() }) }
 }
 
 // Resolve implements delivery.Resolver.
-func (a *archive) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
+func (a *snapshotter) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
 	if mutation.On(mutation.ForgetRetired) {
 		return labels.EmptyLabels(), false, nil
 	}
@@ -136,7 +136,7 @@ func (a *archive) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error)
 }
 
 // use keeps the store open until the function it returns is called.
-func (a *archive) use() func() error {
+func (a *snapshotter) use() func() error {
 	a.users.Inc()
 	var once sync.Once
 	return func() (err error) {
@@ -151,7 +151,7 @@ func (a *archive) use() func() error {
 
 // covered is the last segment whose series are all in the snapshot on disk, -1
 // for none.
-func (a *archive) covered() int {
+func (a *snapshotter) covered() int {
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
 	if a.rebuild {
@@ -161,7 +161,7 @@ func (a *archive) covered() int {
 }
 
 // chunks returns the chunk files, of which checkpoints have links.
-func (a *archive) chunks() []fs.FileInfo {
+func (a *snapshotter) chunks() []fs.FileInfo {
 	var out []fs.FileInfo
 	for _, f := range a.store.Files() {
 		if !f.Chunk {

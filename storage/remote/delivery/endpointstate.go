@@ -20,9 +20,9 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// stand is where an endpoint stands while it is not at work: loaded from a
+// endpointState is where an endpoint stands while it is not at work: loaded from a
 // savepoint, or removed from the configuration and held for a while.
-type stand struct {
+type endpointState struct {
 	id       string
 	identity savepoint.Identity
 	name     string // Last known name, for logs and metrics.
@@ -31,26 +31,26 @@ type stand struct {
 	mark     cursor.Position // Dispatch mark.
 	removed  *time.Time
 	fresh    *freshRange // What was delivered before its turn, or nil.
-	lane     *lane       // Whose marks these are, nil if it has stopped.
+	stream   *stream     // Whose marks these are, nil if it has stopped.
 	counted  []savepoint.Stretch
-	memory   tally            // What of it was given up in the log.
+	memory   counts           // What of it was given up in the log.
 	givenUp  int              // The segment before which that is, although marks are before it; 0 if they are not.
 	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
 	lost     unread           // Of the start or the end of the log, at the start of the run.
 }
 
-// freshRange is the second range of an endpoint. With it, the marks of the stand
+// freshRange is the second range of an endpoint. With it, the marks of the state
 // are those of the backlog, which ends where it begins.
 type freshRange struct {
-	from  cursor.Point
-	marks []savepoint.Mark
-	apart []isolatedMark
-	mark  cursor.Position // Dispatch mark.
-	lane  *lane           // As in stand.
+	from   cursor.Point
+	marks  []savepoint.Mark
+	apart  []isolatedMark
+	mark   cursor.Position // Dispatch mark.
+	stream *stream         // As in endpointState.
 }
 
 // saved returns what is written of it to the savepoint.
-func (st *stand) saved() savepoint.Endpoint {
+func (st *endpointState) saved() savepoint.Endpoint {
 	e := savepoint.Endpoint{
 		ID:         st.id,
 		Identity:   st.identity,
@@ -70,10 +70,10 @@ func (st *stand) saved() savepoint.Endpoint {
 }
 
 // savedStand is the reverse of saved, for what stands where it did. What has yet to
-// be compared with the log, parts that were counted and what was in memory, is left
+// setDelay compared with the log, parts that were counted and what was in memory, is left
 // out.
-func savedStand(e *savepoint.Endpoint) *stand {
-	st := &stand{id: e.ID, identity: e.Identity, name: e.Identity.Name, mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
+func savedState(e *savepoint.Endpoint) *endpointState {
+	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
 	st.marks, st.apart = e.MarksFor(partitions), e.IsolatedFor(partitions)
 	if r := e.FreshFor(partitions); r != nil {
 		st.mark = r.BacklogDispatched
@@ -98,7 +98,7 @@ func byClock(removed *time.Time, now time.Time) *time.Time {
 }
 
 // floor returns the lowest mark of all ranges.
-func (st *stand) floor() savepoint.Mark {
+func (st *endpointState) floor() savepoint.Mark {
 	floor := lowestOf(st.marks, st.apart)
 	if st.fresh == nil {
 		return floor
@@ -107,7 +107,7 @@ func (st *stand) floor() savepoint.Mark {
 }
 
 // dispatched returns the dispatch mark for those who know one range only.
-func (st *stand) dispatched() cursor.Position {
+func (st *endpointState) dispatched() cursor.Position {
 	if st.fresh != nil {
 		return st.fresh.mark
 	}
@@ -116,7 +116,7 @@ func (st *stand) dispatched() cursor.Position {
 
 // confine lets no mark of the backlog be behind its end. What a partition had to
 // skip and never met is of no use behind it.
-func (st *stand) confine() {
+func (st *endpointState) confine() {
 	end := st.fresh.from
 	if end.Before(st.mark) {
 		st.mark = end.Position
@@ -129,15 +129,15 @@ func (st *stand) confine() {
 }
 
 // settle leaves one range if the backlog is delivered.
-func (st *stand) settle() {
+func (st *endpointState) settle() {
 	if st.fresh != nil && !lowestOf(st.marks, st.apart).Before(st.fresh.from.Position) {
-		st.marks, st.apart, st.mark, st.lane, st.fresh = st.fresh.marks, st.fresh.apart, st.fresh.mark, st.fresh.lane, nil
+		st.marks, st.apart, st.mark, st.stream, st.fresh = st.fresh.marks, st.fresh.apart, st.fresh.mark, st.fresh.stream, nil
 	}
 }
 
-// given returns the stand after everything before a position was given up, and
+// given returns the state after everything before a position was given up, and
 // the ranges of that of which something was left.
-func (st *stand) given(before cursor.Position) (after *stand, lost []lostRange) {
+func (st *endpointState) given(before cursor.Position) (after *endpointState, lost []lostRange) {
 	moved := *st
 	end := before
 	if st.fresh != nil && st.fresh.from.Before(before) {
@@ -156,8 +156,8 @@ func (st *stand) given(before cursor.Position) (after *stand, lost []lostRange) 
 	return &moved, lost
 }
 
-func standAt(id string, ident savepoint.Identity, name string, at cursor.Point, mark cursor.Position) *stand {
-	st := &stand{id: id, identity: ident, name: name, mark: mark, marks: make([]savepoint.Mark, partitions)}
+func stateAt(id string, ident savepoint.Identity, name string, at cursor.Point, mark cursor.Position) *endpointState {
+	st := &endpointState{id: id, identity: ident, name: name, mark: mark, marks: make([]savepoint.Mark, partitions)}
 	for p := range st.marks {
 		st.marks[p] = savepoint.Mark{Point: at}
 	}

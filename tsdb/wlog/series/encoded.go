@@ -25,14 +25,14 @@ import (
 // it meanwhile is the series itself: once nobody does, and it has left the table,
 // its numbers may stand for other texts.
 
-// Spelled returns the label set in numbers, the fastest form to read: names and,
+// Encoded returns the label set in numbers, the fastest form to read: names and,
 // for each of them, the number of its value, which [Names.Value] turns into text.
-// Equal numbers are equal texts and, of [Names.Akin] series, the other way round.
+// Equal numbers are equal texts and, of [Names.SameTable] series, the other way round.
 // Number 0 is the empty text. names is nil for a detached series.
 //
 // The slice must not be modified, and is of use only while the caller has the
 // series.
-func (s *Series) Spelled() (names *Names, values []uint32) {
+func (s *Series) Encoded() (names *Names, values []uint32) {
 	if s.names.y == nil {
 		return nil, nil
 	}

@@ -28,11 +28,11 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 )
 
-// TestExchange covers who makes a parcel, who shares it, and that its buffer is
+// TestRequestCache covers who makes an encoded request, who shares it, and that its buffer is
 // used again only when nobody uses it any more.
-func TestExchange(t *testing.T) {
-	var all exchanges
-	k := kindred{exemplars: true}
+func TestRequestCache(t *testing.T) {
+	var all requestCaches
+	k := cacheKey{exemplars: true}
 	x := all.join(k)
 	sh, _ := x.get(stretchKey{first: 1})
 	require.Nil(t, sh, "there is nobody to share with")
@@ -55,7 +55,7 @@ func TestExchange(t *testing.T) {
 		require.Equal(t, []byte{1}, got.payload, "still in use")
 	}
 	x.done(got)
-	require.LessOrEqual(t, len(x.free), exchanged)
+	require.LessOrEqual(t, len(x.free), cachedRequests)
 
 	// Of many who come at once, one encodes and the others wait for it.
 	var (
@@ -117,9 +117,9 @@ func TestSharedRequests(t *testing.T) {
 		confs = append(confs, c)
 	}
 	r.attach(confs...)
-	x := r.running[0].exchange.Load()
-	require.Same(t, x, r.running[1].exchange.Load())
-	require.NotSame(t, x, r.running[3].exchange.Load())
+	x := r.running[0].cache.Load()
+	require.Same(t, x, r.running[1].cache.Load())
+	require.NotSame(t, x, r.running[3].cache.Load())
 	require.Equal(t, 4, x.members)
 	for range 30 {
 		r.commit(100)
@@ -136,9 +136,9 @@ func TestSharedRequests(t *testing.T) {
 	// A reload that makes an endpoint other moves it to other company.
 	confs[1].WriteRelabelConfigs = confs[3].WriteRelabelConfigs
 	r.apply(confs...)
-	require.Same(t, r.running[1].exchange.Load(), r.running[3].exchange.Load())
+	require.Same(t, r.running[1].cache.Load(), r.running[3].cache.Load())
 	require.Equal(t, 3, x.members)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
-	require.Empty(t, r.exchanges.all)
+	require.Empty(t, r.caches.all)
 }

@@ -19,21 +19,21 @@ import (
 	"time"
 )
 
-// rising is a number that only rises, unless it is set. It is safe for
+// atomicMax is a number that only rises, unless it is set. It is safe for
 // concurrent use. The zero value is 0.
-type rising struct {
+type atomicMax struct {
 	mtx sync.Mutex
 	v   int64
 }
 
-func (r *rising) load() int64 {
+func (r *atomicMax) load() int64 {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	return r.v
 }
 
 // raise sets the number to v if that is more, and reports whether it was.
-func (r *rising) raise(v int64) bool {
+func (r *atomicMax) raise(v int64) bool {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	if v <= r.v {
