@@ -18,7 +18,7 @@ import (
 	"slices"
 )
 
-// Tally compares the target's log with that of one receiver. All counts are of
+// Counts compares the target's log with that of one receiver. All counts are of
 // samples.
 type Counts struct {
 	// Scraped is what the sender must have: the samples of every scrape that it

@@ -83,7 +83,7 @@ func TestJudge(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	for _, tc := range []struct {
-		counts  Counts
+		counts Counts
 		atRisk int
 		crash  bool
 		want   Verdict

@@ -274,7 +274,7 @@ func (r *Rig) Deliver(receiver *Receiver, label string) error {
 	}
 }
 
-// Tally compares the logs as they are, for the scrapes up to the last.
+// Counts compares the logs as they are, for the scrapes up to the last.
 func (r *Rig) Counts(receiver *Receiver, last int64) Counts {
 	requests := receiver.Log()
 	return Judge(r.Target.Log(), requests, Window{Series: r.opts.Series, UpTo: last, Damaged: r.damaged})
@@ -290,7 +290,7 @@ func (r *Rig) Damage(what string) {
 
 // row is what one receiver had when it was looked at.
 type row struct {
-	label string
+	label  string
 	counts Counts
 }
 

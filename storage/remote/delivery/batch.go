@@ -96,7 +96,7 @@ func (d *density) seen() (items, bytes float64) {
 	return d.items, d.bytes
 }
 
-// recordTally counts records by type; types this version does not know and
+// recordCounts counts records by type; types this version does not know and
 // records that cannot be decoded have places of their own.
 type recordCounts struct {
 	types       [maxRecordType + 1]uint32
