@@ -33,7 +33,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-func openFeed(t *testing.T, j *journal, at cursor.Position) *dispatcher {
+func openDispatcher(t *testing.T, j *journal, at cursor.Position) *dispatcher {
 	src := j.source()
 	f := newDispatcher(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
 	f.poll.Reset(time.Hour) // Nobody looks but who is told to.
@@ -80,7 +80,7 @@ func TestFeedLeads(t *testing.T) {
 	both := func(t *testing.T) (j *journal, f *dispatcher, first, second *waiter) {
 		j = openJournal(t, t.TempDir(), nil)
 		j.commit(10)
-		f = openFeed(t, j, *j.head.Load())
+		f = openDispatcher(t, j, *j.head.Load())
 		first = f.ask(f.head)
 		f.state(t, true, false)
 		second = f.ask(f.head)
@@ -105,7 +105,7 @@ func TestFeedLeads(t *testing.T) {
 	t.Run("came by another way", func(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
 		j.commit(10)
-		f := openFeed(t, j, *j.head.Load())
+		f := openDispatcher(t, j, *j.head.Load())
 		f.head.CRC = 1
 		w := f.ask(cursor.Point{Position: f.head.Position})
 		f.state(t, true, false)
@@ -118,7 +118,7 @@ func TestFeedLeads(t *testing.T) {
 	t.Run("is far behind", func(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
 		j.commit(10)
-		f := openFeed(t, j, *j.head.Load())
+		f := openDispatcher(t, j, *j.head.Load())
 		for _, ordered := range []bool{false, true} {
 			j.commit(10)
 			if !ordered {
@@ -187,7 +187,7 @@ func TestFeedFollowers(t *testing.T) {
 	j.commit(10)
 	began := *j.head.Load()
 	before := j.count
-	f := openFeed(t, j, began)
+	f := openDispatcher(t, j, began)
 	f.setDelay(&batchDelay{items: 100, wait: time.Millisecond})
 	const commits = 300
 	last := make(chan struct{}) // Closed when everything is committed.

@@ -69,7 +69,7 @@ func (st *endpointState) saved() savepoint.Endpoint {
 	return e
 }
 
-// savedStand is the reverse of saved, for what stands where it did. What has yet to
+// savedState is the reverse of saved, for what stands where it did. What has yet to
 // setDelay compared with the log, parts that were counted and what was in memory, is left
 // out.
 func savedState(e *savepoint.Endpoint) *endpointState {

@@ -22,7 +22,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// coldSeries are series that left the table while a reader is behind. It bounds
+// evictedSeries are series that left the table while a reader is behind. It bounds
 // what a reader keeps of them (I6). One goroutine owns it.
 type evictedSeries struct {
 	from Resolver // Nil if there are none.
@@ -38,7 +38,7 @@ type evictedSeries struct {
 	passed  int // Items that were passed over, and not counted yet.
 }
 
-// coldOne is a series that is not in the table.
+// evictedRef is a series that is not in the table.
 type evictedRef struct {
 	*series.Series
 	bytes int

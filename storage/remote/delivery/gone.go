@@ -22,7 +22,7 @@ import (
 // goneSeries remembers what rules make of series that are in no table. An
 // endpoint that catches up meets each of them again and again, and nothing can be
 // stored by their ref. How many are remembered is bounded as it is where they come
-// from, see coldSeries: those that were not met since about as many others are
+// from, see evictedSeries: those that were not met since about as many others are
 // forgotten (I6).
 type goneSeries struct {
 	mtx        sync.Mutex // Held for moments only.

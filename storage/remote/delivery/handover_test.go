@@ -216,7 +216,7 @@ func TestWaitingReaderHoldsNoSegment(t *testing.T) {
 // setDelay removed.
 func TestHandoverClosesTheLog(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
-	f := openFeed(t, j, cursor.Position{})
+	f := openDispatcher(t, j, cursor.Position{})
 	f.hand.wanted.Store(true)
 	j.commit(10)
 	b, err := f.read(cursor.Point{}, maxBatchItems)

@@ -44,9 +44,9 @@ const (
 	// handed over to it.
 	sharedBytes = 8 << 20
 	handedBytes = 8 << 20
-	// coldGeneration is how many series are remembered that are not in the table,
+	// evictedGeneration is how many series are remembered that are not in the table,
 	// before those are forgotten that were not met since about as many others, and
-	// coldBytes how large they may be together.
+	// evictedBytes how large they may be together.
 	evictedGeneration = 8192
 	evictedBytes      = 8 << 20
 )

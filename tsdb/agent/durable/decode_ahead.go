@@ -178,7 +178,7 @@ func eachRecord(dir string, number int, f func(rec []byte, offset int64) bool) (
 	}
 }
 
-// factDecoder decodes records as far as series are concerned. One goroutine owns
+// recordDecoder decodes records as far as series are concerned. One goroutine owns
 // it.
 type recordDecoder struct {
 	dec             record.Decoder

@@ -103,7 +103,7 @@ func (f *BulkLoader) claim() {
 // things. Those before it have to be in the table then.
 func (f *BulkLoader) again(s *Series) {
 	f.enterAll()
-	w := f.t.writer(s.Labels()) // Its own speller: what ours met last stays.
+	w := f.t.writer(s.Labels()) // Its own encoder: what ours met last stays.
 	defer f.t.writers.Put(w)
 	w.insert(s.ref, f.segment)
 }

@@ -42,7 +42,7 @@ func (a set) hash() uint64 {
 	return h ^ h>>29
 }
 
-// speller turns label sets into numbers. It remembers what it met last: the
+// setEncoder turns label sets into numbers. It remembers what it met last: the
 // neighbours of a series mostly differ from it in a label or two, and what they
 // differ in comes again.
 //
@@ -65,7 +65,7 @@ type known struct {
 	n    symbol
 }
 
-// spellerMemory is how many texts a speller remembers by hash.
+// encoderMemory is how many texts an encoder remembers by hash.
 const encoderMemory = 1024
 
 func (y *symbols) setEncoder() *setEncoder {

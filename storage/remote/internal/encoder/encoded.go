@@ -150,7 +150,7 @@ func (p *plan) add(external labels.Label) {
 	}
 }
 
-// spellPairs writes a Label message per label, as V1 has it.
+// encodePairs writes a Label message per label, as V1 has it.
 func encodePairs(b *Builder, p *plan, values []uint32) {
 	buf := b.body.buf
 	for i := range p.steps {
@@ -171,7 +171,7 @@ func encodePairs(b *Builder, p *plan, values []uint32) {
 	b.body.buf = buf
 }
 
-// spellSymbols writes one packed list of references, as V2 has it.
+// encodeSymbols writes one packed list of references, as V2 has it.
 func encodeSymbols(b *Builder, p *plan, values []uint32) {
 	if len(p.steps) == 0 {
 		return
