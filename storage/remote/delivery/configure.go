@@ -309,7 +309,8 @@ func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (states []*e
 			continue
 		}
 		st := e.finishStop(context.Background())
-		s.forfeitMemory(e)
+		s.forfeitMemory(st.name, st.memory, st.floor().Position, st.givenUp)
+		st = st.without(st.givenUp)
 		st.removed = &now
 		states = append(states, st)
 		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "grace", s.opts.Grace)

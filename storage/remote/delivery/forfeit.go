@@ -20,9 +20,6 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-
-	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // countFor is how long a limit waits for what it takes to be counted.
@@ -102,30 +99,12 @@ const (
 // memory, and that a stop, or a kill, then ended the delivery of.
 const reasonStopped = "stopped_after_limit"
 
-// killed counts what an endpoint had in memory when a run was killed, and that is not sent
-// from the log, which goes on for it at a segment.
-func (s *Storage) killed(name string, e *savepoint.Endpoint, at int) {
-	if lost := counts(e.Memory); lost.total() > 0 && e.Floor.Segment < at {
-		s.forfeited(&loss{lostRange: lostRange{from: e.Floor.Position, to: cursor.Position{Segment: at}}, name: name, lost: lost}, reasonStopped, 0)
-	}
-}
-
-// forfeitMemory counts what a stopped endpoint had in memory of what was given up in the
-// log. Callers hold mtx.
-func (s *Storage) forfeitMemory(e *endpoint) {
-	first := int(e.gone.Load())
-	if oldest, _, err := wlog.Segments(s.src.WALDir); err == nil {
-		first = max(first, oldest)
-	}
-	lost := e.memoryBefore(first)
-	for _, l := range e.streams() {
-		if u := l.unqueued; u != nil && u.start.Segment < first {
-			lost.plus(u.content())
-		}
-	}
-	if lost.total() > 0 {
-		from := e.state(false).floor().Position
-		s.forfeited(&loss{lostRange: lostRange{from: from, to: cursor.Position{Segment: first}}, name: e.settings.Load().name, lost: lost}, reasonStopped, 0)
+// forfeitMemory counts what an endpoint that has stopped, or whose run was killed, had in
+// memory of what was given up in the log, and which is not sent from there: the log goes
+// on for it at a segment.
+func (s *Storage) forfeitMemory(name string, memory counts, from cursor.Position, at int) {
+	if memory.total() > 0 && from.Segment < at {
+		s.forfeited(&loss{lostRange: lostRange{from: from, to: cursor.Position{Segment: at}}, name: name, lost: memory}, reasonStopped, 0)
 	}
 }
 

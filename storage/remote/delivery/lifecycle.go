@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
-	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -286,29 +285,29 @@ func (e *endpoint) state(final bool) *endpointState {
 		st.fresh.marks, st.fresh.apart, st.fresh.mark = streams[1].state(final)
 		st.confine()
 	}
-	gone := int(e.gone.Load())
+	if gone := int(e.gone.Load()); st.floor().Segment < gone {
+		st.memory, st.givenUp = e.memoryBefore(gone, final), gone
+	}
 	if final {
-		st, _ = st.given(cursor.Position{Segment: gone}) // With what is in memory, see forfeitMemory.
 		st.settle()
 		st.stream = nil
 		if st.fresh != nil {
 			st.fresh.stream = nil
 		}
-	} else if st.floor().Segment < gone {
-		st.memory, st.givenUp = e.memoryBefore(gone), gone
 	}
 	st.counted = e.counted.from(st.floor().Position)
 	return st
 }
 
-// memoryBefore counts what an endpoint has in memory that begins before a segment.
-func (e *endpoint) memoryBefore(segment int) (t counts) {
-	if segment <= 0 {
-		return t
-	}
+// memoryBefore counts what an endpoint has in memory that begins before a segment. final
+// says that it has stopped.
+func (e *endpoint) memoryBefore(segment int, final bool) (t counts) {
 	for _, l := range e.streams() {
 		t.plus(l.queue.before(segment))
 		t.plus(l.queue.isolatedBefore(segment))
+		if final && l.unqueued != nil && l.unqueued.start.Segment < segment {
+			t.plus(l.unqueued.content())
+		}
 	}
 	return t
 }

@@ -142,8 +142,12 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			return nil, nil, err
 		}
 	}
-	st, given := st.without(e.GivenUp, worst, src.Head())
-	s.killed(st.name, e, max(given, segments[0].Index))
+	given := e.GivenUp
+	if worst == cursor.SegmentStart || worst == cursor.Ahead || given > src.Head().Segment {
+		given = 0 // It is not certain that this is still the log it was given up in.
+	}
+	st = st.without(given)
+	s.forfeitMemory(st.name, e.Memory, e.Floor.Position, max(given, segments[0].Index))
 	st.lost = startOf(src, f, e, given, &counted{parts: st.counted}, segments)
 	if from.Segment <= foreign && !s.opts.ResumeForeign {
 		at := cursor.Position{Segment: foreign + 1}
@@ -178,16 +182,6 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
 	return st, nil, nil
-}
-
-// without returns the state without what a limit had made it give up, before a segment, and
-// that segment; 0 if it is not certain that this is still the log it was given up in.
-func (st *endpointState) without(givenUp int, worst cursor.Verdict, head cursor.Position) (*endpointState, int) {
-	if givenUp == 0 || worst == cursor.SegmentStart || worst == cursor.Ahead || givenUp > head.Segment {
-		return st, 0
-	}
-	st, _ = st.given(cursor.Position{Segment: givenUp})
-	return st, givenUp
 }
 
 // resolved is where a saved point was found.

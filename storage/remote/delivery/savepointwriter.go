@@ -194,6 +194,9 @@ func (s *Storage) release(all []*endpointState) {
 		if st.fresh != nil && mutation.On(mutation.FreshFloor) {
 			floor = lowest(st.fresh.marks).Position
 		}
+		if given := (cursor.Position{Segment: st.givenUp}); floor.Before(given) {
+			floor = given // What is before it and in memory needs no log.
+		}
 		s.src.Gate.Set(name, floor)
 	}
 	for _, h := range s.src.Gate.Holders() {

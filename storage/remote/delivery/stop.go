@@ -67,8 +67,7 @@ func (s *Storage) stop() error {
 	drained.Wait()
 	states := make([]*endpointState, 0, len(s.running)+len(s.held))
 	for _, e := range s.running {
-		states = append(states, e.finishStop(ctx))
-		s.forfeitMemory(e)
+		states = append(states, e.finishStop(ctx)) // The next run counts what it had in memory only.
 	}
 	states = append(states, s.held...)
 	s.cancel()

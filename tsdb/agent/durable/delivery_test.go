@@ -248,6 +248,9 @@ func TestBudgetOverRestarts(t *testing.T) {
 			committed += series
 			if i%50 == 49 {
 				require.NoError(t, db.truncate(t.Context()))
+				u, err := db.measure()
+				require.NoError(t, err)
+				require.LessOrEqual(t, u.segments(), opts.EndpointMaxSize+int64(opts.WALSegmentSize), "what is given up goes from the disk")
 			}
 		}
 		if last {
