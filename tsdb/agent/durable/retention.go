@@ -246,7 +246,8 @@ func (u usage) segments() int64 {
 // meantime do not count.
 func measure(dir string, known []fs.FileInfo) (usage, error) {
 	var u usage
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	// With a separator at its end the name of a link is that of what it leads to.
+	err := filepath.WalkDir(dir+string(filepath.Separator), func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

@@ -173,6 +173,27 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, reasonMaxSize, calls[0].reason)
 }
 
+// The directory of the log may be a link to one on another disk: what is there is
+// measured and removed like anything else.
+func TestLimitsOfALinkedDirectory(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "wal")); err != nil {
+		t.Skip(err) // Not everybody may on Windows.
+	}
+	sender := &fakeSender{}
+	db := openTest(t, dir, sender, small(), still())
+	all := fill(t, db, dir, 8)
+	u, err := db.measure()
+	require.NoError(t, err)
+	require.Len(t, u.sealed, len(all)-1)
+	require.Greater(t, u.segments(), int64(len(all)-2)*int64(db.opts.WALSegmentSize))
+
+	sender.Gate.Set("a", cursor.Position{Segment: 5})
+	sender.Gate.Open()
+	require.NoError(t, db.truncate(context.Background()))
+	require.Equal(t, 5, segmentNumbers(t, dir)[0])
+}
+
 // A new limit, or little room, must not be overlooked until the next
 // truncation: it is looked at whenever a segment is finished.
 func TestLimitsAreWatched(t *testing.T) {

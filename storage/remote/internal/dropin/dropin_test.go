@@ -512,3 +512,16 @@ func TestLimits(t *testing.T) {
 		})
 	}
 }
+
+// What a link leads to counts, or no limit holds where the directory is one.
+func TestLimitsOfALinkedDirectory(t *testing.T) {
+	dir := t.TempDir()
+	wal := filepath.Join(t.TempDir(), "wal")
+	if err := os.Symlink(dir, wal); err != nil {
+		t.Skip(err) // Not everybody may on Windows.
+	}
+	require.NoError(t, os.WriteFile(wlog.SegmentName(dir, 0), make([]byte, 2), 0o600))
+	reason, err := (&limits{maxSize: 1}).exceeded(wal, 0)
+	require.NoError(t, err)
+	require.Equal(t, "max_size", reason)
+}

@@ -155,7 +155,8 @@ func (l *limits) observe(wal string) {
 // Callers hold mtx.
 func (l *limits) exceeded(wal string, last int) (reason string, err error) {
 	var size, segment int64
-	err = filepath.WalkDir(wal, func(_ string, e fs.DirEntry, err error) error {
+	// With a separator at its end the name of a link is that of what it leads to.
+	err = filepath.WalkDir(wal+string(filepath.Separator), func(_ string, e fs.DirEntry, err error) error {
 		var info fs.FileInfo
 		if err == nil && e.Type().IsRegular() {
 			info, err = e.Info()
