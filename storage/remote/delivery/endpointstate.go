@@ -135,17 +135,6 @@ func (st *endpointState) settle() {
 	}
 }
 
-// without returns the state without what a limit had made the endpoint give up, before a
-// segment, as it is once that has been counted. It is the same one if there is none.
-func (st *endpointState) without(segment int) *endpointState {
-	if segment == 0 {
-		return st
-	}
-	moved, _ := st.given(cursor.Position{Segment: segment})
-	moved.memory, moved.givenUp = counts{}, 0
-	return moved
-}
-
 // given returns the state after everything before a position was given up, and
 // the ranges of that of which something was left.
 func (st *endpointState) given(before cursor.Position) (after *endpointState, lost []lostRange) {

@@ -108,6 +108,17 @@ func (s *Storage) forfeitMemory(name string, memory counts, from cursor.Position
 	}
 }
 
+// without returns the state without what a limit had made the endpoint give up, before a
+// segment, as it is once that has been counted. It is the same one if there is none.
+func (st *endpointState) without(segment int) *endpointState {
+	if segment == 0 {
+		return st
+	}
+	moved, _ := st.given(cursor.Position{Segment: segment})
+	moved.memory, moved.givenUp = counts{}, 0
+	return moved
+}
+
 func (s *Storage) forfeited(l *loss, reason string, bytes int64) {
 	s.countForfeited(l.name, reason, l.lost, bytes)
 	what := "A limit removes a part of the log before it was delivered"

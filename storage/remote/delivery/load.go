@@ -177,7 +177,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		// The log was wiped: nothing in it can have been sent.
 		st.mark = st.floor().Position
 	}
-	if worst > cursor.Sealed {
+	if worst > cursor.Sealed && (worst != cursor.Oldest || given < st.floor().Segment) {
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
