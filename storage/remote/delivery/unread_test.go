@@ -346,6 +346,48 @@ func TestUnreadIsCountedOnceOverRestarts(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
+// A finished segment that a loss of power has left with nothing but zeros is counted by
+// its size, once, whether it is read as it is or a repair has been there (I9).
+func TestZerosAreCounted(t *testing.T) {
+	for _, repaired := range []int{0, 1, 2} { // Before which run.
+		j, receivers := behind(t, 3)
+		src := j.source()
+		path := wlog.SegmentName(src.WALDir, 1)
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		used := float64(len(bytes.TrimRight(b, "\x00")))
+		clear(b)
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+		of := map[string]string{"remote_name": "a"}
+		var items, lost [2]float64
+		for run := range items {
+			if run == repaired {
+				damages, err := heal.Segment(src.WALDir, 1, promslog.NewNopLogger())
+				require.NoError(t, err)
+				require.Len(t, damages, 1)
+			}
+			receivers["a"].set(map[int]func(int) *client.Result{0: unavailable}[run])
+			r := newRig(t, j, receivers, Options{})
+			r.attach(remoteWrite("a"))
+			if run == 0 {
+				require.Eventually(t, func() bool {
+					return r.value("prometheus_remote_storage_unreadable_bytes_total", of) > 0
+				}, time.Minute, time.Millisecond)
+			} else {
+				r.complete("a", j.count-2000)
+			}
+			items[run] = r.value("prometheus_remote_storage_unreadable_total", of)
+			lost[run] = r.value("prometheus_remote_storage_unreadable_bytes_total", of)
+			require.NoError(t, r.Close())
+		}
+		require.Equal(t, [2]float64{float64(len(b)), 0}, lost, "repaired before run %d", repaired)
+		// How much of it padded the last page nobody knows any more.
+		require.InEpsilon(t, 2000/used, items[0]/lost[0], 0.4)
+		require.Zero(t, items[1])
+		require.NoError(t, j.wal.Close())
+	}
+}
+
 // Damage that is the first thing an endpoint meets after a start is estimated by what
 // earlier runs read of the log.
 func TestFirstThingIsDamaged(t *testing.T) {

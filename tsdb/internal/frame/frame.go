@@ -111,7 +111,7 @@ func RoundUp(offset int64) int64 {
 func PageOf(offset int64) int64 { return offset - offset%PageSize }
 
 // Used returns where the padding begins that ends a file of whole pages, which is the
-// end of the file if there is none.
+// end of the file if there is none. A page of zeros is no padding.
 func Used(src io.ReaderAt, size int64) (int64, error) {
 	if size == 0 || size%PageSize != 0 {
 		return size, nil
@@ -120,7 +120,10 @@ func Used(src io.ReaderAt, size int64) (int64, error) {
 	if _, err := src.ReadAt(page, size-PageSize); err != nil && !errors.Is(err, io.EOF) {
 		return size, err
 	}
-	return size - PageSize + int64(len(bytes.TrimRight(page, "\x00"))), nil
+	if used := len(bytes.TrimRight(page, "\x00")); used > 0 {
+		size += int64(used) - PageSize
+	}
+	return size, nil
 }
 
 // zero reports whether b has only zero bytes.

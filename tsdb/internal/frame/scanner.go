@@ -139,6 +139,7 @@ func (s *Scanner) damageOf(size int, err error) error {
 
 var (
 	errPadding  = errors.New("padding of a page is not zero")
+	errZeros    = errors.New("page has only zeros, which no writer leaves")
 	errChecksum = errors.New("checksum does not match")
 	errCut      = errors.New("record ends before its last frame")
 	errOrphan   = errors.New("frame continues a record that has no beginning")
@@ -162,6 +163,8 @@ func (s *Scanner) frame() (Header, error) {
 			return Header{}, err
 		case !zero(s.buf[s.at:min(s.at+room, s.have)]) && (s.Strict || room >= HeaderSize):
 			return Header{}, s.damage(errPadding)
+		case room == PageSize && !s.open:
+			return Header{}, s.damage(errZeros) // A writer begins no page that it has nothing for.
 		case !whole:
 			return Header{}, s.end(false)
 		}

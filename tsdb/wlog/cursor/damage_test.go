@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -124,6 +125,46 @@ func TestDamage(t *testing.T) {
 				require.True(t, item.Start.Offset < tc.to || item.Start.Offset >= int64(len(b)))
 			}
 			require.Equal(t, Seal, items[len(items)-1].Kind)
+		})
+	}
+}
+
+// No writer leaves a page of zeros, but a loss of power does: it is damage wherever
+// records may begin, up to the end of the segment if that is how far it goes (I9). What
+// follows in a segment that is written to may still come (I2).
+func TestZeros(t *testing.T) {
+	for name, tc := range map[string]struct{ from, to, size int }{
+		"all of a page":           {0, PageSize, PageSize},
+		"all of pages":            {0, 4 * PageSize, 4 * PageSize},
+		"all of less than a page": {0, 1000, 1000},
+		"all but a whole page":    {PageSize, 4*PageSize + 500, 4*PageSize + 500},
+		"a page between records":  {PageSize, 2 * PageSize, 4*PageSize + 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := damageLog(t)
+			whole := readSegment(t, l.dir, 0)
+			b := bytes.Clone(whole)
+			clear(b[tc.from:tc.to])
+			dir := t.TempDir()
+			writeSegment(t, dir, 0, b[:tc.size])
+			tail := open(t, dir, Position{})
+			before := drain(t, tail)
+			if tc.to == tc.size {
+				require.Empty(t, slices.DeleteFunc(slices.Clone(before), func(it Item) bool { return it.Kind == Record }))
+				writeSegment(t, dir, 0, whole)
+				require.Equal(t, len(l.recs), len(before)+len(drain(t, tail)), "they are read once they are there")
+				writeSegment(t, dir, 0, b[:tc.size])
+			}
+
+			writeSegment(t, dir, 1, nil)
+			items := drain(t, open(t, dir, Position{}))
+			requireResumable(t, dir, items)
+			gap := slices.IndexFunc(items, func(it Item) bool { return it.Kind == Gap })
+			require.GreaterOrEqual(t, gap, 0)
+			require.Equal(t, Position{Offset: int64(tc.from)}, items[gap].Start.Position)
+			require.Equal(t, int64(tc.to), items[gap].Err.To)
+			require.Equal(t, Position{Offset: int64(tc.to)}, items[gap].End.Position)
+			require.Equal(t, Position{Segment: 1}, items[len(items)-1].End.Position)
 		})
 	}
 }

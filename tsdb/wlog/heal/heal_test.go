@@ -443,6 +443,43 @@ func TestSegment(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
+// A segment of nothing but zeros, as a loss of power leaves it, is damage of all of it,
+// but an empty one is whole (I9).
+func TestZeros(t *testing.T) {
+	f := plainLog(t, 0, 1, 2, 3)
+	f[segment(0)] = nil
+	clear(f[segment(1)])
+	f[segment(3)] = make([]byte, 1000)
+	size := len(f[segment(1)])
+	dir := f.write(t)
+	report, err := Directory(dir, Options{})
+	require.NoError(t, err)
+	require.Len(t, report.Damages, 2)
+	for i, want := range []Damage{
+		{Kind: CorruptSegment, Segment: 1, Bytes: int64(size), Records: 1, Action: "filled"},
+		{Kind: TornTail, Segment: 3, Bytes: 1000, Records: 1, Action: "cut off"},
+	} {
+		got := report.Damages[i]
+		require.ErrorContains(t, got.Err, "zeros")
+		got.Err, want.Path = nil, filepath.Join(dir, segment(want.Segment))
+		require.Equal(t, want, got)
+	}
+	fill(f[segment(1)], 0, size)
+	f[segment(3)] = nil
+	requireSame(t, f, read(t, dir))
+	report, err = Directory(dir, Options{})
+	require.NoError(t, err)
+	require.Empty(t, report.Damages)
+	requireOpens(t, dir)
+
+	clear(f[segment(2)])
+	require.NoError(t, os.WriteFile(filepath.Join(dir, segment(2)), f[segment(2)], 0o666))
+	damages, err := Segment(dir, 2, nil)
+	require.NoError(t, err)
+	require.Len(t, damages, 1)
+	require.Equal(t, int64(size), damages[0].Bytes)
+}
+
 func TestLogAndAbsentDirectory(t *testing.T) {
 	report, err := Directory(filepath.Join(t.TempDir(), "none"), Options{})
 	require.NoError(t, err)

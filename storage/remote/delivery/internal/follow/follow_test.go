@@ -443,6 +443,28 @@ func TestVanished(t *testing.T) {
 	require.Empty(t, r.at(3, end))
 }
 
+// A checkpoint of nothing but zeros, as a loss of power leaves it, is no reason to drop
+// a series that is not in it (guarantee 4).
+func TestCheckpointOfZeros(t *testing.T) {
+	w := newWriter(t)
+	w.define(1, "a")
+	first := w.cut()
+	w.sample(1)
+	r := open(t, w.dir)
+	w.checkpoint(first-1, 1)
+	dir, _, err := wlog.LastCheckpoint(w.dir)
+	require.NoError(t, err)
+	file := filepath.Join(dir, "00000000")
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	clear(b)
+	require.NoError(t, os.WriteFile(file, b, 0o600))
+	require.NoError(t, w.wal.Truncate(first))
+	r.pass()
+	require.Equal(t, first-1, r.checkpoint)
+	require.False(t, r.whole)
+}
+
 // TestDamage defends guarantee 4.
 func TestDamage(t *testing.T) {
 	w := newWriter(t)

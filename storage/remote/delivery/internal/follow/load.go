@@ -113,7 +113,8 @@ func readCheckpoint(dir string, damage func(*cursor.Corruption), use func(rec []
 	}
 }
 
-// ends reports whether nothing but padding follows the offset in a file.
+// ends reports whether nothing but padding, which ends with the page it begins in,
+// follows the offset in a file.
 func ends(path string, offset int64) bool {
 	file, err := os.Open(path)
 	if err != nil {
@@ -121,10 +122,13 @@ func ends(path string, offset int64) bool {
 	}
 	defer file.Close()
 	rest := bufio.NewReader(io.NewSectionReader(file, offset, math.MaxInt64-offset))
-	for {
+	for at := offset; ; at++ {
 		b, err := rest.ReadByte()
 		if err != nil || b != 0 {
 			return errors.Is(err, io.EOF)
+		}
+		if at%cursor.PageSize == 0 {
+			return false // A page of zeros.
 		}
 	}
 }
