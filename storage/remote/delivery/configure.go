@@ -252,6 +252,7 @@ func (s *Storage) commit(p *plan) {
 		var e *endpoint
 		if st := p.begin[i]; st != nil {
 			e = newEndpoint(s, st, set, p.metrics[i])
+			st.uncounted = [3]int64{} // It has been by now.
 			starting = append(starting, e)
 			waiting = append(waiting, st)
 			s.logger.Info("Delivering to endpoint", "remote_name", set.name, "url", set.url,
@@ -347,7 +348,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 		e.at = append(e.at, e.newStream(st.fresh.marks, st.fresh.apart, st.fresh.mark))
 	}
 	e.adopt(set, m)
-	e.metrics.Load().countUnread(st.lost)
+	e.metrics.Load().countUnread(st.uncounted)
 	return e
 }
 

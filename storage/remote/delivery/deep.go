@@ -18,7 +18,7 @@ import "time"
 // While an endpoint has a backlog to catch up with, samples of one series
 // cost a fraction if they share a time series. Requests then wait until a
 // partition has many, which costs nothing: the log is read faster than it can
-// setDelay sent. A sender takes a window of several requests of one partition and
+// be sent. A sender takes a window of several requests of one partition and
 // sends them one after the other, series by series, so that each series'
 // samples meet in one request, whatever max_samples_per_send is.
 //

@@ -75,7 +75,7 @@ func (f *dispatcher) state(t *testing.T, leading, waiting bool) {
 }
 
 // TestFeedLeads defends I5 where one reader reads for all: it may leave, fail or
-// setDelay overtaken, and the others go on.
+// be overtaken, and the others go on.
 func TestFeedLeads(t *testing.T) {
 	both := func(t *testing.T) (j *journal, f *dispatcher, first, second *waiter) {
 		j = openJournal(t, t.TempDir(), nil)

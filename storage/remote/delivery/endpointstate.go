@@ -36,7 +36,9 @@ type endpointState struct {
 	memory   counts           // What of it was given up in the log.
 	givenUp  int              // The segment before which that is, although marks are before it; 0 if they are not.
 	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
-	lost     unread           // Of the start or the end of the log, at the start of the run.
+	lost     unread           // Of the start or the end of the log, as the start of the run found.
+
+	uncounted [3]int64 // Sums of what starts found lost, until metrics have them.
 }
 
 // freshRange is the second range of an endpoint. With it, the marks of the state
@@ -62,6 +64,7 @@ func (st *endpointState) saved() savepoint.Endpoint {
 		Counted:    st.counted,
 		Memory:     st.memory,
 		GivenUp:    st.givenUp,
+		Uncounted:  st.uncounted,
 	}
 	if r := st.fresh; r != nil {
 		e.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}
@@ -70,10 +73,10 @@ func (st *endpointState) saved() savepoint.Endpoint {
 }
 
 // savedState is the reverse of saved, for what stands where it did. What has yet to
-// setDelay compared with the log, parts that were counted and what was in memory, is left
+// be compared with the log, parts that were counted and what was in memory, is left
 // out.
 func savedState(e *savepoint.Endpoint) *endpointState {
-	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, mark: e.Dispatched, removed: byClock(e.Removed, time.Now())}
+	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, mark: e.Dispatched, removed: byClock(e.Removed, time.Now()), uncounted: e.Uncounted}
 	st.marks, st.apart = e.MarksFor(partitions), e.IsolatedFor(partitions)
 	if r := e.FreshFor(partitions); r != nil {
 		st.mark = r.BacklogDispatched

@@ -64,7 +64,7 @@ func (c *evictedSeries) failure() (err error) {
 }
 
 // resolve returns the series of ref, and nil if there is none, or if it cannot
-// setDelay told: see failure, unless that is passed over. It returns how many bytes the series takes if a batch
+// be told: see failure, unless that is passed over. It returns how many bytes the series takes if a batch
 // that begins at start has not met it yet.
 func (c *evictedSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position) (s *series.Series, bytes int) {
 	if c.from == nil {

@@ -213,7 +213,7 @@ func TestWaitingReaderHoldsNoSegment(t *testing.T) {
 }
 
 // TestHandoverClosesTheLog: while commits are handed over, nothing is open that may
-// setDelay removed.
+// be removed.
 func TestHandoverClosesTheLog(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	f := openDispatcher(t, j, cursor.Position{})

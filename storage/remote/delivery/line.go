@@ -21,7 +21,7 @@ package delivery
 // (see requestCache).
 //
 // If more waits than that, requests take partitions instead, of which many can
-// setDelay under way; the line goes on when all that waited is taken.
+// be under way; the line goes on when all that waited is taken.
 type line struct {
 	on      bool
 	entries fifo

@@ -78,10 +78,10 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 			return nil, nil, err
 		}
 		if behind != nil {
-			s.estimateLost(src, segments, &behind.lost)
+			s.findLost(src, segments, behind)
 			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
 		}
-		s.estimateLost(src, segments, &st.lost)
+		s.findLost(src, segments, st)
 		if lost := &st.lost; len(lost.parts) > 0 {
 			s.logger.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
 				"segments", lost.segments(), "last", f.Segment, "bytes", lost.bytes(), "samples_estimated", math.Ceil(lost.items()))
@@ -166,6 +166,9 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	st.acked = ackedOf(src, f, e, st, found, segments)
 	end := endOf(src, f, e, found, segments)
 	st.lost.parts = append(st.lost.parts, end.parts...)
+	if src.cut != nil { // Who reads there is not to count it again.
+		st.counted = append(st.counted, savepoint.Stretch{Segment: src.cut.Segment, From: src.cut.From, To: endOfSegment})
+	}
 	switch worst {
 	case cursor.SegmentStart:
 		// Nothing is known of what was sent from here on.

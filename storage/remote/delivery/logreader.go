@@ -42,7 +42,7 @@ type logReader struct {
 	bb   batchBuilder
 	l    *slog.Logger
 	// head returns the end of the last commit. What is written beyond it may
-	// setDelay a part of one, and is not read yet.
+	// be a part of one, and is not read yet.
 	head func() cursor.Position
 	// size is Source.Size.
 	size func(segment int) int64
@@ -345,7 +345,7 @@ func (r *logReader) next() (cursor.Item, error) {
 }
 
 // decode adds a record to the batch. It returns an error only if a series cannot
-// setDelay looked up now: then the reader has to seek to the start of the batch again.
+// be looked up now: then the reader has to seek to the start of the batch again.
 func (r *logReader) decode(rec []byte, end cursor.Point) error {
 	r.dec.at = end.Position
 	had := len(r.bb.items) + r.bb.unknown.total()

@@ -14,6 +14,8 @@
 package delivery
 
 import (
+	"errors"
+	"os"
 	"slices"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
@@ -25,10 +27,11 @@ import (
 
 // What is missing of the log after a start is found by its reader where it lies between
 // other things. Before the oldest segment and at the end of what an earlier run wrote
-// nothing is left to be read: the savepoint says how far that was.
+// nothing is left to be read: the savepoint says how far that was. The next savepoint does
+// not, so that is counted at the start, or noted as yet to be counted, for every endpoint.
 
-// knowEnd makes the source tell how large the last segment of the earlier run was, if
-// that is still the one with its number.
+// knowEnd makes the source tell how large the last segment of the earlier run was, and what
+// it lacks of that, if that is still the one with its number.
 func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	of := slices.IndexFunc(segments, func(seg epoch.Segment) bool { return seg.Index == f.Segment })
 	if of < 0 || f.End == 0 {
@@ -47,6 +50,27 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 		}
 		return n
 	}
+	if src.follow != nil || f.Run == src.Run.String() {
+		return // Its writer may begin anew, or has not ended.
+	}
+	cut := unreadPart{missing: standsForGone(src.WALDir, f.Segment), Stretch: savepoint.Stretch{Segment: f.Segment, To: src.Size(f.Segment)}}
+	if !cut.missing {
+		cut.From = cursor.RecordEnd(fileSize(wlog.SegmentName(src.WALDir, f.Segment)))
+	}
+	if cut.From < cut.To {
+		src.cut = &cut
+	}
+}
+
+// standsForGone reports whether a segment is gone, or only stands for one that is.
+func standsForGone(walDir string, segment int) bool {
+	t, err := cursor.Open(walDir, cursor.Position{Segment: segment})
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	defer t.Close()
+	it, err := t.Next()
+	return err == nil && it.Kind == cursor.Gap && it.Err.Gone
 }
 
 // ackedOf returns how far each partition had come in the segments that there were. Where
@@ -68,8 +92,37 @@ func ackedOf(src *Source, f savepoint.File, e *savepoint.Endpoint, st *endpointS
 	return acked
 }
 
-// endOf returns what an endpoint lost of the end of the log: the rest of the segment that
-// ends before where it was, and the segments behind the last one there is.
+// cutOf returns what an endpoint lost of what the last segment lacks.
+func cutOf(cut unreadPart, e *savepoint.Endpoint) (lost unread) {
+	apart, end := e.IsolatedFor(partitions), cursor.Position{Segment: cut.Segment, Offset: cut.To}
+	if r := e.FreshFor(partitions); r != nil {
+		// Only what is before it is the backlog's.
+		rest := cut
+		switch {
+		case r.From.Segment < cut.Segment:
+			cut.To = cut.From
+		case r.From.Segment == cut.Segment:
+			cut.To = min(max(r.From.Offset, cut.From), cut.To)
+		}
+		rest.From = cut.To
+		if r.From.Before(end) {
+			apart = r.Isolated
+		}
+		lost = (&unread{parts: []unreadPart{rest}}).lostTo(r.Acked, &counted{})
+		cut.missing = cut.missing && len(lost.parts) == 0 // It is one segment.
+	}
+	backlog := (&unread{parts: []unreadPart{cut}}).lostTo(e.MarksFor(partitions), &counted{})
+	lost.parts = append(lost.parts, backlog.parts...)
+	if len(lost.parts) == 0 && slices.ContainsFunc(apart, func(is savepoint.Isolated) bool { return is.Mark.Before(end) }) {
+		cut.From, cut.To = end.Offset-1, end.Offset // As in startOf.
+		lost.parts = []unreadPart{cut}
+	}
+	return lost
+}
+
+// endOf returns what an endpoint lost of the end of the log: what the last segment lacks,
+// the rest of another one that ends before where it was, and the segments behind the last
+// one there is.
 func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[cursor.Point]resolved, segments []epoch.Segment) (lost unread) {
 	if src.follow != nil || f.Run == src.Run.String() {
 		return lost // Its writer may begin anew, or has not ended.
@@ -78,10 +131,13 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 	if r := e.FreshFor(partitions); r != nil {
 		acked = r.Acked
 	}
+	if src.cut != nil {
+		lost = cutOf(*src.cut, e)
+	}
 	cut := slices.Clone(acked)
 	short := map[int]bool{}
 	for p, m := range acked {
-		if at, ok := found[m.Point]; ok && at.verdict == cursor.Sealed {
+		if at, ok := found[m.Point]; ok && at.verdict == cursor.Sealed && (src.cut == nil || m.Segment != src.cut.Segment) {
 			short[m.Segment] = true
 		} else {
 			cut[p].Segment = f.Segment + 1 // It is read as far as that goes.
@@ -149,9 +205,10 @@ func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.
 	return gone
 }
 
-// estimateLost says how many items lost segments held, by what the savepoint says of the
-// log, or by the newest segment that can be read.
-func (s *Storage) estimateLost(src *Source, segments []epoch.Segment, lost *unread) {
+// findLost says how many items were lost to an endpoint at the start, by what the savepoint
+// says of the log, or by the newest segment that can be read, and has them counted.
+func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointState) {
+	lost := &st.lost
 	if len(lost.parts) == 0 {
 		return
 	}
@@ -166,5 +223,8 @@ func (s *Storage) estimateLost(src *Source, segments []epoch.Segment, lost *unre
 	}
 	for i, p := range lost.parts {
 		lost.parts[i].items = r.density.of(p.To - p.From)
+	}
+	for i, n := range lost.sums() {
+		st.uncounted[i] = min(st.uncounted[i]+n, endOfSegment) // No savepoint takes more.
 	}
 }

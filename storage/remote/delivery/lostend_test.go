@@ -14,8 +14,10 @@
 package delivery
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +31,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
+	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
@@ -202,29 +205,41 @@ func newHalf(t *testing.T) *half {
 	return h
 }
 
-// restart starts another run, and returns what is counted when all that is left has been
-// delivered.
-func (h *half) restart() (bytes, items, segments map[string]float64) {
+// open begins another run.
+func (h *half) open() *rig {
 	h.t.Helper()
 	_, err := heal.Directory(filepath.Join(h.dir, "wal"), heal.Options{FS: vfs.OS, Logger: promslog.NewNopLogger()})
 	require.NoError(h.t, err)
 	next := openJournal(h.t, h.dir, h.table)
 	next.next, next.series, next.time = h.next, h.series, h.time
-	r := newRig(h.t, next, h.receivers, Options{})
-	r.attach(remoteWrite("a"), remoteWrite("b"))
-	r.commit(1)
+	return newRig(h.t, next, h.receivers, Options{})
+}
+
+// counted returns what a run has counted so far.
+func (h *half) counted(r *rig) (bytes, items, segments map[string]float64) {
 	bytes, items, segments = map[string]float64{}, map[string]float64{}, map[string]float64{}
 	for name := range h.receivers {
-		require.Eventually(h.t, func() bool {
-			return r.Persist(h.t.Context()) == nil && next.gate.Floor().Position == *next.head.Load()
-		}, time.Minute, time.Millisecond)
 		of := map[string]string{"remote_name": name}
 		bytes[name] = r.value("prometheus_remote_storage_unreadable_bytes_total", of)
 		items[name] = r.value("prometheus_remote_storage_unreadable_total", of)
 		segments[name] = r.value("prometheus_remote_storage_segments_missing_total", of)
 	}
+	return bytes, items, segments
+}
+
+// restart starts another run, and returns what is counted when all that is left has been
+// delivered.
+func (h *half) restart() (bytes, items, segments map[string]float64) {
+	h.t.Helper()
+	r := h.open()
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	r.commit(1)
+	require.Eventually(h.t, func() bool {
+		return r.Persist(h.t.Context()) == nil && r.journal.gate.Floor().Position == *r.journal.head.Load()
+	}, time.Minute, time.Millisecond)
+	bytes, items, segments = h.counted(r)
 	require.NoError(h.t, r.Close())
-	require.NoError(h.t, next.wal.Close())
+	require.NoError(h.t, r.journal.wal.Close())
 	return bytes, items, segments
 }
 
@@ -265,6 +280,110 @@ func TestNewestSegmentIsCutAfterKill(t *testing.T) {
 	require.InEpsilon(t, 1000, items["a"], 0.4)
 	require.InEpsilon(t, 1500, items["b"], 0.4)
 	require.Zero(t, segments["a"])
+}
+
+// What the newest segment lost after a kill is counted once, whatever becomes of the run
+// that finds it: that endpoints are not at work in it, or do not read so far (I9).
+func TestCutIsCountedOnceWhateverRestarts(t *testing.T) {
+	slow := func(name string) *config.RemoteWriteConfig {
+		c := remoteWrite(name)
+		c.QueueConfig.MaxSamplesPerSend, c.QueueConfig.Capacity = 1, 1
+		return c
+	}
+	for name, tc := range map[string]struct {
+		configured []*config.RemoteWriteConfig // Nil for no configuration at all.
+		gone       bool                        // All of the segment.
+	}{
+		"no configuration":      {},
+		"removed":               {configured: []*config.RemoteWriteConfig{}},
+		"removed, all gone":     {configured: []*config.RemoteWriteConfig{}, gone: true},
+		"one removed":           {configured: []*config.RemoteWriteConfig{remoteWrite("a")}},
+		"not read yet":          {configured: []*config.RemoteWriteConfig{slow("a"), slow("b")}},
+		"not read yet, no file": {configured: []*config.RemoteWriteConfig{slow("a"), slow("b")}, gone: true},
+	} {
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, killed %t", name, killed), func(t *testing.T) {
+				h := newHalf(t)
+				cut := h.acked.Offset / 2
+				if tc.gone {
+					cut = 0
+					require.NoError(t, os.Remove(h.path))
+				} else {
+					require.NoError(t, os.Truncate(h.path, cut))
+				}
+				for _, rc := range h.receivers {
+					rc.set(unavailable)
+				}
+				bytes, items := map[string]float64{}, map[string]float64{}
+				for range 2 {
+					r := h.open()
+					require.NoError(t, r.Attach(r.journal.source()))
+					if tc.configured != nil {
+						r.apply(tc.configured...)
+					}
+					r.commit(1)
+					require.NoError(t, r.Persist(t.Context()))
+					left, err := os.ReadFile(filepath.Join(h.dir, savepoint.CurrentName))
+					require.NoError(t, err)
+					b, i, _ := h.counted(r)
+					for name := range h.receivers {
+						bytes[name] += b[name]
+						items[name] += i[name]
+					}
+					require.NoError(t, r.Close())
+					if killed {
+						require.NoError(t, os.WriteFile(filepath.Join(h.dir, savepoint.CurrentName), left, 0o600))
+					}
+					require.NoError(t, r.journal.wal.Close())
+				}
+				for _, rc := range h.receivers {
+					rc.set(nil)
+				}
+				b, i, _ := h.restart()
+				for name, of := range map[string]struct{ bytes, items float64 }{
+					"a": {float64(h.end.Offset - h.acked.Offset), 1000},
+					"b": {float64(h.end.Offset - cut), 2000 * float64(h.end.Offset-cut) / float64(h.end.Offset)},
+				} {
+					require.InEpsilon(t, of.bytes, bytes[name]+b[name], 0.35, name)
+					require.InEpsilon(t, of.items, items[name]+i[name], 0.4, name)
+				}
+				bytes, items, _ = h.restart()
+				require.Equal(t, []map[string]float64{{"a": 0, "b": 0}, {"a": 0, "b": 0}}, []map[string]float64{bytes, items})
+			})
+		}
+	}
+}
+
+// What an endpoint lost of the end of a segment is what no partition had acknowledged, of
+// the backlog and of what was delivered before its turn, and something if only an isolated
+// series waited there.
+func TestCutOfRanges(t *testing.T) {
+	at := func(segment int, offset int64) savepoint.Mark {
+		return savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: segment, Offset: offset}}}
+	}
+	all := func(m savepoint.Mark) []savepoint.Mark { return slices.Repeat([]savepoint.Mark{m}, partitions) }
+	fresh := func(from, acked savepoint.Mark) *savepoint.Fresh {
+		return &savepoint.Fresh{From: from.Point, Acked: all(acked)}
+	}
+	apart := func(m savepoint.Mark) []savepoint.Isolated { return []savepoint.Isolated{{Series: 1, Mark: m}} }
+	for name, tc := range map[string]struct {
+		e    savepoint.Endpoint
+		want int64
+	}{
+		"behind":                       {savepoint.Endpoint{Acked: all(at(3, 10))}, 600},
+		"within":                       {savepoint.Endpoint{Acked: all(at(5, 700))}, 300},
+		"beyond":                       {savepoint.Endpoint{Acked: all(at(5, 1000))}, 0},
+		"only an isolated series":      {savepoint.Endpoint{Acked: all(at(5, 1000)), Isolated: apart(at(4, 1))}, 1},
+		"fresh begins before it":       {savepoint.Endpoint{Acked: all(at(3, 10)), Isolated: apart(at(3, 1)), Fresh: fresh(at(4, 0), at(5, 1000))}, 0},
+		"fresh begins before, within":  {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: fresh(at(5, 100), at(5, 900))}, 100},
+		"fresh begins in it":           {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: fresh(at(5, 600), at(5, 900))}, 300},
+		"fresh begins behind it":       {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: fresh(at(6, 0), at(6, 0))}, 600},
+		"fresh has an isolated series": {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: &savepoint.Fresh{From: at(4, 0).Point, Acked: all(at(5, 1000)), Isolated: apart(at(5, 20))}}, 1},
+	} {
+		lost := cutOf(unreadPart{missing: true, Stretch: savepoint.Stretch{Segment: 5, From: 400, To: 1000}}, &tc.e)
+		require.Equal(t, tc.want, lost.bytes(), name)
+		require.Equal(t, min(tc.want, 1), lost.sums()[2], name)
+	}
 }
 
 // Nothing is wrong with the log after a kill: nothing is counted.

@@ -14,7 +14,6 @@
 package delivery
 
 import (
-	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -256,13 +255,11 @@ func (m *endpointMetrics) enqueued(b *batch, preTailing bool) {
 	}
 }
 
-// countUnread counts what is lost to an endpoint.
-func (m *endpointMetrics) countUnread(u unread) {
-	if len(u.parts) > 0 {
-		m.unreadable.Add(math.Ceil(u.items()))
-		m.unreadableBytes.Add(float64(u.bytes()))
-		m.segmentsMissing.Add(float64(u.segments()))
-	}
+// countUnread counts what is lost to an endpoint: the sums of what could not be read.
+func (m *endpointMetrics) countUnread(sums [3]int64) {
+	m.unreadableBytes.Add(float64(sums[0]))
+	m.unreadable.Add(float64(sums[1]))
+	m.segmentsMissing.Add(float64(sums[2]))
 }
 
 // watcherMetrics are stock's metrics of reading the log, one consumer an

@@ -15,7 +15,6 @@ package delivery
 
 import (
 	"context"
-	"math"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
@@ -82,8 +81,8 @@ func (s *Storage) countPassed(passed []passedOver) {
 	for i, p := range passed {
 		var (
 			lost      counts
-			bytes     = p.behind.lost.bytes()
-			estimated = int(math.Ceil(p.behind.lost.items()))
+			bytes     = p.behind.uncounted[0]
+			estimated = int(p.behind.uncounted[1])
 		)
 		lost[classSamples] = estimated
 		for _, l := range of[i] {

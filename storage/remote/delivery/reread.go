@@ -42,7 +42,7 @@ type rereader struct {
 	stops  map[cursor.Position]bool
 	hashes hashes
 	// passed is told of what could not be had, and of how many series it is. It may
-	// setDelay nil.
+	// be nil.
 	passed func(n int, u unread)
 }
 

@@ -126,7 +126,7 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 }
 
 // cacheKey is what the settings must have in common with others' for requests to
-// setDelay shared.
+// be shared.
 func (s *settings) cacheKey() cacheKey {
 	return cacheKey{rules: s.rules, protocol: s.protocol, options: s.options, exemplars: s.exemplars, histograms: s.histograms, classic: s.classic}
 }

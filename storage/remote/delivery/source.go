@@ -54,6 +54,8 @@ type Source struct {
 	follow *follow.Follower // Of a log of somebody else's, see Follow.
 	begun  bool             // See FollowOptions.FromStart.
 	dense  *density         // Of the log; readers have their own if it is nil.
+
+	cut *unreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.
 }
 
 // Resolver finds the labels of series that are not in memory. It is safe for

@@ -244,7 +244,7 @@ func TestStopDrains(t *testing.T) {
 }
 
 // TestStopInTheMiddleOfARequest defends I8: what was delivered of a request that had to
-// setDelay cut is not sent again, if the endpoint stops before the rest of it was.
+// be cut is not sent again, if the endpoint stops before the rest of it was.
 func TestStopInTheMiddleOfARequest(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

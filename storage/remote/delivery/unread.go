@@ -13,7 +13,11 @@
 
 package delivery
 
-import "github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+import (
+	"math"
+
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+)
 
 // unread is what of a stretch of the log could not be read.
 type unread struct {
@@ -41,6 +45,11 @@ func (u *unread) items() (n float64) {
 		n += p.items
 	}
 	return n
+}
+
+// sums is what metrics count of it: bytes, samples and segments.
+func (u *unread) sums() [3]int64 {
+	return [3]int64{u.bytes(), int64(math.Ceil(u.items())), int64(u.segments())}
 }
 
 // segments is how many are gone.

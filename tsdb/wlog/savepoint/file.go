@@ -113,6 +113,9 @@ type Endpoint struct {
 	// log, and counted it, although marks are before it for what is in memory; 0 if
 	// there is none.
 	GivenUp int `json:"given_up,omitempty"`
+	// Uncounted is how many bytes, samples and segments of the log starts have found
+	// to be lost to the endpoint that were not counted yet.
+	Uncounted [3]int64 `json:"uncounted,omitzero"`
 }
 
 // runs are the marks of a range as they are written, by the number of their point
@@ -397,6 +400,11 @@ func (e *Endpoint) validate(partitions int) error {
 	for _, n := range e.Memory {
 		if n < 0 || n > maxSkip {
 			return fmt.Errorf("%v in memory is out of range", e.Memory)
+		}
+	}
+	for _, n := range e.Uncounted {
+		if n < 0 || n > maxOffset {
+			return fmt.Errorf("%v that are yet to be counted is out of range", e.Uncounted)
 		}
 	}
 	if e.GivenUp < 0 || e.GivenUp > maxSegment {

@@ -43,7 +43,7 @@ const (
 )
 
 // Follower keeps a table in step with a log. Run it once; the other methods may
-// setDelay called from anywhere, before that and after.
+// be called from anywhere, before that and after.
 type Follower struct {
 	logger   *slog.Logger
 	dir      string
