@@ -143,6 +143,9 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		}
 	}
 	given := e.GivenUp
+	if given == 0 && e.Memory != [3]int{} {
+		given = segments[0].Index // A release before said no more.
+	}
 	if worst == cursor.SegmentStart || worst == cursor.Ahead || given > src.Head().Segment {
 		given = 0 // It is not certain that this is still the log it was given up in.
 	}

@@ -173,8 +173,9 @@ func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, givenUp int, 
 		if ahead != nil && part.Segment >= ahead.From.Segment {
 			acked = ahead.Acked
 		}
-		rest := (&unread{parts: []unreadPart{part}}).lostTo(acked, before)
-		if end := (cursor.Position{Segment: part.Segment, Offset: part.To}); len(rest.parts) == 0 && e.Floor.Before(end) {
+		whole := &unread{parts: []unreadPart{part}}
+		rest := whole.lostTo(acked, before)
+		if end := (cursor.Position{Segment: part.Segment, Offset: part.To}); len(whole.lostTo(acked, &counted{}).parts) == 0 && e.Floor.Before(end) {
 			// Only an isolated series waited there.
 			part.From = part.To - 1
 			rest.parts = []unreadPart{part}

@@ -45,12 +45,14 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 		name            string
 		holders         []string // None is a limit of the whole log.
 		killed, removed bool
+		before          bool // The savepoint is of a release that did not say what was given up.
 	}{
-		{"whole log, killed", nil, true, true},
-		{"whole log, killed before segments went", nil, true, false},
-		{"whole log, stopped", nil, false, true},
-		{"endpoint, killed", []string{"a"}, true, false},
-		{"endpoint, stopped", []string{"a"}, false, false},
+		{name: "whole log, killed", killed: true, removed: true},
+		{name: "whole log, killed before segments went", killed: true},
+		{name: "whole log, stopped", removed: true},
+		{name: "whole log, killed before an upgrade", killed: true, removed: true, before: true},
+		{name: "endpoint, killed", holders: []string{"a"}, killed: true},
+		{name: "endpoint, stopped", holders: []string{"a"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			j, receivers := behind(t, 5)
@@ -70,10 +72,15 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 			require.NoError(t, r.Close())
 			lost := testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", "limit", "samples"))
 			require.Positive(t, lost)
+			if tc.before {
+				f, err := savepoint.Decode(left)
+				require.NoError(t, err)
+				f.Endpoints[0].GivenUp = 0
+				left, err = savepoint.Encode(f)
+				require.NoError(t, err)
+			}
 			if tc.killed {
 				require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), left, 0o600))
-			} else {
-				lost += testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", reasonStopped, "samples"))
 			}
 			if tc.removed {
 				require.NoError(t, j.wal.Truncate(4))
@@ -95,6 +102,35 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 			require.NoError(t, j.wal.Close())
 		})
 	}
+}
+
+// Somebody who writes the log removes segments of which an endpoint has a part in memory:
+// what it had not read is missing, once, and the rest is counted by the next start (I1).
+func TestTruncatedByItsWriterIsCountedOnce(t *testing.T) {
+	j, receivers := behind(t, 5)
+	receivers["a"].set(unavailable)
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	q := r.running[0].streams()[0].queue
+	require.Eventually(t, func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.blocked != nil
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, j.wal.Truncate(4))
+	r.truncated(4)
+	of := map[string]string{"remote_name": "a"}
+	require.Positive(t, r.value("prometheus_remote_storage_segments_missing_total", of))
+	require.NoError(t, r.Close())
+
+	receivers["a"].set(nil)
+	r = newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	r.complete("a", 2000)
+	require.Positive(t, r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": reasonStopped}))
+	require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", of))
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
 }
 
 // What a savepoint says was given up of a log that was wiped since says nothing of the one

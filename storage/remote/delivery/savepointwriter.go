@@ -122,7 +122,7 @@ func (s *Storage) content(all []*endpointState, durable, clean bool) savepoint.F
 // sums; one that cannot be read would cost that a part is sent again. Callers
 // hold saveMtx.
 func (s *Storage) identified(st *endpointState, sums map[cursor.Position]uint32) *endpointState {
-	whole := *st // Stands may be shared.
+	whole := *st // States may be shared.
 	whole.marks = s.identifiedMarks(st.marks, sums)
 	whole.apart = s.identifiedApart(st.apart, sums)
 	if st.fresh != nil {
@@ -239,7 +239,7 @@ func (s *Storage) fingerprints(segments []int) map[int]uint32 {
 	return out
 }
 
-// keep writes savepoints and lets go of removed endpoints until ctx ends.
+// writeSavepoints writes them and lets go of removed endpoints until ctx ends.
 func (s *Storage) writeSavepoints(ctx context.Context) {
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()

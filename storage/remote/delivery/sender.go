@@ -62,7 +62,7 @@ func (s *sender) serve() bool {
 	s.collect()
 	rest := s.items
 	for len(rest) > 0 {
-		rest = s.e.queue.divert(&s.req, rest)
+		rest = s.divert(rest)
 		n := len(rest)
 		if most := s.e.settings.Load().queue.MaxSamplesPerSend; s.groups() && n > most {
 			n = cutBefore(rest, most)
@@ -97,9 +97,15 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		rest    []flat // What did not fit into the request.
 		doubt   doubt
 	)
+	stop := func() bool {
+		if s.partly {
+			items = s.listed(packed, items)
+		}
+		return s.undone(items, rest)
+	}
 	if items != nil {
 		// Another part of the request may be on trial by now.
-		items = e.queue.divert(&s.req, items)
+		items = s.divert(items)
 	}
 	for attempt := 0; ; attempt++ {
 		set := e.settings.Load()
@@ -114,7 +120,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				items = s.listed(packed, items)
 			}
 			if packed != nil && set != packed && !e.reserve(s.req.end) {
-				return s.undone(items, rest)
+				return stop()
 			}
 			var n int
 			p, items, n = s.pack(set, items)
@@ -133,7 +139,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 			continue // They were replaced meanwhile.
 		}
 		if attempt > 0 && e.stopping() {
-			return s.undone(items, rest)
+			return stop()
 		}
 		began := time.Now()
 		res := e.attempt(set, p.payload, attempt, p.sent)
@@ -193,7 +199,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		}
 		replayed = replayed || res.Ambiguous
 		if e.stopping() {
-			return s.undone(items, rest)
+			return stop()
 		}
 		doubt.failed(e, took >= set.timeout || res.RetryAfter > 0, res)
 		if doubt.scarce && !doubt.turned && e.turn.take(s, turn) {
@@ -201,7 +207,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		}
 		backoff = e.pause(set, backoff, e.hurried(res), p.sent)
 		if e.stopping() {
-			return s.undone(items, rest)
+			return stop()
 		}
 		if doubt.scarce && e.smaller(p.items, doubt.hadTurn(turn)) {
 			if items = s.listed(set, items); middle(items) > 0 {
@@ -238,7 +244,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		res.RetryAfter = max(res.RetryAfter, s.asked)
 		backoff = e.pause(set, backoff, e.hurried(res), counts{})
 		if e.stopping() {
-			return s.undone(items, rest)
+			return stop()
 		}
 	}
 }
@@ -263,6 +269,13 @@ func (s *sender) halves(items, rest []flat, replayed bool) bool {
 		return s.undone(rest)
 	}
 	return s.goOn(rest, replayed)
+}
+
+// divert takes items out that wait apart.
+func (s *sender) divert(items []flat) (left []flat) {
+	left = s.e.queue.divert(&s.req, items)
+	s.partly = s.partly || len(left) < len(items)
+	return left
 }
 
 // undone notes what of the request is not delivered as the stream stops, in order.

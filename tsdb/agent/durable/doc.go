@@ -60,19 +60,20 @@
 //
 // # Goroutines and locks
 //
-// Two goroutines per DB: the maintenance (cuts by age, limits, the recovery of a
-// broken log) and the snapshot loop (snapshots, truncation, checks of old segments),
-// which may take its time; with a sync interval a third one, which syncs the log.
+// Three goroutines per DB: the maintenance (cuts by age, the recovery of a broken
+// log), the limits, and the snapshot loop (snapshots, truncation, checks of old
+// segments), which may take its time; with a sync interval one more syncs the log.
 // They end in Close. Appenders run on their callers' goroutines.
 //
-//	DB.maintenance  held through a step of the maintenance; tests step by hand
-//	snapshotter.mtx     held through an update of the snapshot
+//	DB.recovery     held through a recovery of the log, or while a segment is put back
+//	DB.maintenance  held through a removal, and what decides on it
+//	snapshotter.mtx held through an update of the snapshot
 //	journal.mtx     held through a commit's write and a cut
 //	journal.headMtx held for a copy only
 //	syncer.mtx      held through a sync of the log; nobody else waits for it
 //	exemplars       a lock per shard, for a look only
 //
-// The order is maintenance, snapshotter.mtx, journal.mtx, the rest. The table of series has its
+// The order is recovery or maintenance, snapshotter.mtx, journal.mtx, the rest. The table of series has its
 // own locks, below all of these.
 //
 // # Ownership
