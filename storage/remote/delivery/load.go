@@ -83,7 +83,7 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 		}
 		s.findLost(src, segments, st)
 		if lost := &st.lost; len(lost.parts) > 0 {
-			s.logger.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
+			s.losses.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
 				"segments", lost.segments(), "last", f.Segment, "bytes", lost.bytes(), "samples_estimated", math.Ceil(lost.items()))
 		}
 		out = append(out, st)

@@ -15,9 +15,11 @@ package delivery
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -34,6 +36,7 @@ import (
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
+	"github.com/prometheus/prometheus/util/logging"
 )
 
 // A limit makes an endpoint give up segments of which it has a part in memory, and then
@@ -267,7 +270,11 @@ func (h *half) counted(r *rig) (bytes, items, segments map[string]float64) {
 // delivered.
 func (h *half) restart() (bytes, items, segments map[string]float64) {
 	h.t.Helper()
-	r := h.open()
+	return h.finish(h.open())
+}
+
+func (h *half) finish(r *rig) (bytes, items, segments map[string]float64) {
+	h.t.Helper()
 	r.attach(remoteWrite("a"), remoteWrite("b"))
 	r.commit(1)
 	require.Eventually(h.t, func() bool {
@@ -310,7 +317,15 @@ func TestNewestSegmentIsGoneAfterKill(t *testing.T) {
 func TestNewestSegmentIsCutAfterKill(t *testing.T) {
 	h := newHalf(t)
 	require.NoError(t, os.Truncate(h.path, h.acked.Offset/2))
-	bytes, items, segments := h.restart()
+	r, said := h.open(), &logBuffer{}
+	r.deduper.Stop()
+	r.deduper = logging.Dedupe(slog.New(slog.NewTextHandler(said, nil)), time.Minute)
+	r.logger, r.losses = slog.New(r.deduper), slog.New(slog.NewTextHandler(said, nil))
+	bytes, items, segments := h.finish(r)
+	lines := said.take()
+	for name := range h.receivers {
+		require.Regexp(t, "an endpoint had not been sent.* remote_name="+name+" .* bytes="+strconv.Itoa(int(bytes[name])), lines)
+	}
 	require.InEpsilon(t, h.end.Offset-h.acked.Offset, bytes["a"], 0.35)
 	require.InEpsilon(t, h.end.Offset-h.acked.Offset/2, bytes["b"], 0.35)
 	require.InEpsilon(t, 1000, items["a"], 0.4)
