@@ -17,10 +17,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/grafana/regexp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
@@ -76,6 +79,42 @@ remote_write:
 				require.Zero(t, of(families, endpoint, "samples_failed_total"), "PrometheusRemoteStorageFailures for the endpoint that gets %s", endpoint)
 			}
 		})
+	}
+}
+
+// TestAlertsOfDurable reads the alerts that the documentation has: what they ask for is
+// there under that name, and those on what cannot be written look at numbers, which are
+// low, of an agent that is well.
+func TestAlertsOfDurable(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(page), "## Alerts\n\n```yaml\n")
+	require.True(t, found)
+	rules, _, _ := strings.Cut(rest, "```")
+	_, ours := engines(t)
+	server := httptest.NewServer(newRecording(false))
+	t.Cleanup(server.Close)
+	a := ours.start(t, fmt.Sprintf(`remote_write: [{name: one, url: "%s/write"}]`, server.URL))
+	families, err := a.metrics()
+	require.NoError(t, err)
+	// Those that begin with the first time something happens.
+	seldom := []string{
+		"prometheus_remote_storage_forfeited_total", "prometheus_remote_storage_refused_total",
+		"prometheus_agent_wal_healed_total", "prometheus_tsdb_wal_reader_corruption_errors_total",
+	}
+	asked := map[string]bool{}
+	for _, name := range regexp.MustCompile(`\bprometheus_\w+`).FindAllString(rules, -1) {
+		asked[name] = true
+		require.True(t, families[name] != nil || slices.Contains(seldom, name), name)
+	}
+	for name, bound := range map[string]float64{
+		"prometheus_remote_storage_savepoint_age_seconds":          60,
+		"prometheus_remote_storage_savepoint_write_failures_total": 1,
+		"prometheus_agent_series_snapshot_failures_total":          1,
+	} {
+		require.True(t, asked[name], name)
+		m := families[name].GetMetric()[0]
+		require.Less(t, m.GetCounter().GetValue()+m.GetGauge().GetValue(), bound, name)
 	}
 }
 

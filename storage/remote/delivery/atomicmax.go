@@ -14,7 +14,6 @@
 package delivery
 
 import (
-	"math"
 	"sync"
 	"time"
 )
@@ -44,7 +43,7 @@ func (r *atomicMax) raise(v int64) bool {
 }
 
 // instant is a moment as this process counts, whatever becomes of the clock on
-// the wall. It is safe for concurrent use. The zero value is none.
+// the wall. It is safe for concurrent use.
 type instant struct {
 	mtx sync.Mutex
 	at  time.Time
@@ -57,12 +56,9 @@ func (i *instant) set(at time.Time) {
 	i.at = at
 }
 
-// age returns the seconds since, NaN for none.
+// age returns the seconds since.
 func (i *instant) age() float64 {
 	i.mtx.Lock()
 	defer i.mtx.Unlock()
-	if i.at.IsZero() {
-		return math.NaN()
-	}
 	return time.Since(i.at).Seconds()
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 
 	"github.com/prometheus/prometheus/config"
@@ -114,21 +115,42 @@ func TestStartOnFullDisk(t *testing.T) {
 	r := newRig(t, j, map[string]*receiver{"a": a}, Options{FS: fsys})
 	r.attach(remoteWrite("a"))
 	r.commit(50)
+	age := func() float64 { return r.value("prometheus_remote_storage_savepoint_age_seconds", nil) }
+	require.Less(t, age(), 60.0)
 	require.NoError(t, r.Close())
+	store := savepoint.NewStore(dir)
+	f, _, err := store.Load()
+	require.NoError(t, err)
+	f.Written = f.Written.Add(-time.Hour)
+	require.NoError(t, store.Write(f, true))
 
 	a.set(nil)
 	j.gate = gate.New() // As a new process has it.
 	r = newRig(t, j, map[string]*receiver{"a": a}, Options{FS: fsys})
-	require.NoError(t, r.Attach(j.source()))
 	fsys.Inject(faultfs.Fault{Err: faultfs.NoSpace, Stays: true})
+	require.NoError(t, r.Attach(j.source()))
 	require.NoError(t, r.ApplyConfig(r.confWith(remoteWrite("a"))))
 	r.complete("a", 50)
 	require.Equal(t, gate.Closed, j.gate.Floor().State)
 	require.Positive(t, r.value("prometheus_remote_storage_savepoint_write_failures_total", nil))
+	require.Greater(t, age(), 3600.0, "it is that of what was loaded")
 	fsys.Count(nil)
 	require.Eventually(t, func() bool {
 		return r.Persist(context.Background()) == nil && j.gate.Floor().State == gate.Held
 	}, time.Minute, time.Millisecond)
+	require.Less(t, age(), 60.0)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// The age of the savepoint in a run that has not written any, and found none, is that of
+// the run: one that is not a number fires no alert.
+func TestAgeWithoutSavepoint(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newRig(t, j, nil, Options{})
+	age := r.value("prometheus_remote_storage_savepoint_age_seconds", nil)
+	require.GreaterOrEqual(t, age, 0.0)
+	require.Less(t, age, 60.0)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }

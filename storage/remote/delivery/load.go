@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -61,6 +62,9 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 		}
 	}
 	s.unsaved.Store(from.Origin == savepoint.None)
+	if from.Origin != savepoint.None {
+		s.metrics.savepointWritten.set(*byClock(&f.Written, time.Now()))
+	}
 	if from.Origin == savepoint.None && !s.lost {
 		// No savepoint is what a new directory and one of stock's have. With
 		// segments of an earlier run of ours, it was removed.

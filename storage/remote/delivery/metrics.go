@@ -315,7 +315,8 @@ func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
 	m.highest = &highWater{gauge: s.gauge("highest_timestamp_in_seconds", "Highest timestamp that was appended, in seconds since the epoch.")}
 	m.savepointWrites = s.counters("savepoint_writes_total", "Number of savepoints written; durable ones have been synced to disk.", "durable")
 	m.savepointFails = s.counter("savepoint_write_failures_total", "Number of savepoints that could not be written.")
-	s.gaugeFunc("savepoint_age_seconds", "Time since the last savepoint was written, NaN before the first.", m.savepointWritten.age)
+	m.savepointWritten.set(time.Now()) // Until one is found.
+	s.gaugeFunc("savepoint_age_seconds", "Time since the last savepoint was written, by an earlier run if need be; since the start if there is none.", m.savepointWritten.age)
 	m.epochGap = s.counter("epoch_gap_segments_total", "Number of segments that endpoints passed over because another engine has written to the log.")
 	m.forfeited = s.counters("forfeited_total", "Number of items that were removed before the endpoint acknowledged them, by reason and type.", "remote_name", "reason", "type")
 	m.forfeitedBytes = s.counters("forfeited_bytes_total", "Bytes of the log that were removed before the endpoint acknowledged them, by reason.", "remote_name", "reason")
