@@ -14,12 +14,10 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -153,26 +151,6 @@ func TestAgeWithoutSavepoint(t *testing.T) {
 	require.Less(t, age, 60.0)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
-}
-
-// logBuffer is a log that several goroutines write.
-type logBuffer struct {
-	mtx sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mtx.Lock()
-	defer b.mtx.Unlock()
-	return b.buf.Write(p)
-}
-
-// take returns what was logged since the last call.
-func (b *logBuffer) take() string {
-	b.mtx.Lock()
-	defer b.mtx.Unlock()
-	defer b.buf.Reset()
-	return b.buf.String()
 }
 
 // TestLogsTheNewName: log lines of an endpoint say what it is called now, also those

@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -339,4 +340,24 @@ func (r *rig) value(name string, match map[string]string) (sum float64) {
 		}
 	}
 	return sum
+}
+
+// logBuffer is a log that several goroutines write.
+type logBuffer struct {
+	mtx sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mtx.Lock()
+	defer b.mtx.Unlock()
+	return b.buf.Write(p)
+}
+
+// take returns what was logged since the last call.
+func (b *logBuffer) take() string {
+	b.mtx.Lock()
+	defer b.mtx.Unlock()
+	defer b.buf.Reset()
+	return b.buf.String()
 }
