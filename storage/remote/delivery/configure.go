@@ -252,9 +252,10 @@ func (s *Storage) commit(p *plan) {
 		var e *endpoint
 		if st := p.begin[i]; st != nil {
 			e = newEndpoint(s, st, set, p.metrics[i])
-			st.uncounted = [3]int64{} // It has been by now.
+			counted := *st // States may be shared.
+			counted.uncounted = [3]int64{}
 			starting = append(starting, e)
-			waiting = append(waiting, st)
+			waiting = append(waiting, &counted)
 			s.logger.Info("Delivering to endpoint", "remote_name", set.name, "url", set.url,
 				"position", st.floor().String(), "resumed", p.match[i] >= 0 || s.lost)
 		} else {
