@@ -129,15 +129,21 @@ func TestFreshForfeit(t *testing.T) {
 					}
 					j.cut()
 				}
+				to := before(from.Position, *j.head.Load())
+				loses := held // On a slow machine, all of that may be read already.
+				for _, l := range r.running[0].streams() {
+					pos := l.cursor.start()
+					until, bounded := l.cursor.end()
+					loses = loses || (pos.Before(to) && !(bounded && until.Position == pos))
+				}
 				if held {
 					r.apply()
 				}
-				to := before(from.Position, *j.head.Load())
 				require.NoError(t, r.Forfeit(t.Context(), to, "max_size"))
 				// Once more is not twice.
 				require.NoError(t, r.Forfeit(t.Context(), to, "max_size"))
 				lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
-				if to != (cursor.Position{}) {
+				if loses && to != (cursor.Position{}) {
 					require.Positive(t, lost)
 				}
 				r.rc.set(nil)
