@@ -4,5 +4,5 @@
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 tool=$root/build/tools/sync
-GOWORK=off go build -C "$root" -buildvcs=false -o "$tool" ./scripts/sync || exit 2
+GOOS= GOARCH= GOWORK=off go build -C "$root" -buildvcs=false -o "$tool" ./scripts/sync || exit 2
 exec "$tool" --root "$root" "$@"
