@@ -134,7 +134,7 @@ func TestFreshForfeit(t *testing.T) {
 				for _, l := range r.running[0].streams() {
 					pos := l.cursor.start()
 					until, bounded := l.cursor.end()
-					loses = loses || (pos.Before(to) && !(bounded && until.Position == pos))
+					loses = loses || (pos.Before(to) && (!bounded || until.Position != pos))
 				}
 				if held {
 					r.apply()
