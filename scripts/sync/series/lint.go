@@ -14,6 +14,7 @@
 package series
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"go/parser"
@@ -101,44 +102,37 @@ func Cover(entries []Entry, o Ours) (errs []error) {
 
 // Code counts the lines of Go of an entry that are neither blank nor comments
 // nor tests, those of its hooks included.
-func Code(e *Entry, o Ours) int {
+func Code(e *Entry, o Ours) int { return added(e, o, isCode, codeLines) }
+
+// Lines counts all lines that an entry adds: code, tests and pages, comments and
+// blank lines too, and what its hooks bring. Test data is not read by anybody.
+func Lines(e *Entry, o Ours) int {
+	return added(e, o, func(name string) bool { return !isTestData(name) }, textLines)
+}
+
+// added counts the lines that an entry adds to the files that count, those of its
+// hooks included.
+func added(e *Entry, o Ours, counts func(name string) bool, lines func(text []byte) int) int {
 	n := 0
 	for name, f := range o.Of(e) {
-		if isCode(name) {
-			n += codeLines(f.Data)
+		if counts(name) {
+			n += lines(f.Data)
 		}
 	}
 	for _, h := range e.Hooks {
-		if isCode(h.File) {
+		if counts(h.File) {
 			for _, text := range []string{h.Before, h.After, h.Replace} {
-				n += h.Matches * codeLines([]byte(text))
+				n += h.Matches * lines([]byte(text))
 			}
 		}
 	}
 	return n
 }
 
-// Lines counts all lines that an entry adds: code, tests and pages, comments and
-// blank lines too, and what its hooks bring. Test data is not read by anybody.
-func Lines(e *Entry, o Ours) int {
-	n := 0
-	for name, f := range o.Of(e) {
-		if !isTestData(name) {
-			n += textLines(string(f.Data))
-		}
-	}
-	for _, h := range e.Hooks {
-		for _, text := range []string{h.Before, h.After, h.Replace} {
-			n += h.Matches * textLines(text)
-		}
-	}
-	return n
-}
-
 // textLines counts lines, the last of which may lack its end.
-func textLines(text string) int {
-	n := strings.Count(text, "\n")
-	if text != "" && !strings.HasSuffix(text, "\n") {
+func textLines(text []byte) int {
+	n := bytes.Count(text, []byte("\n"))
+	if len(text) > 0 && text[len(text)-1] != '\n' {
 		n++
 	}
 	return n

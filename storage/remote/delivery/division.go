@@ -242,7 +242,7 @@ func (z *isolator) pause(set *settings, res client.Result) {
 	if scarce(res) && z.l.limit.known() {
 		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.l.askedApart(set, res)
 	}
-	d.wait = min(max(2*d.wait, least), most)
+	d.wait = doubled(d.wait, least, most)
 	d.due = time.Now().Add(max(d.wait, asked))
 	d.failed++
 	if d.failed > mostFailures {

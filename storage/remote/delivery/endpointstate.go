@@ -36,7 +36,6 @@ type endpointState struct {
 	memory   counts           // What of it was given up in the log.
 	givenUp  int              // The segment before which that is, although marks are before it; 0 if they are not.
 	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
-	lost     unread           // Of the start or the end of the log, as the start of the run found.
 
 	uncounted [3]int64 // Sums of what starts found lost, until metrics have them.
 }

@@ -77,16 +77,15 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 	}
 	s.fromStart = src.begun && from.Origin == savepoint.None && !s.lost
 	for i := range f.Endpoints {
-		st, behind, err := s.resolve(src, f, &f.Endpoints[i], foreign, segments)
+		st, behind, lost, err := s.resolve(src, f, &f.Endpoints[i], foreign, segments)
 		if err != nil {
 			return nil, nil, err
 		}
 		if behind != nil {
-			s.findLost(src, segments, behind)
+			s.findLost(src, segments, behind, &lost)
 			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
-		}
-		s.findLost(src, segments, st)
-		if lost := &st.lost; len(lost.parts) > 0 {
+		} else if len(lost.parts) > 0 {
+			s.findLost(src, segments, st, &lost)
 			s.losses.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
 				"segments", lost.segments(), "last", f.Segment, "bytes", lost.bytes(), "samples_estimated", math.Ceil(lost.items()))
 		}
@@ -127,8 +126,8 @@ func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File)
 
 // resolve finds where a saved endpoint stands in the log that is there now. If it
 // passes something over because of segments of another engine, behind is where it
-// stood before.
-func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *endpointState, err error) {
+// stood before. lost is what it lost of the start and the end of the log by then.
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *endpointState, lost unread, err error) {
 	st = savedState(e)
 	for _, c := range e.Counted {
 		if c.Segment < src.Head().Segment { // Else the number was given again.
@@ -139,11 +138,11 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	found := map[cursor.Point]resolved{}
 	worst, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, lost, err
 	}
 	if st.fresh != nil {
 		if err := s.findFresh(src, f, e, st, found); err != nil {
-			return nil, nil, err
+			return nil, nil, lost, err
 		}
 	}
 	given := e.GivenUp
@@ -155,7 +154,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	}
 	st = st.without(given)
 	s.forfeitMemory(st.name, e.Memory, e.Floor.Position, max(given, segments[0].Index))
-	st.lost = startOf(src, f, e, given, &counted{parts: st.counted}, segments)
+	lost = startOf(src, f, e, given, &counted{parts: st.counted}, segments)
 	if from.Segment <= foreign && !s.opts.ResumeForeign {
 		at := cursor.Position{Segment: foreign + 1}
 		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
@@ -168,11 +167,11 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		}
 		now := stateAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
 		now.removed = st.removed
-		return now, st, nil
+		return now, st, lost, nil
 	}
 	st.acked = ackedOf(src, f, e, st, found, segments)
 	end := endOf(src, f, e, found, segments)
-	st.lost.parts = append(st.lost.parts, end.parts...)
+	lost.parts = append(lost.parts, end.parts...)
 	if src.cut != nil { // Who reads there is not to count it again.
 		st.counted = append(st.counted, savepoint.Stretch{Segment: src.cut.Segment, From: src.cut.From, To: endOfSegment})
 	}
@@ -191,7 +190,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
-	return st, nil, nil
+	return st, nil, lost, nil
 }
 
 // resolved is where a saved point was found.

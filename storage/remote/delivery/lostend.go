@@ -208,8 +208,7 @@ func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.
 
 // findLost says how many items were lost to an endpoint at the start, by what the savepoint
 // says of the log, or by the newest segment that can be read, and has them counted.
-func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointState) {
-	lost := &st.lost
+func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointState, lost *unread) {
 	if len(lost.parts) == 0 {
 		return
 	}

@@ -39,6 +39,22 @@ import (
 	"github.com/prometheus/prometheus/util/logging"
 )
 
+// newBlockedRig returns a rig whose endpoint "a" is down, has its queue full, and has read
+// a part of five segments.
+func newBlockedRig(t *testing.T) (*journal, map[string]*receiver, *rig) {
+	j, receivers := behind(t, 5)
+	receivers["a"].set(unavailable)
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	q := r.running[0].streams()[0].queue
+	require.Eventually(t, func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.blocked != nil
+	}, time.Minute, time.Millisecond)
+	return j, receivers, r
+}
+
 // A limit makes an endpoint give up segments of which it has a part in memory, and then
 // the process is stopped or killed: what was in memory is lost with it, and counted. With
 // what the limit took that is all that is not delivered, once, whether the segments were
@@ -58,16 +74,7 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 		{name: "endpoint, stopped", holders: []string{"a"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j, receivers := behind(t, 5)
-			receivers["a"].set(unavailable)
-			r := newRig(t, j, receivers, Options{})
-			r.attach(remoteWrite("a"))
-			q := r.running[0].streams()[0].queue
-			require.Eventually(t, func() bool {
-				q.mu.Lock()
-				defer q.mu.Unlock()
-				return q.blocked != nil
-			}, time.Minute, time.Millisecond)
+			j, receivers, r := newBlockedRig(t)
 			require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", tc.holders...))
 			require.NoError(t, r.Persist(t.Context()))
 			left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
@@ -110,16 +117,7 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 // Somebody who writes the log removes segments of which an endpoint has a part in memory:
 // what it had not read is missing, once, and the rest is counted by the next start (I1).
 func TestTruncatedByItsWriterIsCountedOnce(t *testing.T) {
-	j, receivers := behind(t, 5)
-	receivers["a"].set(unavailable)
-	r := newRig(t, j, receivers, Options{})
-	r.attach(remoteWrite("a"))
-	q := r.running[0].streams()[0].queue
-	require.Eventually(t, func() bool {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		return q.blocked != nil
-	}, time.Minute, time.Millisecond)
+	j, receivers, r := newBlockedRig(t)
 	require.NoError(t, j.wal.Truncate(4))
 	r.truncated(4)
 	of := map[string]string{"remote_name": "a"}

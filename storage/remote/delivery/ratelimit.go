@@ -85,12 +85,15 @@ func (r *rateLimit) shown() bool {
 	return r.assume()
 }
 
+// doubled returns twice the last time, within bounds.
+func doubled(last, least, most time.Duration) time.Duration { return min(max(2*last, least), most) }
+
 // assume begins, or prolongs, the time for which a limit is known.
 func (r *rateLimit) assume() bool {
 	now := time.Now()
 	known := now.Before(r.until)
 	if !known {
-		r.lasts = min(max(2*r.lasts, leastLimited), mostLimited)
+		r.lasts = doubled(r.lasts, leastLimited, mostLimited)
 	}
 	r.innocent, r.guilty, r.until = 0, 0, now.Add(r.lasts)
 	return !known
@@ -139,7 +142,7 @@ func (l *sizeLimit) tooMany(n, most int) bool {
 		return false
 	}
 	if known == 0 || n < l.too || time.Now().After(l.until) {
-		l.lasts = min(max(2*l.lasts, leastLimited), mostLimited)
+		l.lasts = doubled(l.lasts, leastLimited, mostLimited)
 	}
 	l.taken = min(l.taken, n-1)
 	l.too, l.until = n, time.Now().Add(l.lasts)

@@ -161,7 +161,7 @@ func (s *settings) tooOld(now time.Time) (int64, bool) {
 // backoff returns the wait after another failure: twice the last one, between
 // min_backoff and so many times max_backoff.
 func (s *settings) backoff(last time.Duration, most int) time.Duration {
-	return min(max(2*last, time.Duration(s.queue.MinBackoff)), time.Duration(most)*time.Duration(s.queue.MaxBackoff))
+	return doubled(last, time.Duration(s.queue.MinBackoff), time.Duration(most)*time.Duration(s.queue.MaxBackoff))
 }
 
 // retry returns how long is waited before a request is tried again, which is what the
