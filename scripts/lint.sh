@@ -29,11 +29,11 @@ chmod u+w "$out"/*.yml
 
 status=0
 echo "golangci-lint $have: the sources"
-"$out/golangci-lint" run --config "$out/sources.yml" ./... || status=1
+"$out/golangci-lint" run --allow-parallel-runners --config "$out/sources.yml" ./... || status=1
 [ "${1:-}" != sources ] || exit $status
 for dir in tsdb/wlog tsdb/agent tsdb/internal storage/remote cmd/prometheus; do
 	packages="${packages:-} ./$dir/..."
 done
 echo "golangci-lint $have: the fork"
-(cd build/fork && "$out/golangci-lint" run --build-tags remove_all_sd --config "$out/fork.yml" $packages) || status=1
+(cd build/fork && "$out/golangci-lint" run --allow-parallel-runners --build-tags remove_all_sd --config "$out/fork.yml" $packages) || status=1
 exit $status

@@ -18,8 +18,9 @@
 // storage, and a writer of a log of its own that gives its directory to
 // remote.NewStorage. Each has two components in one process with two endpoints each,
 // and goes through an outage of one endpoint in which the log is truncated, the
-// configuration is reloaded twice, the program is restarted and killed; and through
-// one with a limit on the log's size. It counts what arrives.
+// configuration is reloaded twice, the program is restarted and killed; through one with
+// a limit on the log's size; and through one at whose end the log is damaged. It counts
+// what arrives.
 //
 // With -expect=all everything has to; with -expect=loss something has to be missing.
 package main
@@ -86,12 +87,16 @@ func main() {
 		case err == nil:
 			err = errors.New("nothing was lost")
 		}
+		if err == nil {
+			fmt.Printf("%s, limit on the log: everything delivered or counted\n", shape)
+			err = try(shape, nil, damage)
+		}
 		if err != nil {
 			failed = true
 			fmt.Printf("%s: FAILED: %v\n", shape, err)
 			continue
 		}
-		fmt.Printf("%s, limit on the log: everything delivered or counted\n", shape)
+		fmt.Printf("%s, damage in the log: all but what was damaged delivered, and that counted\n", shape)
 	}
 	if failed {
 		os.Exit(1)
@@ -142,6 +147,27 @@ func outage(t *trial) error {
 	return t.err
 }
 
+// damage is an outage after which a byte of the log is another. What is lost by that is
+// no more than what lies around it, and is counted.
+func damage(t *trial) error {
+	t.start()
+	t.apply("capacity: 50", "{}")
+	t.commit(20)
+	t.arrived(0, 1)
+	t.refuse(1, true)
+	t.commitAndTruncate(2 * truncations)
+	t.stop()
+	t.flipByte()
+	t.start()
+	t.apply("capacity: 50", "{}")
+	t.refuse(1, false)
+	t.commit(1)
+	t.arrived(0)
+	t.restIsCounted("prometheus_remote_storage_unreadable_total", t.committed*seriesEach/4, seriesEach*60)
+	t.stop()
+	return t.err
+}
+
 // limit is an outage for which the log has no room. What is given up is counted.
 func limit(t *trial) error {
 	t.start()
@@ -153,7 +179,7 @@ func limit(t *trial) error {
 	t.refuse(1, false)
 	t.commit(1)
 	t.arrived(0)
-	t.restIsCounted()
+	t.restIsCounted("prometheus_remote_storage_forfeited_total", t.committed*seriesEach, 0)
 	t.stop()
 	return t.err
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 )
 
 // FollowOptions say which log somebody else writes.
@@ -35,6 +36,11 @@ type FollowOptions struct {
 	// FromStart lets endpoints begin at the oldest record, and not at the end, if
 	// there is no savepoint: all of the log was written while they were configured.
 	FromStart bool
+	// Lost is what a repair by the log's writer has taken out of it since the last
+	// savepoint was written: of each segment the bytes that are gone. What endpoints
+	// had not acknowledged of it is counted. What a repair by package heal has filled
+	// does not belong here; it is counted where it is read.
+	Lost []heal.Damage
 }
 
 // Follow gives the storage a log in stock's format that somebody else writes,
@@ -70,6 +76,7 @@ func (s *Storage) Follow(o FollowOptions) error {
 		Release: o.Release,
 		follow:  f,
 		begun:   o.FromStart,
+		lost:    o.Lost,
 	})
 	if err != nil && !s.follows(f) {
 		f.Close()

@@ -29,6 +29,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -332,6 +333,85 @@ func TestFollowUngated(t *testing.T) {
 	require.Positive(t, r.value("prometheus_remote_storage_resumed_positions_total", map[string]string{"verdict": cursor.Oldest.String()}))
 	e.close()
 	require.NoError(t, r.Close())
+}
+
+// TestFollowLostEnd defends I9 where a writer repairs its log in stock's way: segments up
+// to the damage stay, those behind it are deleted, and their numbers given again. What
+// was not delivered of them is counted, once.
+func TestFollowLostEnd(t *testing.T) {
+	for name, harm := range map[string]struct {
+		repair func(wal string) error // Of segments 0 to 3.
+		lost   float64
+	}{
+		"repair": {lost: 125000, repair: func(wal string) error {
+			one := wlog.SegmentName(wal, 1)
+			return errors.Join(os.Truncate(one, fileSize(one)/2), os.Remove(wlog.SegmentName(wal, 2)), os.Remove(wlog.SegmentName(wal, 3)))
+		}},
+		"lost end": {lost: 25000, repair: func(wal string) error {
+			last := wlog.SegmentName(wal, 3)
+			return os.Truncate(last, fileSize(last)/2)
+		}},
+		"none": {repair: func(string) error { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEmbedder(t)
+			rc := newReceiver()
+			series := names("m", 500)
+			r := e.follow(map[string]*receiver{"a": rc})
+			r.apply(remoteWrite("a"))
+			e.commit(series...)
+			r.Notify()
+			r.complete("a", 500)
+			rc.set(unavailable)
+			for segment := range 4 {
+				for range 100 {
+					e.commit(series...)
+				}
+				if segment < 3 {
+					e.cut()
+				}
+			}
+			_, end, err := cursor.SegmentRange(e.wal.Dir())
+			require.NoError(t, err)
+			require.Equal(t, 3, end)
+			at := cursor.Position{Segment: end, Offset: fileSize(wlog.SegmentName(e.wal.Dir(), end))}
+			require.Eventually(t, func() bool { return r.src.Head() == at }, time.Minute, time.Millisecond)
+			require.NoError(t, r.Persist(t.Context()))
+			require.NoError(t, r.Close())
+			e.close()
+
+			sizes := func() (n [4]int64) {
+				for k := range n {
+					n[k] = fileSize(wlog.SegmentName(e.wal.Dir(), k))
+				}
+				return n
+			}
+			before := sizes()
+			require.NoError(t, harm.repair(e.wal.Dir()))
+			var removed []heal.Damage
+			for k, size := range sizes() {
+				if size < before[k] && name == "repair" {
+					removed = append(removed, heal.Damage{Segment: k, Offset: size, Bytes: before[k] - size})
+				}
+			}
+			rc.set(nil)
+			for _, lost := range []float64{harm.lost, 0} {
+				e.open()
+				r = e.rig(map[string]*receiver{"a": rc})
+				require.NoError(t, r.Follow(FollowOptions{WALDir: e.wal.Dir(), Lost: removed}))
+				removed = nil
+				r.apply(remoteWrite("a"))
+				e.commit("last")
+				r.Notify()
+				require.Eventually(t, func() bool {
+					return r.Persist(t.Context()) == nil && r.src.Gate.Floor().Position == r.src.Head()
+				}, time.Minute, time.Millisecond)
+				require.InDelta(t, lost, r.value("prometheus_remote_storage_unreadable_total", nil), lost*0.4)
+				require.NoError(t, r.Close())
+				e.close()
+			}
+		})
+	}
 }
 
 // TestFollowCrash defends I8: the follower goes on from a copy of the directory

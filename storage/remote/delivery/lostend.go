@@ -37,7 +37,12 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	if of < 0 || f.End == 0 {
 		return
 	}
-	if seg := segments[of]; !seg.Damaged && !seg.Empty && seg.Run.String() != f.Run {
+	switch seg := segments[of]; {
+	case src.follow != nil:
+		if now, err := cursor.Fingerprint(src.WALDir, f.Segment); err != nil || now == 0 || now != f.Segments[f.Segment] {
+			return
+		}
+	case !seg.Damaged && !seg.Empty && seg.Run.String() != f.Run:
 		return
 	}
 	size := src.Size
@@ -50,8 +55,8 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 		}
 		return n
 	}
-	if src.follow != nil || f.Run == src.Run.String() {
-		return // Its writer may begin anew, or has not ended.
+	if len(src.lost) > 0 || f.Run == src.Run.String() {
+		return // It is known already, or has not ended.
 	}
 	cut := unreadPart{missing: standsForGone(src.WALDir, f.Segment), Stretch: savepoint.Stretch{Segment: f.Segment, To: src.Size(f.Segment)}}
 	if !cut.missing {
@@ -124,8 +129,16 @@ func cutOf(cut unreadPart, e *savepoint.Endpoint) (lost unread) {
 // the rest of another one that ends before where it was, and the segments behind the last
 // one there is.
 func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[cursor.Point]resolved, segments []epoch.Segment) (lost unread) {
-	if src.follow != nil || f.Run == src.Run.String() {
-		return lost // Its writer may begin anew, or has not ended.
+	if f.Run == src.Run.String() {
+		return lost // It has not ended.
+	}
+	for _, d := range src.lost {
+		part := unreadPart{missing: d.Offset == 0, Stretch: savepoint.Stretch{Segment: d.Segment, From: d.Offset, To: d.Offset + d.Bytes}}
+		rest := cutOf(part, e)
+		lost.parts = append(lost.parts, rest.parts...)
+	}
+	if len(src.lost) > 0 {
+		return lost
 	}
 	acked := e.MarksFor(partitions)
 	if r := e.FreshFor(partitions); r != nil {

@@ -27,6 +27,7 @@ package hold
 
 import (
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 )
@@ -44,33 +45,54 @@ type Holder interface {
 	Repair() (done func())
 }
 
+var beforeOpening func(walDir string, logger *slog.Logger)
+
 var (
 	mtx     sync.Mutex // Guards what follows.
-	holders = map[string]*registration{}
+	holders = map[string]*Hold{}
 	open    = map[string]int{} // Logs, by how often they are open.
 	servers = map[string]struct{}{}
 )
 
-type registration struct{ Holder }
+// Hold is the say that a [Holder] has.
+type Hold struct {
+	Holder
+	key  string
+	left bool // Whose holder has gone; it stays for the writer's sake. Guarded by mtx.
+}
 
-// Register makes h the holder of the log in walDir until release is called, which may
-// be done more than once. It is an error if there is another: two that deliver one log
-// would overwrite each other's positions.
-func Register(walDir string, h Holder) (release func(), err error) {
-	key, mine := canonical(walDir), &registration{h}
+// Register makes h the holder of the log in walDir until that is released. It is an
+// error if there is another: two that deliver one log would overwrite each other's
+// positions.
+func Register(walDir string, h Holder) (*Hold, error) {
+	mine := &Hold{Holder: h, key: canonical(walDir)}
 	mtx.Lock()
 	defer mtx.Unlock()
-	if holders[key] != nil {
+	if is := holders[mine.key]; is != nil && !is.left {
 		return nil, fmt.Errorf("the write-ahead log in %s is already delivered from by another remote storage of this process; close that one first", walDir)
 	}
-	holders[key] = mine
-	return func() {
-		mtx.Lock()
-		defer mtx.Unlock()
-		if holders[key] == mine {
-			delete(holders, key)
-		}
-	}, nil
+	holders[mine.key] = mine
+	return mine, nil
+}
+
+// Release ends the hold at once. It may be called more than once.
+func (h *Hold) Release() {
+	mtx.Lock()
+	defer mtx.Unlock()
+	if holders[h.key] == h {
+		delete(holders, h.key)
+	}
+}
+
+// Leave ends the hold when the log is closed, or another holder registers: a writer that
+// is closed after who delivers may truncate in between.
+func (h *Hold) Leave() {
+	mtx.Lock()
+	defer mtx.Unlock()
+	h.left = true
+	if open[h.key] == 0 && holders[h.key] == h {
+		delete(holders, h.key)
+	}
 }
 
 // holder returns who holds a log, nil for nobody. A server's is not held.
@@ -105,6 +127,18 @@ func Repair(walDir string) (done func()) {
 	return func() {}
 }
 
+// BeforeOpening has f called before a log is opened to write to it, that is not open yet
+// and no server's. There may be no holder: some writers open their log first. It is for
+// an init function.
+func BeforeOpening(f func(walDir string, logger *slog.Logger)) { beforeOpening = f }
+
+// Opening is called before the log in walDir is opened to write to it.
+func Opening(walDir string, logger *slog.Logger) {
+	if beforeOpening != nil && !IsOpen(walDir) && !IsServer(filepath.Dir(canonical(walDir))) {
+		beforeOpening(walDir, logger)
+	}
+}
+
 // Opened notes that this process has opened the log in walDir to write to it.
 func Opened(walDir string) {
 	mtx.Lock()
@@ -123,6 +157,9 @@ func Closed(walDir string) {
 	open[key]--
 	if open[key] <= 0 {
 		delete(open, key)
+		if h := holders[key]; h != nil && h.left {
+			delete(holders, key)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ package hold
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,7 +56,7 @@ func TestHolder(t *testing.T) {
 		names = append(names, filepath.Join(link, "wal"))
 	}
 	h := &holds{}
-	release, err := Register(wal, h) // Before it exists.
+	held, err := Register(wal, h) // Before it exists.
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(wal, 0o777))
 	t.Chdir(dir)
@@ -82,13 +83,64 @@ func TestHolder(t *testing.T) {
 
 	_, err = Register(names[len(names)-1], &holds{})
 	require.ErrorContains(t, err, "already delivered from")
-	release()
+	held.Release()
 	require.NoError(t, Check(wal, 4))
 	again, err := Register(wal, h)
 	require.NoError(t, err)
-	release() // Of the first, which has nothing any more.
+	held.Release() // Of the first, which has nothing any more.
 	require.ErrorIs(t, Check(wal, 4), errNotYet)
-	again()
+	again.Release()
+}
+
+// What is to happen before a log is opened does not happen to one that is in use, nor to
+// a server's.
+func TestOpening(t *testing.T) {
+	var of []string
+	BeforeOpening(func(walDir string, _ *slog.Logger) { of = append(of, walDir) })
+	t.Cleanup(func() { BeforeOpening(nil) })
+	dir := t.TempDir()
+	wal, server := filepath.Join(dir, "agent", "wal"), filepath.Join(dir, "server")
+	Opening(wal, nil)
+	require.Equal(t, []string{wal}, of)
+	Opened(wal)
+	Opening(wal, nil)
+	Closed(wal)
+	Server(server)
+	Opening(filepath.Join(server, "wal"), nil)
+	require.Len(t, of, 1)
+}
+
+// A holder that leaves while the log is open has its say until that is closed, or another
+// registers.
+func TestLeave(t *testing.T) {
+	wal := filepath.Join(t.TempDir(), "wal")
+	register := func() *Hold {
+		held, err := Register(wal, &holds{})
+		require.NoError(t, err)
+		return held
+	}
+	held := register()
+	held.Leave()
+	require.NoError(t, Check(wal, 4), "nobody writes to it")
+
+	held = register()
+	Opened(wal)
+	Opened(wal)
+	held.Leave()
+	Closed(wal)
+	require.ErrorIs(t, Check(wal, 4), errNotYet, "it is open once more")
+	Closed(wal)
+	require.NoError(t, Check(wal, 4))
+
+	held = register()
+	Opened(wal)
+	held.Leave()
+	next := register()
+	held.Release()
+	Closed(wal)
+	require.ErrorIs(t, Check(wal, 4), errNotYet, "of the second")
+	next.Release()
+	require.NoError(t, Check(wal, 4))
 }
 
 // A server's log is not held, also if somebody has begun to.
@@ -97,9 +149,9 @@ func TestServer(t *testing.T) {
 	require.False(t, IsServer(dir))
 	data := filepath.Join(dir, "data")
 	h := &holds{}
-	release, err := Register(filepath.Join(data, "wal"), h)
+	held, err := Register(filepath.Join(data, "wal"), h)
 	require.NoError(t, err)
-	defer release()
+	defer held.Release()
 	require.Error(t, Check(filepath.Join(data, "wal"), 4))
 	Server(data)
 	require.Equal(t, 1, h.opened)

@@ -265,8 +265,8 @@ type File struct {
 	Written time.Time `json:"written"`
 	// Partitions is the number of partitions, and so of marks per endpoint.
 	Partitions int `json:"partitions"`
-	// Segments holds the fingerprint of each segment that a stored point lies
-	// in, see [cursor.Saved]. Entries for other segments are not stored; a
+	// Segments holds the fingerprint of each segment that a stored point lies in,
+	// and of Segment, see [cursor.Saved]. Entries for other segments are not stored; a
 	// missing one reads as 0.
 	Segments map[int]uint32 `json:"-"`
 	tables
@@ -303,10 +303,13 @@ func (t tuple) point() cursor.Point {
 }
 
 // Referenced returns, in ascending order, the segments that a stored point
-// lies in: those that Segments should hold a fingerprint of. Dispatch marks do
-// not count, they are compared and never resolved.
+// lies in, or End: those that Segments should hold a fingerprint of. Dispatch
+// marks do not count, they are compared and never resolved.
 func (f *File) Referenced() []int {
 	seen := map[int]struct{}{}
+	if f.End > 0 && f.Segment >= 0 {
+		seen[f.Segment] = struct{}{}
+	}
 	for i := range f.Endpoints {
 		for s := range f.Endpoints[i].segments {
 			seen[s] = struct{}{}

@@ -21,7 +21,8 @@
 // endpoint is sent everything, and after a restart from where it was. The log's writer
 // is kept from removing what an endpoint has not acknowledged: where it makes a
 // checkpoint first, by that being refused (package hold), up to a limit in size and age.
-// Nothing is ever written to the log.
+// Nothing is ever written to the log but what takes the place of damage, in stock's
+// format, before the writer opens it: see makeWhole.
 //
 // A server's database is left to stock's remote write: one that was opened by this
 // process, or has a chunks_head directory. So is everything else if [EnvDelivery] or
@@ -53,6 +54,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
+	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/hold"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -72,8 +74,10 @@ type Write struct {
 
 	logger  atomic.Pointer[slog.Logger]
 	storage atomic.Pointer[delivery.Storage] // While the log is followed.
-	checks  sync.RWMutex                     // Comes after mtx.
+	checks  sync.RWMutex                     // Comes after mtx, and guards delivered.
 	look    chan struct{}                    // Has an element when the log may be there.
+
+	delivered *delivery.Storage // What Close closed.
 
 	mtx       sync.Mutex // Guards what follows.
 	err       error      // Of the environment's variables.
@@ -81,12 +85,13 @@ type Write struct {
 	off       bool       // Because the environment says so.
 	closed    bool
 	repairing bool
+	lost      []heal.Damage  // What repairs took of the log since it was followed.
 	applied   *config.Config // What storage has.
 	pending   *config.Config // Waits for its log.
 	waiting   bool           // The goroutine that waits for the log runs.
 	hadNoLog  bool           // There was no log with the first configuration that has endpoints.
 	since     time.Time      // When that was.
-	release   func()         // Of the hold, nil without.
+	held      *hold.Hold     // Nil without.
 	quit      chan struct{}
 	wg        sync.WaitGroup
 
@@ -110,7 +115,7 @@ func New(l *slog.Logger, reg prometheus.Registerer, dir string, flush time.Durat
 	w.SetLogger(l)
 	w.off, w.err = w.limits.fromEnvironment(os.Getenv)
 	w.useStock = w.off
-	if _, err := os.Stat(filepath.Join(dir, savepoint.CurrentName)); err == nil && !w.useStock {
+	if delivered(dir) && !w.useStock {
 		// If another storage has it, it may be closed until there is a configuration.
 		_ = w.hold()
 	}
@@ -139,17 +144,17 @@ func (w *Write) BestEffort() {
 
 // hold keeps the log's segments. Callers hold mtx, or are alone.
 func (w *Write) hold() (err error) {
-	if w.release == nil {
-		w.release, err = hold.Register(w.wal, w)
+	if w.held == nil {
+		w.held, err = hold.Register(w.wal, w)
 	}
 	return err
 }
 
 // letGo undoes hold. Callers hold mtx.
 func (w *Write) letGo() {
-	if w.release != nil {
-		w.release()
-		w.release = nil
+	if w.held != nil {
+		w.held.Release()
+		w.held = nil
 	}
 }
 
@@ -229,14 +234,14 @@ func (w *Write) begin(conf *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.hadNoLog}); err == nil {
+	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.hadNoLog, Lost: w.lost}); err == nil {
 		err = s.ApplyConfig(conf)
 	}
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
 	w.storage.Store(s)
-	w.applied, w.pending = conf, nil
+	w.applied, w.pending, w.lost = conf, nil, nil
 	w.limits.observe(w.wal)
 	w.logger.Load().Info("Remote write delivers durably: it follows the write-ahead log, which is kept until all endpoints have acknowledged it", "dir", w.wal)
 	return nil
@@ -255,7 +260,7 @@ const othersAfter = 10 * time.Second
 
 // whose says what there is to follow. Callers hold mtx.
 func (w *Write) whose() int {
-	if _, err := os.Stat(filepath.Join(w.dir, "chunks_head")); err == nil || hold.IsServer(w.dir) {
+	if isServers(w.dir) {
 		return servers
 	}
 	if w.repairing {
@@ -347,10 +352,17 @@ func (w *Write) Repair() (done func()) {
 	if err := s.Close(); err != nil {
 		w.logger.Load().Error("Remote write stops for a repair of the write-ahead log", "err", err)
 	}
+	before := sizes(w.wal)
 	return func() {
 		w.mtx.Lock()
 		defer w.mtx.Unlock()
 		w.repairing = false
+		after := sizes(w.wal)
+		for segment, size := range before {
+			if left := after[segment]; left < size {
+				w.lost = append(w.lost, heal.Damage{Segment: segment, Offset: left, Bytes: size - left})
+			}
+		}
 		if w.closed || w.pending == nil {
 			return
 		}
@@ -361,6 +373,18 @@ func (w *Write) Repair() (done func()) {
 		})
 		w.Opened()
 	}
+}
+
+// sizes returns how large the segments of a log are, in bytes by their numbers.
+func sizes(wal string) map[int]int64 {
+	out := map[int]int64{}
+	first, last, err := wlog.Segments(wal)
+	for segment := first; err == nil && segment >= 0 && segment <= last; segment++ {
+		if info, err := os.Stat(wlog.SegmentName(wal, segment)); err == nil {
+			out[segment] = info.Size()
+		}
+	}
+	return out
 }
 
 // Notify tells of a commit, and reports whether stock's storage need not be told.
@@ -404,8 +428,9 @@ func (w *Write) HighestAckedSegment() (segment int, here bool) {
 	return -1, true
 }
 
-// Close stops delivery, as [delivery.Storage.Close] does, and lets the log go. It
-// waits for what ApplyConfig calls: no lock that this needs may be held.
+// Close stops delivery, as [delivery.Storage.Close] does. If the log is open still, it
+// stays held until it is closed. Close waits for what ApplyConfig calls: no lock that
+// this needs may be held.
 func (w *Write) Close() error {
 	w.mtx.Lock()
 	if w.closed {
@@ -420,8 +445,11 @@ func (w *Write) Close() error {
 	defer w.mtx.Unlock()
 	w.checks.Lock() // Nobody who asks makes a savepoint after the last.
 	s := w.storage.Swap(nil)
+	w.delivered = s
 	w.checks.Unlock()
-	defer w.letGo()
+	if w.held != nil {
+		defer w.held.Leave()
+	}
 	if s == nil {
 		return nil
 	}
@@ -433,6 +461,9 @@ func (w *Write) Close() error {
 func (w *Write) MayRemove(last int) error {
 	w.checks.RLock()
 	defer w.checks.RUnlock()
+	if w.delivered != nil {
+		return w.limits.mayRemoveClosed(w.logger.Load(), w.delivered.Floor(), w.wal, last)
+	}
 	return w.limits.mayRemove(context.Background(), w.logger.Load(), w.storage.Load(), w.wal, last)
 }
 

@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
@@ -114,6 +116,7 @@ func (r *rig) receive(w http.ResponseWriter, request *http.Request) {
 func (r *rig) openLog() {
 	var err error
 	wal := filepath.Join(r.dir, "wal")
+	hold.Opening(wal, nil)
 	r.wal, err = wlog.NewSize(nil, nil, wal, 32<<10, compression.None)
 	require.NoError(r.t, err)
 	if !hold.IsOpen(wal) {
@@ -129,6 +132,34 @@ func (r *rig) closeLog() {
 		}
 		r.wal = nil
 	}
+}
+
+// missing returns how many samples have not arrived.
+func (r *rig) missing() int {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	got := map[float64]bool{}
+	for _, v := range r.got {
+		got[v] = true
+	}
+	return r.n - len(got)
+}
+
+// counter returns the sum of the counters with a name and, if one is given, a label.
+func (r *rig) counter(name string, label ...string) (sum float64) {
+	families, err := r.reg.Gather()
+	require.NoError(r.t, err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			of := f.GetName() == name && (len(label) == 0 || slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool {
+				return l.GetName() == label[0] && l.GetValue() == label[1]
+			}))
+			if of {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // commit logs samples, some kilobytes, with the definition of their series: its ref may
@@ -332,6 +363,7 @@ func TestRepairedLog(t *testing.T) {
 	}, time.Minute, time.Millisecond)
 	require.NoError(t, r.apply())
 	require.Zero(t, r.stocks)
+	require.InEpsilon(t, r.missing(), r.counter("prometheus_remote_storage_unreadable_total"), 0.5)
 
 	// What is applied during a repair is what counts after it.
 	done = hold.Repair(wal)
@@ -344,6 +376,90 @@ func TestRepairedLog(t *testing.T) {
 	require.Equal(t, r.url, r.w.applied.RemoteWriteConfigs[0].URL.String())
 	r.w.mtx.Unlock()
 	r.url = newer
+}
+
+// Damage is taken out of the log before its writer opens it, or stock's repair would
+// delete all that comes after. It costs what was damaged, which is counted (I9).
+func TestDamageIsMendedBeforeTheLogIsOpened(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.apply())
+	r.commit()
+	r.arrives(r.n)
+	r.refuses.Store(true)
+	wal := r.wal.Dir()
+	for last := 0; last < 6; _, last, _ = wlog.Segments(wal) {
+		r.commit()
+	}
+	require.NoError(t, r.w.Close())
+	r.closeLog()
+	path := wlog.SegmentName(wal, 2)
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	content[len(content)/2] ^= 0x10
+	require.NoError(t, os.WriteFile(path, content, 0o666))
+
+	r.open()
+	r.openLog()
+	first, last, err := wlog.Segments(wal)
+	require.NoError(t, err)
+	require.Equal(t, [2]int{0, 7}, [2]int{first, last})
+	segments, err := wlog.NewSegmentsReader(wal)
+	require.NoError(t, err)
+	reader := wlog.NewReader(segments)
+	for reader.Next() { //nolint:revive // Reading is all there is to do.
+	}
+	require.NoError(t, reader.Err())
+	require.NoError(t, segments.Close())
+	r.refuses.Store(false)
+	require.NoError(t, r.apply())
+	r.commit()
+	require.Eventually(t, func() bool {
+		r.mtx.Lock()
+		defer r.mtx.Unlock()
+		return r.got[len(r.got)-1] == float64(r.n-1)
+	}, time.Minute, time.Millisecond)
+	lost := r.missing()
+	require.LessOrEqual(t, lost, 5*perCommit, "what touches a page of 32 KiB")
+	require.InDelta(t, lost, r.counter("prometheus_remote_storage_unreadable_total"), perCommit)
+}
+
+// A writer that is closed after its remote storage may truncate in between: what is not
+// acknowledged stays, what is may go.
+func TestHeldUntilTheLogIsClosed(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.apply())
+	wal := r.wal.Dir()
+	end := func() (last int) {
+		_, last, err := wlog.Segments(wal)
+		require.NoError(t, err)
+		return last
+	}
+	for end() < 3 {
+		r.commit()
+	}
+	r.arrives(r.n)
+	require.Eventually(t, func() bool { return hold.Check(wal, 1) == nil }, time.Minute, time.Millisecond)
+	r.refuses.Store(true)
+	for end() < 6 {
+		r.commit()
+	}
+	require.NoError(t, r.w.Close())
+	require.NoError(t, hold.Check(wal, 1))
+	require.ErrorContains(t, hold.Check(wal, 5), "remote write is closed")
+	r.w.limits.maxSize = 1 << 10
+	require.NoError(t, hold.Check(wal, 5), "a limit counts still")
+
+	// Another one takes over while the log stays open.
+	r.open()
+	r.refuses.Store(false)
+	require.NoError(t, r.apply())
+	r.arrives(r.n)
+	require.NoError(t, r.w.Close())
+	require.Error(t, hold.Check(wal, 1000))
+	r.closeLog()
+	require.NoError(t, hold.Check(wal, 1000))
 }
 
 // Positions from before stock's storage delivered are not resumed.
@@ -489,20 +605,9 @@ func TestLimits(t *testing.T) {
 			}
 			require.NoError(t, hold.Check(wal, upTo))
 			require.NoError(t, r.wal.Truncate(upTo+1))
-			forfeited := 0.0
-			families, err := r.reg.Gather()
-			require.NoError(t, err)
-			for _, f := range families {
-				if f.GetName() == "prometheus_remote_storage_forfeited_total" {
-					for _, m := range f.GetMetric() {
-						for _, l := range m.GetLabel() {
-							require.True(t, l.GetName() != "reason" || l.GetValue() == name)
-						}
-						forfeited += m.GetCounter().GetValue()
-					}
-				}
-			}
+			forfeited := r.counter("prometheus_remote_storage_forfeited_total", "reason", name)
 			require.Positive(t, forfeited)
+			require.Equal(t, forfeited, r.counter("prometheus_remote_storage_forfeited_total"))
 			r.refuses.Store(false)
 			require.Eventually(t, func() bool {
 				r.mtx.Lock()

@@ -117,8 +117,7 @@ func (l *limits) mayRemove(ctx context.Context, logger *slog.Logger, s *delivery
 		logger.Error("A limit removes a part of the log before it is known who needs it, and it is not counted", "reason", reason, "up_to_segment", last)
 		return nil
 	}
-	saved := s.Persist(ctx)
-	floor := s.Floor()
+	saved, floor := s.Persist(ctx), s.Floor()
 	if floor.State == gate.Free {
 		return nil
 	}
@@ -142,6 +141,25 @@ func (l *limits) mayRemove(ctx context.Context, logger *slog.Logger, s *delivery
 		err = fmt.Errorf("%w; the newest positions cannot be saved: %w", err, saved)
 	}
 	return err
+}
+
+// mayRemoveClosed is mayRemove after delivery has ended, up to a floor. What is removed
+// above that is counted by the next run.
+func (l *limits) mayRemoveClosed(logger *slog.Logger, floor gate.Floor, wal string, last int) error {
+	if floor.State == gate.Free || floor.Releases(last) {
+		return nil
+	}
+	l.mtx.Lock()
+	defer l.mtx.Unlock()
+	switch reason, err := l.exceeded(wal, last); {
+	case err != nil:
+		return fmt.Errorf("find out how much of the write-ahead log there is: %w", err)
+	case reason == "":
+		return fmt.Errorf("remote write is closed, and the write-ahead log in %s is kept from segment %08d on for its next start: nothing is removed now", wal, floor.Position.Segment)
+	default:
+		logger.Error("A limit removes a part of the log after remote write was closed; what endpoints had not acknowledged of it is counted by the next start", "reason", reason, "up_to_segment", last)
+		return nil
+	}
 }
 
 // observe lets the limit that the file system sets know how much is free now.
