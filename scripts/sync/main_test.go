@@ -160,6 +160,36 @@ func TestBuildAndTestToy(t *testing.T) {
 	require.Contains(t, stderr, "tests of packages")
 }
 
+// The script finds its project from elsewhere, and when it is called by a link to it,
+// or by a link to that.
+func TestScriptByLink(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a shell")
+	}
+	script, err := os.ReadFile(filepath.Join("..", "..", "upstream-sync.sh"))
+	require.NoError(t, err)
+	root, bin := filepath.Join(t.TempDir(), "the project"), t.TempDir()
+	// In the place of the go command, a tool that prints what it is called with.
+	const fake = "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\nmkdir -p \"${2%/*}\"\nprintf '#!/bin/sh\\necho \"$@\"\\n' >\"$2\"\nchmod +x \"$2\"\n"
+	writeFiles(t, root, "upstream-sync.sh", string(script))
+	writeFiles(t, bin, "go", fake)
+	for _, name := range []string{filepath.Join(root, "upstream-sync.sh"), filepath.Join(bin, "go")} {
+		require.NoError(t, os.Chmod(name, 0o777))
+	}
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	elsewhere := writeFiles(t, t.TempDir(), "links/x", "")
+	first, second := filepath.Join(elsewhere, "links", "sync"), filepath.Join(elsewhere, "sync")
+	require.NoError(t, os.Symlink(filepath.Join(root, "upstream-sync.sh"), first))
+	require.NoError(t, os.Symlink(filepath.Join("links", "sync"), second))
+	for _, name := range []string{filepath.Join(root, "upstream-sync.sh"), first, second, "./sync"} {
+		cmd := exec.Command(name, "help")
+		cmd.Dir = elsewhere
+		printed, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(printed))
+		require.Equal(t, "--root "+root+" help\n", string(printed))
+	}
+}
+
 // Bad input is refused with exit code 2 and leaves no trace.
 func TestRefused(t *testing.T) {
 	root, upstream := toyProject(t), toyUpstream(t)
