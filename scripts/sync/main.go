@@ -42,8 +42,8 @@ The fork:
   test       assemble, then run stock's and our tests of the touched packages there
   diff       print what the hooks change in upstream's files, as a unified diff
 The series of changes in patches/:
-  rebase VERSION|DIR   put it on another version of upstream (v0.315.0 or 3.15.0, or a
-                       git checkout, also by --upstream DIR), say which files of upstream
+  rebase VERSION|DIR   put it on another version of upstream (v0.315.0, 0.315.0 or 3.15.0,
+                       or a git checkout, also by --upstream DIR), say which files of upstream
                        next to ours have changed, and of each entry whether it is clean
                        (it applies, compiles and passes its tests), in conflict or
                        obsolete, write the tree to build/fork, move go.mod
@@ -56,8 +56,8 @@ Nothing is ever pushed.
 
 Flags:
   --upstream DIR   a git checkout of upstream to start from (its HEAD; it is only
-                   read), or a version; default: the one in go.mod. Versions come
-                   from the Go module cache
+                   read), or a version in one of the forms above; default: the one in
+                   go.mod. Versions come from the Go module cache
   --out DIR        where the result goes; default: build/fork, for split, verify and
                    export build/split, build/series and build/export (not for diff)
 assemble:
@@ -98,18 +98,16 @@ type options struct {
 	root, upstream, out, tags, bin, run, entry string
 	onto, branch, tag, prefix, from            string
 	quick, short, dryRun, alone                bool
-	// arg is what stands after the flags.
-	arg string
-
-	stdout, stderr io.Writer
+	stdout, stderr                             io.Writer
 }
 
 type verb struct {
 	flags []string
 	// out and tags are the defaults of these flags.
 	out, tags string
-	arg       bool
-	do        func(ctx context.Context, o options) error
+	// arg tells that upstream may be named without its flag.
+	arg bool
+	do  func(ctx context.Context, o options) error
 }
 
 // lean is the tag with which a binary takes least time to compile.
@@ -195,6 +193,7 @@ func parse(root, name string, v verb, args []string) (options, error) {
 		}
 	}
 	// What the verb is about may stand before the flags or after them.
+	arg := ""
 	for rest := args; ; {
 		if err := set.Parse(rest); err != nil {
 			return options{}, err
@@ -202,10 +201,16 @@ func parse(root, name string, v verb, args []string) (options, error) {
 		if set.NArg() == 0 {
 			break
 		}
-		if !v.arg || o.arg != "" {
+		if !v.arg || arg != "" {
 			return options{}, fmt.Errorf("unexpected argument %q", set.Arg(0))
 		}
-		o.arg, rest = set.Arg(0), set.Args()[1:]
+		arg, rest = set.Arg(0), set.Args()[1:]
+	}
+	if arg != "" {
+		if o.upstream != "" {
+			return options{}, fmt.Errorf("either a version or --upstream, not both %q and %q", arg, o.upstream)
+		}
+		o.upstream = arg
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -216,8 +221,13 @@ func parse(root, name string, v verb, args []string) (options, error) {
 			}
 			continue
 		}
-		if f == "upstream" && asModule(*p) != "" {
-			continue
+		if f == "upstream" {
+			if asModule(*p) != "" {
+				continue
+			}
+			if info, err := os.Stat(*p); err != nil || !info.IsDir() {
+				return options{}, fmt.Errorf("%q is neither %s, nor a directory", *p, versionForms)
+			}
 		}
 		abs, err := filepath.Abs(*p)
 		if err != nil {

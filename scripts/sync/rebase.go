@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/grafana/regexp"
@@ -28,15 +27,18 @@ import (
 )
 
 var (
-	moduleVersion  = regexp.MustCompile(`^v0\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
+	moduleVersion  = regexp.MustCompile(`^v?0\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
 	releaseVersion = regexp.MustCompile(`^v?([1-9][0-9]*)\.([0-9]+)\.([0-9]+)(-[0-9A-Za-z.-]+)?$`)
 )
 
+// versionForms says how a version of upstream may be written.
+const versionForms = "a version, such as v0.315.0 or 3.15.0"
+
 // asModule turns a release such as 3.15.0 into the version of the module,
-// v0.315.0. It returns "" for anything else.
+// v0.315.0, whose v may be left out too. It returns "" for anything else.
 func asModule(version string) string {
 	if moduleVersion.MatchString(version) {
-		return version
+		return "v" + strings.TrimPrefix(version, "v")
 	}
 	m := releaseVersion.FindStringSubmatch(version)
 	if m == nil {
@@ -126,35 +128,16 @@ func rebase(ctx context.Context, o options) error {
 // target reads the base to move to, and the version of the module it is, if it
 // is one.
 func target(ctx context.Context, o options) (next base, version string, err error) {
-	if o.upstream != "" {
-		if o.arg != "" {
-			return base{}, "", fmt.Errorf("either a version or --upstream, not both %q and %q", o.arg, o.upstream)
-		}
-		o.arg = o.upstream
+	if o.upstream == "" {
+		return base{}, "", errors.New("which version? Name " + versionForms + ", or a checkout of upstream")
 	}
-	info, statErr := os.Stat(o.arg)
-	switch {
-	case o.arg == "":
-		return base{}, "", errors.New("which version? Name one, such as v0.315.0 or 3.15.0, or a checkout of upstream")
-	case statErr == nil && info.IsDir():
-		o.upstream = o.arg
-		if next, err = stock(o); err != nil {
-			return base{}, "", err
-		}
-		version, err = taggedVersion(ctx, o.arg)
-		return next, version, err
-	}
-	version = asModule(o.arg)
-	if version == "" {
-		return base{}, "", fmt.Errorf("%q is neither a version, such as v0.315.0 or 3.15.0, nor a directory", o.arg)
-	}
-	if next, err = fromModule(o.root, version); err != nil {
+	if next, err = stock(o); err != nil {
 		return base{}, "", err
 	}
-	for _, name := range workspaceFiles {
-		delete(next.tree, name)
+	if version = asModule(o.upstream); version == "" {
+		version, err = taggedVersion(ctx, o.upstream)
 	}
-	return next, version, nil
+	return next, version, err
 }
 
 func taggedVersion(ctx context.Context, dir string) (string, error) {

@@ -622,6 +622,7 @@ func TestSeriesRefused(t *testing.T) {
 		"branch is taken":         {args: []string{"split", "--onto", taken}, want: "ackwal/0020-agent-toy already, with other content"},
 		"out is not ours":         {args: []string{"export", "--upstream", upstream, "--out", mine}, want: "not a directory made by this tool"},
 		"out in the checkout":     {args: []string{"split", "--onto", upstream, "--out", filepath.Join(upstream, "x")}, want: "only read"},
+		"out in the new version":  {args: []string{"rebase", upstream, "--out", filepath.Join(upstream, "x")}, want: "only read"},
 		"onto and upstream":       {args: []string{"split", "--onto", upstream, "--upstream", upstream}, want: "leave --upstream out"},
 		"no identity, split":      {args: []string{"split", "--onto", upstream}, anon: true, want: "git config --global user.name"},
 		"no identity, export":     {args: []string{"export", "--upstream", upstream}, anon: true, want: "signed off"},
@@ -684,7 +685,7 @@ func replacing(file, was, with string) func(root string) {
 func TestAsModule(t *testing.T) {
 	for version, want := range map[string]string{
 		"v0.315.0": "v0.315.0", "3.15.0": "v0.315.0", "v3.15.0": "v0.315.0", "v3.5.1": "v0.305.1", "v0.316.0-rc.0": "v0.316.0-rc.0", "3.16.0-rc.0": "v0.316.0-rc.0",
-		"latest": "", "v0.315": "", "": "", "main": "", "0.315.0": "",
+		"latest": "", "v0.315": "", "": "", "main": "", "0.315.0": "v0.315.0", "0.316.0-rc.0": "v0.316.0-rc.0", "0.315": "", "3.15": "", "v.0.315.0": "", "0.315.0.1": "",
 	} {
 		require.Equal(t, want, asModule(version), version)
 	}
