@@ -214,6 +214,11 @@ func parse(root, name string, v verb, args []string) (options, error) {
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for _, f := range []string{"branch", "tag"} {
+		if given[f] && *texts[f] == "" {
+			return options{}, fmt.Errorf("--%s needs a name", f)
+		}
+	}
 	for f, p := range map[string]*string{"upstream": &o.upstream, "out": &o.out, "bin": &o.bin, "onto": &o.onto} {
 		if *p == "" {
 			if given[f] || f == "out" || f == "bin" {

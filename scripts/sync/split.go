@@ -135,6 +135,12 @@ func split(ctx context.Context, o options) error {
 	if err := outside(o); err != nil {
 		return err
 	}
+	if err := git.Named(ctx, o.root, "branch", o.prefix+"0000-entry"); err != nil {
+		return fmt.Errorf("--prefix %s: %w", o.prefix, err)
+	}
+	if o.onto == "" && strings.HasPrefix(o.prefix, baseBranch+"/") {
+		return fmt.Errorf("--prefix %s: there is a branch %s, below which git cannot have others", o.prefix, baseBranch)
+	}
 	who, err := git.Identity(ctx, identityDir(o))
 	if err != nil {
 		return err
@@ -235,6 +241,14 @@ func show(ctx context.Context, dir, branch string) error {
 func assembleOnto(ctx context.Context, o options) error {
 	if o.branch == "" {
 		return errors.New("--onto needs --branch, the name of the branch to make")
+	}
+	if err := git.Named(ctx, o.root, "branch", o.branch); err != nil {
+		return err
+	}
+	if o.tag != "" {
+		if err := git.Named(ctx, o.root, "tag", o.tag); err != nil {
+			return err
+		}
 	}
 	o.upstream = o.onto
 	who, err := git.Identity(ctx, o.onto)

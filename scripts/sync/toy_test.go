@@ -609,6 +609,7 @@ func TestSeriesRefused(t *testing.T) {
 	_, err := git.Isolated(t.Context(), taken, "branch", "ackwal/0020-agent-toy")
 	require.NoError(t, err)
 	mine := writeFiles(t, t.TempDir(), "mine", "x")
+	onto := []string{"assemble", "--onto", upstream}
 	tests := map[string]struct {
 		args   []string
 		change func(root string)
@@ -627,6 +628,14 @@ func TestSeriesRefused(t *testing.T) {
 		"no identity, split":      {args: []string{"split", "--onto", upstream}, anon: true, want: "git config --global user.name"},
 		"no identity, export":     {args: []string{"export", "--upstream", upstream}, anon: true, want: "signed off"},
 		"no identity, assemble":   {args: []string{"assemble", "--onto", upstream, "--branch", "b"}, anon: true, want: "signed off"},
+		"bad prefix":              {args: []string{"split", "--upstream", upstream, "--prefix", "my pr/"}, want: `--prefix my pr/: git has no branch with the name "my pr/0000-entry"`},
+		"bad prefix onto":         {args: []string{"split", "--onto", upstream, "--prefix", "-"}, want: `git has no branch with the name "-0000-entry"`},
+		"prefix of the base":      {args: []string{"split", "--upstream", upstream, "--prefix", "upstream/"}, want: "there is a branch upstream"},
+		"bad branch":              {args: append(onto, "--branch", "a..b"), want: `git has no branch with the name "a..b"`},
+		"branch HEAD":             {args: append(onto, "--branch", "HEAD"), want: `git has no branch with the name "HEAD"`},
+		"no branch":               {args: append(onto, "--branch", ""), want: "--branch needs a name"},
+		"bad tag":                 {args: append(onto, "--branch", "b", "--tag", "v1.lock"), want: `git has no tag with the name "v1.lock"`},
+		"no tag":                  {args: append(onto, "--branch", "b", "--tag", ""), want: "--tag needs a name"},
 		"onto without branch":     {args: []string{"assemble", "--onto", upstream}, want: "--onto needs --branch"},
 		"branch without onto":     {args: []string{"assemble", "--branch", "b"}, want: "need --onto"},
 		"no version":              {args: []string{"rebase"}, want: "which version?"},

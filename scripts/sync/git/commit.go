@@ -76,6 +76,19 @@ func Stack(ctx context.Context, dir, parent string, commits []Commit) ([]string,
 	return names, nil
 }
 
+// Named refuses a branch or a tag, as kind says, whose name git would refuse.
+func Named(ctx context.Context, dir, kind, name string) error {
+	refs := map[string]string{"branch": "refs/heads/", "tag": "refs/tags/"}
+	// The command takes these two, but "git branch" and "git tag" do not.
+	if strings.HasPrefix(name, "-") || name == "HEAD" {
+		return fmt.Errorf("git has no %s with the name %q: choose another", kind, name)
+	}
+	if _, err := Run(ctx, dir, "check-ref-format", refs[kind]+name); err != nil {
+		return fmt.Errorf("git has no %s with the name %q: choose another, see git check-ref-format", kind, name)
+	}
+	return nil
+}
+
 // Create makes a reference to a commit. It is an error if it exists and points to
 // another one.
 func Create(ctx context.Context, dir, ref, commit string) error {
