@@ -648,7 +648,9 @@ func TestSeriesRefused(t *testing.T) {
 		"unknown entry":           {args: []string{"verify", "--from", "x"}, want: `no entry "x"`},
 		"failed hunk":             {args: []string{"split", "--onto", upstream}, change: replacing("patches/0020-agent-toy.yaml", `("stock", o.path)`, `("gone")`), want: "expected 1, found 0 of the line"},
 		"file in no entry":        {args: []string{"split", "--onto", upstream}, change: replacing("patches/0020-agent-toy.yaml", "tsdb/agent/, ", ""), want: "tsdb/agent/toy/toy.go is in no entry"},
-		"file in two entries":     {args: []string{"export", "--upstream", upstream}, change: replacing("patches/0010-wlog-name.yaml", "[tsdb/wlog/]", "[tsdb/wlog/, tsdb/agent/toy/toy.go]"), want: "tsdb/agent/toy/toy.go is in more than one entry"},
+		"file in two entries":     {args: []string{"export", "--upstream", upstream}, change: replacing("patches/0010-wlog-name.yaml", "[tsdb/wlog/]", "[tsdb/wlog/, tsdb/agent/toy/toy.go]"), want: "tsdb/agent/toy/toy.go is listed more than once"},
+		"in two, assemble":        {args: []string{"assemble", "--upstream", upstream}, change: replacing("patches/0010-wlog-name.yaml", "[tsdb/wlog/]", "[tsdb/wlog/, tsdb/agent/toy/toy.go]"), want: "tsdb/agent/toy/toy.go is listed more than once in patches, in 0010-wlog-name as tsdb/agent/toy/toy.go and in 0020-agent-toy as tsdb/agent/"},
+		"page in two entries":     {args: []string{"assemble", "--upstream", upstream}, change: replacing("patches/9000-other-default.yaml", "hooks:", "docs: [{from: docs/name.md, to: tsdb/docs/name.md}]\nhooks:"), want: "tsdb/docs/name.md is brought twice, by the docs of 0010-wlog-name and of 9000-other-default"},
 		"entry without a file":    {args: []string{"split", "--onto", upstream}, change: replacing("patches/series", "0010-wlog-name", "0011-x"), want: "0011-x.yaml is not there"},
 		"entry not in the series": {args: []string{"split", "--onto", upstream}, change: replacing("patches/series", "0010-wlog-name\n", ""), want: "0010-wlog-name.yaml is not in"},
 	}

@@ -50,15 +50,17 @@ func (p Project) Read(entries []Entry) (Ours, error) {
 	if err := o.Files.LayIn(p.Root, p.Dirs, p.Module, p.Upstream); err != nil {
 		return Ours{}, err
 	}
+	by := map[string]string{}
 	for _, e := range entries {
 		for _, d := range e.Docs {
 			data, err := os.ReadFile(filepath.Join(p.Root, filepath.FromSlash(d.From)))
 			if err != nil {
 				return Ours{}, fmt.Errorf("%s: %w", e.Name, err)
 			}
-			if _, twice := o.Docs[d.To]; twice {
-				return Ours{}, fmt.Errorf("%s: %s is brought twice", e.Name, d.To)
+			if other, ok := by[d.To]; ok {
+				return Ours{}, fmt.Errorf("%s is brought twice, by the docs of %s and of %s: leave one of them", d.To, other, e.Name)
 			}
+			by[d.To] = e.Name
 			o.Docs[d.To] = tree.File{Data: data}
 		}
 	}
@@ -140,6 +142,9 @@ func apply(base tree.Tree, e *Entry, o Ours, lost *hook.Lost) (s Step, errs []er
 // Compose applies all entries in order. If some do not fit, the error names all
 // that there is to mend.
 func Compose(base tree.Tree, entries []Entry, o Ours) ([]Step, error) {
+	if errs := twice(entries, o); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
 	steps := make([]Step, len(entries))
 	var errs []error
 	var lost hook.Lost

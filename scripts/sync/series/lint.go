@@ -73,32 +73,47 @@ func Lint(entries []Entry, o Ours, p Project) error {
 func Cover(entries []Entry, o Ours) (errs []error) {
 	used := map[string]bool{}
 	for _, name := range o.Files.Paths() {
-		var in []string
-		for i := range entries {
-			for _, f := range entries[i].Files {
-				if matches(f, name) {
-					in = append(in, entries[i].Name)
-					used[entries[i].Name+" "+f] = true
-				}
-			}
-		}
-		switch len(in) {
-		case 1:
-		case 0:
+		in := listing(entries, name)
+		if len(in) == 0 {
 			errs = append(errs, fmt.Errorf("%s is in no entry of patches: add it to the files of one", name))
-		default:
-			errs = append(errs, fmt.Errorf("%s is in more than one entry: %s", name, strings.Join(in, ", ")))
+		}
+		for _, line := range in {
+			used[line] = true
 		}
 	}
 	for _, e := range entries {
 		for _, f := range e.Files {
-			if !used[e.Name+" "+f] {
+			if !used[listed(e, f)] {
 				errs = append(errs, fmt.Errorf("%s: there is no file %s", e.Name, f))
 			}
 		}
 	}
+	return append(errs, twice(entries, o)...)
+}
+
+// twice finds files of ours that entries list more than once.
+func twice(entries []Entry, o Ours) (errs []error) {
+	for _, name := range o.Files.Paths() {
+		if in := listing(entries, name); len(in) > 1 {
+			errs = append(errs, fmt.Errorf("%s is listed more than once in patches, in %s: leave one of them", name, strings.Join(in, " and in ")))
+		}
+	}
 	return errs
 }
+
+// listing returns the lines of entries that list a file of ours.
+func listing(entries []Entry, name string) (in []string) {
+	for _, e := range entries {
+		for _, f := range e.Files {
+			if matches(f, name) {
+				in = append(in, listed(e, f))
+			}
+		}
+	}
+	return in
+}
+
+func listed(e Entry, line string) string { return e.Name + " as " + line }
 
 // Code counts the lines of Go of an entry that are neither blank nor comments
 // nor tests, those of its hooks included.

@@ -175,7 +175,7 @@ func TestLint(t *testing.T) {
 		"fork band":          {func(e []Entry) { e[3].Name = "8000-d" }, "8000-d: fork-only entries"},
 		"submit band":        {func(e []Entry) { e[2].Name = "9000-c"; e[3].Name = "9010-d" }, "9000-c: fork-only entries"},
 		"in no entry":        {func(e []Entry) { e[2].Files = nil }, "tsdb/b/c.go is in no entry"},
-		"in two entries":     {func(e []Entry) { e[2].Files = []string{"tsdb/b/"} }, "tsdb/b/b.go is in more than one entry: 0020-b, 0030-c"},
+		"in two entries":     {func(e []Entry) { e[2].Files = []string{"tsdb/b/"} }, "tsdb/b/b.go is listed more than once in patches, in 0020-b as tsdb/b/b.go and in 0030-c as tsdb/b/: leave one"},
 		"no such file":       {func(e []Entry) { e[2].Files = append(e[2].Files, "tsdb/x/") }, "0030-c: there is no file tsdb/x/"},
 		"undeclared import":  {func(e []Entry) { e[1].DependsOn = nil }, "0020-b uses tsdb/a, which 0010-a brings"},
 		"undeclared package": {func(e []Entry) { e[2].DependsOn = nil }, "0030-c uses tsdb/b, which 0020-b brings"},
