@@ -29,9 +29,11 @@ import (
 )
 
 const (
-	// repository and descriptions are where split puts things below --out.
+	// repository and descriptions are where split puts things below --out,
+	// unfinished where a repository is made.
 	repository   = "prometheus"
 	descriptions = "descriptions"
+	unfinished   = ".prometheus.unfinished"
 	// baseBranch is upstream's state in a repository made by split.
 	baseBranch = "upstream"
 )
@@ -153,25 +155,10 @@ func split(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	where, parent := o.onto, ""
-	if where == "" {
-		where = filepath.Join(o.out, repository)
-		parent, err = c.found(ctx, where, o.prefix, who)
-	} else {
-		parent, err = git.CleanHead(ctx, where)
-	}
-	if err != nil {
-		return err
-	}
 	commits := append(c.aside(o.prefix, who), c.commits(o.prefix, who)...)
-	names, err := git.Stack(ctx, where, parent, commits)
+	where, names, err := c.stack(ctx, o, who, commits)
 	if err != nil {
 		return err
-	}
-	if o.onto == "" {
-		if err := show(ctx, where, o.prefix+c.steps[len(c.steps)-1].Entry.Name); err != nil {
-			return failure{err}
-		}
 	}
 	pages := tree.Tree{}
 	for _, s := range c.steps {
@@ -187,6 +174,47 @@ func split(ctx context.Context, o options) error {
 	}
 	fmt.Fprintf(o.stdout, "%s: %d branches on %s, %d of them alone, signed off by %s; descriptions in %s. Nothing was pushed.\n", where, len(c.steps), c.origin, len(c.alone), who, texts)
 	return nil
+}
+
+// stack makes the branches, in the user's checkout or in a repository of our own,
+// and tells where that is.
+func (c composed) stack(ctx context.Context, o options, who git.Person, commits []git.Commit) (where string, names []string, err error) {
+	if o.onto != "" {
+		parent, err := git.CleanHead(ctx, o.onto)
+		if err != nil {
+			return "", nil, err
+		}
+		names, err = git.Stack(ctx, o.onto, parent, commits)
+		return o.onto, names, err
+	}
+	where = filepath.Join(o.out, repository)
+	in := where
+	// A new repository gets its name when it is whole: what a run that was killed
+	// leaves is in nobody's way.
+	if entries, err := os.ReadDir(where); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		in = filepath.Join(o.out, unfinished)
+		if err := os.RemoveAll(in); err != nil {
+			return "", nil, err
+		}
+		defer os.RemoveAll(in)
+	}
+	parent, err := c.found(ctx, in, o.prefix, who)
+	if err != nil {
+		return "", nil, err
+	}
+	if names, err = git.Stack(ctx, in, parent, commits); err != nil || in == where {
+		return where, names, err
+	}
+	if err := show(ctx, in, o.prefix+c.steps[len(c.steps)-1].Entry.Name); err != nil {
+		return "", nil, failure{err}
+	}
+	if err := os.Remove(where); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", nil, failure{err}
+	}
+	if err := os.Rename(in, where); err != nil {
+		return "", nil, failure{err}
+	}
+	return where, names, nil
 }
 
 // identityDir is the repository whose settings name the user.

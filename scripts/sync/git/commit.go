@@ -149,7 +149,8 @@ func write(ctx context.Context, dir, parent string, commits []Commit) (names []s
 
 	defer func() {
 		for i := range commits {
-			if _, cleanErr := Run(ctx, dir, "update-ref", "-d", fmt.Sprintf("%s%d", refSpace, i)); err == nil {
+			// Also when the user has interrupted it.
+			if _, cleanErr := Run(context.WithoutCancel(ctx), dir, "update-ref", "-d", fmt.Sprintf("%s%d", refSpace, i)); err == nil {
 				err = cleanErr
 			}
 		}
