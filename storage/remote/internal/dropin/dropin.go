@@ -81,6 +81,7 @@ type Write struct {
 
 	mtx       sync.Mutex // Guards what follows.
 	err       error      // Of the environment's variables.
+	ignored   bool       // It has been said that err is not used.
 	useStock  bool       // Everything is stock's.
 	off       bool       // Because the environment says so.
 	closed    bool
@@ -181,14 +182,13 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 	s, whose := w.storage.Load(), w.whose()
 	switch {
 	case whose == servers:
+		w.ignoreEnvironment()
 		if err := w.stocks.register(); err != nil {
 			return true, fmt.Errorf("register metrics of remote write: %w", err)
 		}
 		w.useStock, w.pending = true, nil
 		w.letGo()
 		return false, nil
-	case w.err != nil:
-		return true, w.err
 	case s != nil:
 		if err := s.ApplyConfig(conf); err != nil {
 			return true, err
@@ -197,9 +197,12 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 		return true, nil
 	case len(conf.RemoteWriteConfigs) == 0:
 		// There is nothing to deliver, and may be another that does.
+		w.ignoreEnvironment()
 		w.pending = nil
 		w.letGo()
 		return true, nil
+	case w.err != nil:
+		return true, w.err
 	}
 	if err := w.hold(); err != nil {
 		return true, err
@@ -215,6 +218,14 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 		return true, fmt.Errorf("deliver the write-ahead log in %s durably: %w", w.wal, err)
 	}
 	return true, nil
+}
+
+// ignoreEnvironment says that a wrong variable is of no consequence. Callers hold mtx.
+func (w *Write) ignoreEnvironment() {
+	if w.err != nil && !w.ignored {
+		w.ignored = true
+		w.logger.Load().Warn("What the environment says of remote write is wrong and not used, as there is nothing to deliver durably", "err", w.err)
+	}
 }
 
 // setAside puts the positions of an earlier run away, since stock's storage delivers

@@ -498,7 +498,11 @@ func TestLeavesToStock(t *testing.T) {
 			require.NoError(t, os.Mkdir(filepath.Join(r.dir, "chunks_head"), 0o777))
 		},
 		"asked for":          func(_ *testing.T, r *rig) { r.w.BestEffort() },
-		"by the environment": func(t *testing.T, r *rig) { t.Setenv(EnvDelivery, BestEffort); r.open() },
+		"by the environment": func(t *testing.T, _ *rig) { t.Setenv(EnvDelivery, BestEffort) },
+		"a server's, and the environment is wrong": func(t *testing.T, r *rig) {
+			t.Setenv(EnvDelivery, "at most once")
+			hold.Server(r.dir)
+		},
 		"a server's, later": func(t *testing.T, r *rig) {
 			require.NoError(t, r.apply())
 			hold.Server(r.dir)
@@ -562,12 +566,17 @@ func TestCannotBegin(t *testing.T) {
 	t.Setenv(EnvDelivery, "at most once")
 	t.Setenv(EnvMaxSize, "much")
 	t.Setenv(EnvMaxTime, "-1h")
-	w, _ := New(promslog.NewNopLogger(), nil, r.dir, time.Second, nil, false)
-	_, err := w.ApplyConfig(&config.Config{}, nil)
+	mine = r.w
+	r.open()
+	w := r.w
+	require.NoError(t, r.applied(&config.Config{}), "a storage for remote read has nothing to deliver")
+	err := r.apply()
 	for _, name := range []string{EnvDelivery, EnvMaxSize, EnvMaxTime} {
 		require.ErrorContains(t, err, name)
 	}
+	require.Zero(t, r.stocks)
 	require.NoError(t, w.Close())
+	r.w = mine
 	taken, err := w.ApplyConfig(&config.Config{}, nil)
 	require.True(t, taken)
 	require.ErrorContains(t, err, "closed")
