@@ -102,7 +102,7 @@ type Write struct {
 
 // New returns a Write for the log in dir/wal, and the registerer that stock's metrics
 // are to be given to: they are registered when it is known that they are needed, for
-// ours have the same names. The parameters are those of remote.NewWriteStorage.
+// ours have the same names, and shown while there are no endpoints. The parameters are those of remote.NewWriteStorage.
 //
 // If endpoints are known from before, the log is held from now on.
 func New(l *slog.Logger, reg prometheus.Registerer, dir string, flush time.Duration, sm delivery.ScrapeManager, typeAndUnit bool) (*Write, prometheus.Registerer) {
@@ -200,6 +200,7 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 		w.ignoreEnvironment()
 		w.pending = nil
 		w.letGo()
+		w.stocks.show(true)
 		return true, nil
 	case w.err != nil:
 		return true, w.err
@@ -241,6 +242,7 @@ func (w *Write) setAside() {
 
 // begin follows the log. Callers hold mtx.
 func (w *Write) begin(conf *config.Config) error {
+	w.stocks.show(false)
 	s, err := delivery.NewStorage(w.logger.Load(), w.reg, nil, w.dir, w.flush, w.scrape, w.typeAndUnit, delivery.Options{})
 	if err != nil {
 		return err
@@ -450,6 +452,7 @@ func (w *Write) Close() error {
 	}
 	w.closed = true
 	close(w.quit)
+	w.stocks.show(false)
 	w.mtx.Unlock()
 	w.wg.Wait()
 	w.mtx.Lock()
@@ -485,6 +488,8 @@ type waitingRegisterer struct {
 	mtx        sync.Mutex // Guards what follows.
 	registered bool
 	waiting    []prometheus.Collector
+	there      bool // The registerer is a collector of inner.
+	shown      bool // It collects what waits.
 }
 
 // Register implements prometheus.Registerer.
@@ -530,4 +535,32 @@ func (r *waitingRegisterer) register() error {
 	}
 	r.registered, r.waiting = true, nil
 	return nil
+}
+
+// show has what waits collected, or not any more. It is not registered for that: a
+// registry knows the help of a metric for ever, and ours have another.
+func (r *waitingRegisterer) show(what bool) {
+	r.mtx.Lock()
+	r.shown = what
+	first := what && !r.there && r.inner != nil
+	r.there = r.there || first
+	r.mtx.Unlock()
+	if first {
+		// It describes nothing, so no registry refuses it, or lets go of it.
+		_ = r.inner.Register(r)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (*waitingRegisterer) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (r *waitingRegisterer) Collect(to chan<- prometheus.Metric) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if r.shown {
+		for _, c := range r.waiting {
+			c.Collect(to)
+		}
+	}
 }

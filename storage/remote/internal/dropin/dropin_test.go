@@ -543,6 +543,59 @@ func TestLeavesToStock(t *testing.T) {
 	}
 }
 
+// Stock's metrics are shown in a storage without endpoints, such as one for remote read,
+// until ours of the same names are, or they are registered.
+func TestMetricsWithoutEndpoints(t *testing.T) {
+	const name, theirs, ours = "prometheus_remote_storage_highest_timestamp_in_seconds", "Stock's.", "Highest timestamp that was appended, in seconds since the epoch."
+	for _, servers := range []bool{false, true} {
+		r := newRig(t)
+		shown := func() (help string) {
+			t.Helper()
+			families, err := r.reg.Gather()
+			require.NoError(t, err)
+			for _, f := range families {
+				if f.GetName() == name {
+					help += f.GetHelp()
+				}
+			}
+			return help
+		}
+		r.reg = prometheus.NewRegistry()
+		var reg prometheus.Registerer
+		r.w, reg = New(promslog.NewNopLogger(), r.reg, r.dir, time.Second, nil, false)
+		stocks := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: theirs})
+		reg.MustRegister(stocks)
+		for range 2 { // A reload.
+			require.NoError(t, r.applied(&config.Config{}))
+			require.Equal(t, theirs, shown())
+		}
+		if servers {
+			hold.Server(r.dir)
+			require.NoError(t, r.apply())
+			require.Equal(t, theirs, shown())
+			require.True(t, reg.Unregister(stocks))
+		} else {
+			r.openLog()
+			require.NoError(t, r.apply())
+			require.Equal(t, ours, shown())
+			require.NoError(t, r.applied(&config.Config{}))
+			require.Equal(t, ours, shown(), "it goes on, with what it still has")
+			require.NoError(t, r.w.Close())
+		}
+		require.Empty(t, shown())
+	}
+	r := newRig(t)
+	r.reg = prometheus.NewRegistry()
+	w, reg := New(promslog.NewNopLogger(), r.reg, r.dir, time.Second, nil, false)
+	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: theirs}))
+	_, err := w.ApplyConfig(&config.Config{}, nil)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	families, err := r.reg.Gather()
+	require.NoError(t, err)
+	require.Empty(t, families)
+}
+
 // What cannot be begun is an error of the configuration, and can be tried again.
 func TestCannotBegin(t *testing.T) {
 	r := newRig(t)
