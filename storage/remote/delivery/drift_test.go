@@ -67,6 +67,56 @@ func TestSettingsOfEndpointsAreKnown(t *testing.T) {
 	}))
 }
 
+// What stands around the endpoints in a configuration is known too: what this package
+// takes of it, and what is for others. The agent storage is given nothing of it.
+func TestSettingsAroundEndpointsAreKnown(t *testing.T) {
+	const (
+		scraping  = "not: for scraping, samples are in the log as it leaves them"
+		server    = "not: for rules, alerts and queries, which agents do not have"
+		elsewhere = "not: for what is not storage"
+	)
+	require.Empty(t, drift.Fields(config.Config{}, drift.Known{
+		"GlobalConfig":       "see below",
+		"RemoteWriteConfigs": "settings, package identity",
+		"RemoteReadConfigs":  "Beside has them",
+		"Runtime":            elsewhere,
+		"TracingConfig":      elsewhere + "; the client makes spans for whoever set it up",
+		"OTLPConfig":         "not: for the receiver, which appends to the agent storage",
+		"StorageConfig":      "not: for a server's database, and for how many exemplars that keeps",
+		"AlertingConfig":     server,
+		"RuleFiles":          server,
+		"ScrapeConfigFiles":  scraping,
+		"ScrapeConfigs":      scraping,
+		"loaded":             "not: scrape configurations are read only from what is loaded",
+	}))
+	require.Empty(t, drift.Fields(config.GlobalConfig{}, drift.Known{
+		"ExternalLabels":                 "rules",
+		"MetricNameValidationScheme":     "not: loading gives it to write_relabel_configs, and validates external labels by it",
+		"ScrapeInterval":                 scraping,
+		"ScrapeTimeout":                  scraping,
+		"ScrapeProtocols":                scraping,
+		"ScrapeFailureLogFile":           scraping,
+		"ScrapeNativeHistograms":         scraping,
+		"MetricNameEscapingScheme":       scraping,
+		"ConvertClassicHistogramsToNHCB": scraping,
+		"AlwaysScrapeClassicHistograms":  scraping,
+		"ExtraScrapeMetrics":             scraping,
+		"BodySizeLimit":                  scraping,
+		"SampleLimit":                    scraping,
+		"TargetLimit":                    scraping,
+		"LabelLimit":                     scraping,
+		"LabelNameLengthLimit":           scraping,
+		"LabelValueLengthLimit":          scraping,
+		"KeepDroppedTargets":             scraping,
+		"EvaluationInterval":             server,
+		"RuleQueryOffset":                server,
+		"QueryLogFile":                   server,
+		"QueryMaxSeries":                 server,
+		"QueryMaxSamplesRead":            server,
+		"QueryMaxDuration":               server,
+	}))
+}
+
 // Callers find out by type assertion what a storage and its appenders can do
 // besides. Ours can do what stock's can, in the same form.
 func TestOptionalInterfaces(t *testing.T) {
