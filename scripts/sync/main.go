@@ -46,7 +46,8 @@ The series of changes in patches/:
                        or a git checkout, also by --upstream DIR), say which files of upstream
                        next to ours have changed, and of each entry whether it is clean
                        (it applies, compiles and passes its tests), in conflict or
-                       obsolete, write the tree to build/fork, move go.mod
+                       obsolete, and write the tree to build/fork; go.mod moves when
+                       nothing is in conflict
   split      make a branch of one signed-off commit for each entry, stacked in order,
              and the text of each pull request
   verify     check the series, and that every state of the tree on its way builds, vets

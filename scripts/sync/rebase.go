@@ -105,13 +105,21 @@ func rebase(ctx context.Context, o options) error {
 		}
 	}
 	report(o, r, depth)
-	fmt.Fprintf(o.stdout, "%s: the new tree\n", o.out)
-	errs = append(errs, conflicts(r))
+	left := conflicts(r)
+	if left != nil {
+		errs = append(errs, left)
+		fmt.Fprintf(o.stdout, "%s: the new tree with what fits, to look at; it is made anew each time\n", o.out)
+	} else {
+		fmt.Fprintf(o.stdout, "%s: the new tree\n", o.out)
+	}
 	switch {
 	case line != "":
 		fmt.Fprintf(o.stdout, "go.mod is as before: on %s ours are as patches/bases/%s.yaml makes them, in that tree only\n", line, line)
 	case version == "":
 		fmt.Fprintln(o.stdout, "go.mod is as before: the commit has no tag of a version that it could name")
+	case len(errs) > 0:
+		// What is known of the present base helps until all is mended.
+		fmt.Fprintln(o.stdout, "go.mod is as before: it moves when nothing is left to mend")
 	default:
 		if err := movePin(ctx, o, version, next.tree); err != nil {
 			errs = append(errs, fmt.Errorf("go.mod and go.sum are as before: %w", brief(err)))
@@ -155,7 +163,7 @@ func taggedVersion(ctx context.Context, dir string) (string, error) {
 
 func conflicts(r port.Result) error {
 	if n := r.Count(port.Conflict); n > 0 {
-		return failure{fmt.Errorf("%d of %d entries are in conflict: mend them in patches, then run assemble", n, len(r.Findings))}
+		return failure{fmt.Errorf("%d of %d entries are in conflict: mend them in patches, or the files that they bring, and run the same again", n, len(r.Findings))}
 	}
 	return nil
 }
@@ -178,7 +186,11 @@ func report(o options, r port.Result, depth checked) {
 	case compiled, tried:
 		good = "compile"
 	}
-	fmt.Fprintf(o.stdout, "%d %s, %d in conflict, %d obsolete\n", r.Count(port.Clean), good, r.Count(port.Conflict), r.Count(port.Obsolete))
+	waiting := ""
+	if n := r.Count(port.Waiting); n > 0 {
+		waiting = fmt.Sprintf(", %d waiting for those", n)
+	}
+	fmt.Fprintf(o.stdout, "%d %s, %d in conflict%s, %d obsolete\n", r.Count(port.Clean), good, r.Count(port.Conflict), waiting, r.Count(port.Obsolete))
 	if remark := depth.remark(); remark != "" {
 		fmt.Fprintln(o.stdout, remark)
 	}

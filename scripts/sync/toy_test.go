@@ -366,15 +366,113 @@ func TestRebaseMovesThePin(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "// What a user writes.\nmodule example.com/user\n\ngo 1.24\n\nrequire github.com/prometheus/prometheus v0.910.0\n\nreplace github.com/prometheus/prometheus => ../../build/fork\n", string(moved))
 	require.NoFileExists(t, filepath.Join(user, "go.sum"))
+	before := snapshot(t, root)
+	_, first911 := tell(t, "--root", root, "rebase", "0.911.0")
 	code, out = tell(t, "--root", root, "rebase", "v0.911.0")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "1 of 3 entries are in conflict")
-	require.Equal(t, "v0.911.0", pin())
+	require.Contains(t, out, "go.mod is as before: it moves when nothing is left to mend")
+	require.Equal(t, first911, out, "a second time it says the same")
+	require.Equal(t, "v0.910.0", pin())
+	requireOnlyBuilt(t, before, root)
 	code, out = tell(t, "--root", root, "rebase", "v0.909.0")
 	require.Zero(t, code, out)
 	last, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	require.NoError(t, err)
 	require.Equal(t, string(first), string(last))
+}
+
+// requireOnlyBuilt wants a project to be as before but for what is built in it.
+func requireOnlyBuilt(t *testing.T, before map[string]string, root string) {
+	t.Helper()
+	now := snapshot(t, root)
+	for _, files := range []map[string]string{before, now} {
+		for name := range files {
+			if strings.HasPrefix(name, "build/") {
+				delete(files, name)
+			}
+		}
+	}
+	require.Equal(t, before, now)
+}
+
+// Several entries are in conflict over one file. Each is told of once, with its merge,
+// also when another has been mended meanwhile; then the pin moves.
+func TestRebaseAgainAfterMending(t *testing.T) {
+	// Something has to need the module, or tidying would drop it.
+	upstream := writeFiles(t, copied(t, filepath.Join(toyDir, "upstream")), "cmd/promtool/lib/lib.go", "package lib\n")
+	next := copied(t, upstream)
+	for _, line := range []string{"stock", "closing", "serving"} {
+		replacing("cmd/prometheus/main.go", `Println("`+line+`"`, `Println("now", "`+line+`"`)(next)
+	}
+	proxy(t, map[string]string{"v0.909.0": upstream, "v0.910.0": next})
+	root := writeFiles(t, toyRoot(t), "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/cmd/promtool/lib\"\n")
+	writeFiles(t, root, "patches/9010-end.yaml", `
+title: "cmd/prometheus: the toy ends"
+status: fork-only
+why: It has to.
+release-notes: NONE
+reason: a toy
+forwarded: not-needed
+depends-on: [0020-agent-toy]
+hooks:
+  - {file: cmd/prometheus/main.go, in: func main, anchor: 'fmt.Println("closing")', after: 'fmt.Println("toy", "closing")'}
+  - {file: cmd/prometheus/main.go, in: func main, anchor: 'fmt.Println("toy", "closing")', after: 'fmt.Println("toy", "closed")'}
+`, "patches/9020-add.yaml", `
+title: "cmd/prometheus: the toy is ready"
+status: fork-only
+why: It is.
+release-notes: NONE
+reason: a toy
+forwarded: not-needed
+depends-on: [0020-agent-toy]
+hooks: [{file: cmd/prometheus/main.go, in: func main, anchor: 'fmt.Println("reading")', after: 'fmt.Println("ready")'}]
+`, "patches/9030-more.yaml", `
+title: "cmd/prometheus: the toy is closed, too"
+status: fork-only
+why: It is.
+release-notes: NONE
+reason: a toy
+forwarded: not-needed
+depends-on: [9010-end]
+hooks: [{file: cmd/prometheus/main.go, in: func main, anchor: 'fmt.Println("toy", "closed")', after: 'fmt.Println("toy", "gone")'}]
+`)
+	replacing("patches/series", "9000-other-default\n", "9000-other-default\n9010-end\n9020-add\n9030-more\n")(root)
+	before := snapshot(t, root)
+	rebase := func() (code int, out, shown string) {
+		code, out = tell(t, "--root", root, "rebase", "v0.910.0")
+		text, err := os.ReadFile(filepath.Join(root, "build", "fork", "cmd", "prometheus", "main.go"))
+		require.NoError(t, err)
+		return code, out, string(text)
+	}
+	code, out, shown := rebase()
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "3 apply, 2 in conflict, 1 waiting for those, 0 obsolete")
+	for _, once := range []string{`"stock", o.path)`, `fmt.Println("closing")`, "0020-agent-toy"} {
+		require.Equal(t, 1, strings.Count(strings.ReplaceAll(out, `"now", "stock", o.path)`, ""), once), "%s\n%s", once, out)
+	}
+	require.Contains(t, out, "waiting  9030-more\n         it needs what hooks of 9010-end would bring")
+	for _, mark := range []string{">>>>>>> 0020-agent-toy\n", ">>>>>>> 9010-end\n", "fmt.Println(\"ready\")\n"} {
+		require.Equal(t, 1, strings.Count(shown, mark), shown)
+	}
+	requireOnlyBuilt(t, before, root)
+
+	replacing("patches/0020-agent-toy.yaml", `anchor: fmt.Println("stock"`, `anchor: fmt.Println("now", "stock"`)(root)
+	code, out, shown = rebase()
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "4 apply, 1 in conflict, 1 waiting for those, 0 obsolete")
+	require.NotContains(t, shown, ">>>>>>> 0020-agent-toy\n")
+	require.Contains(t, shown, ">>>>>>> 9010-end\n")
+
+	replacing("patches/9010-end.yaml", `anchor: 'fmt.Println("closing"`, `anchor: 'fmt.Println("now", "closing"`)(root)
+	code, out, _ = rebase()
+	require.Zero(t, code, out)
+	require.Contains(t, out, "6 clean, 0 in conflict, 0 obsolete")
+	version, err := pinned(root)
+	require.NoError(t, err)
+	require.Equal(t, "v0.910.0", version)
+	code, out = tell(t, "--root", root, "assemble")
+	require.Zero(t, code, out)
 }
 
 // Branches in a repository of its own: one commit each, the same every time,

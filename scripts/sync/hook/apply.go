@@ -34,6 +34,11 @@ type AnchorError struct {
 }
 
 func (e *AnchorError) Error() string {
+	return fmt.Sprintf("%s: %s\nUpstream has changed there: adapt the hook in patches/%s.yaml", e.Entry, e.Place(), e.Entry)
+}
+
+// Place says where how many of which line were found.
+func (e *AnchorError) Place() string {
 	where := e.File
 	if e.In != "" {
 		where += ", in " + e.In
@@ -42,8 +47,7 @@ func (e *AnchorError) Error() string {
 	if len(e.Lines) > 0 {
 		at = " (lines " + strings.Trim(fmt.Sprint(e.Lines), "[]") + ")"
 	}
-	return fmt.Sprintf("%s: %s: expected %d, found %d%s of the line\n\t%s\nUpstream has changed there: adapt the hook in patches/%s.yaml",
-		e.Entry, where, e.Want, len(e.Lines), at, strings.TrimSpace(e.Anchor), e.Entry)
+	return fmt.Sprintf("%s: expected %d, found %d%s of the line\n\t%s", where, e.Want, len(e.Lines), at, strings.TrimSpace(e.Anchor))
 }
 
 // Apply runs the entry over a tree. read returns the content of a file as it
@@ -79,10 +83,12 @@ func (e *Entry) Fit(read func(path string) ([]byte, error), lost *Lost) (out map
 		}
 		edited, err := h.edit(e.Name, text)
 		if err != nil {
-			if !lost.needs(h) {
+			// Several hooks may miss the same, such as a declaration.
+			same := func(e error) bool { return e.Error() == err.Error() }
+			if !lost.Needs(e.Name, h) && !slices.ContainsFunc(errs, same) {
 				errs = append(errs, err)
 			}
-			lost.add(h)
+			lost.Add(e.Name, h)
 			continue
 		}
 		out[h.File] = edited
@@ -103,24 +109,49 @@ func (e *Entry) Fit(read func(path string) ([]byte, error), lost *Lost) (out map
 }
 
 // Lost are the lines that hooks which failed would have added.
-type Lost struct{ lines map[string]bool }
+type Lost struct {
+	by map[string]string // The entry that has lost a line.
+	// Waiting tells of each entry with hooks that need lost lines which entry has
+	// lost them.
+	Waiting map[string]string
+}
 
 func lostKey(file, line string) string {
 	return file + "\x00" + strings.Join(strings.Fields(line), " ")
 }
 
-func (l *Lost) add(h *Hook) {
-	if l.lines == nil {
-		l.lines = map[string]bool{}
+// Add notes what a hook of an entry would have added.
+func (l *Lost) Add(entry string, h *Hook) {
+	if l.by == nil {
+		l.by = map[string]string{}
+	}
+	// Whoever waits for this one waits for the one that it waits for.
+	if first, ok := l.Waiting[entry]; ok && l.needed(h) != "" {
+		entry = first
 	}
 	for _, text := range []string{h.Before, h.After, h.Replace} {
 		for line := range strings.Lines(text) {
-			l.lines[lostKey(h.File, line)] = true
+			l.by[lostKey(h.File, line)] = entry
 		}
 	}
 }
 
-func (l *Lost) needs(h *Hook) bool { return l.lines[lostKey(h.File, h.Anchor)] }
+// Needs tells whether a hook of an entry needs a lost line, and notes it.
+func (l *Lost) Needs(entry string, h *Hook) bool {
+	by := l.needed(h)
+	if by == "" {
+		return false
+	}
+	if by != entry {
+		if l.Waiting == nil {
+			l.Waiting = map[string]string{}
+		}
+		l.Waiting[entry] = by
+	}
+	return true
+}
+
+func (l *Lost) needed(h *Hook) string { return l.by[lostKey(h.File, h.Anchor)] }
 
 // Anchors returns the anchors that an error of Apply is about.
 func Anchors(err error) (all []*AnchorError) {

@@ -187,6 +187,8 @@ func TestApplyReportsAllHooks(t *testing.T) {
 		Hook{File: "docs/flags.md", Anchor: "| c |", After: "| d |"},
 		Hook{File: "docs/gone.md", Anchor: "a", After: "b"},
 		Hook{File: "docs/gone.md", Anchor: "b", After: "c"},
+		Hook{File: "cmd/main.go", In: "func gone", Anchor: "a", After: "b"},
+		Hook{File: "cmd/main.go", In: "func gone", Anchor: "b", After: "c"},
 	)
 	got, err := e.Apply(reader(files))
 	require.Nil(t, got)
@@ -195,10 +197,12 @@ func TestApplyReportsAllHooks(t *testing.T) {
 		anchors = append(anchors, a.Anchor)
 	}
 	require.Equal(t, []string{"case 3:", "case 1:", "| c |"}, anchors)
-	require.Equal(t, 1, strings.Count(err.Error(), "docs/gone.md"), err)
+	for _, gone := range []string{"docs/gone.md", "func gone"} {
+		require.Equal(t, 1, strings.Count(err.Error(), gone), err)
+	}
 
 	fits, errs := e.Fit(reader(files), &Lost{})
-	require.Len(t, errs, 4)
+	require.Len(t, errs, 5)
 	require.Equal(t, "| a |\n| b |\n", string(fits["docs/flags.md"]))
 }
 

@@ -24,7 +24,10 @@
 // conflict, since only a reader can tell.
 //
 // An entry in conflict says which file, which line, and what is nearest to it
-// now. The tree that results has every entry that fits; where one does not, it
-// has the merge with its conflict marks, and ours beside upstream's where both
-// have a file, so that the place can be seen. What is mended is the entry.
+// now, and entries that need its lines wait for it. The tree that results has every
+// entry that fits; where one does not, it has the merge with its conflict marks, and
+// ours beside upstream's where both have a file, so that the place can be seen.
+// Entries after it are tried on what fits of such a file, without the marks. What is
+// mended is the entry; then it need not fit the old base any more, and the rest still
+// has its merges.
 package port

@@ -37,6 +37,8 @@ const (
 	Obsolete State = "obsolete"
 	// Conflict needs a human.
 	Conflict State = "conflict"
+	// Waiting entries need lines that one in conflict would bring.
+	Waiting State = "waiting"
 )
 
 // oursSuffix ends the name of our file where upstream has one of that name.
@@ -82,17 +84,16 @@ func (r *Result) Blame(entry, note string) {
 // Series puts a series on the tree now. was is the tree it fitted, nil if that
 // is not known; less is recognised then. Both stay as they are.
 func Series(ctx context.Context, was, now tree.Tree, entries []series.Entry, ours series.Ours) (Result, error) {
-	var r Result
-	laid := map[string]bool{}
+	var (
+		r     Result
+		lost  hook.Lost
+		laid  = map[string]bool{}
+		shown = tree.Tree{}
+	)
 	for i := range entries {
-		p := piece{entry: &entries[i], was: was, now: now, brought: ours.Of(&entries[i]), laid: laid}
+		p := piece{entry: &entries[i], was: was, now: now, brought: ours.Of(&entries[i]), laid: laid, lost: &lost, shown: shown}
 		if was != nil {
-			if step, err := series.Apply(was, &entries[i], ours); err == nil {
-				p.edited, was = step.Edited, step.Tree
-			} else {
-				// The old base does not fit either, so it tells nothing.
-				p.was, was = nil, nil
-			}
+			was = p.before()
 		}
 		if err := p.place(ctx); err != nil {
 			return Result{}, fmt.Errorf("%s: %w", entries[i].Name, err)
@@ -108,7 +109,8 @@ func Series(ctx context.Context, was, now tree.Tree, entries []series.Entry, our
 		}
 	}
 	slices.Sort(r.Dirs)
-	r.Dirs, r.Tree = slices.Compact(r.Dirs), now
+	r.Dirs, r.Tree = slices.Compact(r.Dirs), maps.Clone(now)
+	maps.Copy(r.Tree, shown)
 	return r, nil
 }
 
@@ -119,6 +121,10 @@ type piece struct {
 	brought  tree.Tree
 	edited   tree.Tree       // Upstream's files after the entry, on the old base.
 	laid     map[string]bool // Files of entries before it in now.
+	lost     *hook.Lost
+	// shown are the files with the marks of a merge. now has what fits of them
+	// without, so that entries after it can be tried.
+	shown tree.Tree
 
 	result  tree.Tree
 	changed tree.Tree // Files of upstream that the result changes.
@@ -129,13 +135,17 @@ type piece struct {
 }
 
 func (p *piece) note(format string, args ...any) {
-	p.notes = append(p.notes, fmt.Sprintf(format, args...))
+	if note := fmt.Sprintf(format, args...); !slices.Contains(p.notes, note) {
+		p.notes = append(p.notes, note)
+	}
 }
 
 func (p *piece) state() State {
 	switch {
 	case p.failed || p.has > 0 && p.fits > 0:
 		return Conflict
+	case p.lost.Waiting[p.entry.Name] != "":
+		return Waiting
 	case p.has > 0:
 		return Obsolete
 	}
@@ -147,7 +157,50 @@ func (p *piece) finding() Finding {
 	if f.State == Conflict && !p.failed {
 		f.Notes = append(f.Notes, fmt.Sprintf("upstream has %d of its %d parts", p.has, p.has+p.fits))
 	}
+	if by := p.lost.Waiting[p.entry.Name]; by != "" {
+		f.Notes = append(f.Notes, "it needs what hooks of "+by+" would bring, and is tried when those are mended")
+	}
 	return f
+}
+
+// hooked returns the files that the entry edits, in the order of its hooks, and its
+// hooks for each.
+func (p *piece) hooked() (files []string, hooks map[string]*hook.Entry) {
+	hooks = map[string]*hook.Entry{}
+	for _, h := range p.entry.Hooks {
+		if hooks[h.File] == nil {
+			files = append(files, h.File)
+			hooks[h.File] = &hook.Entry{Name: p.entry.Name}
+		}
+		hooks[h.File].Hooks = append(hooks[h.File].Hooks, h)
+	}
+	return files, hooks
+}
+
+// before notes what the entry made of upstream's files on the old base, and returns
+// that as it is behind the entry. Hooks that do not fit there are mended for the new
+// one; of their files it is not known what they made.
+func (p *piece) before() tree.Tree {
+	next := maps.Clone(p.was)
+	p.edited = tree.Tree{}
+	for name, f := range p.brought {
+		if _, theirs := next[name]; !theirs {
+			next[name] = f
+		}
+	}
+	files, hooks := p.hooked()
+	for _, name := range files {
+		out, errs := hooks[name].Fit(p.was.Read, &hook.Lost{})
+		text, ok := out[name]
+		if !ok {
+			continue
+		}
+		next.Set(name, text)
+		if len(errs) == 0 {
+			p.edited[name] = next[name]
+		}
+	}
+	return next
 }
 
 // place puts each file of the entry into the result.
@@ -173,14 +226,9 @@ func (p *piece) place(ctx context.Context) error {
 			p.result[name+oursSuffix] = p.brought[name]
 		}
 	}
-	var files []string
-	for _, h := range p.entry.Hooks {
-		if !slices.Contains(files, h.File) {
-			files = append(files, h.File)
-		}
-	}
+	files, hooks := p.hooked()
 	for _, name := range files {
-		if err := p.edit(ctx, name); err != nil {
+		if err := p.edit(ctx, name, hooks[name]); err != nil {
 			return err
 		}
 	}
@@ -188,17 +236,18 @@ func (p *piece) place(ctx context.Context) error {
 }
 
 // edit does what the entry's hooks want in one file of upstream.
-func (p *piece) edit(ctx context.Context, name string) error {
-	hooks := hook.Entry{Name: p.entry.Name}
-	for _, h := range p.entry.Hooks {
-		if h.File == name {
-			hooks.Hooks = append(hooks.Hooks, h)
-		}
-	}
+func (p *piece) edit(ctx context.Context, name string, hooks *hook.Entry) error {
 	there, ok := p.now[name]
 	if !ok {
-		p.failed = true
-		p.note("%s is gone from upstream%s", name, p.renamed(hooks.Hooks))
+		waits := true
+		for i := range hooks.Hooks {
+			waits = p.lost.Needs(p.entry.Name, &hooks.Hooks[i]) && waits
+			p.lost.Add(p.entry.Name, &hooks.Hooks[i])
+		}
+		if !waits {
+			p.failed = true
+			p.note("%s is gone from upstream%s", name, p.renamed(hooks.Hooks))
+		}
 		return nil
 	}
 	merged, clean, err := p.merge(ctx, name, there.Data)
@@ -215,33 +264,69 @@ func (p *piece) edit(ctx context.Context, name string) error {
 		p.note("upstream has it in %s with edits, %d %% of what the entry changes; theirs is kept", name, percent(share))
 		return nil
 	}
-	edited, err := hooks.Apply(p.now.Read)
-	if err == nil && share < maybeTaken {
+	edited, errs := hooks.Fit(p.now.Read, p.lost)
+	if text, ok := edited[name]; ok {
+		p.set(name, text)
+	}
+	if len(errs) == 0 && share < maybeTaken {
 		p.fits++
-		p.set(name, edited[name])
-		return nil
+		return p.show(ctx, name)
 	}
 	p.failed = true
 	if share >= maybeTaken {
 		p.note("upstream may have a part of it in %s, %d %% of what the entry changes: look whether it is still needed", name, percent(share))
 	}
-	if err != nil {
-		p.note("%v", err)
-	}
-	for _, anchor := range hook.Anchors(err) {
-		if near := nearest(anchor, there.Data); near != "" {
-			p.note("nearest to %s now: %s", strings.TrimSpace(anchor.Anchor), near)
-		}
-	}
-	if merged != nil {
+	p.noteErrors(errs, there.Data)
+	switch {
+	case merged == nil && p.was != nil && len(errs) > 0:
+		p.note("%s cannot be merged three ways, for the hooks do not fit the present base either", name)
+	case merged == nil:
+	case clean:
 		p.set(name, merged)
-		if clean {
-			p.note("a three-way merge of the last state of %s fits; the tree has it", name)
-		} else {
-			p.note("%s in the tree has the conflict marks of a three-way merge", name)
+		p.note("a three-way merge of the last state of %s fits; the tree has it", name)
+		return p.show(ctx, name)
+	default:
+		p.note("%s in the tree has the conflict marks of a three-way merge", name)
+		if _, marked := p.shown[name]; marked {
+			return p.show(ctx, name)
 		}
+		p.shown.Set(name, merged)
 	}
 	return nil
+}
+
+// noteErrors notes for each hook that does not fit what is nearest to its anchor. That
+// they are the entry's, everything says.
+func (p *piece) noteErrors(errs []error, now []byte) {
+	for _, err := range errs {
+		anchors := hook.Anchors(err)
+		if len(anchors) == 0 {
+			p.note("%s", strings.TrimPrefix(err.Error(), p.entry.Name+": "))
+		}
+		for _, anchor := range anchors {
+			near := nearest(anchor, now)
+			if near != "" {
+				near = "\nnearest to it now: " + near
+			}
+			p.note("%s%s", anchor.Place(), near)
+		}
+	}
+}
+
+// show brings the entry's change into a file that is shown with the marks of an
+// earlier one.
+func (p *piece) show(ctx context.Context, name string) error {
+	marked, ok := p.shown[name]
+	if !ok {
+		return nil
+	}
+	merged, _, err := p.merge(ctx, name, marked.Data)
+	if merged == nil {
+		p.note("%s in the tree, with its conflict marks, does not have what this entry changes", name)
+		return err
+	}
+	p.shown.Set(name, merged)
+	return err
 }
 
 // share tells how much of the entry's change of a file upstream has, see towards.
