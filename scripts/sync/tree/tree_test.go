@@ -149,6 +149,14 @@ func TestWriteAfterInterruption(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(out, "added"))
 	require.NoFileExists(t, filepath.Join(out, "old"))
 	require.FileExists(t, filepath.Join(out, "new"))
+
+	// It was killed while it wrote the first manifest.
+	out = files(t, t.TempDir(), "."+ManifestName+".tmp", "{")
+	_, err = Tree{"new": {}}.Write(out, "v1")
+	require.NoError(t, err)
+	left, err := os.ReadDir(out)
+	require.NoError(t, err)
+	require.Len(t, left, 2)
 }
 
 func TestWriteRefusesForeign(t *testing.T) {

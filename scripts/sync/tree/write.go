@@ -21,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // ManifestName is the file at the root of a written tree that makes the
@@ -56,6 +57,8 @@ func LoadManifest(dir string) (Manifest, error) {
 		return m, nil
 	}
 	entries, listErr := os.ReadDir(dir)
+	// A run that was killed before its first manifest had its name has left this.
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == tempName(ManifestName) })
 	switch {
 	case errors.Is(listErr, fs.ErrNotExist), listErr == nil && len(entries) == 0:
 		return Manifest{}, nil
@@ -136,7 +139,7 @@ func writeFile(name string, f File) (changed bool, err error) {
 	}
 	// The replacement appears at once, so that a compiler running meanwhile
 	// never sees half a file. The name starts with a dot: not a Go file.
-	temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".tmp")
+	temp := filepath.Join(filepath.Dir(name), tempName(filepath.Base(name)))
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -145,6 +148,8 @@ func writeFile(name string, f File) (changed bool, err error) {
 	}
 	return true, os.Rename(temp, name)
 }
+
+func tempName(name string) string { return "." + name + ".tmp" }
 
 // removeEmptyParents removes the directories of name below dir that have
 // become empty.
