@@ -106,6 +106,12 @@ func (db *DB) newRef() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(db.nex
 // that was given to Open. It must not be called once there are appenders.
 func (db *DB) SetWriteNotified(wn wlog.WriteNotified) { db.writeNotified = wn }
 
+// Epoch implements scrapecache.Refs, for scrape.Options.SeriesRefs in the fork.
+func (db *DB) Epoch() uint64 { return db.table.Epoch() }
+
+// Knows implements scrapecache.Refs.
+func (db *DB) Knows(ref storage.SeriesRef) bool { return db.table.Keep(chunks.HeadSeriesRef(ref)) }
+
 func (db *DB) notify() {
 	switch {
 	case db.writeNotified != nil:

@@ -22,9 +22,11 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
+	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/agent/durable"
+	"github.com/ackwal/ackwal/tsdb/agent/scrapecache"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage"
@@ -88,6 +90,12 @@ type DB interface {
 	SetWriteNotified(wn wlog.WriteNotified)
 }
 
+// durableRemote is the remote half of the durable engine.
+type durableRemote struct {
+	*delivery.Storage
+	db atomic.Pointer[durable.DB] // Nil until it is open.
+}
+
 // NewRemote builds the remote half, stock's unless an agent is asked to deliver
 // durably. The parameters after f are those of remote.NewStorage, and as that it
 // panics if reg has its metrics already.
@@ -99,22 +107,46 @@ func NewRemote(agentMode bool, f Flags, l *slog.Logger, reg prometheus.Registere
 		if err != nil {
 			panic(err)
 		}
-		return rs
+		return &durableRemote{Storage: rs}
 	}
 	return remote.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels)
+}
+
+// SeriesRefs returns what scraping asks which series the engine knows by their refs, nil
+// if it keeps labels itself.
+func SeriesRefs(rs Remote) scrapecache.Refs {
+	if rs, ok := rs.(*durableRemote); ok {
+		return rs
+	}
+	return nil
+}
+
+// Epoch implements [scrapecache.Refs].
+func (r *durableRemote) Epoch() uint64 {
+	if db := r.db.Load(); db != nil {
+		return db.Epoch()
+	}
+	return 0
+}
+
+// Knows implements [scrapecache.Refs].
+func (r *durableRemote) Knows(ref storage.SeriesRef) bool {
+	db := r.db.Load()
+	return db != nil && db.Knows(ref)
 }
 
 // Open opens the database that belongs to the remote half rs in dir. opts
 // serves both engines; of f only the limits are read here.
 func Open(l *slog.Logger, reg prometheus.Registerer, rs Remote, dir string, opts *agent.Options, f Flags) (DB, error) {
 	switch rs := rs.(type) {
-	case *delivery.Storage:
+	case *durableRemote:
 		limits := durableOptions(opts, f)
 		l.Info("Agent delivers durably: the WAL keeps what an endpoint has not acknowledged", "delivery", Durable, "max_time", limits.MaxTime, "max_size", f.MaxSize)
-		db, err := durable.Open(l, reg, rs, dir, limits)
+		db, err := durable.Open(l, reg, rs.Storage, dir, limits)
 		if err != nil {
 			return nil, err // Not a DB that is a nil pointer.
 		}
+		rs.db.Store(db)
 		return db, nil
 	case *remote.Storage:
 		l.Info("Agent delivers with best effort: the WAL is truncated by age", "delivery", BestEffort)

@@ -36,7 +36,7 @@ func TestHalvesBelongTogether(t *testing.T) {
 		remote   Remote
 		db       DB
 	}{
-		"durable":     {Durable, &delivery.Storage{}, &durable.DB{}},
+		"durable":     {Durable, &durableRemote{}, &durable.DB{}},
 		"best-effort": {BestEffort, &remote.Storage{}, &agent.DB{}},
 		"not set":     {"", &remote.Storage{}, &agent.DB{}},
 	}

@@ -38,6 +38,7 @@ type Table struct {
 	// First, so that 32-bit platforms can use them as atomics.
 	active  atomic.Int64
 	retired atomic.Int64 // Aliases included.
+	epoch   atomic.Uint64
 
 	refs     refMap
 	index    index
@@ -83,6 +84,21 @@ func (t *Table) Len() (active, retired int) {
 // Resolve returns the series a ref of the log belongs to, retired ones and
 // aliases too, and nil if there is none. It takes no lock.
 func (t *Table) Resolve(ref chunks.HeadSeriesRef) *Series { return t.refs.get(ref) }
+
+// Epoch returns a number that changes before refs leave the table.
+func (t *Table) Epoch() uint64 { return t.epoch.Load() }
+
+// Keep keeps the series of a ref from being retired for as long as a commit would, and
+// reports whether there is one.
+func (t *Table) Keep(ref chunks.HeadSeriesRef) bool {
+	s := t.Resolve(ref)
+	if s == nil || !t.Pin(s) {
+		return false
+	}
+	s.Committed(t.now())
+	s.Unpin()
+	return true
+}
 
 // Find returns the series with the given labels, active or retired, and nil if
 // there is none.
@@ -236,7 +252,13 @@ func (t *Table) drop(dead func(s *Series, state int32) bool) []chunks.HeadSeries
 	)
 	t.refs.each(func(s *Series) bool {
 		state := s.state.Load()
-		if state == stateDead || !dead(s, state) || !s.state.CompareAndSwap(state, stateDead) {
+		if state == stateDead || !dead(s, state) {
+			return true
+		}
+		if len(gone) == 0 {
+			t.epoch.Inc()
+		}
+		if !s.state.CompareAndSwap(state, stateDead) {
 			return true
 		}
 		if state >= 0 {

@@ -120,6 +120,43 @@ func TestFarRefs(t *testing.T) {
 	require.Nil(t, tbl.Resolve(farRef))
 }
 
+// What is kept is not retired for as long as after a commit, and comes back if it was
+// retired before; that refs leave the table is announced by another epoch first.
+func TestKeep(t *testing.T) {
+	clk := newClock()
+	tbl, next := New(Options{Now: clk.now.Load}), atomic.NewUint64(0)
+	for i := range 2 {
+		s, _ := tbl.GetOrCreate(name(i), refs(next))
+		s.Committed(clk.now.Load())
+		s.Unpin()
+	}
+	retire := func() (gone []chunks.HeadSeriesRef) {
+		for _, s := range tbl.Retire(clk.now.Load().Add(-time.Minute), func() int { return 3 }) {
+			gone = append(gone, s.Ref())
+		}
+		return gone
+	}
+	clk.add(time.Hour)
+	require.True(t, tbl.Keep(1))
+	require.Equal(t, []chunks.HeadSeriesRef{2}, retire())
+	require.Zero(t, tbl.Epoch(), "it resolves still")
+	require.True(t, tbl.Keep(2))
+	clk.add(time.Minute)
+	require.Empty(t, retire())
+	clk.add(time.Second)
+	require.Len(t, retire(), 2)
+	require.True(t, tbl.Keep(1))
+	seen := uint64(0)
+	tbl.OnRemove(func([]chunks.HeadSeriesRef) { seen = tbl.Epoch() })
+	require.Equal(t, []chunks.HeadSeriesRef{2}, tbl.Drop(4))
+	require.Equal(t, uint64(1), seen)
+	require.False(t, tbl.Keep(2))
+	require.False(t, tbl.Keep(99))
+	require.True(t, tbl.Keep(1))
+	require.Empty(t, tbl.Drop(4))
+	require.Equal(t, uint64(1), tbl.Epoch(), "nothing has left")
+}
+
 // Retirement goes by the wall clock of the last commit, spares what is pinned
 // (invariant 2), and a series that returns has its old ref.
 func TestRetireDropReturn(t *testing.T) {
