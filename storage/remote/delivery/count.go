@@ -94,8 +94,10 @@ func (s *Storage) countBatch(l *loss, b *batch) {
 	mine, _ := l.res.filter(b)
 	l.lost.plus(mine.content())
 	l.lost.plus(b.unknown)
-	lost := b.unread.lostTo(l.marks, l.counted)
-	l.guess(lost.items())
+	if len(b.unread.parts) > 0 {
+		lost := b.unread.lostTo(l.marks, spreadOf(s.src.Table, l.marks), l.counted)
+		l.guess(lost.items())
+	}
 }
 
 // estimate adds what a part that ends at a position and was not read may have held:
@@ -105,13 +107,12 @@ func (s *Storage) estimate(l *loss, u unread, end cursor.Position, series int) {
 	if l.reread != nil {
 		items = share(s.src.Table, series, u)
 	} else {
-		waiting := 0
-		for _, m := range l.marks {
-			if m.Before(end) {
-				waiting++
+		items = u.items() * spreadOf(s.src.Table, l.marks).mean(func(p int) int64 {
+			if l.marks[p].Before(end) {
+				return 1
 			}
-		}
-		items = u.items() * float64(waiting) / partitions
+			return 0
+		})
 	}
 	l.guess(items)
 }

@@ -147,3 +147,32 @@ func TestCountAtOnce(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
+
+// What a limit takes and nobody has time to read is estimated by the partitions that have
+// series, be it one (I1).
+func TestEstimateOfOneSeries(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	for range 3 {
+		for range 1000 {
+			j.commit(1)
+		}
+		j.cut()
+	}
+	r := newRig(t, j, nil, Options{})
+	require.NoError(t, r.Attach(j.source()))
+	end := cursor.Position{Segment: 3}
+	marks := make([]savepoint.Mark, partitions)
+	for p := range marks {
+		if p != j.series[0].Partition() {
+			marks[p] = savepoint.Mark{Point: cursor.Point{Position: end}}
+		}
+	}
+	l := newLoss("a", lostRange{to: end, marks: marks}, &counted{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.count(ctx, []*loss{l})
+	bytes := logBytes(r.src.WALDir, cursor.Position{}, end)
+	require.InEpsilon(t, float64(bytes)*perByte, l.estimated, 0.01)
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}

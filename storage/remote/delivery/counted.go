@@ -21,33 +21,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// lostTo returns what of it is lost to partitions that have acknowledged so much, but
-// for what was counted before.
-func (u *unread) lostTo(acked []savepoint.Mark, before *counted) (lost unread) {
-	for _, p := range u.parts {
-		open, all := before.left(p.Stretch), p.To-p.From
-		var waits int64
-		for _, m := range acked {
-			from := open.From
-			switch {
-			case open.Segment < m.Segment:
-				continue
-			case open.Segment == m.Segment:
-				from = max(from, m.Offset)
-			}
-			waits += max(open.To-from, 0)
-		}
-		if waits == 0 {
-			continue
-		}
-		bytes := max(waits/int64(len(acked)), 1)
-		p.items *= float64(bytes) / float64(all)
-		p.Stretch = savepoint.Stretch{Segment: open.Segment, From: open.To - bytes, To: open.To}
-		lost.parts = append(lost.parts, p)
-	}
-	return lost
-}
-
 // endOfSegment is the highest offset that a savepoint takes.
 const endOfSegment = 1<<53 - 1
 

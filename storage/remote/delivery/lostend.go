@@ -21,6 +21,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
@@ -98,7 +99,7 @@ func ackedOf(src *Source, f savepoint.File, e *savepoint.Endpoint, st *endpointS
 }
 
 // cutOf returns what an endpoint lost of what the last segment lacks.
-func cutOf(cut unreadPart, e *savepoint.Endpoint) (lost unread) {
+func cutOf(t *series.Table, cut unreadPart, e *savepoint.Endpoint) (lost unread) {
 	apart, end := e.IsolatedFor(partitions), cursor.Position{Segment: cut.Segment, Offset: cut.To}
 	if r := e.FreshFor(partitions); r != nil {
 		// Only what is before it is the backlog's.
@@ -113,10 +114,11 @@ func cutOf(cut unreadPart, e *savepoint.Endpoint) (lost unread) {
 		if r.From.Before(end) {
 			apart = r.Isolated
 		}
-		lost = (&unread{parts: []unreadPart{rest}}).lostTo(r.Acked, &counted{})
+		lost = (&unread{parts: []unreadPart{rest}}).lostTo(r.Acked, spreadOf(t, r.Acked), &counted{})
 		cut.missing = cut.missing && len(lost.parts) == 0 // It is one segment.
 	}
-	backlog := (&unread{parts: []unreadPart{cut}}).lostTo(e.MarksFor(partitions), &counted{})
+	acked := e.MarksFor(partitions)
+	backlog := (&unread{parts: []unreadPart{cut}}).lostTo(acked, spreadOf(t, acked), &counted{})
 	lost.parts = append(lost.parts, backlog.parts...)
 	if len(lost.parts) == 0 && slices.ContainsFunc(apart, func(is savepoint.Isolated) bool { return is.Mark.Before(end) }) {
 		cut.From, cut.To = end.Offset-1, end.Offset // As in startOf.
@@ -134,7 +136,7 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 	}
 	for _, d := range src.lost {
 		part := unreadPart{missing: d.Offset == 0, Stretch: savepoint.Stretch{Segment: d.Segment, From: d.Offset, To: d.Offset + d.Bytes}}
-		rest := cutOf(part, e)
+		rest := cutOf(src.Table, part, e)
 		lost.parts = append(lost.parts, rest.parts...)
 	}
 	if len(src.lost) > 0 {
@@ -145,9 +147,9 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 		acked = r.Acked
 	}
 	if src.cut != nil {
-		lost = cutOf(*src.cut, e)
+		lost = cutOf(src.Table, *src.cut, e)
 	}
-	cut := slices.Clone(acked)
+	in, cut := spreadOf(src.Table, acked), slices.Clone(acked)
 	short := map[int]bool{}
 	for p, m := range acked {
 		if at, ok := found[m.Point]; ok && at.verdict == cursor.Sealed && (src.cut == nil || m.Segment != src.cut.Segment) {
@@ -162,7 +164,7 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 			break
 		}
 		part := unreadPart{Stretch: savepoint.Stretch{Segment: segment, To: src.Size(segment)}}
-		rest := (&unread{parts: []unreadPart{part}}).lostTo(cut, none)
+		rest := (&unread{parts: []unreadPart{part}}).lostTo(cut, in, none)
 		lost.parts = append(lost.parts, rest.parts...)
 	}
 	first, last := segments[0].Index, -1
@@ -172,7 +174,7 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 		}
 	}
 	gone := goneSegments(src, f, max(first, last+1, e.Floor.Segment), f.Segment, segments)
-	rest := gone.lostTo(acked, none)
+	rest := gone.lostTo(acked, in, none)
 	lost.parts = append(lost.parts, rest.parts...)
 	return lost
 }
@@ -181,14 +183,15 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 // had given up those before a segment, and some was counted before.
 func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, givenUp int, before *counted, segments []epoch.Segment) (lost unread) {
 	acked, ahead := e.MarksFor(partitions), e.FreshFor(partitions)
+	in := spreadOf(src.Table, acked)
 	gone := goneSegments(src, f, max(e.Floor.Segment, givenUp), min(segments[0].Index-1, f.Segment), segments)
 	for _, part := range gone.parts {
 		if ahead != nil && part.Segment >= ahead.From.Segment {
-			acked = ahead.Acked
+			acked, in, ahead = ahead.Acked, spreadOf(src.Table, ahead.Acked), nil
 		}
 		whole := &unread{parts: []unreadPart{part}}
-		rest := whole.lostTo(acked, before)
-		if end := (cursor.Position{Segment: part.Segment, Offset: part.To}); len(whole.lostTo(acked, &counted{}).parts) == 0 && e.Floor.Before(end) {
+		rest := whole.lostTo(acked, in, before)
+		if end := (cursor.Position{Segment: part.Segment, Offset: part.To}); len(whole.lostTo(acked, in, &counted{}).parts) == 0 && e.Floor.Before(end) {
 			// Only an isolated series waited there.
 			part.From = part.To - 1
 			rest.parts = []unreadPart{part}

@@ -144,7 +144,7 @@ func (l *stream) readLog() {
 // loseUnread counts what the reader of a stream could not read.
 func (l *stream) loseUnread(u unread) {
 	if len(u.parts) > 0 {
-		lost := u.lostTo(l.acked, &l.counted)
+		lost := u.lostTo(l.acked, spreadOf(l.src.Table, l.acked), &l.counted)
 		l.metrics.Load().countUnread(lost.sums())
 		l.counted.add(u)
 	}
