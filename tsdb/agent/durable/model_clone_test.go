@@ -25,7 +25,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -300,14 +303,13 @@ func (m *ledger) inspect(dir string, limited bool) error {
 		if saved.Floor.Segment < first && !limited {
 			m.fail("I1: the log in %s begins with segment %d, %s is at %s", dir, first, e.server.URL, saved.Floor)
 		}
-		m.inspectEndpoint(dir, e, saved, items, there, limited)
+		m.inspectEndpoint(dir, e, saved, modelMarks(saved, first), items, there, limited)
 	}
 	return nil
 }
 
-func (m *ledger) inspectEndpoint(dir string, e *modelEndpoint, saved *savepoint.Endpoint, items []logItem, there []bool, limited bool) {
+func (m *ledger) inspectEndpoint(dir string, e *modelEndpoint, saved *savepoint.Endpoint, marks savedMarks, items []logItem, there []bool, limited bool) {
 	covered := make([]bool, len(m.samples))
-	marks := modelMarks(saved)
 	for _, it := range items {
 		done, mark := marks.take(it)
 		if it.number < 0 {
@@ -347,14 +349,22 @@ type savedMarks struct {
 	isolated   map[uint64]*markOf
 }
 
-func modelMarks(saved *savepoint.Endpoint) savedMarks {
+// modelMarks returns the marks of an endpoint in a log that begins with a segment. What
+// there was to be skipped before that is gone, and is not what lies behind it.
+func modelMarks(saved *savepoint.Endpoint, first int) savedMarks {
+	of := func(mark savepoint.Mark) markOf {
+		if mark.Segment < first {
+			return markOf{mark, 0}
+		}
+		return markOf{mark, mark.Skip}
+	}
 	out := savedMarks{isolated: map[uint64]*markOf{}}
 	for _, mark := range saved.MarksFor(series.Partitions) {
-		out.partitions = append(out.partitions, markOf{mark, mark.Skip})
+		out.partitions = append(out.partitions, of(mark))
 	}
-	isolated := saved.IsolatedFor(series.Partitions)
-	for _, s := range isolated {
-		out.isolated[s.Series] = &markOf{s.Mark, s.Mark.Skip}
+	for _, s := range saved.IsolatedFor(series.Partitions) {
+		mark := of(s.Mark)
+		out.isolated[s.Series] = &mark
 	}
 	return out
 }
@@ -395,4 +405,26 @@ func (e *modelEndpoint) in(f savepoint.File) *savepoint.Endpoint {
 		}
 	}
 	return nil
+}
+
+// A limit has removed what a mark was to skip: it says nothing of what is left, which the
+// endpoint may get again (I8).
+func TestMarksBeforeTheLog(t *testing.T) {
+	at := func(segment int, offset int64) cursor.Position {
+		return cursor.Position{Segment: segment, Offset: offset}
+	}
+	mark := savepoint.Mark{Point: cursor.Point{Position: at(4, 457)}, Skip: 1}
+	saved := &savepoint.Endpoint{Acked: slices.Repeat([]savepoint.Mark{mark}, series.Partitions)}
+	saved.Isolated = []savepoint.Isolated{{Series: 1, Mark: mark}}
+	for first, want := range map[int][]bool{4: {true, false}, 5: {false, false}} {
+		marks := modelMarks(saved, first)
+		for hash := range uint64(2) {
+			var got []bool
+			for offset := range int64(2) {
+				done, _ := marks.take(logItem{hash: hash, end: at(max(first, 4), 900+offset)})
+				got = append(got, done)
+			}
+			require.Equal(t, want, got, "first %d, hash %d", first, hash)
+		}
+	}
 }
