@@ -178,11 +178,9 @@ func hangUp(w http.ResponseWriter) {
 	}
 }
 
-// wait lets a request hang until the mode changes or the sender goes away.
-func (e *modelEndpoint) wait(r *http.Request) {
-	e.mtx.Lock()
-	changed := e.changed
-	e.mtx.Unlock()
+// wait lets a request hang until the mode changes, which it may have done since its fate
+// was drawn, or the sender goes away.
+func wait(r *http.Request, changed <-chan struct{}) {
 	select {
 	case <-changed:
 	case <-r.Context().Done():

@@ -117,7 +117,7 @@ func newModelEndpoint(m *ledger, seed int64) *modelEndpoint {
 
 func (e *modelEndpoint) serve(w http.ResponseWriter, r *http.Request) {
 	e.mtx.Lock()
-	f := e.fate()
+	f, changed := e.fate(), e.changed
 	if f != (fate{}) || e.mode.kind == "413" {
 		e.trouble = time.Now()
 	}
@@ -151,7 +151,7 @@ func (e *modelEndpoint) serve(w http.ResponseWriter, r *http.Request) {
 		status, ok = e.answer(w, r, req, f)
 	}
 	if f.hang || f.thenHang {
-		e.wait(r)
+		wait(r, changed)
 	}
 	e.leave(req) // Before the sender can know.
 	if !ok || f.thenCut || f.thenHang {
