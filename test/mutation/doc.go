@@ -12,9 +12,14 @@
 // limitations under the License.
 
 // Package mutation checks the checks: it builds the storage with one defect
-// after the other (see tsdb/wlog/mutation) and demands that the model test of
-// package durable fails, for the invariant that the defect breaks or for one
-// that follows from it.
+// after the other and demands that the model test of package durable fails, or,
+// for what only two ranges of an endpoint can show, that of package delivery,
+// for the invariant that the defect breaks or for one that follows from it.
+//
+// The defects are a list of replacements in mutations_test.go. They are laid over
+// the sources while the test compiles them (go test -overlay), so that product
+// code has none of it. A replacement whose place is not found exactly once fails
+// the test; with -short, that is all it looks at.
 //
 // ACKWAL_MUTATION_RUNS is how many schedules each defect has to survive to
 // count as not noticed, default 60.

@@ -25,8 +25,6 @@ import (
 
 	"github.com/grafana/regexp"
 	"github.com/stretchr/testify/require"
-
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 )
 
 const limit = 5 * time.Minute
@@ -38,64 +36,51 @@ var finding = regexp.MustCompile(`(?m)^\s+(?:Messages:\s+)?(I\d): .*$`)
 type model struct {
 	dir  string // Of its package, as seen from here.
 	args []string
+	runs string // The argument that says how many schedules to run.
 }
 
 var (
 	// pipeline has everything from the log to the endpoints.
-	pipeline = model{"../../tsdb/agent/durable", []string{"-test.run=^TestModel$", "-model.patience=5s"}}
+	pipeline = &model{root + "/tsdb/agent/durable", []string{"-test.run=^TestModel$", "-model.patience=5s"}, "-model.runs="}
 	// twoRanges has an endpoint with fresh samples first.
-	twoRanges = model{"../../storage/remote/delivery", []string{"-test.run=^TestFreshModel$", "-fresh.patience=5s"}}
+	twoRanges = &model{root + "/storage/remote/delivery", []string{"-test.run=^TestFreshModel$", "-fresh.patience=5s"}, "-fresh.runs="}
 )
-
-// runs is the argument that says how many schedules to run.
-func (m model) runs(n string) string {
-	if m.dir == twoRanges.dir {
-		return "-fresh.runs=" + n
-	}
-	return "-model.runs=" + n
-}
-
-// build returns the path of the model's binary, with defects to be switched on.
-func (m model) build(t *testing.T) string {
-	binary := filepath.Join(t.TempDir(), "model.test")
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "mutation", "-o", binary, m.dir).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return binary
-}
 
 // TestModelNotices defends the defence: a test that stays green whatever breaks
 // shows nothing.
 func TestModelNotices(t *testing.T) {
+	for _, invariant := range []string{"I1", "I2", "I3", "I4", "I8"} {
+		require.True(t, slices.ContainsFunc(mutations, func(m mutation) bool { return m.invariant == invariant }), "no defect breaks %s", invariant)
+	}
+	replaced := overlay(t)
 	if testing.Short() {
 		t.Skip("builds the storage and runs it many times")
 	}
-	for _, invariant := range []string{"I1", "I2", "I3", "I4", "I8"} {
-		require.True(t, slices.ContainsFunc(mutation.All, func(m mutation.Mutation) bool { return m.Invariant == invariant }), "no defect breaks %s", invariant)
-	}
-	binaries := map[string]string{pipeline.dir: pipeline.build(t), twoRanges.dir: twoRanges.build(t)}
-	run := func(t *testing.T, of model, name, runs string) ([]byte, error) {
-		cmd := exec.CommandContext(t.Context(), binaries[of.dir], append(slices.Clone(of.args), "-test.v", "-test.timeout="+limit.String(), of.runs(runs))...)
+
+	// Both at a time, so that what they share is compiled once.
+	binaries := t.TempDir()
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", replaced, "-o", binaries+"/", pipeline.dir, twoRanges.dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	run := func(t *testing.T, of *model, name, runs string) ([]byte, error) {
+		binary := filepath.Join(binaries, filepath.Base(of.dir)+".test")
+		cmd := exec.CommandContext(t.Context(), binary, append(slices.Clone(of.args), "-test.v", "-test.timeout="+limit.String(), of.runs+runs)...)
 		cmd.Dir = of.dir
-		cmd.Env = append(os.Environ(), mutation.Environment+"="+name)
+		cmd.Env = append(os.Environ(), environment+"="+name)
 		return cmd.CombinedOutput()
 	}
 
-	for _, of := range []model{pipeline, twoRanges} {
+	for _, of := range []*model{pipeline, twoRanges} {
 		out, err := run(t, of, "", "4")
 		require.NoError(t, err, "the model test fails without any defect:\n%s", out)
 	}
 
-	for _, m := range mutation.All {
-		t.Run(m.Name, func(t *testing.T) {
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
 			begin := time.Now()
-			of := pipeline
-			if m.TwoRanges {
-				of = twoRanges
-			}
-			out, err := run(t, of, m.Name, cmp.Or(os.Getenv("ACKWAL_MUTATION_RUNS"), "60"))
+			out, err := run(t, m.by, m.name, cmp.Or(os.Getenv("ACKWAL_MUTATION_RUNS"), "60"))
 			found := finding.FindSubmatch(out)
-			require.True(t, err != nil && found != nil, "%s (%s): nobody noticed that %s: %v\n%s", m.Name, m.Invariant, m.Effect, err, out[max(0, len(out)-4000):])
-			t.Logf("MUTATION %s %s after %s: %s", m.Invariant, m.Name, time.Since(begin).Round(time.Millisecond), bytes.TrimSpace(found[0]))
+			require.True(t, err != nil && found != nil, "%s (%s): nobody noticed that %s: %v\n%s", m.name, m.invariant, m.effect, err, out[max(0, len(out)-4000):])
+			t.Logf("MUTATION %s %s after %s: %s", m.invariant, m.name, time.Since(begin).Round(time.Millisecond), bytes.TrimSpace(found[0]))
 		})
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 )
 
 // markAhead is how far, in bytes of the log, the dispatch mark is raised
@@ -49,7 +48,7 @@ func (d *dispatchMark) renew() {
 func (d *dispatchMark) covers(end cursor.Position) bool {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
-	if !d.durable.Before(end) || mutation.On(mutation.SendUnmarked) {
+	if !d.durable.Before(end) {
 		return true
 	}
 	if ahead := (cursor.Position{Segment: end.Segment, Offset: end.Offset + markAhead}); d.wanted.Before(ahead) {

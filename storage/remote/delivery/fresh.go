@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -131,9 +130,6 @@ func (e *endpoint) merge() {
 // exhausted reports whether a stream has delivered everything up to its end.
 func (l *stream) exhausted() bool {
 	until, bounded := l.cursor.end()
-	if mutation.On(mutation.MergeEarly) {
-		return bounded && !l.cursor.start().Before(until.Position)
-	}
 	return bounded && l.queue.done(until.Position)
 }
 

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -505,7 +504,7 @@ func (q *queue) partMarks(dst []savepoint.Mark) (floor savepoint.Mark) {
 		part := &q.parts[p]
 		m := savepoint.Mark{Point: q.read, Skip: part.skip}
 		switch {
-		case part.fifo.len() > 0 && !mutation.On(mutation.MarkAhead):
+		case part.fifo.len() > 0:
 			e := part.fifo.all()[0]
 			m = savepoint.Mark{Point: e.start, Skip: part.done + e.skipped[p]}
 		case q.read.Before(part.resumed.Position):

@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -77,7 +76,7 @@ func (s *Storage) write(states func() []*endpointState, durable, clean bool) err
 	f.Written = time.Now()
 	data, err := savepoint.Encode(f)
 	if err == nil {
-		err = s.store.WriteEncoded(data, durable && !mutation.On(mutation.TrustUnsynced))
+		err = s.store.WriteEncoded(data, durable)
 	}
 	if err != nil {
 		s.last.data = nil
@@ -191,9 +190,6 @@ func (s *Storage) release(all []*endpointState) {
 		}
 		holders[name] = true
 		floor := st.floor().Position
-		if st.fresh != nil && mutation.On(mutation.FreshFloor) {
-			floor = lowest(st.fresh.marks).Position
-		}
 		if given := (cursor.Position{Segment: st.givenUp}); floor.Before(given) {
 			floor = given // What is before it and in memory needs no log.
 		}

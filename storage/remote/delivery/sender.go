@@ -15,12 +15,10 @@ package delivery
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 )
 
 // run delivers until the stream stops or has more senders than it wants.
@@ -109,11 +107,6 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 	}
 	for attempt := 0; ; attempt++ {
 		set := e.settings.Load()
-		if attempt > 0 && mutation.On(mutation.RetryReversed) {
-			items = s.listed(packed, items)
-			slices.Reverse(items)
-			p = nil
-		}
 		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
 			if p != nil {
 				// What was left out is counted, and stays out.

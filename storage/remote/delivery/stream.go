@@ -20,7 +20,6 @@ import (
 	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -70,16 +69,10 @@ type stream struct {
 // have been sent before.
 func (e *endpoint) newStream(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *stream {
 	l := &stream{endpoint: e, queue: newQueue(time.Now), replayEnd: mark, resumption: newResumption(marks), acked: marks, isolated: make(chan struct{})}
-	if mutation.On(mutation.NoReplayRange) {
-		l.replayEnd = cursor.Position{}
-	}
 	if head := e.src.Head(); head.Before(l.replayEnd) {
 		l.replayEnd = head // Beyond it, nothing was there to be sent.
 	}
 	l.cursor.pos = lowest(marks).Point
-	if mutation.On(mutation.SkipReplayRange) {
-		l.cursor.pos = cursor.Point{Position: l.replayEnd}
-	}
 	l.marks.wanted, l.marks.durable = mark, mark
 	l.queue.resume(l.cursor.pos, marks)
 	l.queue.isolate(apart, marks, l.replayEnd)

@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 )
 
 // Reasons for removing segments, as in the metrics.
@@ -80,9 +79,6 @@ func decide(sealed []segmentFile, active int, activeSize, other int64, floor gat
 		return out
 	case gate.Held:
 		out.free = max(oldest, min(floor.Position.Segment, active))
-		if mutation.On(mutation.IgnoreGate) {
-			out.free = active
-		}
 		out.freeReason = reasonSent
 	case gate.Free:
 		// Nobody needs anything, but somebody may come, so the newest third

@@ -23,7 +23,6 @@ import (
 	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/tsdb/internal/snapshot"
-	"github.com/ackwal/ackwal/tsdb/wlog/mutation"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -129,9 +128,6 @@ func (a *snapshotter) hurry() (done func()) {
 
 // Resolve implements delivery.Resolver.
 func (a *snapshotter) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
-	if mutation.On(mutation.ForgetRetired) {
-		return labels.EmptyLabels(), false, nil
-	}
 	return a.store.Resolve(ref)
 }
 
