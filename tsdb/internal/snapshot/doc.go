@@ -18,8 +18,9 @@
 //
 // docs/format/series.md describes the files. In short: chunks with series
 // records, in the format of segments and never changed once written; lists of
-// retired refs; one file of timestamps; and a manifest that names them all. The
-// manifest is replaced atomically, and what it does not name does not count.
+// retired refs; one file of timestamps and one of metadata; and a manifest that
+// names them all. The manifest is replaced atomically, and what it does not name
+// does not count.
 //
 // # Invariants
 //
@@ -42,6 +43,18 @@
 //     bounded: 16 bytes for a block of 128 series, and, during a load or a
 //     merge, the lists of retired refs in their encoded form, about two bytes
 //     per ref (I6).
+//
+// # Why metadata is kept
+//
+// Scraping tells it again after each start, but the backlog is sent before that,
+// and a series whose target is gone is never scraped again. Remote write 2.0
+// sends type, unit and help with each series. Upstream has them in its
+// checkpoints from 3.16 on, and there are receivers for which it matters: the
+// OpenTelemetry Collector makes a sum of a counter and a gauge of a series without a
+// type, so that an outage with a restart in it would leave two metrics of one
+// name. (Remote write 1.0 is not concerned: its metadata comes from the targets.)
+// Besides, who starts without metadata logs that of each series anew. With a
+// million series of 25 families that is 8.3 MB of the log, and the file has 9 KB.
 //
 // # What an append costs
 //
