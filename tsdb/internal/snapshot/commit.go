@@ -57,14 +57,14 @@ func (tx *transaction) path(prefix string) (string, uint64) {
 }
 
 // chunk writes a chunk and opens it. It returns nil if there was no entry.
-func (tx *transaction) chunk(seq entrySeq, floor int, level func(bytes int64) int) (*chunk, error) {
+func (tx *transaction) chunk(seq entrySeq, floor int) (*chunk, error) {
 	path, number := tx.path(chunkPrefix)
 	tx.created = append(tx.created, path+indexSuffix)
 	meta, idx, err := tx.s.sink.writeChunk(tx.ctx, path, seq)
 	if err != nil || meta.Series == 0 {
 		return nil, err
 	}
-	meta.Seq, meta.Floor, meta.Level = number, floor, level(meta.Bytes)
+	meta.Seq, meta.Floor = number, floor
 	f, err := tx.s.sink.fs.OpenFile(path, 0, 0)
 	if err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (s *Store) update(ctx context.Context, u Update, base *view) (err error) {
 	if u.Series != nil {
 		// Refs of u.Series may be in u.Retired with a segment below the new
 		// floor, so the old one is what holds for the chunk.
-		c, err := tx.chunk(encoded(u.Series), floor, sizeClass)
+		c, err := tx.chunk(encoded(u.Series), floor)
 		if err != nil {
 			return err
 		}

@@ -58,10 +58,9 @@
 //
 // # What an append costs
 //
-// New definitions make a chunk. Its level is the class of its size, each class
-// spanning a factor of 8, from 64 KiB on. Eight chunks of one level are merged
-// into one of the next, so a definition is written once as new and once per
-// level that it rises through. A chunk of which more than half is dead is
+// New definitions make a chunk. Eight chunks of one size class, each of which
+// spans a factor of 8, are merged into one, so a definition is written once as new
+// and once per class that it rises through. A chunk of which more than half is dead is
 // written anew, which costs at most one definition per dead one.
 //
 // With series of S bytes in all, and a churn of c per append that retires as
@@ -70,12 +69,14 @@
 // such steps, the third would take 5.12·S. So an append writes on the average
 // no more than
 //
-//	c·S (new) + 2·c·S (two levels) + c·S (chunks dead by half) = 4·c·S,
+//	c·S (new) + 2·c·S (two classes) + c·S (chunks dead by half) = 4·c·S,
 //
 // 4 % of S, plus the lists of retired refs: about 3 bytes for each, merged into
 // one when there are eight. TestBytesWrittenFollowChurn measures 3.8 % for
-// everything. Should sizes be so odd that 32 chunks come together in spite of
-// the levels, the eight neighbours that are the smallest together are merged.
+// everything. In an outage nothing dies, and a definition is written once for each
+// class between the sizes of an append and of the snapshot, at most six times in
+// TestBytesWrittenInAnOutage. Should sizes be so odd that 32 chunks come together
+// all the same, the smallest class with two is merged.
 //
 // # Concurrency and ownership
 //

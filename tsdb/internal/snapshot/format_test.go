@@ -36,7 +36,7 @@ func exampleManifest() manifest {
 	return manifest{
 		State: stateOf(14), Next: 23, Floor: 9,
 		Chunks: []chunkMeta{
-			{Seq: 16, Series: 100_000, Blocks: 808, Bytes: 4_446_837, First: 1, Last: 104_112, Index: 305419896, Level: 3, Floor: 7},
+			{Seq: 16, Series: 100_000, Blocks: 808, Bytes: 4_446_837, First: 1, Last: 104_112, Index: 305419896, Floor: 7},
 			{Seq: 20, Series: 412, Blocks: 4, Bytes: 18_406, First: 104_113, Last: 104_524, Index: 2596996162, Floor: 9},
 		},
 		Retired:    []listMeta{{Seq: 21, Entries: 377, Bytes: 1034}},
@@ -45,10 +45,10 @@ func exampleManifest() manifest {
 }
 
 // The example in docs/format/series.md.
-const exampleBytes = `{"version":1,"crc32c":"d41903d2","body":{"run":"01M330EBW09RD0Q8ATQY5WM9KZ","covered":14,"fingerprint":2802362286,"checkpoint":13,"high_ref":"14000"` +
+const exampleBytes = `{"version":1,"crc32c":"d1e65f93","body":{"run":"01M330EBW09RD0Q8ATQY5WM9KZ","covered":14,"fingerprint":2802362286,"checkpoint":13,"high_ref":"14000"` +
 	`,"segments":[[14,1400,14000000000]],"next":23,"floor":9` +
-	`,"chunks":[{"seq":16,"series":100000,"blocks":808,"bytes":4446837,"first":"1","last":"104112","index":305419896,"level":3,"floor":7}` +
-	`,{"seq":20,"series":412,"blocks":4,"bytes":18406,"first":"104113","last":"104524","index":2596996162,"level":0,"floor":9}]` +
+	`,"chunks":[{"seq":16,"series":100000,"blocks":808,"bytes":4446837,"first":"1","last":"104112","index":305419896,"floor":7}` +
+	`,{"seq":20,"series":412,"blocks":4,"bytes":18406,"first":"104113","last":"104524","index":2596996162,"floor":9}]` +
 	`,"retired":[{"seq":21,"entries":377,"bytes":1034}],"timestamps":{"seq":22,"entries":100000,"bytes":5120}}}` + "\n"
 
 // Defends the format: these very bytes are written and read.

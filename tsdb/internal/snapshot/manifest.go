@@ -44,7 +44,6 @@ const (
 const (
 	maxManifestSize = 64 << 20 // Far above what any snapshot has.
 	maxSegment      = math.MaxInt32
-	maxLevel        = 64
 )
 
 // chunkMeta describes a chunk. Everything is known when it is written.
@@ -56,7 +55,6 @@ type chunkMeta struct {
 	First  chunks.HeadSeriesRef `json:"first,string"`
 	Last   chunks.HeadSeriesRef `json:"last,string"`
 	Index  uint32               `json:"index"` // CRC-32C of the index file.
-	Level  int                  `json:"level"` // How often its series were merged, see the policy.
 	// Floor is such that a ref listed as retired with a lower segment is not
 	// in the chunk.
 	Floor int `json:"floor"`
@@ -230,8 +228,7 @@ func (m *manifest) validate() error {
 		if err := number(c.Seq); err != nil {
 			return err
 		}
-		if c.Series < 1 || c.Blocks < 1 || c.Blocks > c.Series || c.Bytes < 1 || c.First > c.Last ||
-			c.Level < 0 || c.Level > maxLevel || c.Floor < -1 || c.Floor > maxSegment {
+		if c.Series < 1 || c.Blocks < 1 || c.Blocks > c.Series || c.Bytes < 1 || c.First > c.Last || c.Floor < -1 || c.Floor > maxSegment {
 			return fmt.Errorf("chunk %d has a value out of range", c.Seq)
 		}
 	}

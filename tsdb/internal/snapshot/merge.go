@@ -51,13 +51,13 @@ func (s *Store) tidyOnce(ctx context.Context, v *view) (bool, error) {
 		}
 		dead = countDead(v.chunks, newRetirement(lists), floor)
 	}
-	if c, ok := choose(v.chunks, dead); ok {
+	if chosen := choose(v.chunks, dead); chosen != nil {
 		if lists == nil {
 			if lists, err = s.readRetirement(v); err != nil {
 				return false, err
 			}
 		}
-		return true, s.mergeChunks(ctx, v, c, lists)
+		return true, s.mergeChunks(ctx, v, chosen, lists)
 	}
 	s.counted = floor
 	if len(v.retired) < fanIn {
@@ -109,35 +109,35 @@ func countDead(all []*chunk, r retirement, floor int) []int {
 }
 
 // mergeChunks replaces the chosen chunks by one without dead definitions.
-func (s *Store) mergeChunks(ctx context.Context, v *view, choice choice, lists []*retiredList) (err error) {
+func (s *Store) mergeChunks(ctx context.Context, v *view, chosen []int, lists []*retiredList) (err error) {
 	tx := &transaction{s: s, ctx: ctx}
 	defer func() {
 		if err != nil {
 			tx.rollback()
-			err = fmt.Errorf("merge %d chunks: %w", len(choice.chunks), err)
+			err = fmt.Errorf("merge %d chunks: %w", len(chosen), err)
 		}
 	}()
 	var inputs []*chunk
-	for _, i := range choice.chunks {
+	for _, i := range chosen {
 		inputs = append(inputs, v.chunks[i])
 	}
 	floor, r := v.manifest.Floor, newRetirement(lists)
 	out, err := tx.chunk(s.merged(inputs, func(ref chunks.HeadSeriesRef) bool {
 		segment := r.segment(ref)
 		return segment != alive && segment < floor
-	}), floor, choice.level)
+	}), floor)
 	if err != nil {
 		return err
 	}
 	n := v.derive()
 	// The place in the order is that of the youngest one.
-	last := choice.chunks[len(choice.chunks)-1]
+	last := chosen[len(chosen)-1]
 	n.chunks = n.chunks[:0]
 	for i, c := range v.chunks {
 		switch {
 		case i == last && out != nil:
 			n.chunks = append(n.chunks, out)
-		case !slices.Contains(choice.chunks, i):
+		case !slices.Contains(chosen, i):
 			n.chunks = append(n.chunks, c)
 		}
 	}

@@ -82,25 +82,23 @@ func TestPolicyBoundsTheNumberOfChunks(t *testing.T) {
 		var all []*chunk
 		for range 2000 {
 			bytes := int64(1) << rnd.IntN(40)
-			all = append(all, &chunk{meta: chunkMeta{Series: 1, Bytes: bytes, Level: sizeClass(bytes)}})
+			all = append(all, &chunk{meta: chunkMeta{Series: 1, Bytes: bytes}})
 			if rnd.IntN(100) == 0 {
 				all[len(all)-1].damaged.Store(true)
 			}
 			merges := 0
-			for c, ok := choose(all, nil); ok; c, ok = choose(all, nil) {
+			for chosen := choose(all, nil); chosen != nil; chosen = choose(all, nil) {
 				merges++
 				require.Less(t, merges, 100)
 				bytes := int64(0)
-				for _, i := range c.chunks {
+				for _, i := range chosen {
 					bytes += all[i].meta.Bytes
 				}
 				// A part is dead.
 				bytes = max(1, bytes*int64(1+rnd.IntN(4))/4)
-				out := &chunk{meta: chunkMeta{Series: 1, Bytes: bytes, Level: c.level(bytes)}}
-				require.LessOrEqual(t, out.meta.Level, maxLevel)
-				last := c.chunks[len(c.chunks)-1]
-				all[last] = out
-				for _, i := range slices.Backward(c.chunks[:len(c.chunks)-1]) {
+				last := chosen[len(chosen)-1]
+				all[last] = &chunk{meta: chunkMeta{Series: 1, Bytes: bytes}}
+				for _, i := range slices.Backward(chosen[:len(chosen)-1]) {
 					all = slices.Delete(all, i, i+1)
 				}
 			}
@@ -114,10 +112,42 @@ func TestPolicyBoundsTheNumberOfChunks(t *testing.T) {
 
 func TestSizeClass(t *testing.T) {
 	for bytes, class := range map[int64]int{
-		0: 0, smallest - 1: 0, smallest: 1, smallest*fanIn - 1: 1, smallest * fanIn: 2,
-		smallest * fanIn * fanIn: 3, 1 << 62: 16, 1<<63 - 1: 16,
+		0: 0, 3: 0, 4: 1, 4*fanIn - 1: 1, 4 * fanIn: 2, 4 * fanIn * fanIn: 3, 1 << 62: 21, 1<<63 - 1: 21,
 	} {
 		require.Equal(t, class, sizeClass(bytes), "%d bytes", bytes)
+	}
+}
+
+// Defends the promise in doc.go for an outage, in which nothing dies: however
+// small appends are beside what is there, a definition is written at most six
+// times, and one append writes no more than twice what is there.
+func TestBytesWrittenInAnOutage(t *testing.T) {
+	for _, there := range []int64{0, 100 << 20} {
+		for _, appended := range []int64{300, 2_000, 100_000} {
+			var all []*chunk
+			if there > 0 {
+				all = append(all, &chunk{meta: chunkMeta{Series: 1, Bytes: there}})
+			}
+			const appends = 20_000
+			written, total := int64(0), there
+			for range appends {
+				all = append(all, &chunk{meta: chunkMeta{Series: 1, Bytes: appended}})
+				total += appended
+				before := written
+				for chosen := choose(all, nil); chosen != nil; chosen = choose(all, nil) {
+					out := &chunk{meta: chunkMeta{Series: 1}}
+					for _, i := range slices.Backward(chosen) {
+						out.meta.Bytes += all[i].meta.Bytes
+						all = slices.Delete(all, i, i+1)
+					}
+					all = slices.Insert(all, chosen[len(chosen)-1]-len(chosen)+1, out)
+					written += out.meta.Bytes
+				}
+				require.Less(t, len(all), MaxChunks)
+				require.LessOrEqual(t, written-before, 2*total)
+			}
+			require.LessOrEqual(t, float64(written+appended*appends)/float64(appended*appends), 6.0, "%d bytes each on top of %d", appended, there)
+		}
 	}
 }
 

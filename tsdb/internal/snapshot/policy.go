@@ -13,101 +13,56 @@
 
 package snapshot
 
-const (
-	// fanIn is how many chunks of one level are merged into one of the next,
-	// and how many lists of retired refs into one.
-	fanIn = 8
-	// smallest is the size in bytes below which all chunks are of one class.
-	smallest = 64 * 1024
-)
+import "math/bits"
 
-// sizeClass returns the level of a chunk that is not the outcome of a merge of
-// a level: sizes of one class differ by the factor that a merge makes.
-func sizeClass(bytes int64) int {
-	level := 0
-	for limit := int64(smallest); bytes >= limit && level < maxLevel; limit *= fanIn {
-		level++
-		if limit > bytes/fanIn {
-			break
-		}
-	}
-	return level
-}
+// fanIn is how many chunks of one size class are merged into one, and how many
+// lists of retired refs.
+const fanIn = 8
 
-// choice is a merge to be done.
-type choice struct {
-	chunks []int // Ascending indexes.
-	level  func(bytes int64) int
-}
+// sizeClass is the number of a chunk's class. Sizes of a class differ by less
+// than the factor fanIn, so what is merged of one is in the next, unless part of
+// it was dead.
+func sizeClass(bytes int64) int { return bits.Len64(uint64(bytes)) / 3 }
 
-// choose says which chunks to merge next, or false if all is well. Dead is, for
-// each chunk, an estimate of its definitions that are dead, or nil.
+// choose says by ascending indexes which chunks to merge next, if any. Dead is,
+// for each chunk, an estimate of its definitions that are dead, or nil.
 //
-// A level is merged when it has fanIn chunks, and the outcome belongs to the
-// next. So a definition is written once as new and once per level it rises
-// through. Chunks that are dead by half are written anew, which costs at most
-// one definition for each that died.
-func choose(all []*chunk, dead []int) (choice, bool) {
-	settle := func(level int) func(int64) int {
-		return func(bytes int64) int { return min(level, sizeClass(bytes)) }
-	}
+// Damaged chunks come first, then neighbours that are dead by half: what is
+// written for these is at most one definition for each that died. Otherwise a
+// size class is merged that has fanIn chunks, so that a definition is written
+// once as new and once per class that it rises through; or two, the smallest
+// first, if there are so many chunks that the next append would find no room.
+func choose(all []*chunk, dead []int) []int {
 	for i, c := range all {
 		if c.mergeable() && c.damaged.Load() {
-			return choice{[]int{i}, settle(c.meta.Level)}, true
+			return []int{i}
 		}
 	}
 	var run []int
-	top := 0
 	for i, c := range all {
 		if dead != nil && c.mergeable() && 2*dead[i] > c.meta.Series {
-			run, top = append(run, i), max(top, c.meta.Level)
+			run = append(run, i)
 		} else if len(run) > 0 {
 			break // Only neighbours are merged: their refs are neighbours, too.
 		}
 	}
 	if len(run) > 0 {
-		return choice{run, settle(top)}, true
+		return run
 	}
-	levels := map[int][]int{}
+	enough := fanIn
+	if len(all) >= MaxChunks {
+		enough = 2
+	}
+	var classes [64/3 + 1][]int
 	for i, c := range all {
-		if !c.mergeable() {
-			continue
-		}
-		l := c.meta.Level
-		if levels[l] = append(levels[l], i); len(levels[l]) == fanIn {
-			return choice{levels[l], func(bytes int64) int { return min(l, sizeClass(bytes)) + 1 }}, true
+		if l := sizeClass(c.meta.Bytes); c.mergeable() && len(classes[l]) < fanIn {
+			classes[l] = append(classes[l], i)
 		}
 	}
-	return crowded(all)
-}
-
-// crowded chooses, if there are too many chunks, the neighbours that are the
-// smallest together.
-func crowded(all []*chunk) (choice, bool) {
-	// The next append is to find room.
-	if len(all) < MaxChunks {
-		return choice{}, false
-	}
-	best, least := -1, int64(0)
-	for i := 0; i+fanIn <= len(all); i++ {
-		sum := int64(0)
-		for _, c := range all[i : i+fanIn] {
-			if !c.mergeable() {
-				sum = -1
-				break
-			}
-			sum += c.meta.Bytes
-		}
-		if sum >= 0 && (best < 0 || sum < least) {
-			best, least = i, sum
+	for l := range classes {
+		if len(classes[l]) >= enough {
+			return classes[l]
 		}
 	}
-	if best < 0 {
-		return choice{}, false
-	}
-	c := choice{level: sizeClass}
-	for i := range fanIn {
-		c.chunks = append(c.chunks, best+i)
-	}
-	return c, true
+	return nil
 }
