@@ -21,6 +21,10 @@
 // code has none of it. A replacement whose place is not found exactly once fails
 // the test; with -short, that is all it looks at.
 //
+// In the same way it takes from package series, one after the other, what keeps the
+// numbers of a series from being given to other texts while somebody reads them,
+// and demands that a reader is seen to read wrong labels.
+//
 // ACKWAL_MUTATION_RUNS is how many schedules each defect has to survive to
 // count as not noticed, default 60.
 package mutation

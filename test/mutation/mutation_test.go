@@ -16,8 +16,10 @@ package mutation
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -28,6 +30,19 @@ import (
 )
 
 const limit = 5 * time.Minute
+
+// environment is the variable that names the defect which is there.
+const environment = "WAL_MUTATION"
+
+// defectSwitch is a file for a package that may have a defect.
+const defectSwitch = `package %s
+
+import "os"
+
+var chosenDefect = os.Getenv(%q)
+
+func defect(name string) bool { return name == chosenDefect }
+`
 
 // finding is what a model test prints for a broken invariant.
 var finding = regexp.MustCompile(`(?m)^\s+(?:Messages:\s+)?(I\d): .*$`)
@@ -52,7 +67,15 @@ func TestModelNotices(t *testing.T) {
 	for _, invariant := range []string{"I1", "I2", "I3", "I4", "I8"} {
 		require.True(t, slices.ContainsFunc(mutations, func(m mutation) bool { return m.invariant == invariant }), "no defect breaks %s", invariant)
 	}
-	replaced := overlay(t)
+	var edits []edit
+	switches := map[string]string{}
+	for _, m := range mutations {
+		require.Contains(t, m.replacement, fmt.Sprintf("defect(%q)", m.name))
+		edits = append(edits, m.edit)
+		pkg := path.Dir(m.file)
+		switches[pkg+"/defect.go"] = fmt.Sprintf(defectSwitch, path.Base(pkg), environment)
+	}
+	replaced := overlay(t, edits, switches)
 	if testing.Short() {
 		t.Skip("builds the storage and runs it many times")
 	}

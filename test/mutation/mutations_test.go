@@ -23,49 +23,57 @@ type mutation struct {
 	// by is the model that has to notice.
 	by *model
 
-	// file is where it is, from the root of the repository. The anchor is there
-	// once; the replacement asks defect(name) whether to be wrong, so that one
-	// build has all mutations.
-	file, anchor, replacement string
+	// What it replaces asks defect(name) whether to be wrong, so that one build has
+	// all mutations.
+	edit
 }
 
 var mutations = []mutation{
 	{
 		name: "ignore_gate", invariant: "I1", effect: "segments are removed whatever endpoints need", by: pipeline,
-		file:   "tsdb/agent/durable/retention.go",
-		anchor: `out.free = max(oldest, min(floor.Position.Segment, active))`,
-		replacement: `out.free = max(oldest, min(floor.Position.Segment, active))
+		edit: edit{
+			file:   "tsdb/agent/durable/retention.go",
+			anchor: `out.free = max(oldest, min(floor.Position.Segment, active))`,
+			replacement: `out.free = max(oldest, min(floor.Position.Segment, active))
 		if defect("ignore_gate") {
 			out.free = active
 		}`,
+		},
 	},
 	{
 		name: "trust_unsynced", invariant: "I1", effect: "segments are removed on the word of savepoints that are not synced to disk", by: pipeline,
-		file:        "storage/remote/delivery/savepointwriter.go",
-		anchor:      `s.store.WriteEncoded(data, durable)`,
-		replacement: `s.store.WriteEncoded(data, durable && !defect("trust_unsynced"))`,
+		edit: edit{
+			file:        "storage/remote/delivery/savepointwriter.go",
+			anchor:      `s.store.WriteEncoded(data, durable)`,
+			replacement: `s.store.WriteEncoded(data, durable && !defect("trust_unsynced"))`,
+		},
 	},
 	{
 		name: "mark_ahead", invariant: "I2", effect: "a savepoint says that all that was read was acknowledged", by: pipeline,
-		file:        "storage/remote/delivery/queue.go",
-		anchor:      `case part.fifo.len() > 0:`,
-		replacement: `case part.fifo.len() > 0 && !defect("mark_ahead"):`,
+		edit: edit{
+			file:        "storage/remote/delivery/queue.go",
+			anchor:      `case part.fifo.len() > 0:`,
+			replacement: `case part.fifo.len() > 0 && !defect("mark_ahead"):`,
+		},
 	},
 	{
 		name: "forget_retired", invariant: "I3", effect: "series that left memory are not found in the snapshot", by: pipeline,
-		file:   "tsdb/agent/durable/snapshotter.go",
-		anchor: `return a.store.Resolve(ref)`,
-		replacement: `if defect("forget_retired") {
+		edit: edit{
+			file:   "tsdb/agent/durable/snapshotter.go",
+			anchor: `return a.store.Resolve(ref)`,
+			replacement: `if defect("forget_retired") {
 			return labels.EmptyLabels(), false, nil
 		}
 		return a.store.Resolve(ref)`,
+		},
 	},
 	{
 		name: "retry_reversed", invariant: "I4", effect: "a request is sent in the opposite order when it is sent again", by: pipeline,
-		file: "storage/remote/delivery/sender.go",
-		anchor: `		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
+		edit: edit{
+			file: "storage/remote/delivery/sender.go",
+			anchor: `		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
 `,
-		replacement: `		if attempt > 0 && defect("retry_reversed") {
+			replacement: `		if attempt > 0 && defect("retry_reversed") {
 			items = s.listed(packed, items)
 			for i, j := 0, len(items)-1; i < j; i, j = i+1, j-1 {
 				items[i], items[j] = items[j], items[i]
@@ -74,47 +82,58 @@ var mutations = []mutation{
 		}
 		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
 `,
+		},
 	},
 	{
 		name: "no_replay_range", invariant: "I8", effect: "after a crash nothing counts as perhaps sent before", by: pipeline,
-		file:   "storage/remote/delivery/stream.go",
-		anchor: `if head := e.src.Head(); head.Before(l.replayEnd) {`,
-		replacement: `if defect("no_replay_range") {
+		edit: edit{
+			file:   "storage/remote/delivery/stream.go",
+			anchor: `if head := e.src.Head(); head.Before(l.replayEnd) {`,
+			replacement: `if defect("no_replay_range") {
 			l.replayEnd = cursor.Position{}
 		}
 		if head := e.src.Head(); head.Before(l.replayEnd) {`,
+		},
 	},
 	{
 		name: "send_unmarked", invariant: "I8", effect: "samples are sent before the dispatch mark is on the disk", by: pipeline,
-		file:        "storage/remote/delivery/dispatchmark.go",
-		anchor:      `if !d.durable.Before(end) {`,
-		replacement: `if !d.durable.Before(end) || defect("send_unmarked") {`,
+		edit: edit{
+			file:        "storage/remote/delivery/dispatchmark.go",
+			anchor:      `if !d.durable.Before(end) {`,
+			replacement: `if !d.durable.Before(end) || defect("send_unmarked") {`,
+		},
 	},
 	{
 		name: "skip_replay_range", invariant: "I8", effect: "after a crash delivery resumes at the dispatch mark", by: pipeline,
-		file:   "storage/remote/delivery/stream.go",
-		anchor: `l.cursor.pos = lowest(marks).Point`,
-		replacement: `l.cursor.pos = lowest(marks).Point
+		edit: edit{
+			file:   "storage/remote/delivery/stream.go",
+			anchor: `l.cursor.pos = lowest(marks).Point`,
+			replacement: `l.cursor.pos = lowest(marks).Point
 		if defect("skip_replay_range") {
 			l.cursor.pos = cursor.Point{Position: l.replayEnd}
 		}`,
+		},
 	},
 	{
 		name: "fresh_floor", invariant: "I1", effect: "segments are removed that only the backlog needs", by: twoRanges,
-		file:   "storage/remote/delivery/savepointwriter.go",
-		anchor: `floor := st.floor().Position`,
-		replacement: `floor := st.floor().Position
+		edit: edit{
+			file:   "storage/remote/delivery/savepointwriter.go",
+			anchor: `floor := st.floor().Position`,
+			replacement: `floor := st.floor().Position
 		if st.fresh != nil && defect("fresh_floor") {
 			floor = lowest(st.fresh.marks).Position
 		}`,
+		},
 	},
 	{
 		name: "merge_early", invariant: "I2", effect: "the backlog counts as delivered when it was read", by: twoRanges,
-		file:   "storage/remote/delivery/fresh.go",
-		anchor: `return bounded && l.queue.done(until.Position)`,
-		replacement: `if defect("merge_early") {
+		edit: edit{
+			file:   "storage/remote/delivery/fresh.go",
+			anchor: `return bounded && l.queue.done(until.Position)`,
+			replacement: `if defect("merge_early") {
 			return bounded && !l.cursor.start().Before(until.Position)
 		}
 		return bounded && l.queue.done(until.Position)`,
+		},
 	},
 }

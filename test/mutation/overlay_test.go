@@ -27,35 +27,29 @@ import (
 // root of the repository, as seen from here.
 const root = "../.."
 
-// environment is the variable that names the defect which is there.
-const environment = "WAL_MUTATION"
+// edit is a change of one place in the sources.
+type edit struct {
+	file                string // From the root.
+	anchor, replacement string // The anchor is there once.
+}
 
 // overlay returns the path of a file for go's flag of that name: with it, the
-// mutations are in the sources as the compiler sees them, and nowhere else.
-func overlay(t *testing.T) string {
+// compiler sees the sources with the edits and with the texts of added files.
+// Nobody else does.
+func overlay(t *testing.T, edits []edit, added map[string]string) string {
 	dir, err := filepath.Abs(root)
 	require.NoError(t, err)
-	mutated := map[string]string{} // The text of files, by path.
-	for _, m := range mutations {
-		path := filepath.Join(dir, m.file)
-		text, ok := mutated[path]
+	edited := map[string]string{}
+	for _, e := range edits {
+		path := filepath.Join(dir, e.file)
+		text, ok := edited[path]
 		if !ok {
 			source, err := os.ReadFile(path)
-			require.NoError(t, err, m.name)
+			require.NoError(t, err)
 			text = string(source)
 		}
-		require.Equal(t, 1, strings.Count(text, m.anchor), "%s: how often %s has\n%s", m.name, m.file, m.anchor)
-		require.Contains(t, m.replacement, fmt.Sprintf("defect(%q)", m.name))
-		mutated[path] = strings.Replace(text, m.anchor, m.replacement, 1)
-		pkg := filepath.Dir(path)
-		mutated[filepath.Join(pkg, "defect.go")] = fmt.Sprintf(`package %s
-
-import "os"
-
-var chosenDefect = os.Getenv(%q)
-
-func defect(name string) bool { return name == chosenDefect }
-`, filepath.Base(pkg), environment)
+		require.Equal(t, 1, strings.Count(text, e.anchor), "how often %s has\n%s", e.file, e.anchor)
+		edited[path] = strings.Replace(text, e.anchor, e.replacement, 1)
 	}
 
 	var o struct{ Replace map[string]string }
@@ -66,7 +60,10 @@ func defect(name string) bool { return name == chosenDefect }
 		require.NoError(t, os.WriteFile(path, content, 0o600))
 		return path
 	}
-	for path, text := range mutated {
+	for file, text := range added {
+		edited[filepath.Join(dir, file)] = text
+	}
+	for path, text := range edited {
 		o.Replace[path] = write(fmt.Sprintf("%d.go", len(o.Replace)), []byte(text))
 	}
 	encoded, err := json.Marshal(o)

@@ -21,17 +21,14 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// This file is about how others read the labels of a series. What they hold of
-// it meanwhile is the series itself: once nobody does, and it has left the table,
-// its numbers may stand for other texts.
+// This file is about how others read the labels of a series: as texts, or as
+// numbers to compare. How both are safe from numbers that are given to other texts
+// is in the package's documentation.
 
-// Encoded returns the label set in numbers, the fastest form to read: names and,
-// for each of them, the number of its value, which [Names.Value] turns into text.
-// Equal numbers are equal texts and, of [Names.SameTable] series, the other way round.
-// Number 0 is the empty text. names is nil for a detached series.
-//
-// The slice must not be modified, and is of use only while the caller has the
-// series.
+// Encoded returns the label set in numbers, the fastest form to compare: names and,
+// for each of them, the number of its value. Number 0 is the empty text, and equal
+// numbers are equal texts while the [Numbering] is the same. names is nil for a
+// detached series. The slice must not be modified.
 func (s *Series) Encoded() (names *Names, values []uint32) {
 	if s.names.y == nil {
 		return nil, nil
@@ -39,19 +36,33 @@ func (s *Series) Encoded() (names *Names, values []uint32) {
 	return s.names, s.values
 }
 
+// Numbering identifies what numbers stand for. A number that was taken from a
+// series together with its Numbering, and remembered, stands for the same text as
+// an equal one of a series that has an equal Numbering now.
+type Numbering struct {
+	y     *symbols
+	freed uint64
+}
+
+// Numbering returns the present one of series with these names.
+func (x *Names) Numbering() Numbering { return Numbering{x.y, x.y.freed.Load()} }
+
+// Value returns the value of the label in a place, which may be kept.
+func (s *Series) Value(place int) string {
+	y := s.names.y
+	if y == nil {
+		return s.names.own[place]
+	}
+	text := y.text(s.values[place])
+	runtime.KeepAlive(s) // Its numbers are its own until here.
+	return text
+}
+
 // Range calls f for each label in their order. The texts may be kept.
 func (s *Series) Range(f func(l labels.Label)) {
 	for i, name := range s.names.texts {
-		f(labels.Label{Name: name, Value: s.value(i)})
+		f(labels.Label{Name: name, Value: s.Value(i)})
 	}
-	runtime.KeepAlive(s)
-}
-
-func (s *Series) value(place int) string {
-	if y := s.names.y; y != nil {
-		return y.text(s.values[place])
-	}
-	return s.names.own[place]
 }
 
 // stablePartition computes the partition, which goes by labels.StableHash.
@@ -61,10 +72,9 @@ func (s *Series) stablePartition() uint64 {
 	for i, name := range s.names.texts {
 		b = append(b, name...)
 		b = append(b, separator)
-		b = append(b, s.value(i)...)
+		b = append(b, s.Value(i)...)
 		b = append(b, separator)
 	}
-	runtime.KeepAlive(s)
 	return xxhash.Sum64(b) % Partitions
 }
 
@@ -79,10 +89,9 @@ func (s *Series) Labels() labels.Labels {
 func (s *Series) Has(lset labels.Labels) bool {
 	place, same := 0, true
 	lset.Range(func(l labels.Label) {
-		same = same && place < len(s.names.texts) && s.names.texts[place] == l.Name && s.value(place) == l.Value
+		same = same && place < len(s.names.texts) && s.names.texts[place] == l.Name && s.Value(place) == l.Value
 		place++
 	})
-	runtime.KeepAlive(s)
 	return same && place == len(s.names.texts)
 }
 
@@ -95,10 +104,8 @@ func SameLabels(a, b *Series) bool {
 	if len(a.names.texts) != len(b.names.texts) {
 		return false
 	}
-	defer runtime.KeepAlive(b)
-	defer runtime.KeepAlive(a)
 	for i, name := range a.names.texts {
-		if name != b.names.texts[i] || a.value(i) != b.value(i) {
+		if name != b.names.texts[i] || a.Value(i) != b.Value(i) {
 			return false
 		}
 	}

@@ -86,7 +86,7 @@ func TestSpelling(t *testing.T) {
 		place := 0
 		lset.Range(func(l labels.Label) {
 			require.Equal(t, l.Name, names.All()[place])
-			require.Equal(t, l.Value, names.Value(values[place]))
+			require.Equal(t, l.Value, s.Value(place))
 			require.Equal(t, l.Value == "", values[place] == 0)
 			place++
 		})

@@ -49,7 +49,7 @@ func (a set) hash() uint64 {
 // One goroutine owns it, and holds inUse while it uses it and what it returns.
 type setEncoder struct {
 	y     *symbols
-	swept int // Sweeps before what is remembered below.
+	freed uint64 // symbols.freed when what is below was remembered.
 
 	places []known // What stood there last; names and values alternate.
 	recent []known // By hash.
@@ -125,8 +125,8 @@ func (sp *setEncoder) keep(of set) set {
 
 // refresh forgets everything if numbers may have been given back since.
 func (sp *setEncoder) refresh() {
-	if sp.swept != sp.y.sweep.freed {
-		sp.swept, sp.last = sp.y.sweep.freed, nil
+	if freed := sp.y.freed.Load(); sp.freed != freed {
+		sp.freed, sp.last = freed, nil
 		clear(sp.places)
 		clear(sp.recent)
 		sp.places, sp.names, sp.values = sp.places[:0], sp.names[:0], sp.values[:0]

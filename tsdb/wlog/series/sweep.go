@@ -34,7 +34,6 @@ type sweep struct {
 	closed atomic.Uint32 // Graves whose series nobody holds.
 
 	// Guarded by inUse; the goroutine that sweeps may read them at any time.
-	freed   int // Steps of freeing that are done: numbers remembered from before may mean nothing.
 	round   uint32
 	marking bool
 	marks   []atomic.Uint32 // A bit for each number; those beyond it are in use.
@@ -159,7 +158,7 @@ func (y *symbols) freeNames() {
 			delete(y.names, key)
 		}
 	}
-	y.sweep.freed++
+	y.freed.Inc()
 }
 
 // freeTexts frees those of a range of marks' elements.
@@ -183,5 +182,5 @@ func (y *symbols) freeTexts(from, to int) {
 			}
 		}
 	}
-	y.sweep.freed++
+	y.freed.Inc()
 }

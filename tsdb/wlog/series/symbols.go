@@ -34,6 +34,11 @@ type symbol = uint32
 // therefore holds inUse for reading until a series with the numbers can be
 // found in the table.
 type symbols struct {
+	// First, so that 32-bit platforms can use it as an atomic. It rises whenever
+	// numbers have been freed, before they can be given out again: what was
+	// remembered by number before means nothing.
+	freed atomic.Uint64
+
 	inUse sync.RWMutex // Taken before mtx, and before the locks of the table.
 
 	seed maphash.Seed
@@ -185,14 +190,6 @@ type Names struct {
 // All returns the names in the order in which the labels stand. The slice must
 // not be modified.
 func (x *Names) All() []string { return x.texts }
-
-// Value returns the text of a value that a series with these names is encoded
-// with, which the caller has.
-func (x *Names) Value(n uint32) string { return x.y.text(n) }
-
-// SameTable reports whether a number among the values of a series with the one names
-// stands for the same text as in one with the other.
-func (x *Names) SameTable(other *Names) bool { return x.y == other.y }
 
 // namesOf returns the ones with the given numbers, of which key is made. The
 // caller holds inUse.

@@ -14,8 +14,14 @@
 package series
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,4 +48,36 @@ func TestSymbolsAfterRemovals(t *testing.T) {
 		}
 		require.Len(t, have, y.count)
 	}
+}
+
+// Turning a number into a text is for those who hold symbols.inUse or symbols.mtx,
+// and for Series.Value, which keeps the series alive (invariant 3). Who else does it
+// has to say in the package's documentation why that is safe.
+func TestWhoTurnsNumbersIntoTexts(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	var who []string
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		require.NoError(t, err)
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok {
+					if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "text" {
+						who = append(who, f.Name.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+	slices.Sort(who)
+	require.Equal(t, []string{"Value", "grow", "namesOf", "number", "probe", "remove"}, who)
 }

@@ -118,7 +118,9 @@ func (t *Table) First(s *Series) *Series {
 	if names, _ := s.Encoded(); names == nil || names.y != t.symbols {
 		return t.Find(s.Labels())
 	}
-	return t.find(s.set, s.hash())
+	first := t.find(s.set, s.hash())
+	runtime.KeepAlive(s) // Its numbers are its own until here.
+	return first
 }
 
 // find returns the series with the given numbers, which are in use, and their

@@ -14,7 +14,6 @@
 package encoder
 
 import (
-	"runtime"
 	"slices"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
@@ -28,8 +27,7 @@ import (
 // again for the next series that has the same one in its place, and texts are
 // looked at only when they change.
 
-// TableSeries is Series for one of the table, with the same result. The caller
-// holds the series until Finish.
+// TableSeries is Series for one of the table, with the same result.
 func (b *Builder) TableSeries(s *series.Series, external []labels.Label, meta *metadata.Metadata) {
 	names, values := s.Encoded()
 	if names == nil || b.opts.TypeAndUnitLabels || slices.Contains(values, 0) {
@@ -41,8 +39,7 @@ func (b *Builder) TableSeries(s *series.Series, external []labels.Label, meta *m
 	if b.shape.metadata != 0 {
 		b.describe(nil, meta)
 	}
-	b.shape.encoded(b, b.plans.of(names, external), values)
-	runtime.KeepAlive(s)
+	b.shape.encoded(b, b.plans.of(names, external), s, values)
 }
 
 // plan is how label sets with certain names are written, together with external
@@ -65,6 +62,8 @@ type plans struct {
 	byNames map[*series.Names]*plan
 	last    *plan
 	free    []*plan
+	// numbering is what the numbers below belong to.
+	numbering series.Numbering
 	// said is what was written last in each place.
 	said []said
 	// refs are the references of values, V2 only.
@@ -101,15 +100,16 @@ func (ps *plans) forget() {
 // of returns the plan for label sets with the given names. The external labels
 // are the same in all of a request.
 func (ps *plans) of(names *series.Names, external []labels.Label) *plan {
+	if numbering := names.Numbering(); numbering != ps.numbering {
+		ps.forget()
+		ps.numbering = numbering
+	}
 	if ps.last != nil && ps.last.names == names {
 		return ps.last
 	}
 	p := ps.byNames[names]
 	if p == nil {
 		p = ps.make(names, external)
-	}
-	if ps.last != nil && !ps.last.names.SameTable(names) {
-		ps.forget()
 	}
 	ps.last = p
 	return p
@@ -151,7 +151,7 @@ func (p *plan) add(external labels.Label) {
 }
 
 // encodePairs writes a Label message per label, as V1 has it.
-func encodePairs(b *Builder, p *plan, values []uint32) {
+func encodePairs(b *Builder, p *plan, s *series.Series, values []uint32) {
 	buf := b.body.buf
 	for i := range p.steps {
 		st := &p.steps[i]
@@ -165,14 +165,14 @@ func encodePairs(b *Builder, p *plan, values []uint32) {
 			continue
 		}
 		from := len(buf)
-		buf = appendPair(buf, labels.Label{Name: st.Name, Value: p.names.Value(value)})
+		buf = appendPair(buf, labels.Label{Name: st.Name, Value: s.Value(st.value)})
 		last.value, last.name, last.pair = value, st.Name, append(last.pair[:0], buf[from:]...)
 	}
 	b.body.buf = buf
 }
 
 // encodeSymbols writes one packed list of references, as V2 has it.
-func encodeSymbols(b *Builder, p *plan, values []uint32) {
+func encodeSymbols(b *Builder, p *plan, s *series.Series, values []uint32) {
 	if len(p.steps) == 0 {
 		return
 	}
@@ -191,7 +191,7 @@ func encodeSymbols(b *Builder, p *plan, values []uint32) {
 		}
 		last := &b.plans.said[i]
 		if value := values[st.value]; last.value != value {
-			last.value, last.ref = value, b.refOf(p.names, value)
+			last.value, last.ref = value, b.refOf(value, s, st.value)
 		}
 		buf = appendRef(buf, last.ref)
 	}
@@ -199,11 +199,11 @@ func encodeSymbols(b *Builder, p *plan, values []uint32) {
 	w.close(packed)
 }
 
-// refOf returns the reference of a value.
-func (b *Builder) refOf(names *series.Names, value uint32) uint32 {
+// refOf returns the reference of a value, which s has in a place.
+func (b *Builder) refOf(value uint32, s *series.Series, place int) uint32 {
 	at := b.plans.refs.find(value)
 	if at.value == 0 {
-		ref := b.symbols.ref(names.Value(value))
+		ref := b.symbols.ref(s.Value(place))
 		b.plans.refs.add(at, value, ref)
 		return ref
 	}

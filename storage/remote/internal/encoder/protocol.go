@@ -18,6 +18,8 @@ import (
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
+
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -96,7 +98,7 @@ type shape struct {
 	// without a value.
 	direct func(b *Builder, lset labels.Labels)
 	// encoded does it for those of a series of the table.
-	encoded func(b *Builder, p *plan, values []uint32)
+	encoded func(b *Builder, p *plan, s *series.Series, values []uint32)
 }
 
 var shapes = [...]*shape{

@@ -15,8 +15,10 @@ package encoder
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
@@ -214,4 +216,44 @@ func unpack(t testing.TB, b *Builder) []byte {
 	require.Len(t, raw, size)
 	require.Equal(t, size, b.Len())
 	return raw
+}
+
+// A request that is being built may outlast series it has written, whose numbers
+// then are those of other texts: no series is sent with the labels of another.
+func TestNumbersChangeWithinARequest(t *testing.T) {
+	for _, p := range []Protocol{V1, V2} {
+		var (
+			table = series.New(series.Options{})
+			next  chunks.HeadSeriesRef
+			dummy *series.Series
+		)
+		add := func(text string) *series.Series {
+			s, _ := table.GetOrCreate(labels.FromStrings("a", text), func() chunks.HeadSeriesRef { next++; return next })
+			return s
+		}
+		names, _ := add("stays").Encoded() // It is pinned: the number of "a" stays.
+
+		got, want := New(p, Options{}), New(p, Options{})
+		for round := range 3 {
+			for i := range 2000 {
+				s := add(fmt.Sprintf("%d-%d", round, i))
+				got.TableSeries(s, nil, nil)
+				want.Series(s.Labels(), nil, nil)
+				s.Unpin()
+			}
+			was := names.Numbering()
+			require.Eventually(t, func() bool {
+				runtime.GC()
+				// The same each time, and held, so that its number is not the first
+				// to be given out again.
+				dummy = add("dummy")
+				dummy.Unpin()
+				table.Retire(time.Now().Add(time.Hour), func() int { return 0 })
+				table.Drop(1)
+				return names.Numbering() != was
+			}, time.Minute, time.Millisecond)
+		}
+		require.True(t, dummy.Gone())
+		require.Equal(t, want.finishRaw(), got.finishRaw())
+	}
 }
