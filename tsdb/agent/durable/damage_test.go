@@ -294,6 +294,8 @@ func TestDamage(t *testing.T) {
 			}
 		}
 	}
+	require.Positive(t, cases)
+	require.Positive(t, lost, "nothing was damaged")
 	t.Logf("%d cases, %d samples lost in all, all in the segments that were damaged or of series whose chunk was", cases, lost)
 }
 
@@ -400,6 +402,7 @@ func TestDamageThenStock(t *testing.T) {
 			require.NoError(t, os.RemoveAll(dir))
 		}
 	}
+	require.Less(t, refused, cases, "upstream never ran")
 	t.Logf("%d cases, in %d of which upstream refused the directory", cases, refused)
 }
 

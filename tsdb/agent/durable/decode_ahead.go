@@ -32,7 +32,6 @@ import (
 
 // part is a piece of a log that can be decoded on its own: segments of a directory.
 type part struct {
-	path    string
 	segment int // A checkpoint counts as its number.
 
 	dir         string
@@ -44,11 +43,11 @@ func checkpointPart(dir string, number int) (part, error) {
 	if err != nil {
 		return part{}, fmt.Errorf("list files of %s: %w", dir, err)
 	}
-	return part{path: dir, segment: number, dir: dir, first: max(first, 0), last: last}, nil
+	return part{segment: number, dir: dir, first: max(first, 0), last: last}, nil
 }
 
 func segmentPart(dir string, number int) part {
-	return part{path: wlog.SegmentName(dir, number), segment: number, dir: dir, first: number, last: number}
+	return part{segment: number, dir: dir, first: number, last: number}
 }
 
 // seriesRecords is what some records in a row say about series.

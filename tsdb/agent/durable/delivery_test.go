@@ -270,10 +270,10 @@ func TestBudgetOverRestarts(t *testing.T) {
 			}
 		}
 	}
-	t.Log(lost)
 	sum := 0.0
 	for _, n := range lost {
 		sum += n
 	}
-	require.Equal(t, float64(committed), sum+float64(remote.count()))
+	require.Positive(t, sum)
+	require.Equal(t, float64(committed), sum+float64(remote.count()), "given up: %v", lost)
 }

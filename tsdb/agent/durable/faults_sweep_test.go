@@ -81,6 +81,8 @@ func TestErrorSweepOfDisk(t *testing.T) {
 				}
 				covered++
 			}
+			require.Positive(t, covered)
+			require.Positive(t, commits)
 			t.Logf("%d operations failed in turn, %d commits checked", covered, commits)
 		})
 	}

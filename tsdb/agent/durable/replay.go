@@ -31,8 +31,7 @@ import (
 // replay takes into a table what checkpoint and segments say about series, once
 // and in their order. It belongs to one goroutine; others decode ahead of it.
 type replay struct {
-	logger *slog.Logger
-	table  *series.Table
+	table *series.Table
 
 	segment int  // The one that is read; a checkpoint counts as its number.
 	note    bool // Whether outcome.defined is wanted.
@@ -73,7 +72,6 @@ const maxSaneRef = chunks.HeadSeriesRef(math.MaxUint64 / 2)
 // says whether a ref that is not in the table is known elsewhere; it may be nil.
 func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known func(chunks.HeadSeriesRef) bool) (replayed, error) {
 	r := &replay{
-		logger: l,
 		table:  table,
 		note:   after >= 0,
 		owners: map[chunks.HeadSeriesRef]*series.Series{},

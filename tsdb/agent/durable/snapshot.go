@@ -89,9 +89,7 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 		Checkpoint: a.state.Checkpoint,
 		HighRef:    chunks.HeadSeriesRef(db.nextRef.Load()),
 	}, Floor: max(first, 0)}
-	if u.State.Segments, err = db.finished(first, covered); err != nil {
-		return err
-	}
+	u.State.Segments = db.finished(first, covered)
 	if covered >= first && first >= 0 {
 		if u.State.Fingerprint, err = cursor.Fingerprint(db.journal.dir, covered); err != nil {
 			return fmt.Errorf("read fingerprint of segment %s: %w", wlog.SegmentName(db.journal.dir, covered), err)
@@ -155,7 +153,7 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 
 // finished lists the segments from first to last as they are on the disk, so
 // that a start can tell that nobody touched them since.
-func (db *DB) finished(first, last int) ([]snapshot.SegmentInfo, error) {
+func (db *DB) finished(first, last int) []snapshot.SegmentInfo {
 	known := map[int]snapshot.SegmentInfo{}
 	for _, s := range db.snapshotter.state.Segments {
 		known[s.Index] = s
@@ -182,7 +180,7 @@ func (db *DB) finished(first, last int) ([]snapshot.SegmentInfo, error) {
 		}
 		out = append(out, s)
 	}
-	return out, nil
+	return out
 }
 
 // sizeOf returns how many bytes a finished segment had, 0 if that is not known.

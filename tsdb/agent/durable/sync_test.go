@@ -93,6 +93,8 @@ func TestSyncIntervalBoundsLoss(t *testing.T) {
 	cut("the end", 2)
 	w.fs.Before(nil)
 	require.Empty(t, w.errs)
+	require.Positive(t, clones)
+	require.Positive(t, must)
 	t.Logf("%d operations, %d clones, %d commits had to survive", n, clones, must)
 }
 

@@ -36,11 +36,15 @@ func TestBytesWrittenFollowChurn(t *testing.T) {
 		t.Run(order, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(3, 4))
 			dir := t.TempDir()
-			s := open(t, dir, Options{})
+			written := 0
+			s := open(t, dir, Options{Pace: func(_ context.Context, n int) error {
+				written += n
+				return nil
+			}})
 			ctx := context.Background()
 			require.NoError(t, s.Append(ctx, Update{State: stateOf(0), Series: defs(upTo(1, total+1))}))
 			all := s.Bytes()
-			start, most := s.Written(), 0
+			start, most := written, 0
 			active := slices.Collect(upTo(1, total+1))
 			for step := 1; step <= appends; step++ {
 				next := 1 + total + (step-1)*churn
@@ -52,9 +56,9 @@ func TestBytesWrittenFollowChurn(t *testing.T) {
 					u.Retired = append(u.Retired, Retired{ref(i), step})
 				}
 				active = append(active[churn:], slices.Collect(upTo(next, next+churn))...)
-				before := s.Written()
+				before := written
 				require.NoError(t, s.Append(ctx, u))
-				most = max(most, int(s.Written()-before))
+				most = max(most, written-before)
 				require.LessOrEqual(t, len(s.view.chunks), MaxChunks)
 			}
 			got, rep := loaded(t, s, false)
@@ -64,7 +68,7 @@ func TestBytesWrittenFollowChurn(t *testing.T) {
 					t.Fatalf("ref %d is missing", i)
 				}
 			}
-			each := float64(s.Written()-start) / float64(appends) / float64(all)
+			each := float64(written-start) / float64(appends) / float64(all)
 			t.Logf("%d bytes of series; per append %.4f of them, %.3f at most; at the end %d chunks, %d lists, %.2f of the bytes, %d dead or retired",
 				all, each, float64(most)/float64(all), len(s.view.chunks), len(s.view.retired), float64(s.Bytes())/float64(all), rep.Retired)
 			require.Less(t, each, 0.05)

@@ -19,8 +19,6 @@ import (
 	"io/fs"
 	"os"
 
-	"go.uber.org/atomic"
-
 	"github.com/ackwal/ackwal/tsdb/internal/frame"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
@@ -37,18 +35,16 @@ type sink struct {
 	fs          vfs.FS
 	pace        func(ctx context.Context, n int) error
 	compression compression.Type
-	written     *atomic.Int64
 }
 
 // output writes one new file of frames. It belongs to one goroutine.
 type output struct {
 	sink
-	ctx  context.Context
-	path string
-	f    vfs.File
-	enc  compression.EncodeBuffer
-	buf  []byte // Not written yet.
-	off  int64  // Where the next byte goes, buf included.
+	ctx context.Context
+	f   vfs.File
+	enc compression.EncodeBuffer
+	buf []byte // Not written yet.
+	off int64  // Where the next byte goes, buf included.
 }
 
 // create makes the file anew. A file of that name is taken away first and not
@@ -61,7 +57,7 @@ func (s sink) create(ctx context.Context, path string) (*output, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &output{sink: s, ctx: ctx, path: path, f: f, enc: compression.NewSyncEncodeBuffer()}, nil
+	return &output{sink: s, ctx: ctx, f: f, enc: compression.NewSyncEncodeBuffer()}, nil
 }
 
 // record appends one record and returns the offset of its first frame.
@@ -98,7 +94,6 @@ func (o *output) flush() error {
 			}
 		}
 		n, err := o.f.Write(b[:n])
-		o.written.Add(int64(n))
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,6 @@ import (
 	"sync"
 
 	"github.com/prometheus/common/promslog"
-	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
@@ -44,8 +43,6 @@ type made struct {
 // Store is the snapshot in one directory. Its methods may be called from any
 // goroutine; Append, Replace and Checkpoint run one at a time.
 type Store struct {
-	written atomic.Int64 // First, so that 32-bit platforms can use it as an atomic.
-
 	dir      string
 	sink     sink
 	problems problems
@@ -88,7 +85,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{dir: dir, cache: newCache(o.CacheBlocks), counted: alive}
 	s.problems.logger = o.Logger
-	s.sink = sink{fs: o.FS, pace: o.Pace, compression: o.Compression, written: &s.written}
+	s.sink = sink{fs: o.FS, pace: o.Pace, compression: o.Compression}
 
 	if err := makeDir(o.FS, dir); err != nil && !vfs.NoRoom(err) {
 		return nil, fmt.Errorf("make directory of the series snapshot: %w", err)
@@ -342,9 +339,6 @@ func (s *Store) Bytes() int64 {
 	}
 	return sum
 }
-
-// Written returns the bytes written to files since Open.
-func (s *Store) Written() int64 { return s.written.Load() }
 
 // Close waits for the write that is going on and closes the files once they are
 // not read any more. Everything answers that there is nothing from then on.

@@ -135,5 +135,6 @@ func TestPowerLoss(t *testing.T) {
 	require.NoError(t, err)
 	check(faultfs.Op{Name: "end", Changes: true})
 	requireReadable(t, dir)
+	require.Greater(t, clones, seeds*20)
 	t.Logf("%d operations, %d clones", fsys.Counted(), clones)
 }

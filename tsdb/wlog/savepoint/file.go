@@ -32,10 +32,6 @@ const (
 	// it reads.
 	Version = 1
 
-	// Partitions is the number of virtual partitions the write side cuts the
-	// series into. A file states its own number, see [Endpoint.MarksFor].
-	Partitions = 64
-
 	// Limits of what a file may state. They keep a reader on any platform, and
 	// one that holds numbers as IEEE 754 doubles, exact.
 	maxPartitions = 4096

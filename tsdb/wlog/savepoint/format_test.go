@@ -29,6 +29,9 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
+// partitions is how many the write side has.
+const partitions = 64
+
 func point(segment int, offset int64, crc uint32) cursor.Point {
 	return cursor.Point{Position: cursor.Position{Segment: segment, Offset: offset}, CRC: crc}
 }
@@ -49,7 +52,7 @@ func example() File {
 		Run:        "01M330EBW09RD0Q8ATQY5WM9KZ",
 		Segment:    14,
 		Checkpoint: 11,
-		Partitions: Partitions,
+		Partitions: partitions,
 		Written:    time.Date(2026, 9, 21, 22, 13, 21, 250_000_000, time.UTC),
 		Segments:   map[int]uint32{12: 3735928559, 14: 305419896},
 		Endpoints: []Endpoint{
@@ -68,7 +71,7 @@ func example() File {
 			},
 		},
 	}
-	for p := range Partitions {
+	for p := range partitions {
 		ahead := mark(14, 98304, 4261412864, 0)
 		if p == 7 {
 			ahead = mark(14, 65536, 2596996162, 120)
@@ -356,7 +359,7 @@ func TestEncodeRefuses(t *testing.T) {
 func TestMarksFor(t *testing.T) {
 	f := example()
 	e := &f.Endpoints[0]
-	marks := e.MarksFor(Partitions)
+	marks := e.MarksFor(partitions)
 	require.Equal(t, e.Acked, marks)
 	marks[0].Skip = 7
 	require.Zero(t, e.Acked[0].Skip, "the result is the caller's own")
@@ -385,10 +388,10 @@ func sizes(endpoints, distinct int) File {
 			Identity: Identity{Name: fmt.Sprintf("endpoint-%02d", i), URLHash: strings.Repeat("ab", 16)},
 			Floor:    mark(1234, 0, 0, 0),
 		}
-		for p := range Partitions {
+		for p := range partitions {
 			m := Mark{Point: points[rnd.Intn(distinct)]}
-			if distinct > Partitions { // No two alike.
-				m = Mark{Point: points[i*Partitions+p], Skip: 1 + rnd.Intn(2000)}
+			if distinct > partitions { // No two alike.
+				m = Mark{Point: points[i*partitions+p], Skip: 1 + rnd.Intn(2000)}
 			}
 			e.Acked = append(e.Acked, m)
 		}
@@ -407,7 +410,7 @@ var sizeCases = []struct {
 	{"idle, 10 endpoints", 10, 1, 3 << 10},
 	{"busy, 1 endpoint", 1, 8, 1 << 10},
 	{"busy, 10 endpoints", 10, 8, 7 << 10},
-	{"no two marks alike, 10 endpoints", 10, 10 * Partitions, 29 << 10},
+	{"no two marks alike, 10 endpoints", 10, 10 * partitions, 29 << 10},
 }
 
 // The file is written every second: it has to stay small.
@@ -434,7 +437,7 @@ func withIsolated(f File, n int) File {
 func BenchmarkEncode(b *testing.B) {
 	files := map[string]File{
 		"busy, 3 endpoints":                  sizes(3, 8),
-		"no two marks alike, 3 endpoints":    sizes(3, 3*Partitions),
+		"no two marks alike, 3 endpoints":    sizes(3, 3*partitions),
 		"3 endpoints, 10000 isolated series": withIsolated(sizes(3, 8), 10_000),
 	}
 	for _, tc := range sizeCases {

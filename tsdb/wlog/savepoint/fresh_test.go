@@ -38,7 +38,7 @@ func freshExample() File {
 		BacklogDispatched: cursor.Position{Segment: 9, Offset: 8392704},
 	}
 	e.Acked = nil
-	for p := range Partitions {
+	for p := range partitions {
 		m := mark(9, 4096, 305419896, 0)
 		if p == 0 {
 			m.Skip = 30
@@ -247,13 +247,13 @@ func TestFreshEncodeRefuses(t *testing.T) {
 func TestFreshFor(t *testing.T) {
 	f := freshExample()
 	e := &f.Endpoints[0]
-	r := e.FreshFor(Partitions)
+	r := e.FreshFor(partitions)
 	require.Equal(t, e.Fresh, r)
 	r.Acked[0].Skip = 7
 	require.Zero(t, e.Fresh.Acked[0].Skip, "the result is the caller's own")
 	e.Isolated = []Isolated{{Series: 1, Mark: e.Acked[1]}}
 	e.Fresh.Isolated = []Isolated{{Series: 2, Mark: r.Acked[2]}}
-	own, second := e.IsolatedFor(Partitions), e.FreshFor(Partitions).Isolated
+	own, second := e.IsolatedFor(partitions), e.FreshFor(partitions).Isolated
 	require.Equal(t, e.Isolated, own)
 	require.Equal(t, e.Fresh.Isolated, second)
 	own[0].Series, second[0].Series = 7, 7
@@ -265,5 +265,5 @@ func TestFreshFor(t *testing.T) {
 		require.Equal(t, e.Floor.Point, m.Point)
 	}
 	e.Fresh = nil
-	require.Nil(t, e.FreshFor(Partitions))
+	require.Nil(t, e.FreshFor(partitions))
 }

@@ -73,6 +73,7 @@ func TestPowerLoss(t *testing.T) {
 		}
 	})
 	fsys.Before(nil)
+	require.Positive(t, clones)
 	t.Logf("%d operations, %d clones", fsys.Counted(), clones)
 }
 
@@ -119,6 +120,7 @@ func TestFailingDisk(t *testing.T) {
 				written, tried = 100, 100
 			}
 		}
+		require.Greater(t, at, 20)
 		t.Logf("stays %t: %d operations", stays, at-1)
 	}
 }
