@@ -66,7 +66,7 @@ func (c checked) remark() string {
 // of all together take.
 var slowTests = []string{
 	"./cmd/prometheus", "./storage/remote", "./storage/remote/delivery", "./tsdb/agent", "./tsdb/agent/durable",
-	"./tsdb/wlog", "./tsdb/wlog/heal", "./tsdb/internal/snapshot",
+	"./tsdb/wlog", "./tsdb/wlog/repair", "./tsdb/internal/snapshot",
 }
 
 // try builds what the entries touch in the new tree, and runs its tests. What

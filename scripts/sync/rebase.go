@@ -118,8 +118,8 @@ func rebase(ctx context.Context, o options) error {
 	case version == "":
 		fmt.Fprintln(o.stdout, "go.mod is as before: the commit has no tag of a version that it could name")
 	case len(errs) > 0:
-		// What is known of the present base helps until all is mended.
-		fmt.Fprintln(o.stdout, "go.mod is as before: it moves when nothing is left to mend")
+		// What is known of the present base helps until all is resolved.
+		fmt.Fprintln(o.stdout, "go.mod is as before: it moves when nothing is left to resolve")
 	default:
 		if err := movePin(ctx, o, version, next.tree); err != nil {
 			errs = append(errs, fmt.Errorf("go.mod and go.sum are as before: %w", brief(err)))
@@ -163,7 +163,7 @@ func taggedVersion(ctx context.Context, dir string) (string, error) {
 
 func conflicts(r port.Result) error {
 	if n := r.Count(port.Conflict); n > 0 {
-		return failure{fmt.Errorf("%d of %d entries are in conflict: mend them in patches, or the files that they bring, and run the same again", n, len(r.Findings))}
+		return failure{fmt.Errorf("%d of %d entries are in conflict: resolve them in patches, or the files that they bring, and run the same again", n, len(r.Findings))}
 	}
 	return nil
 }

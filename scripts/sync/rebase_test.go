@@ -184,7 +184,7 @@ func TestMergedWithEditsMakesNoCommit(t *testing.T) {
 	require.Equal(t, before, count())
 }
 
-// A conflict leaves a tree in which its place can be seen, and is mended in the
+// A conflict leaves a tree in which its place can be seen, and is resolved in the
 // entry.
 func TestRebaseLeavesTreeToFix(t *testing.T) {
 	proxy(t, map[string]string{"v0.909.0": filepath.Join(toyDir, "upstream")})
@@ -199,8 +199,8 @@ func TestRebaseLeavesTreeToFix(t *testing.T) {
 	entry := filepath.Join(root, "patches", "0020-agent-toy.yaml")
 	text, err := os.ReadFile(entry)
 	require.NoError(t, err)
-	mended := strings.Replace(string(text), `fmt.Println("stock", o.path)`, `fmt.Println("stock", "at", o.path)`, 1)
-	require.NoError(t, os.WriteFile(entry, []byte(mended), 0o666))
+	resolved := strings.Replace(string(text), `fmt.Println("stock", o.path)`, `fmt.Println("stock", "at", o.path)`, 1)
+	require.NoError(t, os.WriteFile(entry, []byte(resolved), 0o666))
 	code, out = tell(t, "--root", root, "assemble", "--upstream", next)
 	require.Zero(t, code, out)
 }
@@ -260,7 +260,7 @@ func TestRebaseMovesThePin(t *testing.T) {
 	code, out = tell(t, "--root", root, "rebase", "v0.911.0")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "1 of 3 entries are in conflict")
-	require.Contains(t, out, "go.mod is as before: it moves when nothing is left to mend")
+	require.Contains(t, out, "go.mod is as before: it moves when nothing is left to resolve")
 	require.Equal(t, first911, out, "a second time it says the same")
 	require.Equal(t, "v0.910.0", pin())
 	requireOnlyBuilt(t, before, root)
@@ -286,8 +286,8 @@ func requireOnlyBuilt(t *testing.T, before map[string]string, root string) {
 }
 
 // Several entries are in conflict over one file. Each is told of once, with its merge,
-// also when another has been mended meanwhile; then the pin moves.
-func TestRebaseAgainAfterMending(t *testing.T) {
+// also when another has been resolved meanwhile; then the pin moves.
+func TestRebaseAgainAfterResolving(t *testing.T) {
 	// Something has to need the module, or tidying would drop it.
 	upstream := writeFiles(t, copied(t, filepath.Join(toyDir, "upstream")), "cmd/promtool/lib/lib.go", "package lib\n")
 	next := copied(t, upstream)

@@ -114,7 +114,7 @@ func TestDowngrade(t *testing.T) {
 		s.Terminate()
 
 		// A kill. A record that the kill tore is stock's business in stock and
-		// ours here, so it is healed before.
+		// ours here, so it is repaired before.
 		stretch(t, s, durable)
 		v := deliver(s)
 		s.Kill()
@@ -138,10 +138,10 @@ func TestDowngrade(t *testing.T) {
 	})
 }
 
-// TestDowngradeAfterHealing defends I7 and I9: damage in the middle of a held
+// TestDowngradeAfterRepair defends I7 and I9: damage in the middle of a held
 // segment and a torn tail cost what they held, everything else arrives, and
 // stock finds nothing to complain about afterwards.
-func TestDowngradeAfterHealing(t *testing.T) {
+func TestDowngradeAfterRepair(t *testing.T) {
 	forProtocols(t, func(t *testing.T, protocol harness.Protocol) {
 		s := harness.New(t, harness.Options{Protocol: protocol})
 		durable, stock := s.Agent.Engine, harness.Stock(t)
@@ -174,6 +174,6 @@ func TestDowngradeAfterHealing(t *testing.T) {
 
 		s.RequireIntact(s.Main(), v)
 		s.RequireBoundedResends(s.Main())
-		require.Positive(t, reported, "healing was not counted")
+		require.Positive(t, reported, "the repair was not counted")
 	})
 }

@@ -100,7 +100,7 @@ func TestAlertsOfDurable(t *testing.T) {
 	// Those that begin with the first time something happens.
 	seldom := []string{
 		"prometheus_remote_storage_forfeited_total", "prometheus_remote_storage_refused_total",
-		"prometheus_agent_wal_healed_total", "prometheus_tsdb_wal_reader_corruption_errors_total",
+		"prometheus_agent_wal_repairs_total", "prometheus_tsdb_wal_reader_corruption_errors_total",
 	}
 	asked := map[string]bool{}
 	for _, name := range regexp.MustCompile(`\bprometheus_\w+`).FindAllString(rules, -1) {

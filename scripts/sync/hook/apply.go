@@ -63,8 +63,8 @@ func (e *Entry) Apply(read func(path string) ([]byte, error)) (map[string][]byte
 }
 
 // Fit applies the hooks that fit and returns an error for each that does not.
-// A hook that needs a line of one that failed is not reported: mending the other
-// mends it. lost carries those lines from entry to entry.
+// A hook that needs a line of one that failed is not reported: resolving the other
+// resolves it. lost carries those lines from entry to entry.
 func (e *Entry) Fit(read func(path string) ([]byte, error), lost *Lost) (out map[string][]byte, errs []error) {
 	out = map[string][]byte{}
 	unreadable := map[string]bool{}

@@ -28,6 +28,6 @@
 // entry that fits; where one does not, it has the merge with its conflict marks, and
 // ours beside upstream's where both have a file, so that the place can be seen.
 // Entries after it are tried on what fits of such a file, without the marks. What is
-// mended is the entry; then it need not fit the old base any more, and the rest still
+// resolved is the entry; then it need not fit the old base any more, and the rest still
 // has its merges.
 package port

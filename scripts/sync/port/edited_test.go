@@ -107,8 +107,8 @@ func TestMergedWithEdits(t *testing.T) {
 // A file of ours that upstream took under another name.
 func TestMergedUnderAnotherName(t *testing.T) {
 	ours := series.Ours{Files: tree.Tree{}}
-	ours.Files.Set("tsdb/wlog/heal/heal.go", []byte(strings.ReplaceAll(closing, "package db", "package heal")))
-	entry := series.Entry{Name: "0040-heal", Files: []string{"tsdb/wlog/heal/"}}
+	ours.Files.Set("tsdb/wlog/repair/repair.go", []byte(strings.ReplaceAll(closing, "package db", "package repair")))
+	entry := series.Entry{Name: "0040-repair", Files: []string{"tsdb/wlog/repair/"}}
 	was, now := tree.Tree{}, tree.Tree{}
 	was.Set("old.go", []byte(closing))
 	now.Set("old.go", []byte(closing))

@@ -158,7 +158,7 @@ func (p *piece) finding() Finding {
 		f.Notes = append(f.Notes, fmt.Sprintf("upstream has %d of its %d parts", p.has, p.has+p.fits))
 	}
 	if by := p.lost.Waiting[p.entry.Name]; by != "" {
-		f.Notes = append(f.Notes, "it needs what hooks of "+by+" would bring, and is tried when those are mended")
+		f.Notes = append(f.Notes, "it needs what hooks of "+by+" would bring, and is tried when those are resolved")
 	}
 	return f
 }
@@ -178,7 +178,7 @@ func (p *piece) hooked() (files []string, hooks map[string]*hook.Entry) {
 }
 
 // before notes what the entry made of upstream's files on the old base, and returns
-// that as it is behind the entry. Hooks that do not fit there are mended for the new
+// that as it is behind the entry. Hooks that do not fit there are resolved for the new
 // one; of their files it is not known what they made.
 func (p *piece) before() tree.Tree {
 	next := maps.Clone(p.was)

@@ -140,7 +140,7 @@ func apply(base tree.Tree, e *Entry, o Ours, lost *hook.Lost) (s Step, errs []er
 }
 
 // Compose applies all entries in order. If some do not fit, the error names all
-// that there is to mend.
+// that there is to correct.
 func Compose(base tree.Tree, entries []Entry, o Ours) ([]Step, error) {
 	if errs := twice(entries, o); len(errs) > 0 {
 		return nil, errors.Join(errs...)

@@ -35,8 +35,8 @@ import (
 // applied, the one before stays as it is, and a later attempt succeeds.
 func TestRefusedConfigurationChangesNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
-		// spoil makes the next configuration fail, and returns what mends it.
-		spoil func(r *rig, fsys *faultfs.FS, conf *config.Config) (mend func())
+		// spoil makes the next configuration fail, and returns what restores it.
+		spoil func(r *rig, fsys *faultfs.FS, conf *config.Config) (restore func())
 	}{
 		"metrics of that name are somebody else's": {func(r *rig, _ *faultfs.FS, _ *config.Config) func() {
 			taken := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -72,7 +72,7 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 			moved.Name = "a"
 			conf := r.confWith(moved, remoteWrite("c"))
 			was, settings, held := r.running, []*settings{r.running[0].settings.Load(), r.running[1].settings.Load()}, r.held
-			mend := tc.spoil(r, fsys, conf)
+			restore := tc.spoil(r, fsys, conf)
 			require.Error(t, r.ApplyConfig(conf))
 			require.Len(t, r.running, len(was))
 			for i, e := range r.running {
@@ -88,7 +88,7 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 			r.complete("a", 100)
 			r.complete("b", 100)
 
-			mend()
+			restore()
 			require.NoError(t, r.ApplyConfig(conf))
 			r.commit(50)
 			r.complete("moved", 50)

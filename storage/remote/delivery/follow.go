@@ -22,7 +22,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 )
 
 // FollowOptions say which log somebody else writes.
@@ -38,9 +38,9 @@ type FollowOptions struct {
 	FromStart bool
 	// Lost is what a repair by the log's writer has taken out of it since the last
 	// savepoint was written: of each segment the bytes that are gone. What endpoints
-	// had not acknowledged of it is counted. What a repair by package heal has filled
+	// had not acknowledged of it is counted. What a repair by package repair has filled
 	// does not belong here; it is counted where it is read.
-	Lost []heal.Damage
+	Lost []repair.Damage
 }
 
 // Follow gives the storage a log in stock's format that somebody else writes,

@@ -29,7 +29,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -388,10 +388,10 @@ func TestFollowLostEnd(t *testing.T) {
 			}
 			before := sizes()
 			require.NoError(t, harm.repair(e.wal.Dir()))
-			var removed []heal.Damage
+			var removed []repair.Damage
 			for k, size := range sizes() {
 				if size < before[k] && name == "repair" {
-					removed = append(removed, heal.Damage{Segment: k, Offset: size, Bytes: before[k] - size})
+					removed = append(removed, repair.Damage{Segment: k, Offset: size, Bytes: before[k] - size})
 				}
 			}
 			rc.set(nil)

@@ -29,7 +29,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
@@ -246,7 +246,7 @@ func newHalf(t *testing.T) *half {
 // open begins another run.
 func (h *half) open() *rig {
 	h.t.Helper()
-	_, err := heal.Directory(filepath.Join(h.dir, "wal"), heal.Options{FS: vfs.OS, Logger: promslog.NewNopLogger()})
+	_, err := repair.Directory(filepath.Join(h.dir, "wal"), repair.Options{FS: vfs.OS, Logger: promslog.NewNopLogger()})
 	require.NoError(h.t, err)
 	next := openJournal(h.t, h.dir, h.table)
 	next.next, next.series, next.time = h.next, h.series, h.time

@@ -143,7 +143,7 @@ func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
 		err = req.(interface{ Unmarshal([]byte) error }).Unmarshal(raw)
 	}
 	if err != nil {
-		req = err // Ours to mend: the encoder's output cannot be read.
+		req = err // Ours to correct: the encoder's output cannot be read.
 	}
 	e.logger.Debug("Failed to send remote write request", "protocol", set.protocol.String(), "req", req, "status", res.Status, "err", res.Err)
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
@@ -54,7 +54,7 @@ type Source struct {
 
 	follow *follow.Follower // Of a log of somebody else's, see Follow.
 	begun  bool             // See FollowOptions.FromStart.
-	lost   []heal.Damage    // See FollowOptions.Lost.
+	lost   []repair.Damage  // See FollowOptions.Lost.
 	dense  *density         // Of the log; readers have their own if it is nil.
 
 	cut *unreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.

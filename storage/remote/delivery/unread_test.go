@@ -28,7 +28,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
@@ -76,7 +76,7 @@ func TestDamageIsCounted(t *testing.T) {
 		b[used/2] ^= 0x10
 		require.NoError(t, os.WriteFile(path, b, 0o666))
 		if repaired {
-			damages, err := heal.Segment(filepath.Dir(path), 1, promslog.NewNopLogger())
+			damages, err := repair.Segment(t.Context(), vfs.OS, filepath.Dir(path), 1, promslog.NewNopLogger())
 			require.NoError(t, err)
 			require.Len(t, damages, 1)
 		}
@@ -129,8 +129,8 @@ func TestUnreadableSegmentIsPassedOver(t *testing.T) {
 // nowhere: what the others hold is delivered, and what is gone is counted, whether
 // there are others in their place by then or not (I9).
 func TestSegmentThatIsGoneIsPassedOver(t *testing.T) {
-	heals := func(src Source) error {
-		_, err := heal.Segments(vfs.OS, src.WALDir, src.Head().Segment, promslog.NewNopLogger())
+	repairs := func(src Source) error {
+		_, err := repair.Segments(vfs.OS, src.WALDir, src.Head().Segment, promslog.NewNopLogger())
 		return err
 	}
 	leaves := func(Source) error { return nil }
@@ -142,11 +142,11 @@ func TestSegmentThatIsGoneIsPassedOver(t *testing.T) {
 		then   func(Source) error
 		known  bool // How large it was.
 	}{
-		"removed":                {os.Remove, leaves, false},
-		"removed, healed":        {os.Remove, heals, false},
-		"removed, known":         {os.Remove, leaves, true},
-		"removed, healed, known": {os.Remove, heals, true},
-		"dangling":               {dangle, leaves, false},
+		"removed":                  {os.Remove, leaves, false},
+		"removed, repaired":        {os.Remove, repairs, false},
+		"removed, known":           {os.Remove, leaves, true},
+		"removed, repaired, known": {os.Remove, repairs, true},
+		"dangling":                 {dangle, leaves, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +174,7 @@ func TestSegmentThatIsGoneIsPassedOver(t *testing.T) {
 				rc.set(nil)
 			}
 			r.atLeast(j.count - 4000)
-			require.NoError(t, heals(j.source()))
+			require.NoError(t, repairs(j.source()))
 			r.commit(100)
 			for name := range receivers {
 				r.complete(name, j.count-4000)
@@ -332,7 +332,7 @@ func TestUnreadIsCountedOnceOverRestarts(t *testing.T) {
 	run(true)
 	require.Greater(t, bytes[0], 40_000.0)
 	run(true)
-	_, err := heal.Segment(src.WALDir, 2, promslog.NewNopLogger())
+	_, err := repair.Segment(t.Context(), vfs.OS, src.WALDir, 2, promslog.NewNopLogger())
 	require.NoError(t, err)
 	run(true)
 	require.Equal(t, []float64{0, 0}, items[1:])
@@ -362,7 +362,7 @@ func TestZerosAreCounted(t *testing.T) {
 		var items, lost [2]float64
 		for run := range items {
 			if run == repaired {
-				damages, err := heal.Segment(src.WALDir, 1, promslog.NewNopLogger())
+				damages, err := repair.Segment(t.Context(), vfs.OS, src.WALDir, 1, promslog.NewNopLogger())
 				require.NoError(t, err)
 				require.Len(t, damages, 1)
 			}
@@ -443,7 +443,7 @@ func TestPaddingIsNotCounted(t *testing.T) {
 		b[used-20] ^= 0x10
 		require.NoError(t, os.WriteFile(path, b, 0o666))
 		if repaired {
-			damages, err := heal.Segment(src.WALDir, 1, promslog.NewNopLogger())
+			damages, err := repair.Segment(t.Context(), vfs.OS, src.WALDir, 1, promslog.NewNopLogger())
 			require.NoError(t, err)
 			require.Len(t, damages, 1)
 			require.Less(t, damages[0].Bytes, int64(used)/10)

@@ -31,7 +31,7 @@ import (
 const shadowInterval = 20 * time.Millisecond
 
 // shadowed is one file of the agent's WAL, kept alive by a link of ours.
-// Numbers are used again after repairs, and healing replaces a file, so a
+// Numbers are used again after repairs, and a repair of ours replaces a file, so a
 // number can have several of them.
 type shadowed struct {
 	segment    int

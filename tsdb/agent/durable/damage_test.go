@@ -33,7 +33,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 
@@ -310,7 +310,7 @@ func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what strin
 	}
 	there, unknown := h.delivered(t, db)
 	segments, samples := h.missing(there, sender.pos.Segment)
-	counted := sum(t, reg, "prometheus_agent_wal_healed_total", "prometheus_agent_corruptions_total", "prometheus_agent_series_snapshot_problems_total")
+	counted := sum(t, reg, "prometheus_agent_wal_repairs_total", "prometheus_agent_corruptions_total", "prometheus_agent_series_snapshot_problems_total")
 
 	switch kind {
 	case "segment":
@@ -494,11 +494,11 @@ func TestHoleInTheLogInUse(t *testing.T) {
 	}
 	require.NoError(t, db.truncate(t.Context()))
 	require.Equal(t, 4, firstSegment(dir))
-	require.Equal(t, 2.0, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
+	require.Equal(t, 2.0, testutil.ToFloat64(db.metrics.damages.WithLabelValues(repair.MissingSegments)))
 	appendFloats(t, db, 0, 10, db.now().UnixMilli())
 	require.NoError(t, errors.Join(db.Close(), sender.Release()))
 
 	db = openTest(t, dir, nil, small(), still())
-	require.Zero(t, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
+	require.Zero(t, testutil.ToFloat64(db.metrics.damages.WithLabelValues(repair.MissingSegments)))
 	require.NoError(t, db.Close())
 }

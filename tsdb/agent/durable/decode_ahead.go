@@ -114,7 +114,7 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *seriesRecords)) 
 }
 
 // decodePart reads a part to its end, or until yield returns false. What the disk
-// refuses to read is passed over: the log was healed, so nothing else is wrong with
+// refuses to read is passed over: the log was repaired, so nothing else is wrong with
 // it, and the rest is not to be lost for that (I9).
 func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*seriesRecords) bool) {
 	var (
@@ -126,7 +126,7 @@ func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*seriesRecor
 		unreadable, err := eachRecord(p.dir, k, func(rec []byte, offset int64) bool {
 			if err := dec.decode(rec, f); err != nil {
 				// The checksum was right, so this was written by something that
-				// knows another format, and nothing can be healed.
+				// knows another format, and nothing can be repaired.
 				f.undecodable++
 				l.Error("A record of the write-ahead log cannot be decoded and is skipped", "path", path, "offset", offset, "err", err)
 			}

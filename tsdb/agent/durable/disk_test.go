@@ -96,7 +96,7 @@ func (x *troubled) delivered() {
 // lets first the endpoint and then the disk recover. Commits fail with the cause
 // and what to do about it, what is on the disk is delivered, and nothing has to
 // be restarted.
-func (x *troubled) ordeal(spoil, mend func(), cause error) {
+func (x *troubled) ordeal(spoil, restore func(), cause error) {
 	t := x.t
 	require.NoError(t, x.commit())
 	x.delivered()
@@ -123,7 +123,7 @@ func (x *troubled) ordeal(spoil, mend func(), cause error) {
 	require.Error(t, x.db.truncate(context.Background()))
 	require.ErrorIs(t, x.commit(), cause)
 
-	mend()
+	restore()
 	require.Eventually(t, func() bool { return x.commit() == nil }, time.Minute, 10*time.Millisecond)
 	for range 5 {
 		require.NoError(t, x.commit())

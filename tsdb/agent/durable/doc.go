@@ -19,7 +19,7 @@
 //
 // # Opening
 //
-// Lock the directory; heal what may be damaged in wal/; read the snapshot of the
+// Lock the directory; repair what may be damaged in wal/; read the snapshot of the
 // series and replay the segments after it, or, if no snapshot fits the log,
 // checkpoint and all segments, into the table of series; open the log, which
 // starts a segment; write the marker that says whose segment it is; attach the

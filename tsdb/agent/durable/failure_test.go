@@ -98,7 +98,7 @@ func failLog(pass int) func(*faults) {
 	}
 }
 
-func heals(f *faults) { f.log, f.next, f.close = nil, nil, nil }
+func works(f *faults) { f.log, f.next, f.close = nil, nil, nil }
 
 // breakLog makes a write fail and recovers from it.
 func breakLog(t *testing.T, db *DB) {
@@ -140,7 +140,7 @@ func TestWriteFailure(t *testing.T) {
 			require.Equal(t, int64(1), sender.notified.Load())
 
 			// Fails fast, without another attempt to write.
-			f.set(heals)
+			f.set(works)
 			require.ErrorIs(t, tryFloats(db, 0, 1, 2), errDisk)
 			require.Equal(t, 1.0, valueOf(t, reg, "prometheus_agent_wal_broken"))
 			require.Equal(t, 2.0, valueOf(t, reg, "prometheus_agent_wal_refused_commits_total"))
@@ -178,7 +178,7 @@ func TestCutFailure(t *testing.T) {
 			_, err := db.journal.cutIfOlder(0)
 			require.ErrorIs(t, err, errDisk)
 			require.ErrorIs(t, tryFloats(db, 0, 1, 2), errDisk)
-			f.set(heals)
+			f.set(works)
 			require.NoError(t, db.recoverNow())
 			appendFloats(t, db, 0, 10, 2)
 			require.NoError(t, db.Close())
@@ -212,7 +212,7 @@ func TestRecoveryWaitsForTheDisk(t *testing.T) {
 
 	// The disk takes the probe, but no marker.
 	require.ErrorIs(t, db.recoverNow(), errDisk)
-	f.set(heals)
+	f.set(works)
 	require.NoError(t, db.recoverNow())
 	appendFloats(t, db, 0, 10, 2)
 	require.NoError(t, db.Close())
@@ -232,7 +232,7 @@ func TestRecoveryOfAShortenedLog(t *testing.T) {
 	f.set(failLog(0))
 	require.Error(t, tryFloats(db, 0, 10, 2))
 	require.NoError(t, os.Truncate(path, info.Size()/4))
-	f.set(heals)
+	f.set(works)
 	require.NoError(t, db.recoverNow())
 	appendFloats(t, db, 0, 10, 3)
 	require.NoError(t, db.Close())
@@ -245,7 +245,7 @@ func TestRecoveryByMaintenance(t *testing.T) {
 	db := openTest(t, t.TempDir(), nil, small(), env)
 	f.set(failLog(0))
 	require.Error(t, tryFloats(db, 0, 10, 1))
-	f.set(heals)
+	f.set(works)
 	require.Eventually(t, func() bool { return tryFloats(db, 0, 10, 1) == nil }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, 1.0, testutil.ToFloat64(db.metrics.writeFailures))
 }
@@ -341,7 +341,7 @@ func TestAppendersAreCleared(t *testing.T) {
 	require.Empty(t, a.fresh)
 	require.Empty(t, a.floatSamples)
 	require.Len(t, db.table.Retire(db.now().Add(time.Hour), func() int { return 0 }), 1, "nothing is pinned any more")
-	f.set(heals)
+	f.set(works)
 	require.NoError(t, db.recoverNow())
 	appendFloats(t, db, 2, 3, 1)
 	require.NoError(t, db.Close())

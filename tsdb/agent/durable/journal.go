@@ -74,7 +74,7 @@ type journal struct {
 	mtx     sync.Mutex // Guards what follows; held through a write.
 	failure error      // Why nothing can be written; nil if it can.
 	log     segmentLog // May be nil, and is not to be written to, after a failure.
-	torn    bool       // It was closed while failed: its last segment needs healing.
+	torn    bool       // It was closed while failed: its last segment needs a repair.
 	active  vfs.File   // The active segment, opened for its size.
 	kept    vfs.File   // A segment that is copied, and not to be closed.
 	marked  int64      // End of the active segment's marker.

@@ -25,7 +25,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/internal/snapshot"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
@@ -92,8 +92,8 @@ func (db *DB) load() error {
 }
 
 // fits says why a snapshot is not one of the log in dir, in a few words, or
-// nothing if it is. The log has not been healed yet: whatever keeps it from being
-// read makes the snapshot unfit, and the healing finds it.
+// nothing if it is. The log has not been repaired yet: whatever keeps it from being
+// read makes the snapshot unfit, and the repair finds it.
 func fits(dir string, state snapshot.State) (misfit string) {
 	segments, err := epoch.Scan(dir)
 	if err != nil {
@@ -158,17 +158,17 @@ func (db *DB) untouched(state snapshot.State) func(path string, info fs.FileInfo
 	}
 }
 
-func (db *DB) heal(opts heal.Options) (heal.Report, error) {
+func (db *DB) repair(opts repair.Options) (repair.Report, error) {
 	opts.FS, opts.Logger = db.opts.FS, db.logger
-	report, err := heal.Directory(db.journal.dir, opts)
+	report, err := repair.Directory(db.journal.dir, opts)
 	if vfs.NoRoom(err) {
 		if err := db.reserve.release(); err != nil {
 			return report, err
 		}
-		report, err = heal.Directory(db.journal.dir, opts)
+		report, err = repair.Directory(db.journal.dir, opts)
 	}
 	if err != nil {
-		return report, fmt.Errorf("heal write-ahead log in %s: %w", db.journal.dir, err)
+		return report, fmt.Errorf("repair write-ahead log in %s: %w", db.journal.dir, err)
 	}
 	db.damaged(report.Damages...)
 	return report, nil
@@ -177,11 +177,11 @@ func (db *DB) heal(opts heal.Options) (heal.Report, error) {
 // fillHoles puts segments that say so in the place of those that somebody has
 // removed from the midst of the log, without which no list of them can be had. active
 // is the segment that is written to, negative if none is yet.
-func (db *DB) fillHoles(active int) []heal.Damage {
+func (db *DB) fillHoles(active int) []repair.Damage {
 	if _, _, err := wlog.Segments(db.journal.dir); err == nil {
 		return nil
 	}
-	damages, err := heal.Segments(db.opts.FS, db.journal.dir, active, db.logger)
+	damages, err := repair.Segments(db.opts.FS, db.journal.dir, active, db.logger)
 	db.damaged(damages...)
 	if err != nil {
 		db.logger.Error("The write-ahead log cannot be listed, and nothing of it can be removed", "err", err)
@@ -193,7 +193,7 @@ func (db *DB) fillHoles(active int) []heal.Damage {
 // the snapshot was written, with a whole record or with nothing at all, so that
 // reading them does not show it. Each is counted once: one that has no time any more was
 // counted. Its size stays, because delivery goes by that.
-func (db *DB) countShortened(state snapshot.State, found []heal.Damage) {
+func (db *DB) countShortened(state snapshot.State, found []repair.Damage) {
 	for i, s := range state.Segments {
 		path := wlog.SegmentName(db.journal.dir, s.Index)
 		info, err := db.opts.FS.Stat(path)
@@ -201,19 +201,19 @@ func (db *DB) countShortened(state snapshot.State, found []heal.Damage) {
 			continue
 		}
 		state.Segments[i].ModTime = 0
-		if slices.ContainsFunc(found, func(d heal.Damage) bool { return d.Concerns(s.Index) }) {
+		if slices.ContainsFunc(found, func(d repair.Damage) bool { return d.Concerns(s.Index) }) {
 			continue
 		}
-		d := heal.Damage{Kind: heal.CorruptSegment, Path: path, Segment: s.Index, Offset: info.Size(), Bytes: s.Size - info.Size()}
+		d := repair.Damage{Kind: repair.CorruptSegment, Path: path, Segment: s.Index, Offset: info.Size(), Bytes: s.Size - info.Size()}
 		db.logger.Warn("A finished segment of the write-ahead log has lost its end", "path", path, "offset", d.Offset, "bytes", d.Bytes)
 		db.damaged(d)
 	}
 }
 
-func (db *DB) damaged(damages ...heal.Damage) {
+func (db *DB) damaged(damages ...repair.Damage) {
 	for _, d := range damages {
 		db.metrics.damages.WithLabelValues(d.Kind).Inc()
-		if d.Kind != heal.TornTail {
+		if d.Kind != repair.TornTail {
 			db.metrics.corruptions.Inc()
 		}
 	}
@@ -221,13 +221,13 @@ func (db *DB) damaged(damages ...heal.Damage) {
 
 // loadSnapshot fills the table from the snapshot and from what the log has
 // after it. It reports false if the snapshot turns out to be damaged.
-func (db *DB) loadSnapshot(state snapshot.State, filled []heal.Damage) (found replayed, ok bool, err error) {
+func (db *DB) loadSnapshot(state snapshot.State, filled []repair.Damage) (found replayed, ok bool, err error) {
 	dir, store := db.journal.dir, db.snapshotter.store
-	healed, err := db.heal(heal.Options{Whole: db.untouched(state)})
+	repaired, err := db.repair(repair.Options{Whole: db.untouched(state)})
 	if err != nil {
 		return found, false, err
 	}
-	db.countShortened(state, append(filled, healed.Damages...))
+	db.countShortened(state, append(filled, repaired.Damages...))
 	db.table.Reserve(store.Series())
 	report, err := db.fill(store.Load, state.Covered)
 	if err != nil {
@@ -295,7 +295,7 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 			return found, fmt.Errorf("read what is left of the snapshot of series: %w", err)
 		}
 	}
-	if _, err := db.heal(heal.Options{}); err != nil {
+	if _, err := db.repair(repair.Options{}); err != nil {
 		return found, err
 	}
 	return replayLog(db.logger, db.table, db.journal.dir, -1, nil)

@@ -84,7 +84,7 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 		outOfOrder: counter("out_of_order_samples_total", "Samples older than the out-of-order window allows, when appended or when committed."),
 
 		corruptions: counter("corruptions_total", "Damages found in the write-ahead log and contained."),
-		damages:     counters("wal_healed_total", "What healing the write-ahead log at start-up dealt with, by kind; a torn tail is what a crash leaves and no corruption.", "kind"),
+		damages:     counters("wal_repairs_total", "What the repair of the write-ahead log at start-up dealt with, by kind; a torn tail is what a crash leaves and no corruption.", "kind"),
 		unknownRefs: counter("wal_unknown_refs_total", "Samples and exemplars found at start-up whose series is not in the log."),
 
 		checkpoints:          counter("checkpoint_creations_total", "Checkpoints that were begun."),

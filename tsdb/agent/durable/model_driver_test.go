@@ -265,7 +265,7 @@ func (m *modelRun) step(st step) {
 			rng := rand.New(rand.NewSource(st.seed))
 			m.settleWhile(func() { m.commit(m.db, m.life, rng, 0, 4) }, e)
 		}
-	case "heal":
+	case "recover":
 		m.use(e, mode{kind: "ok"})
 	case "reload":
 		m.queue = queueConfig(rand.New(rand.NewSource(st.seed)))

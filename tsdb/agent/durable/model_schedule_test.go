@@ -49,7 +49,7 @@ func (s step) String() string {
 		if s.mode.every > 0 {
 			out += fmt.Sprintf(" every=%d", s.mode.every)
 		}
-	case "heal", "add", "remove", "dormant":
+	case "recover", "add", "remove", "dormant":
 		out += fmt.Sprintf(" endpoint=%d", s.endpoint)
 	case "crash":
 		if s.power {
@@ -107,7 +107,7 @@ var weights = []struct {
 	{"truncate", 8},
 	{"seal", 5},
 	{"fault", 14},
-	{"heal", 9},
+	{"recover", 9},
 	{"reload", 6},
 	{"rules", 4},
 	{"add", 3},

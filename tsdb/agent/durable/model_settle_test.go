@@ -49,7 +49,7 @@ func (l *logTail) String() string {
 	return string(l.text)
 }
 
-// quiesce heals everything and demands that it settles: all is delivered, and
+// quiesce lets everything recover and demands that it settles: all is delivered, and
 // what was delivered can go.
 func (m *modelRun) quiesce() {
 	m.mtx.Lock()

@@ -21,7 +21,7 @@ import (
 	"path/filepath"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -77,16 +77,16 @@ func (db *DB) recoverLog() error {
 	head := j.Head()
 	// If somebody has removed segments, others keep their numbers: positions would be
 	// ahead of a log that has them again.
-	damages, err := heal.SegmentsTo(j.fs, j.dir, head.Segment, db.logger)
+	damages, err := repair.SegmentsTo(j.fs, j.dir, head.Segment, db.logger)
 	db.damaged(damages...)
 	if err == nil {
 		err = cutBack(j.fs, j.dir, head)
 	}
-	if short := (*heal.ShortError)(nil); errors.As(err, &short) {
+	if short := (*repair.ShortError)(nil); errors.As(err, &short) {
 		// The file system went back to what it had, as one does that was taken out
 		// and put in again. What is gone is gone; the rest is made whole.
 		db.logger.Error("The write-ahead log has lost its end", "segment", head.Segment, "bytes", short.End-short.Size, "err", err)
-		damages, err = heal.SegmentFS(context.Background(), j.fs, j.dir, head.Segment, db.logger)
+		damages, err = repair.Segment(context.Background(), j.fs, j.dir, head.Segment, db.logger)
 		db.damaged(damages...)
 	}
 	if err != nil {
@@ -118,9 +118,9 @@ func cutBack(fsys vfs.FS, dir string, end cursor.Position) error {
 			err = fsys.Remove(path)
 		case segment > end.Segment:
 			// Numbers go on from the last segment there is.
-			err = heal.TailFS(fsys, path, 0)
+			err = repair.Tail(fsys, path, 0)
 		default:
-			err = heal.TailFS(fsys, path, end.Offset)
+			err = repair.Tail(fsys, path, end.Offset)
 		}
 		if err != nil {
 			return fmt.Errorf("cut off what the failed write left in segment %s: %w", path, err)

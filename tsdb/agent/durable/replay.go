@@ -67,7 +67,7 @@ type replayed struct {
 // maxSaneRef bounds the refs that count for the next one to be handed out.
 const maxSaneRef = chunks.HeadSeriesRef(math.MaxUint64 / 2)
 
-// replayLog reads the log in dir, which has been healed: the checkpoint and all
+// replayLog reads the log in dir, which has been repaired: the checkpoint and all
 // segments, or only the segments after the one given, if that is not -1. known
 // says whether a ref that is not in the table is known elsewhere; it may be nil.
 func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known func(chunks.HeadSeriesRef) bool) (replayed, error) {

@@ -31,7 +31,7 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/room"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
@@ -175,7 +175,7 @@ func TestRemovingTakesNoRoom(t *testing.T) {
 	require.Equal(t, last-1, number)
 
 	full.full.Store(false)
-	f.set(heals)
+	f.set(works)
 	require.NoError(t, db.recoverNow())
 	appendFloats(t, db, 0, 10, 1<<40)
 }
@@ -211,7 +211,7 @@ func TestStartWithoutRoom(t *testing.T) {
 		require.NoError(t, sender.Release())
 	}
 	db = openTest(t, dir, nil, small(), env)
-	f.set(heals)
+	f.set(works)
 	require.NoError(t, db.recoverNow())
 	appendFloats(t, db, 0, 10, 2)
 	require.NoError(t, db.Close())
@@ -237,7 +237,7 @@ func TestHeadIsRemovedWhileBroken(t *testing.T) {
 	// The series of the broken segment are not in the snapshot before it ends, so
 	// the files go as a limit's removal leaves it.
 	require.NoError(t, os.Remove(wlog.SegmentName(filepath.Join(dir, "wal"), 0)))
-	f.set(heals)
+	f.set(works)
 	require.NoError(t, db.recoverNow())
 	appendFloats(t, db, 0, 10, 2)
 	require.Equal(t, 2, db.journal.Head().Segment)
@@ -374,7 +374,7 @@ func TestStartWithUnreadableSegment(t *testing.T) {
 	again, err := open(promslog.NewNopLogger(), prometheus.NewRegistry(), nil, img, opts, still())
 	require.NoError(t, err)
 	defer again.Close()
-	require.Equal(t, 1.0, testutil.ToFloat64(again.metrics.damages.WithLabelValues(heal.Unreadable)))
+	require.Equal(t, 1.0, testutil.ToFloat64(again.metrics.damages.WithLabelValues(repair.Unreadable)))
 	active, _ := again.table.Len()
 	require.Equal(t, 1000, active)
 	appendFloats(t, again, 0, 10, 1<<40)

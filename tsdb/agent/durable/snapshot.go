@@ -25,7 +25,7 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/internal/snapshot"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/model/metadata"
@@ -34,7 +34,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// checkNext mends the oldest segment that was not read at the start, because
+// checkNext repairs the oldest segment that was not read at the start, because
 // nothing but its content can have changed: in the end the log is as whole as if
 // all had been read (I7, I9).
 func (db *DB) checkNext(ctx context.Context) {
@@ -42,7 +42,7 @@ func (db *DB) checkNext(ctx context.Context) {
 		return
 	}
 	segment := db.unread[0]
-	damages, err := heal.SegmentFS(ctx, db.opts.FS, db.journal.dir, segment, db.logger)
+	damages, err := repair.Segment(ctx, db.opts.FS, db.journal.dir, segment, db.logger)
 	if ctx.Err() != nil {
 		return // It is looked at after the next start.
 	}

@@ -29,7 +29,7 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/internal/snapshot"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -236,8 +236,8 @@ func TestSnapshotWithoutASegment(t *testing.T) {
 			}
 			counted := func(db *DB, missing, cut float64) {
 				t.Helper()
-				require.Equal(t, missing, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
-				require.Equal(t, cut, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.CorruptSegment)))
+				require.Equal(t, missing, testutil.ToFloat64(db.metrics.damages.WithLabelValues(repair.MissingSegments)))
+				require.Equal(t, cut, testutil.ToFloat64(db.metrics.damages.WithLabelValues(repair.CorruptSegment)))
 			}
 			counted(db, missing, cut)
 			appendFloats(t, db, 0, 100, 40)
@@ -307,7 +307,7 @@ func TestFits(t *testing.T) {
 	require.NoError(t, os.Truncate(wlog.SegmentName(wal, 2), 0))
 	require.NotEmpty(t, fits(wal, good), "no segment is as it was")
 	require.NoError(t, os.Remove(wlog.SegmentName(wal, 1)))
-	require.Contains(t, fits(wal, good), "not sequential", "healing deals with it")
+	require.Contains(t, fits(wal, good), "not sequential", "the repair deals with it")
 	for _, k := range []int{0, 2} {
 		require.NoError(t, os.Remove(wlog.SegmentName(wal, k)))
 	}

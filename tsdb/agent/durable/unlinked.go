@@ -28,7 +28,7 @@ import (
 )
 
 // unfinishedSuffix is that of files in wal/ that a start removes.
-const unfinishedSuffix = ".heal"
+const unfinishedSuffix = ".unfinished"
 
 // keepInPlace begins a segment if somebody has removed the one that is written to, or
 // put another file in its place: what is in a file without a name is lost with the

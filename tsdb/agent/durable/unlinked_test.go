@@ -21,7 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -159,7 +159,7 @@ func TestLogDirectoryIsRemoved(t *testing.T) {
 			back(db)
 			require.NoError(t, db.recoverNow())
 			require.Greater(t, db.journal.Head().Segment, before.Segment)
-			require.Positive(t, testutil.ToFloat64(db.metrics.damages.WithLabelValues(heal.MissingSegments)))
+			require.Positive(t, testutil.ToFloat64(db.metrics.damages.WithLabelValues(repair.MissingSegments)))
 			appendFloats(t, db, 200, 300, 5)
 			require.NoError(t, db.Close())
 

@@ -13,7 +13,7 @@
 
 // Package frame walks the physical layout of a write-ahead log segment: pages
 // of 32 KiB that hold frames, and records made of one or more frames. It is
-// shared by the packages that read positions of a log and by those that mend
+// shared by the packages that read positions of a log and by those that repair
 // one, so that both see the same records and the same damage.
 //
 // A frame has a header of seven bytes (a byte of type and compression flags,

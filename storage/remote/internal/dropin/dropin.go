@@ -54,8 +54,8 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
@@ -86,13 +86,13 @@ type Write struct {
 	off       bool       // Because the environment says so.
 	closed    bool
 	repairing bool
-	lost      []heal.Damage  // What repairs took of the log since it was followed.
-	applied   *config.Config // What storage has.
-	pending   *config.Config // Waits for its log.
-	waiting   bool           // The goroutine that waits for the log runs.
-	hadNoLog  bool           // There was no log with the first configuration that has endpoints.
-	since     time.Time      // When that was.
-	held      *hold.Hold     // Nil without.
+	lost      []repair.Damage // What repairs took of the log since it was followed.
+	applied   *config.Config  // What storage has.
+	pending   *config.Config  // Waits for its log.
+	waiting   bool            // The goroutine that waits for the log runs.
+	hadNoLog  bool            // There was no log with the first configuration that has endpoints.
+	since     time.Time       // When that was.
+	held      *hold.Hold      // Nil without.
 	quit      chan struct{}
 	wg        sync.WaitGroup
 
@@ -373,7 +373,7 @@ func (w *Write) Repair() (done func()) {
 		after := sizes(w.wal)
 		for segment, size := range before {
 			if left := after[segment]; left < size {
-				w.lost = append(w.lost, heal.Damage{Segment: segment, Offset: left, Bytes: size - left})
+				w.lost = append(w.lost, repair.Damage{Segment: segment, Offset: left, Bytes: size - left})
 			}
 		}
 		if w.closed || w.pending == nil {

@@ -23,8 +23,8 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
-	"github.com/ackwal/ackwal/tsdb/wlog/heal"
 	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -39,7 +39,7 @@ func makeWhole(walDir string, logger *slog.Logger) {
 	if os.Getenv(EnvDelivery) == BestEffort || isServers(dir) || !delivered(dir) {
 		return
 	}
-	segments, _ := epoch.Scan(walDir) // What cannot be listed, heal tells of.
+	segments, _ := epoch.Scan(walDir) // What cannot be listed, package repair tells of.
 	for _, seg := range slices.Backward(segments) {
 		if seg.Run != (ulid.ULID{}) {
 			return // The engine that wrote it has done so.
@@ -51,7 +51,7 @@ func makeWhole(walDir string, logger *slog.Logger) {
 	if logger == nil {
 		logger = promslog.NewNopLogger()
 	}
-	if _, err := heal.Directory(walDir, heal.Options{Logger: logger}); err != nil {
+	if _, err := repair.Directory(walDir, repair.Options{Logger: logger}); err != nil {
 		logger.Error("The write-ahead log cannot be made whole before it is opened; if its writer finds damage, it may delete what comes after that", "err", err)
 	}
 }

@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"bytes"
@@ -128,7 +128,7 @@ func mustSurvive(recs []placed, touched map[string]map[int64]bool) []placed {
 	})
 }
 
-// requireSurvivors heals a log that was harmed and checks that upstream reads
+// requireSurvivors repairs a log that was harmed and checks that upstream reads
 // it, that everything that no damage may cost is still where it was, and that
 // nothing was made up (I7, I9).
 func requireSurvivors(t testing.TB, original files, harms []harm) Report {
@@ -138,11 +138,11 @@ func requireSurvivors(t testing.TB, original files, harms []harm) Report {
 	for _, h := range harms {
 		h.apply(harmed, touched)
 	}
-	report, healed := requireHealed(t, harmed.write(t))
+	report, repaired := requireRepaired(t, harmed.write(t))
 
 	got := map[string][]byte{}
 	key := func(r placed) string { return fmt.Sprint(r.file, r.start, r.end) }
-	for _, r := range healed.records() {
+	for _, r := range repaired.records() {
 		got[key(r)] = r.data
 	}
 	survivors := mustSurvive(original.records(), touched)
@@ -154,7 +154,7 @@ func requireSurvivors(t testing.TB, original files, harms []harm) Report {
 	}
 	for name := range original {
 		if pages := touched[name]; pages == nil {
-			require.True(t, bytes.Equal(original[name], healed[name]), "%s was changed", name)
+			require.True(t, bytes.Equal(original[name], repaired[name]), "%s was changed", name)
 		}
 	}
 	return report
@@ -196,13 +196,13 @@ func TestHeaderBits(t *testing.T) {
 				}
 				harmed := original.clone()
 				harmed[segment(4)][at] = byte(value)
-				requireHealed(t, harmed.write(t))
+				requireRepaired(t, harmed.write(t))
 			}
 		}
 	}
 }
 
-// A healed log is the result of healing it half-way and being interrupted (I8).
+// A repaired log is the result of repairing it half-way and being interrupted (I8).
 func TestInterrupted(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 5))
@@ -211,22 +211,22 @@ func TestInterrupted(t *testing.T) {
 		for range 3 {
 			harm{file: 3 + rng.IntN(6), kind: harmKind(rng.IntN(3)), at: rng.IntN(testPages * frame.PageSize), size: 100}.apply(harmed, touched)
 		}
-		_, healed := requireHealed(t, harmed.write(t))
+		_, repaired := requireRepaired(t, harmed.write(t))
 
 		// Of what is written over, some bytes made it to the disk, in any
 		// order; the file was not cut yet.
 		for name, b := range harmed {
-			for page := 0; page < min(len(b), len(healed[name])); page += 512 {
-				end := min(page+512, len(b), len(healed[name]))
+			for page := 0; page < min(len(b), len(repaired[name])); page += 512 {
+				end := min(page+512, len(b), len(repaired[name]))
 				if rng.IntN(2) == 0 && strings.IndexByte(name, '/') < 0 {
-					copy(b[page:end], healed[name][page:end])
+					copy(b[page:end], repaired[name][page:end])
 				}
 			}
 		}
-		_, again := requireHealed(t, harmed.write(t))
-		require.ElementsMatch(t, names(healed), names(again))
-		for name := range healed {
-			require.Equal(t, kept(t, healed[name]), kept(t, again[name]), "%s", name)
+		_, again := requireRepaired(t, harmed.write(t))
+		require.ElementsMatch(t, names(repaired), names(again))
+		for name := range repaired {
+			require.Equal(t, kept(t, repaired[name]), kept(t, again[name]), "%s", name)
 		}
 	}
 }

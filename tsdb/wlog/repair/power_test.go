@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"errors"
@@ -43,7 +43,7 @@ func ruin(t testing.TB) files {
 	f["1"] = []byte("a number that is none")
 	f["00000003.repair"] = f[segment(3)]
 	f[segment(3)] = f[segment(3)][:2*frame.PageSize]
-	f["00000002.heal"] = []byte("left too")
+	f["00000002.unfinished"] = []byte("left too")
 	f[segment(2)][frame.PageSize+500] ^= 1
 	f[segment(6)] = f[segment(6)][:len(f[segment(6)])-11]
 	return f
@@ -63,7 +63,7 @@ func onFaultFS(t testing.TB, f files) (*faultfs.FS, string) {
 func TestFailingDisk(t *testing.T) {
 	f := ruin(t)
 	dir := f.write(t)
-	requireHealed(t, dir)
+	requireRepaired(t, dir)
 	want := read(t, dir)
 	for name, tc := range map[string]struct {
 		err   error
@@ -100,17 +100,17 @@ func TestFailingDisk(t *testing.T) {
 	}
 }
 
-// The power fails before each operation: what is left of the work heals to the
+// The power fails before each operation: what is left of the work is repaired to the
 // result that an undisturbed call comes to (invariant 5, I7, I8).
 func TestPowerLoss(t *testing.T) {
 	const seeds = 3
 	f := ruin(t)
 	dir := f.write(t)
-	requireHealed(t, dir)
+	requireRepaired(t, dir)
 	want := read(t, dir)
 
 	fsys, dir := onFaultFS(t, f)
-	var mtx sync.Mutex // Segments are healed side by side.
+	var mtx sync.Mutex // Segments are repaired side by side.
 	clones := 0
 	check := func(op faultfs.Op) {
 		if !op.Changes {

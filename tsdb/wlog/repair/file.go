@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ import (
 )
 
 // tempSuffix is that of copies that were not finished.
-const tempSuffix = ".heal"
+const tempSuffix = ".unfinished"
 
 // readPages is how many pages are read at once.
 const readPages = 8
@@ -74,8 +74,8 @@ func (r role) cuts(l loss) bool {
 	}
 }
 
-// mend looks at a file of a log and takes out of it what cannot be read.
-func mend(fsys vfs.FS, path string, is role) (finding, error) {
+// repairFile looks at a file of a log and takes out of it what cannot be read.
+func repairFile(fsys vfs.FS, path string, is role) (finding, error) {
 	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return finding{path: path}, err
@@ -338,10 +338,7 @@ func rename(fsys vfs.FS, from, to string) error {
 // Tail cuts the segment file at path back to end, the known end in bytes of
 // the last record in it that was written without an error, and writes it to
 // disk. It is for a segment to which nothing more is appended.
-func Tail(path string, end int64) error { return TailFS(vfs.OS, path, end) }
-
-// TailFS is Tail on another file system than that of the operating system.
-func TailFS(fsys vfs.FS, path string, end int64) error {
+func Tail(fsys vfs.FS, path string, end int64) error {
 	f, err := fsys.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("cut segment back to its last record: %w", err)

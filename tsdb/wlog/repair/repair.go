@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"context"
@@ -106,23 +106,23 @@ const parallel = 4
 // An error means that the directory could not be read or changed, or that there
 // are more than 10000 numbers missing; what was done until then is in the report.
 func Directory(walDir string, opts Options) (Report, error) {
-	h := newHealer(opts.FS, walDir, opts.Logger)
-	h.whole = opts.Whole
-	if _, err := h.fs.Stat(walDir); errors.Is(err, os.ErrNotExist) {
+	r := newRepairer(opts.FS, walDir, opts.Logger)
+	r.whole = opts.Whole
+	if _, err := r.fs.Stat(walDir); errors.Is(err, os.ErrNotExist) {
 		return Report{}, nil
 	} else if err != nil {
-		return Report{}, fmt.Errorf("heal the write-ahead log in %s: %w", walDir, err)
+		return Report{}, fmt.Errorf("repair the write-ahead log in %s: %w", walDir, err)
 	}
-	for _, step := range []func() error{h.tidy, h.checkpoints, h.segments, h.numbering} {
+	for _, step := range []func() error{r.tidy, r.checkpoints, r.segments, r.numbering} {
 		if err := step(); err != nil {
-			return h.report, fmt.Errorf("heal the write-ahead log in %s: %w", walDir, err)
+			return r.report, fmt.Errorf("repair the write-ahead log in %s: %w", walDir, err)
 		}
 	}
-	return h.report, nil
+	return r.report, nil
 }
 
-// healer is one run of Directory. Its fields belong to the calling goroutine.
-type healer struct {
+// repairer is one run of Directory. Its fields belong to the calling goroutine.
+type repairer struct {
 	left   map[string]bool // By path, what cannot be made whole.
 	dir    string
 	fs     vfs.FS
@@ -133,32 +133,32 @@ type healer struct {
 	restored map[string]bool
 }
 
-func newHealer(fsys vfs.FS, dir string, log *slog.Logger) *healer {
-	h := &healer{dir: dir, fs: fsys, log: log, restored: map[string]bool{}, left: map[string]bool{}}
-	if h.fs == nil {
-		h.fs = vfs.OS
+func newRepairer(fsys vfs.FS, dir string, log *slog.Logger) *repairer {
+	r := &repairer{dir: dir, fs: fsys, log: log, restored: map[string]bool{}, left: map[string]bool{}}
+	if r.fs == nil {
+		r.fs = vfs.OS
 	}
-	if h.log == nil {
-		h.log = promslog.NewNopLogger()
+	if r.log == nil {
+		r.log = promslog.NewNopLogger()
 	}
-	return h
+	return r
 }
 
 // add reports a damage.
-func (h *healer) add(d Damage) {
-	h.report.Damages = append(h.report.Damages, d)
+func (r *repairer) add(d Damage) {
+	r.report.Damages = append(r.report.Damages, d)
 	level := slog.LevelWarn
 	if d.Kind == TornTail {
 		level = slog.LevelInfo
 	}
-	h.log.Log(context.Background(), level, "Damage in the write-ahead log was dealt with",
+	r.log.Log(context.Background(), level, "Damage in the write-ahead log was dealt with",
 		"kind", d.Kind, "path", d.Path, "offset", d.Offset, "bytes", d.Bytes,
 		"records", d.Records, "action", d.Action, "err", d.Err)
 }
 
-// segments mends the segments.
-func (h *healer) segments() error {
-	l, err := h.list(h.dir)
+// segments repairs the segments.
+func (r *repairer) segments() error {
+	l, err := r.list(r.dir)
 	if err != nil {
 		return err
 	}
@@ -167,19 +167,19 @@ func (h *healer) segments() error {
 		last    = -1 // That is not empty: where a crash leaves a torn record.
 	)
 	for _, k := range l.segments {
-		path := wlog.SegmentName(h.dir, k)
-		if h.left[path] {
+		path := wlog.SegmentName(r.dir, k)
+		if r.left[path] {
 			continue
 		}
-		info, err := h.fs.Stat(path)
+		info, err := r.fs.Stat(path)
 		if err != nil {
-			h.leave(path, k, err)
+			r.leave(path, k, err)
 			continue
 		}
 		if info.Size() > 0 {
 			last = k
 		}
-		if h.whole == nil || h.restored[path] || !h.whole(path, info) {
+		if r.whole == nil || r.restored[path] || !r.whole(path, info) {
 			numbers = append(numbers, k)
 		}
 	}
@@ -193,18 +193,18 @@ func (h *healer) segments() error {
 			if k == last {
 				is = newest
 			}
-			found[i], failed[i] = mend(h.fs, wlog.SegmentName(h.dir, k), is)
+			found[i], failed[i] = repairFile(r.fs, wlog.SegmentName(r.dir, k), is)
 			return nil
 		})
 	}
 	_ = group.Wait() // No error stops the others.
 	for i, k := range numbers {
-		h.report.Segments++
+		r.report.Segments++
 		if failed[i] != nil {
-			h.leave(wlog.SegmentName(h.dir, k), k, failed[i])
+			r.leave(wlog.SegmentName(r.dir, k), k, failed[i])
 			continue
 		}
-		h.take(found[i], k, func(l loss) string {
+		r.take(found[i], k, func(l loss) string {
 			if l.cut {
 				return TornTail
 			}
@@ -215,19 +215,19 @@ func (h *healer) segments() error {
 }
 
 // leave reports a file that cannot be made whole.
-func (h *healer) leave(path string, segment int, cause error) {
-	h.left[path] = true
+func (r *repairer) leave(path string, segment int, cause error) {
+	r.left[path] = true
 	d := Damage{Kind: Unreadable, Path: path, Segment: segment, Action: "left as it is", Err: cause}
-	if info, err := h.fs.Stat(path); err == nil {
+	if info, err := r.fs.Stat(path); err == nil {
 		d.Bytes = info.Size() // At most.
 	}
-	h.add(d)
+	r.add(d)
 }
 
 // take adds what was found in a file to the report.
-func (h *healer) take(f finding, segment int, kind func(loss) string) {
-	h.report.Records += f.records
-	h.report.Bytes += f.size
+func (r *repairer) take(f finding, segment int, kind func(loss) string) {
+	r.report.Records += f.records
+	r.report.Bytes += f.size
 	for _, l := range f.losses {
 		d := Damage{
 			Kind:    kind(l),
@@ -242,26 +242,21 @@ func (h *healer) take(f finding, segment int, kind func(loss) string) {
 		if l.cut {
 			d.Action = "cut off"
 		}
-		h.add(d)
+		r.add(d)
 	}
 }
 
-// Segment mends one finished segment of a log that may be in use: readers that
-// have it open find padding where the damage was. Nothing may be appended to it.
-func Segment(walDir string, segment int, log *slog.Logger) ([]Damage, error) {
-	return SegmentFS(context.Background(), vfs.OS, walDir, segment, log)
-}
-
-// SegmentFS is Segment on another file system than that of the operating
-// system. It ends, with ctx's error, between two reads.
-func SegmentFS(ctx context.Context, fsys vfs.FS, walDir string, segment int, log *slog.Logger) ([]Damage, error) {
-	h := newHealer(&endingFS{FS: fsys, ctx: ctx}, walDir, log)
-	found, err := mend(h.fs, wlog.SegmentName(walDir, segment), finished)
+// Segment repairs one finished segment of a log that may be in use: readers that
+// have it open find filler where the damage was. Nothing may be appended to it. It
+// ends, with ctx's error, between two reads.
+func Segment(ctx context.Context, fsys vfs.FS, walDir string, segment int, log *slog.Logger) ([]Damage, error) {
+	r := newRepairer(&endingFS{FS: fsys, ctx: ctx}, walDir, log)
+	found, err := repairFile(r.fs, wlog.SegmentName(walDir, segment), finished)
 	if err != nil {
 		return nil, fmt.Errorf("check segment %08d of the write-ahead log: %w", segment, err)
 	}
-	h.take(found, segment, func(loss) string { return CorruptSegment })
-	return h.report.Damages, nil
+	r.take(found, segment, func(loss) string { return CorruptSegment })
+	return r.report.Damages, nil
 }
 
 // endingFS is a file system whose files are not read any more when its context

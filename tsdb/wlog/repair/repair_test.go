@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"bytes"
@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/tsdb/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
@@ -291,7 +292,7 @@ func TestDirectory(t *testing.T) {
 			name: "files that belong to others, and what was left unfinished",
 			harm: func(f files) {
 				f["notes.txt"], f["dir/00000007"], f["7x.repair"], f["checkpoint.abc/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
-				f["00000001.heal"], f["checkpoint.00000001.tmp/00000000"] = []byte("x"), []byte("y")
+				f["00000001.unfinished"], f["checkpoint.00000001.tmp/00000000"] = []byte("x"), []byte("y")
 			},
 			want: func(f files) {
 				f["notes.txt"], f["dir/00000007"], f["7x.repair"], f["checkpoint.abc/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
@@ -338,7 +339,7 @@ func TestDirectory(t *testing.T) {
 				tc.want(want)
 			}
 			dir := harmed.write(t)
-			report, healed := requireHealed(t, dir)
+			report, repaired := requireRepaired(t, dir)
 			for i, d := range report.Damages {
 				rel, err := filepath.Rel(dir, d.Path)
 				require.NoError(t, err)
@@ -346,7 +347,7 @@ func TestDirectory(t *testing.T) {
 				require.Equal(t, d.Bytes > 0 && d.Kind != InterruptedRepair, d.Err != nil)
 			}
 			require.Equal(t, tc.damages, report.Damages)
-			requireSame(t, want, healed)
+			requireSame(t, want, repaired)
 		})
 	}
 }
@@ -370,11 +371,11 @@ func TestHardLinks(t *testing.T) {
 	if err := os.Link(filepath.Join(dir, name), other); err != nil {
 		t.Skipf("no hard links: %v", err)
 	}
-	_, healed := requireHealed(t, dir)
+	_, repaired := requireRepaired(t, dir)
 	b, err := os.ReadFile(other)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(f[name], b))
-	require.False(t, bytes.Equal(f[name], healed[name]))
+	require.False(t, bytes.Equal(f[name], repaired[name]))
 }
 
 // A file with a strange number does not fill the disk with empty segments.
@@ -425,21 +426,21 @@ func TestWholeCheckpoint(t *testing.T) {
 	require.Equal(t, CorruptCheckpoint, report.Damages[0].Kind)
 }
 
-// One segment can be mended on its own, while the log is in use.
+// One segment can be repaired on its own, while the log is in use.
 func TestSegment(t *testing.T) {
 	f := plainLog(t, 0, 1, 2)
 	f[segment(0)][10] ^= 1
 	f[segment(1)][10] ^= 1
 	dir := f.write(t)
-	damages, err := Segment(dir, 1, nil)
+	damages, err := Segment(t.Context(), vfs.OS, dir, 1, nil)
 	require.NoError(t, err)
 	require.Len(t, damages, 1)
 	require.Equal(t, 1, damages[0].Segment)
 	require.True(t, bytes.Equal(f[segment(0)], read(t, dir)[segment(0)]))
-	damages, err = Segment(dir, 1, nil)
+	damages, err = Segment(t.Context(), vfs.OS, dir, 1, nil)
 	require.NoError(t, err)
 	require.Empty(t, damages)
-	_, err = Segment(dir, 7, nil)
+	_, err = Segment(t.Context(), vfs.OS, dir, 7, nil)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
@@ -474,7 +475,7 @@ func TestZeros(t *testing.T) {
 
 	clear(f[segment(2)])
 	require.NoError(t, os.WriteFile(filepath.Join(dir, segment(2)), f[segment(2)], 0o666))
-	damages, err := Segment(dir, 2, nil)
+	damages, err := Segment(t.Context(), vfs.OS, dir, 2, nil)
 	require.NoError(t, err)
 	require.Len(t, damages, 1)
 	require.Equal(t, int64(size), damages[0].Bytes)
@@ -505,16 +506,16 @@ func TestTail(t *testing.T) {
 	path := wlog.SegmentName(dir, 0)
 	size := int64(len(f[segment(0)]))
 	for _, end := range []int64{size, size - recordSize, size - recordSize, 2 * frame.PageSize} {
-		require.NoError(t, Tail(path, end))
+		require.NoError(t, Tail(vfs.OS, path, end))
 		require.Len(t, read(t, dir)[segment(0)], int(end))
 	}
-	require.ErrorContains(t, Tail(path, size), "missing")
+	require.ErrorContains(t, Tail(vfs.OS, path, size), "missing")
 	require.Len(t, read(t, dir)[segment(0)], 2*frame.PageSize)
 
 	// The rest of a page that has no room for a header may be missing.
 	require.NoError(t, os.Truncate(path, 2*frame.PageSize-3))
-	require.NoError(t, Tail(path, 2*frame.PageSize))
-	require.ErrorIs(t, Tail(wlog.SegmentName(dir, 1), 0), os.ErrNotExist)
+	require.NoError(t, Tail(vfs.OS, path, 2*frame.PageSize))
+	require.ErrorIs(t, Tail(vfs.OS, wlog.SegmentName(dir, 1), 0), os.ErrNotExist)
 }
 
 // A log of upstream's own is plausible in all its records.

@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"fmt"
@@ -78,7 +78,7 @@ func SegmentsTo(fsys vfs.FS, walDir string, last int, log *slog.Logger) ([]Damag
 // segments fills what a log's segments leave out, as gaps says of their numbers in
 // ascending order.
 func segments(fsys vfs.FS, walDir string, log *slog.Logger, gaps func(there []int) []gap) ([]Damage, error) {
-	h := newHealer(fsys, walDir, log)
+	h := newRepairer(fsys, walDir, log)
 	entries, err := h.fs.ReadDir(walDir)
 	if err == nil {
 		var there []int // Whatever it is, it is not missing.
@@ -99,7 +99,7 @@ func segments(fsys vfs.FS, walDir string, log *slog.Logger, gaps func(there []in
 // fill makes segments for the gaps in a directory, and reports each gap as damage of
 // the given kind. Those of the log say that they stand for others, so that readers
 // count what they have lost.
-func (h *healer) fill(dir, kind string, gaps []gap) error {
+func (r *repairer) fill(dir, kind string, gaps []gap) error {
 	n := 0
 	for _, g := range gaps {
 		// One by one, so that the sum cannot overflow.
@@ -117,12 +117,12 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 				content = frame.Gone()
 			}
 			path := wlog.SegmentName(dir, k)
-			err := write(h.fs, path+tempSuffix, content)
+			err := write(r.fs, path+tempSuffix, content)
 			if err == nil {
-				err = h.fs.Rename(path+tempSuffix, path)
+				err = r.fs.Rename(path+tempSuffix, path)
 			}
 			if err != nil {
-				_ = h.fs.Remove(path + tempSuffix)
+				_ = r.fs.Remove(path + tempSuffix)
 				return err
 			}
 		}
@@ -135,33 +135,33 @@ func (h *healer) fill(dir, kind string, gaps []gap) error {
 		if kind == MissingSegments {
 			d.Segment, d.More = g.first, g.last-g.first
 		}
-		h.add(d)
+		r.add(d)
 	}
 	if n == 0 {
 		return nil
 	}
-	return h.fs.SyncDir(dir)
+	return r.fs.SyncDir(dir)
 }
 
-// checkpoints mends the checkpoints. One of which nothing is left gives way to
+// checkpoints repairs the checkpoints. One of which nothing is left gives way to
 // an older one that has something. If there is none, it stays, empty: what
 // segments it stands for must be known.
 //
 // Whether it was whole does not count, for an earlier call may have been
 // interrupted between emptying it and this.
-func (h *healer) checkpoints() error {
-	l, err := h.list(h.dir)
+func (r *repairer) checkpoints() error {
+	l, err := r.list(r.dir)
 	if err != nil {
 		return err
 	}
 	older := false
 	for _, c := range l.checkpoints {
-		left, err := h.checkpoint(filepath.Join(h.dir, c.name))
+		left, err := r.checkpoint(filepath.Join(r.dir, c.name))
 		if err != nil {
-			return fmt.Errorf("mend %s: %w", c.name, err)
+			return fmt.Errorf("repair %s: %w", c.name, err)
 		}
 		if !left && older {
-			if err := h.drop(c); err != nil {
+			if err := r.drop(c); err != nil {
 				return fmt.Errorf("remove %s, of which nothing is left: %w", c.name, err)
 			}
 		}
@@ -170,61 +170,61 @@ func (h *healer) checkpoints() error {
 	return nil
 }
 
-// checkpoint mends one checkpoint and returns whether it has records.
-func (h *healer) checkpoint(dir string) (left bool, err error) {
-	l, err := h.list(dir)
+// checkpoint repairs one checkpoint and returns whether it has records.
+func (r *repairer) checkpoint(dir string) (left bool, err error) {
+	l, err := r.list(dir)
 	if err != nil {
 		return false, err
 	}
-	if err := h.clear(dir, l); err != nil {
+	if err := r.clear(dir, l); err != nil {
 		return false, err
 	}
-	h.report.Checkpoints++
+	r.report.Checkpoints++
 	for _, k := range l.segments {
 		path := wlog.SegmentName(dir, k)
-		if h.whole != nil {
-			info, err := h.fs.Stat(path)
+		if r.whole != nil {
+			info, err := r.fs.Stat(path)
 			if err != nil {
 				return left, err
 			}
-			if h.whole(path, info) {
+			if r.whole(path, info) {
 				left = left || info.Size() > 0
 				continue
 			}
 		}
-		found, err := mend(h.fs, path, shared)
+		found, err := repairFile(r.fs, path, shared)
 		if err != nil {
-			h.leave(path, -1, err)
+			r.leave(path, -1, err)
 			left = true // As far as is known.
 			continue
 		}
-		h.take(found, -1, func(loss) string { return CorruptCheckpoint })
+		r.take(found, -1, func(loss) string { return CorruptCheckpoint })
 		left = left || found.records > 0
 	}
-	return left, h.fill(dir, CorruptCheckpoint, missing(l.segments))
+	return left, r.fill(dir, CorruptCheckpoint, missing(l.segments))
 }
 
 // drop removes a checkpoint. It is renamed before, so that it is never there in
 // part.
-func (h *healer) drop(c checkpoint) error {
-	path := filepath.Join(h.dir, c.name)
+func (r *repairer) drop(c checkpoint) error {
+	path := filepath.Join(r.dir, c.name)
 	temp := path + wlog.CheckpointTempFileSuffix
-	if err := h.rename(path, temp); err != nil {
+	if err := r.rename(path, temp); err != nil {
 		return err
 	}
-	h.add(Damage{Kind: CorruptCheckpoint, Path: path, Segment: -1, Action: "removed, the checkpoint before it is used"})
-	if err := h.fs.RemoveAll(temp); err != nil {
+	r.add(Damage{Kind: CorruptCheckpoint, Path: path, Segment: -1, Action: "removed, the checkpoint before it is used"})
+	if err := r.fs.RemoveAll(temp); err != nil {
 		return err
 	}
-	return h.fs.SyncDir(h.dir)
+	return r.fs.SyncDir(r.dir)
 }
 
 // numbering sees to it that upstream finds a segment, or a checkpoint, for
 // every number it looks for: from the one after the last checkpoint on, or else
 // from 0. And that the next segment comes after that checkpoint, because
 // segments before it are never read again.
-func (h *healer) numbering() error {
-	l, err := h.list(h.dir)
+func (r *repairer) numbering() error {
+	l, err := r.list(r.dir)
 	if err != nil {
 		return err
 	}
@@ -242,14 +242,14 @@ func (h *healer) numbering() error {
 			gaps = append(gaps, gap{l.segments[n-1] + 1, last})
 		}
 	case n > 0 && l.segments[0] > 0:
-		path := wlog.CheckpointDir(h.dir, l.segments[0]-1)
-		if err := h.fs.MkdirAll(path, 0o777); err != nil {
+		path := wlog.CheckpointDir(r.dir, l.segments[0]-1)
+		if err := r.fs.MkdirAll(path, 0o777); err != nil {
 			return err
 		}
-		if err := h.fs.SyncDir(h.dir); err != nil {
+		if err := r.fs.SyncDir(r.dir); err != nil {
 			return err
 		}
-		h.add(Damage{Kind: MissingCheckpoint, Path: path, Segment: -1, Action: "made an empty checkpoint in place of what is missing"})
+		r.add(Damage{Kind: MissingCheckpoint, Path: path, Segment: -1, Action: "made an empty checkpoint in place of what is missing"})
 	}
-	return h.fill(h.dir, MissingSegments, gaps)
+	return r.fill(r.dir, MissingSegments, gaps)
 }

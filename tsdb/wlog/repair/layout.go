@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"errors"
@@ -112,11 +112,11 @@ func list(fsys vfs.FS, dir string) (layout, error) {
 }
 
 // list lists what is in a directory, and leaves what cannot be looked at.
-func (h *healer) list(dir string) (layout, error) {
-	l, err := list(h.fs, dir)
+func (r *repairer) list(dir string) (layout, error) {
+	l, err := list(r.fs, dir)
 	for _, u := range l.unseen {
-		if path := wlog.SegmentName(dir, u.segment); !h.left[path] {
-			h.leave(path, u.segment, u.cause)
+		if path := wlog.SegmentName(dir, u.segment); !r.left[path] {
+			r.leave(path, u.segment, u.cause)
 		}
 	}
 	return l, err
@@ -133,79 +133,79 @@ func segmentName(k int) string { return wlog.SegmentName("", k) }
 // tidy deals with names: what was left unfinished goes, what upstream would
 // stumble over gets out of its way, what an interrupted repair left is taken
 // back.
-func (h *healer) tidy() error {
-	l, err := h.list(h.dir)
+func (r *repairer) tidy() error {
+	l, err := r.list(r.dir)
 	if err != nil {
 		return err
 	}
-	if err := h.clear(h.dir, l); err != nil {
+	if err := r.clear(r.dir, l); err != nil {
 		return err
 	}
 	for _, k := range l.repairs {
-		if err := h.restore(k, slices.Contains(l.segments, k)); err != nil {
+		if err := r.restore(k, slices.Contains(l.segments, k)); err != nil {
 			return fmt.Errorf("take back %s: %w", segmentName(k)+repairSuffix, err)
 		}
 	}
 	return nil
 }
 
-func (h *healer) clear(dir string, l layout) error {
+func (r *repairer) clear(dir string, l layout) error {
 	for _, name := range l.unfinished {
-		h.log.Info("Removing what was left of an unfinished change of the write-ahead log", "path", filepath.Join(dir, name))
-		if err := h.fs.RemoveAll(filepath.Join(dir, name)); err != nil {
+		r.log.Info("Removing what was left of an unfinished change of the write-ahead log", "path", filepath.Join(dir, name))
+		if err := r.fs.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
 	for _, name := range l.strays {
 		to := strayPrefix + name
 		for n := 1; ; n++ {
-			if _, err := h.fs.Stat(filepath.Join(dir, to)); errors.Is(err, os.ErrNotExist) {
+			if _, err := r.fs.Stat(filepath.Join(dir, to)); errors.Is(err, os.ErrNotExist) {
 				break
 			} else if err != nil {
 				return err
 			}
 			to = strayPrefix + name + "." + strconv.Itoa(n)
 		}
-		if err := h.rename(filepath.Join(dir, name), filepath.Join(dir, to)); err != nil {
+		if err := r.rename(filepath.Join(dir, name), filepath.Join(dir, to)); err != nil {
 			return err
 		}
-		h.add(Damage{Kind: StrayFile, Path: filepath.Join(dir, name), Segment: -1, Action: "renamed to " + to})
+		r.add(Damage{Kind: StrayFile, Path: filepath.Join(dir, name), Segment: -1, Action: "renamed to " + to})
 	}
 	return nil
 }
 
-func (h *healer) rename(from, to string) error { return rename(h.fs, from, to) }
+func (r *repairer) rename(from, to string) error { return rename(r.fs, from, to) }
 
 // restore decides about upstream's copy of segment k, which it makes by
 // renaming the segment. It writes the good records to a new one then and
 // removes the copy in the end. So the copy is all there is, unless the segment
 // goes on with something else.
-func (h *healer) restore(k int, exists bool) error {
-	path := wlog.SegmentName(h.dir, k)
+func (r *repairer) restore(k int, exists bool) error {
+	path := wlog.SegmentName(r.dir, k)
 	from := path + repairSuffix
-	info, err := h.fs.Stat(from)
+	info, err := r.fs.Stat(from)
 	if err != nil {
 		return err
 	}
 	d := Damage{Kind: InterruptedRepair, Path: from, Segment: k, Action: "made the segment again"}
 	if exists {
-		prefix, err := isPrefix(h.fs, path, from)
+		prefix, err := isPrefix(r.fs, path, from)
 		if err != nil {
 			return err
 		}
 		if !prefix {
 			d.Action, d.Bytes = "removed, the segment holds other records", info.Size()
-			if err := h.fs.Remove(from); err != nil {
+			if err := r.fs.Remove(from); err != nil {
 				return err
 			}
-			h.add(d)
-			return h.fs.SyncDir(h.dir)
+			r.add(d)
+			return r.fs.SyncDir(r.dir)
 		}
 	}
-	if err := h.rename(from, path); err != nil {
+	if err := r.rename(from, path); err != nil {
 		return err
 	}
-	h.restored[path] = true
-	h.add(d)
+	r.restored[path] = true
+	r.add(d)
 	return nil
 }

@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"bytes"
@@ -284,18 +284,18 @@ func requireOpens(t testing.TB, dir string) {
 	require.NotContains(t, log.String(), "attempting repair")
 }
 
-// requireHealed heals the directory and checks what holds afterwards in any
+// requireRepaired repairs the directory and checks what holds afterwards in any
 // case (I7). It returns the report and what is there then.
-func requireHealed(t testing.TB, dir string) (Report, files) {
+func requireRepaired(t testing.TB, dir string) (Report, files) {
 	t.Helper()
 	report, err := Directory(dir, Options{})
 	require.NoError(t, err)
-	healed := read(t, dir)
+	repaired := read(t, dir)
 	requireReadable(t, dir)
 
 	again, err := Directory(dir, Options{})
 	require.NoError(t, err)
 	require.Empty(t, again.Damages)
-	requireSame(t, healed, read(t, dir))
-	return report, healed
+	requireSame(t, repaired, read(t, dir))
+	return report, repaired
 }

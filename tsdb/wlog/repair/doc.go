@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package heal makes the directory of a write-ahead log whole before it is
+// Package repair makes the directory of a write-ahead log whole before it is
 // opened, so that upstream's reader accepts all of it and nothing is lost but
 // what was damaged.
 //
@@ -34,8 +34,8 @@
 //     are missing are filled with segments that say so.
 //  4. Every change is reported, with the records and bytes it cost as far as
 //     that can be told, and logged (I9).
-//  5. A crash at any point leaves a directory that the next call heals to the
-//     same records. Segments are changed in place, which needs no free space:
+//  5. A crash at any point leaves a directory that the next call repairs to
+//     the same records. Segments are changed in place, which needs no free space:
 //     only bytes that are lost already are written over, so being interrupted
 //     does no further harm. Files of checkpoints, which may be hard links, are
 //     copied before they are changed.
@@ -51,4 +51,4 @@
 // it. The caller holds the lock of the data directory, and nothing else has a
 // segment open for writing. Tail is for the goroutine that owns the log's
 // writer, after it has closed it.
-package heal
+package repair

@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"os"
@@ -69,7 +69,7 @@ func recordStarts(t *testing.T, path string) (starts []int64) {
 
 // One bad byte costs the record it is in and nothing else, and those that are left
 // stay where they are (I2, I9).
-func TestMend(t *testing.T) {
+func TestRepairFile(t *testing.T) {
 	for name, is := range map[string]role{"in place": finished, "the newest": newest, "shared with other names": shared} {
 		t.Run(name, func(t *testing.T) {
 			path, before := wholeSegment(t)
@@ -82,7 +82,7 @@ func TestMend(t *testing.T) {
 			data[hit+frame.HeaderSize] ^= 0xff
 			require.NoError(t, os.WriteFile(path, data, 0o666))
 
-			found, err := mend(vfs.OS, path, is)
+			found, err := repairFile(vfs.OS, path, is)
 			require.NoError(t, err)
 			require.Len(t, found.losses, 1)
 			lost := found.losses[0]
@@ -106,7 +106,7 @@ func TestMend(t *testing.T) {
 				require.Equal(t, data, left)
 			}
 
-			again, err := mend(vfs.OS, path, is)
+			again, err := repairFile(vfs.OS, path, is)
 			require.NoError(t, err)
 			require.Empty(t, again.losses)
 		})
@@ -114,11 +114,11 @@ func TestMend(t *testing.T) {
 }
 
 // A record that was not written to its end is cut off.
-func TestMendTornTail(t *testing.T) {
+func TestRepairFileTornTail(t *testing.T) {
 	path, before := wholeSegment(t)
 	last := before[len(before)-1]
 	require.NoError(t, os.Truncate(path, last+frame.HeaderSize+1))
-	found, err := mend(vfs.OS, path, newest)
+	found, err := repairFile(vfs.OS, path, newest)
 	require.NoError(t, err)
 	require.Len(t, found.losses, 1)
 	require.True(t, found.losses[0].torn)

@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package heal
+package repair
 
 import (
 	"bytes"
@@ -111,9 +111,9 @@ func TestOneByteInEachPlace(t *testing.T) {
 
 					report, err := Directory(dir, Options{Logger: promslog.NewNopLogger()})
 					require.NoError(t, err)
-					mended, err := os.ReadFile(path)
+					repaired, err := os.ReadFile(path)
 					require.NoError(t, err)
-					after := kept(t, mended)
+					after := kept(t, repaired)
 					for start, crc := range before {
 						if touched(start) {
 							continue
