@@ -87,6 +87,18 @@ func (s *Storage) Follow(o FollowOptions) error {
 	return nil
 }
 
+// Reopened tells that this process has opened the log to write to it, and that nobody
+// else does. Without that, a series record that comes in a later segment than the first
+// samples of its series is not taken to be theirs: the log may have been opened in
+// between, and the ref given to another series.
+func (s *Storage) Reopened() {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	if s.src != nil && s.src.follow != nil {
+		s.src.follow.Reopened()
+	}
+}
+
 // follows reports whether f is what the storage reads.
 func (s *Storage) follows(f *follow.Follower) bool {
 	s.mtx.Lock()

@@ -26,9 +26,12 @@ import (
 // dead when Define returns, and OnRemove's functions were told before ref
 // resolves again.
 //
+// The record that defines lies in the segment by, which [Series.DefinedIn] returns then:
+// of several records with the same labels that of the first.
+//
 // Like Insert, Define belongs to one goroutine. Unlike that, it may run beside
 // readers, and never beside GetOrCreate or Retire.
-func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) {
+func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment, by int) {
 	if old := t.refs.get(ref); old != nil {
 		if old.Has(lset) {
 			old.Mentioned(segment)
@@ -38,8 +41,14 @@ func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment int
 		t.announce([]chunks.HeadSeriesRef{ref})
 	}
 	t.Insert(ref, lset, segment)
-	t.refs.get(ref).Mentioned(segment)
+	s := t.refs.get(ref)
+	s.Mentioned(segment)
+	s.lastTs.Store(int64(by)) // Nobody appends to it.
 }
+
+// DefinedIn returns the segment that Define was told. It is for series that Define has
+// made.
+func (s *Series) DefinedIn() int { return int(s.lastTs.Load()) }
 
 // DropUnmentioned removes the series that no segment from floor on mentions, as
 // Mentioned and Define were told, and returns their refs, in no particular

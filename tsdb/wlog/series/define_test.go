@@ -35,14 +35,15 @@ func TestDefine(t *testing.T) {
 		}
 		removed = append(removed, refs...)
 	})
-	table.Define(1, a, 0)
+	table.Define(1, a, 0, 0)
 	old := table.Resolve(1)
-	table.Define(1, a, 3)
+	table.Define(1, a, 3, 3)
+	require.Zero(t, table.Resolve(1).DefinedIn())
 	require.Same(t, old, table.Resolve(1))
 	require.Equal(t, 3, old.RetiredAt())
 	require.False(t, old.Gone())
 
-	table.Define(1, b, 1)
+	table.Define(1, b, 1, 1)
 	require.Equal(t, []chunks.HeadSeriesRef{1}, removed)
 	require.True(t, old.Gone())
 	require.Equal(t, a, old.Labels(), "whoever still has it may use it")
@@ -50,10 +51,10 @@ func TestDefine(t *testing.T) {
 	require.Equal(t, 1, table.Resolve(1).RetiredAt())
 
 	// Other refs of a label set are series of their own.
-	table.Define(2, b, 4)
+	table.Define(2, b, 4, 4)
 	require.Equal(t, b, table.Resolve(2).Labels())
 	require.Equal(t, 4, table.Resolve(2).RetiredAt())
-	table.Define(3, a, 1)
+	table.Define(3, a, 1, 1)
 	table.Resolve(3).Mentioned(5)
 	active, retired := table.Len()
 	require.Equal(t, 3, active+retired)
@@ -61,7 +62,7 @@ func TestDefine(t *testing.T) {
 	require.Equal(t, []chunks.HeadSeriesRef{1}, table.DropUnmentioned(2))
 	require.Nil(t, table.Resolve(1))
 	require.Equal(t, []chunks.HeadSeriesRef{1, 1}, removed)
-	table.Define(2, b, 4)
+	table.Define(2, b, 4, 4)
 	require.Equal(t, b, table.Resolve(2).Labels(), "it does not depend on the one that had the labels first")
 	require.ElementsMatch(t, []chunks.HeadSeriesRef{2, 3}, table.DropUnmentioned(6))
 	active, retired = table.Len()
@@ -69,6 +70,6 @@ func TestDefine(t *testing.T) {
 	require.Empty(t, table.DropUnmentioned(100))
 
 	// They come back.
-	table.Define(2, b, 7)
+	table.Define(2, b, 7, 7)
 	require.Equal(t, b, table.Resolve(2).Labels())
 }

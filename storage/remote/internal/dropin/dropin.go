@@ -247,7 +247,10 @@ func (w *Write) begin(conf *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.hadNoLog, Lost: w.lost}); err == nil {
+	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.hadNoLog, Lost: w.lost}); err == nil && hold.IsOpen(w.wal) {
+		s.Reopened()
+	}
+	if err == nil {
 		err = s.ApplyConfig(conf)
 	}
 	if err != nil {
@@ -342,6 +345,9 @@ func (w *Write) await(conf *config.Config, apply func(*config.Config) error) {
 
 // Opened implements [hold.Holder].
 func (w *Write) Opened() {
+	if s := w.storage.Load(); s != nil {
+		s.Reopened()
+	}
 	select {
 	case w.look <- struct{}{}:
 	default:

@@ -30,9 +30,12 @@
 //
 // What the package guarantees (numbers in brackets are those of the design):
 //
-//  1. At any position, a ref resolves to its last definition before it, and if
-//     there is none, to the first one after it (I3). Positions decide, and not
-//     who has read what first.
+//  1. At any position, a ref resolves to its last definition before it. If there
+//     is none, because a series record followed late or was damaged, it resolves to
+//     the first one after it, but only where the writer has not opened the log in
+//     between: a ref that is given again has other labels (I3). Each opening begins a
+//     segment, so that is certain within one, and from the segment on that
+//     [Follower.Reopened] saw. Positions decide, and not who has read what first.
 //  2. A series record may follow the first samples of its series, since another
 //     appender can commit first. The head waits for it, a few seconds at most
 //     and once for each ref that has none (I2).

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -45,6 +46,7 @@ const (
 // Follower keeps a table in step with a log. Run it once; the other methods may
 // be called from anywhere, before that and after.
 type Follower struct {
+	live     atomic.Int64 // From this segment on the writer has not opened the log again; first, for 32-bit platforms.
 	logger   *slog.Logger
 	dir      string
 	table    *series.Table
@@ -92,6 +94,7 @@ func Open(l *slog.Logger, walDir string, damage func(*cursor.Corruption)) (*Foll
 				damage(c)
 			},
 		}
+		f.live.Store(math.MaxInt64)
 		err := f.load()
 		if err == nil {
 			f.publish(time.Now())
@@ -125,11 +128,21 @@ func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *serie
 	// A ref gets another meaning in two steps: what it stood for is noted, then
 	// the table changes. Who looks in the other order, at the table last, would
 	// find neither what was noted nor what was there, if both steps fell between.
-	now := f.table.Resolve(ref)
+	s := f.table.Resolve(ref)
 	if was := f.past.at(ref, pos); was != nil {
-		return was
+		s = was
 	}
-	return now
+	if s != nil && s.DefinedIn() > pos.Segment && int64(pos.Segment) < f.live.Load() {
+		return nil // Its writer may have opened the log in between, and given the ref again.
+	}
+	return s
+}
+
+// Reopened tells that the log was opened by its only writer, which is this process.
+func (f *Follower) Reopened() {
+	if _, last, err := cursor.SegmentRange(f.dir); err == nil {
+		f.live.Store(int64(last))
+	}
 }
 
 // Notify tells that something was written. It never blocks, and returns false if
@@ -320,7 +333,7 @@ func (f *Follower) define(defs []record.RefSeries, from cursor.Position) {
 			// Before the table changes, see Resolve.
 			f.past.add(old, from)
 		}
-		f.table.Define(d.Ref, d.Labels, f.segment)
+		f.table.Define(d.Ref, d.Labels, f.segment, from.Segment)
 		f.early.defined(d.Ref)
 	}
 }

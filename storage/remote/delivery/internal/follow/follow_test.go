@@ -185,7 +185,8 @@ func TestRedefinition(t *testing.T) {
 				require.Equal(t, want, r.at(7, pos), "at %s", pos)
 			}
 			require.Equal(t, inA3, r.Head())
-			require.Equal(t, "other", r.at(8, before))
+			require.Equal(t, "other", r.at(8, inB))
+			require.Empty(t, r.at(8, before), "the log was opened in between")
 
 			// What nobody can read any more need not be known.
 			w.cut()
@@ -206,6 +207,36 @@ func TestRedefinition(t *testing.T) {
 			require.Equal(t, "a", r.at(7, cursor.Position{Segment: last}))
 		})
 	}
+}
+
+// TestLateDefinition defends guarantee 1 where the record that should have defined a ref
+// first is missing: what comes after another opening of the log is about another series.
+// Within one run a definition may come in a later segment.
+func TestLateDefinition(t *testing.T) {
+	w := newWriter(t)
+	orphan := w.sample(7)
+	w.reopen()
+	r := open(t, w.dir)
+	early := w.sample(7)
+	w.cut()
+	w.define(7, "given again")
+	r.pass()
+	require.Empty(t, r.at(7, orphan))
+	require.Empty(t, r.at(7, early), "it is not known who writes")
+
+	w.cut()
+	w.reopen()
+	r.Reopened()
+	orphan, other := early, w.sample(8)
+	w.cut()
+	w.define(8, "late")
+	r.pass()
+	require.Empty(t, r.at(7, orphan))
+	require.Equal(t, "late", r.at(8, other))
+	w.reopen()
+	r.Reopened()
+	require.Empty(t, r.at(8, other), "what is open now is another run")
+	require.Equal(t, "late", r.at(8, w.sample(8)))
 }
 
 // TestResolvesWhileRedefined defends guarantee 1 for readers that are further back
