@@ -72,6 +72,7 @@ func (s *Storage) Follow(o FollowOptions) error {
 		Table:   f.Table(),
 		Gate:    gate.New(),
 		Head:    f.Head,
+		Size:    f.Size,
 		Run:     ulid.Make(),
 		Release: o.Release,
 		follow:  f,

@@ -49,6 +49,7 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 		return nil, nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
 	}
 	src.dense = &density{items: float64(f.Density[0]), bytes: float64(f.Density[1])}
+	compare(src, f)
 	knowEnd(src, segments, f)
 	foreign := -1
 	if src.follow == nil {
@@ -208,6 +209,10 @@ func (s *Storage) find(src *Source, f savepoint.File, name string, marks []savep
 			pos, verdict, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: m.Point, Fingerprint: f.Segments[m.Segment]})
 			if err != nil {
 				return worst, fmt.Errorf("find the saved position of remote write endpoint %q: %w", name, err)
+			}
+			if src.other && (verdict == cursor.Sealed || verdict == cursor.SegmentStart || m.Offset == 0) {
+				// Another log has other records before it too.
+				pos, verdict = s.oldest, cursor.SegmentStart
 			}
 			s.metrics.resumed.WithLabelValues(verdict.String()).Inc()
 			at = resolved{savepoint.Mark{Point: cursor.Point{Position: pos}}, verdict}

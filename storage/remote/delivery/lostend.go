@@ -31,19 +31,32 @@ import (
 // nothing is left to be read: the savepoint says how far that was. The next savepoint does
 // not, so that is counted at the start, or noted as yet to be counted, for every endpoint.
 
+// compare finds out whether a log that somebody else writes is the one that a savepoint
+// is about, and what it says of the sizes of segments.
+func compare(src *Source, f savepoint.File) {
+	if src.follow == nil {
+		return
+	}
+	last := f.Last()
+	if saved := f.Segments[last]; saved != 0 {
+		now, err := cursor.Fingerprint(src.WALDir, last)
+		src.other = err == nil && now != 0 && now != saved && !standsForGone(src.WALDir, last)
+	}
+	if src.other {
+		return
+	}
+	seen := src.Size
+	src.Size = func(segment int) int64 { return max(seen(segment), f.SizeOf(segment)) }
+}
+
 // knowEnd makes the source tell how large the last segment of the earlier run was, and what
 // it lacks of that, if that is still the one with its number.
 func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	of := slices.IndexFunc(segments, func(seg epoch.Segment) bool { return seg.Index == f.Segment })
-	if of < 0 || f.End == 0 {
+	if of < 0 || f.End == 0 || src.other {
 		return
 	}
-	switch seg := segments[of]; {
-	case src.follow != nil:
-		if now, err := cursor.Fingerprint(src.WALDir, f.Segment); err != nil || now == 0 || now != f.Segments[f.Segment] {
-			return
-		}
-	case !seg.Damaged && !seg.Empty && seg.Run.String() != f.Run:
+	if seg := segments[of]; src.follow == nil && !seg.Damaged && !seg.Empty && seg.Run.String() != f.Run {
 		return
 	}
 	size := src.Size
@@ -184,7 +197,11 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, givenUp int, before *counted, segments []epoch.Segment) (lost unread) {
 	acked, ahead := e.MarksFor(partitions), e.FreshFor(partitions)
 	in := spreadOf(src.Table, acked)
-	gone := goneSegments(src, f, max(e.Floor.Segment, givenUp), min(segments[0].Index-1, f.Segment), segments)
+	last := segments[0].Index - 1
+	if src.follow == nil { // Else its writer may have gone on after delivery ended.
+		last = min(last, f.Segment)
+	}
+	gone := goneSegments(src, f, max(e.Floor.Segment, givenUp), last, segments)
 	for _, part := range gone.parts {
 		if ahead != nil && part.Segment >= ahead.From.Segment {
 			acked, in, ahead = ahead.Acked, spreadOf(src.Table, ahead.Acked), nil

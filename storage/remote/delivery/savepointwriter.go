@@ -111,9 +111,27 @@ func (s *Storage) content(all []*endpointState, durable, clean bool) savepoint.F
 	}
 	s.sums = sums
 	f.Segments = s.fingerprints(f.Referenced())
+	if s.src.follow != nil {
+		f.Sizes = s.sizes(&f)
+	}
 	items, bytes := s.src.dense.seen()
 	f.Density = [2]int64{int64(items), int64(bytes)}
 	return f
+}
+
+// mostSizes bounds how many sizes of segments a savepoint has.
+const mostSizes = 1 << 12
+
+// sizes returns those of the segments that endpoints need, up to the one before the last.
+func (s *Storage) sizes(f *savepoint.File) (sizes []int64) {
+	oldest := f.Segment
+	for i := range f.Endpoints {
+		oldest = min(oldest, f.Endpoints[i].Floor.Segment)
+	}
+	for n := max(oldest, f.Segment-mostSizes, 0); n < f.Segment; n++ {
+		sizes = append(sizes, s.src.Size(n))
+	}
+	return sizes
 }
 
 // identified returns st with the checksums of its marks, which it lacks where

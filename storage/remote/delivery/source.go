@@ -55,6 +55,7 @@ type Source struct {
 	follow *follow.Follower // Of a log of somebody else's, see Follow.
 	begun  bool             // See FollowOptions.FromStart.
 	lost   []repair.Damage  // See FollowOptions.Lost.
+	other  bool             // It is not the log that positions were saved for, or not up to where they are.
 	dense  *density         // Of the log; readers have their own if it is nil.
 
 	cut *unreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.

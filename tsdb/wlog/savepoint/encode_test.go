@@ -37,6 +37,9 @@ func anyFile(rnd *rand.Rand) File {
 		Run: ulid.Make().String(), Segment: rnd.Intn(100) - 1, End: rnd.Int63n(2) * rnd.Int63n(maxOffset), Density: [2]int64{rnd.Int63n(2), rnd.Int63n(2) * rnd.Int63n(maxOffset)}, Checkpoint: rnd.Intn(100) - 1, Partitions: 1 + rnd.Intn(70),
 		Written: when(), Clean: rnd.Intn(2) == 0, Segments: map[int]uint32{},
 	}
+	for range rnd.Intn(2) * rnd.Intn(9) {
+		f.Sizes = append(f.Sizes, rnd.Int63n(maxOffset))
+	}
 	for range rnd.Intn(4) {
 		e := Endpoint{
 			ID:       ulid.Make().String(),
@@ -123,6 +126,7 @@ func TestAnyFile(t *testing.T) {
 		require.Equal(t, string(data), string(again))
 		require.Equal(t, f.End, got.End)
 		require.Equal(t, f.Density, got.Density)
+		require.Equal(t, f.Sizes, got.Sizes)
 		for i, e := range f.Endpoints {
 			require.Equal(t, e.Acked, got.Endpoints[i].Acked)
 			require.Equal(t, e.Isolated, got.Endpoints[i].Isolated)

@@ -271,6 +271,18 @@ type File struct {
 	// End is where the committed records of Segment ended when the file was
 	// written, in bytes; 0 if that is not known.
 	End int64 `json:"end,omitempty"`
+	// Sizes are those of the segments up to the one before Segment, in bytes and
+	// ascending order, as they were when they were finished; 0 is unknown. It is
+	// for logs of which nothing else says so.
+	Sizes []int64 `json:"sizes,omitempty"`
+}
+
+// SizeOf returns what Sizes says of a segment.
+func (f *File) SizeOf(segment int) int64 {
+	if at := segment - f.Segment + len(f.Sizes); at >= 0 && at < len(f.Sizes) {
+		return f.Sizes[at]
+	}
+	return 0
 }
 
 // tables are what the rest of a file refers to, as they are written. They are set
@@ -298,13 +310,22 @@ func (t tuple) point() cursor.Point {
 	return cursor.Point{Position: cursor.Position{Segment: int(t[0]), Offset: t[1]}, CRC: uint32(t[2])}
 }
 
+// Last returns the last segment that had records, by whose fingerprint this log is told
+// from another. There is none if it is negative.
+func (f *File) Last() (segment int) {
+	if f.End == 0 {
+		return f.Segment - 1
+	}
+	return f.Segment
+}
+
 // Referenced returns, in ascending order, the segments that a stored point
-// lies in, or End: those that Segments should hold a fingerprint of. Dispatch
+// lies in, and the last with records: those that Segments should hold a fingerprint of. Dispatch
 // marks do not count, they are compared and never resolved.
 func (f *File) Referenced() []int {
 	seen := map[int]struct{}{}
-	if f.End > 0 && f.Segment >= 0 {
-		seen[f.Segment] = struct{}{}
+	if last := f.Last(); last >= 0 {
+		seen[last] = struct{}{}
 	}
 	for i := range f.Endpoints {
 		for s := range f.Endpoints[i].segments {
@@ -333,6 +354,11 @@ func (f *File) Validate() error {
 	}
 	if f.End < 0 || f.End > maxOffset {
 		return fmt.Errorf("end %d of the last segment is out of range", f.End)
+	}
+	for _, n := range f.Sizes {
+		if n < 0 || n > maxOffset {
+			return fmt.Errorf("size %d of a segment is out of range", n)
+		}
 	}
 	for _, n := range f.Density {
 		if n < 0 || n > maxOffset {

@@ -14,6 +14,7 @@
 package dropin
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -346,11 +347,7 @@ func TestRepairedLog(t *testing.T) {
 	done := hold.Repair(wal)
 	require.ErrorContains(t, hold.Check(wal, 2), "until remote write has a configuration")
 	require.False(t, r.w.Notify())
-	r.closeLog()
-	for k := 2; k <= 3; k++ {
-		require.NoError(t, os.Remove(wlog.SegmentName(wal, k)))
-	}
-	r.openLog()
+	require.NoError(t, r.wal.Repair(&wlog.CorruptionErr{Dir: wal, Segment: 2, Offset: 1, Err: errors.New("damage")}))
 	done()
 	require.Eventually(t, func() bool { _, here := r.w.LowestSentTimestamp(); return here }, time.Minute, time.Millisecond)
 	require.Error(t, hold.Check(wal, 1))
@@ -422,6 +419,86 @@ func TestDamageIsMendedBeforeTheLogIsOpened(t *testing.T) {
 	lost := r.missing()
 	require.LessOrEqual(t, lost, 5*perCommit, "what touches a page of 32 KiB")
 	require.InDelta(t, lost, r.counter("prometheus_remote_storage_unreadable_total"), perCommit)
+}
+
+// The newest segments are gone, or all of them: their numbers are not given again, so no
+// position is taken for one in what is written then, and what they held is counted.
+func TestNewestSegmentsAreGone(t *testing.T) {
+	for name, from := range map[string]int{"two": 4, "all": 0} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.openLog()
+			require.NoError(t, r.apply())
+			r.commit()
+			r.arrives(r.n)
+			r.refuses.Store(true)
+			wal := r.wal.Dir()
+			for last := 0; last < 5; _, last, _ = wlog.Segments(wal) {
+				r.commit()
+			}
+			require.NoError(t, r.w.Close())
+			r.closeLog()
+			for k := from; k <= 5; k++ {
+				require.NoError(t, os.Remove(wlog.SegmentName(wal, k)))
+			}
+
+			r.open()
+			r.openLog()
+			_, last, err := wlog.Segments(wal)
+			require.NoError(t, err)
+			require.Equal(t, 6, last)
+			before := r.n
+			r.commit()
+			r.commit()
+			r.refuses.Store(false)
+			require.NoError(t, r.apply())
+			require.Eventually(t, func() bool {
+				r.mtx.Lock()
+				defer r.mtx.Unlock()
+				return r.got[len(r.got)-1] == float64(r.n-1)
+			}, time.Minute, time.Millisecond)
+			require.Equal(t, float64(before), r.got[len(r.got)-2*perCommit], "nothing of what is new is skipped")
+			if name == "two" {
+				require.InEpsilon(t, r.missing(), r.counter("prometheus_remote_storage_unreadable_total"), 0.5)
+				require.Equal(t, 2.0, r.counter("prometheus_remote_storage_segments_missing_total"))
+			} else {
+				require.Positive(t, r.counter("prometheus_remote_storage_unreadable_total"))
+			}
+		})
+	}
+}
+
+// Another log has come in the place of the one that positions are of, and its segments
+// have the same numbers by the time that they are looked up: it is delivered from its
+// start.
+func TestAnotherLog(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.apply())
+	wal := r.wal.Dir()
+	end := func() (last int) {
+		_, last, err := wlog.Segments(wal)
+		require.NoError(t, err)
+		return last
+	}
+	for end() < 3 {
+		r.commit()
+	}
+	r.arrives(r.n)
+	require.NoError(t, r.w.Close())
+	r.closeLog()
+	require.NoError(t, os.RemoveAll(wal))
+	t.Setenv(EnvDelivery, BestEffort) // Whoever wrote it did not know of us.
+	r.openLog()
+	before := r.n
+	for end() < 5 {
+		r.commit()
+	}
+	t.Setenv(EnvDelivery, "")
+	r.open()
+	require.NoError(t, r.apply())
+	r.arrives(r.n)
+	require.Greater(t, r.n, before)
 }
 
 // A writer that is closed after its remote storage may truncate in between: what is not

@@ -14,6 +14,7 @@
 package dropin
 
 import (
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -22,10 +23,12 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/common/promslog"
 
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/hold"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
 func init() { hold.BeforeOpening(makeWhole) }
@@ -51,9 +54,36 @@ func makeWhole(walDir string, logger *slog.Logger) {
 	if logger == nil {
 		logger = promslog.NewNopLogger()
 	}
-	if _, err := repair.Directory(walDir, repair.Options{Logger: logger}); err != nil {
+	_, err := repair.Directory(walDir, repair.Options{Logger: logger})
+	if err == nil {
+		err = fillEnd(dir, walDir, logger)
+	}
+	if err != nil {
 		logger.Error("The write-ahead log cannot be made whole before it is opened; if its writer finds damage, it may delete what comes after that", "err", err)
 	}
+}
+
+// fillEnd puts segments in the place of the newest ones, where those are gone that there
+// were at the last savepoint: their numbers must not be given again, for positions are
+// told by them, and what they held is counted by who reads that they are missing.
+func fillEnd(dir, walDir string, logger *slog.Logger) error {
+	f, _, err := savepoint.NewStore(dir).Load()
+	if err != nil || f.Segment < 0 {
+		return nil //nolint:nilerr // Who follows the log says what is wrong with it.
+	}
+	known := len(f.Segments) == 0
+	for segment, saved := range f.Segments {
+		now, err := cursor.Fingerprint(walDir, segment)
+		known = known || err == nil && now == saved
+	}
+	if _, last, err := cursor.SegmentRange(walDir); err != nil || !known && last >= 0 {
+		return err // It is the savepoint of another log.
+	}
+	made, err := repair.SegmentsTo(vfs.OS, walDir, f.Segment, logger)
+	if err == nil && len(made) > 0 { // If there was none at all, there has to be a checkpoint now.
+		_, err = repair.Directory(walDir, repair.Options{Logger: logger, Whole: func(string, fs.FileInfo) bool { return true }})
+	}
+	return err
 }
 
 // delivered reports whether there are positions of an earlier run.

@@ -16,6 +16,7 @@ package follow
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
@@ -46,6 +47,9 @@ func (f *Follower) collect(truncated func(first int) bool) error {
 			return nil
 		}
 		f.past.forget(cursor.Position{Segment: f.first})
+		f.sizesMtx.Lock()
+		maps.DeleteFunc(f.sizes, func(segment int, _ int64) bool { return segment < f.first })
+		f.sizesMtx.Unlock()
 	}
 	if err := f.lookForCheckpoint(); err != nil {
 		return err

@@ -31,6 +31,7 @@ import (
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 const (
@@ -59,6 +60,9 @@ type Follower struct {
 	begun, done int           // Passes over what is new.
 	passed      chan struct{} // Closed and replaced when one is done.
 
+	sizesMtx sync.Mutex
+	sizes    map[int]int64 // Of finished segments, in bytes.
+
 	// The rest belongs to Open, and then to Run.
 	tail       *cursor.Tail
 	at         cursor.Position // What was read.
@@ -84,6 +88,7 @@ func Open(l *slog.Logger, walDir string, damage func(*cursor.Corruption)) (*Foll
 			dir:        walDir,
 			table:      series.New(series.Options{}),
 			notified:   make(chan struct{}, 1),
+			sizes:      map[int]int64{},
 			passed:     make(chan struct{}),
 			dec:        newDecoder(l),
 			early:      newEarly(),
@@ -136,6 +141,25 @@ func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *serie
 		return nil // Its writer may have opened the log in between, and given the ref again.
 	}
 	return s
+}
+
+// Size returns how many bytes a segment had when it was seen to be finished, 0 for
+// unknown.
+func (f *Follower) Size(segment int) int64 {
+	f.sizesMtx.Lock()
+	defer f.sizesMtx.Unlock()
+	return f.sizes[segment]
+}
+
+// finished notes how large a segment is.
+func (f *Follower) finished(segment int) {
+	info, err := os.Stat(wlog.SegmentName(f.dir, segment))
+	if err != nil {
+		return
+	}
+	f.sizesMtx.Lock()
+	defer f.sizesMtx.Unlock()
+	f.sizes[segment] = info.Size()
 }
 
 // Reopened tells that the log was opened by its only writer, which is this process.
@@ -242,8 +266,11 @@ func (f *Follower) read(ctx context.Context, moved func()) error {
 			}
 			return err
 		}
-		if it.Kind == cursor.Record {
+		switch it.Kind {
+		case cursor.Record:
 			f.take(it)
+		case cursor.Seal:
+			f.finished(it.Start.Segment)
 		}
 		f.at = it.End.Position
 		if n%publishAfter == 0 {

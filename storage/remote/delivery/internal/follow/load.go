@@ -185,6 +185,9 @@ func (f *Follower) loadSegments(first, last int) error {
 			f.describe(d.described)
 		}
 	}
+	for n := first; n < last; n++ {
+		f.finished(n)
+	}
 	return nil
 }
 
@@ -243,6 +246,8 @@ func (f *Follower) loadLast(n int) error {
 			f.damage(it.Err)
 		case it.Kind == cursor.Record && isSeries(it.Data):
 			f.takeSeries(it)
+		case it.Kind == cursor.Seal:
+			f.finished(it.Start.Segment)
 		}
 	}
 }
