@@ -26,7 +26,7 @@ import (
 // if none is due.
 func (z *isolator) divide(now time.Time) bool {
 	d := z.d
-	if !d.alive && (z.l.delivered.Load() > d.delivered || z.l.queue.parking()) {
+	if !d.alive && (z.l.delivered.Load() > d.delivered || z.l.isolation.senderWaits()) {
 		z.revive()
 	}
 	if now.Before(d.due) {
@@ -100,17 +100,17 @@ func (z *isolator) revive() {
 // finish ends a trial, or has it wait for a sign that the endpoint takes
 // something.
 func (z *isolator) finish() {
-	d, q := z.d, z.l.queue
+	d, x := z.d, z.l.isolation
 	if len(d.left) > 0 {
 		d.series, d.left = d.left, nil
 		d.alive, d.tries, d.delivered = false, 0, z.l.delivered.Load()
 		return
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.isolation.trial, z.d = nil, nil
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	x.trial, z.d = nil, nil
 	z.l.turn.give(z.l)
-	q.cond.Broadcast() // A sender may wait to have its turn.
+	x.cond.Broadcast() // A sender may wait to have its turn.
 }
 
 // probe finds out whether the endpoint is up: alternately with all that is on

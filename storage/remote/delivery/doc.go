@@ -144,8 +144,8 @@
 // resigns. Items, batches and settings never change once they are shared.
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
-// endpoint.streamsMtx, readCursor.mu; queue.mu, then endpoint.sendersMtx; fullQueue.mtx,
-// then dispatcher.mu, then handover.mtx. Only Storage.mtx and Storage.saveMtx are held
+// endpoint.streamsMtx, readCursor.mu; queue.mu, then endpoint.sendersMtx or isolation.mtx,
+// then dispatchMark.mtx; fullQueue.mtx, then dispatcher.mu, then handover.mtx. Only Storage.mtx and Storage.saveMtx are held
 // across I/O, save that a file is closed under fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for a sender
 // that has to raise the dispatch mark.
 //

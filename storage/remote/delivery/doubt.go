@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // A request that fails again and again fails because the endpoint is down, or
@@ -290,7 +291,7 @@ func firstOf(g []flat) (first, rest []flat) {
 // them.
 func (s *sender) park(items []flat, replayed bool) {
 	if len(items) > 0 {
-		s.e.queue.park(&s.req, items, &trial{replayed: replayed, alive: true})
+		s.e.isolation.park(&s.req, items, &trial{replayed: replayed, alive: true})
 	}
 }
 
@@ -306,7 +307,7 @@ type other struct {
 // series: that is what an endpoint takes if all of the request is at fault. It reports
 // whether there was one, and not one that the rules drop: that shows nothing.
 func (s *sender) tryOther(set *settings) (found bool) {
-	o, ok := s.e.queue.takeOther(&s.req)
+	o, ok := s.e.queue.takeOther(&s.req, s.e.isolation.isolates)
 	if !ok {
 		return false
 	}
@@ -326,7 +327,7 @@ func (s *sender) tryOther(set *settings) (found bool) {
 // takeOther takes a sample that is the first of its partition, so that it can be
 // acknowledged by itself. If there is none, because nothing waits but what has no
 // room in the queue, that gets in.
-func (q *queue) takeOther(r *request) (o other, ok bool) {
+func (q *queue) takeOther(r *request, isolates func(*series.Series) bool) (o other, ok bool) {
 	mine, taken := map[uint64]bool{}, r.took // By labels: refs may share them.
 	for _, sp := range r.stretch {
 		for i := sp.from; i < sp.to; i++ {
@@ -353,7 +354,7 @@ func (q *queue) takeOther(r *request) (o other, ok bool) {
 			continue
 		}
 		it, found := e.first(p, part.done)
-		if !found || mine[stableHash(it.series)] || q.isolation.find(it.series) != nil {
+		if !found || mine[stableHash(it.series)] || isolates(it.series) {
 			continue
 		}
 		q.line.on = false // What is left goes by partition.

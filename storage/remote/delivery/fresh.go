@@ -120,7 +120,7 @@ func (e *endpoint) merge() {
 		<-streams[0].isolated
 	}
 	// First there, then here: a savepoint of the moment between has both.
-	streams[1].queue.adopt(streams[0].queue)
+	streams[1].isolation.adopt(streams[0].isolation)
 	e.streamsMtx.Lock()
 	e.at = streams[1:]
 	e.streamsMtx.Unlock()
@@ -163,7 +163,7 @@ func (e *endpoint) raise(before cursor.Position) (given []lostRange) {
 	e.streamsMtx.Lock()
 	defer e.streamsMtx.Unlock()
 	for _, l := range e.at {
-		given = append(given, lostApart(l.queue.raiseIsolated(before), before)...)
+		given = append(given, lostApart(l.isolation.raise(before), before)...)
 		from, to, skip, moved := l.cursor.skipTo(before)
 		if !moved {
 			continue

@@ -163,7 +163,7 @@ func (m *freshModel) check() {
 	require.LessOrEqual(m.t, len(streams), 2)
 	if len(streams) == 2 {
 		m.divided++
-		if streams[0].queue.waitingApart() > 0 && streams[1].queue.waitingApart() > 0 {
+		if streams[0].isolation.waitingApart() > 0 && streams[1].isolation.waitingApart() > 0 {
 			m.apart++
 		}
 	}

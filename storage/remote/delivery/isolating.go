@@ -18,58 +18,58 @@ import (
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// isolate resumes what an earlier run had isolated, as one trial. marks are those
+// resume takes up what an earlier run had isolated, as one trial. marks are those
 // of the partitions: what lies before them of the series is in the log only. What that
 // run may have sent lies before sent.
-func (q *queue) isolate(list []isolatedMark, marks []savepoint.Mark, sent cursor.Position) {
+func (x *isolation) resume(list []isolatedMark, marks []savepoint.Mark, sent cursor.Position) {
 	if len(list) == 0 {
 		return
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
 	t := &trial{replayed: true}
 	for _, m := range list {
-		is := q.isolation.get(m.Series)
-		is.behind, is.next, is.until = true, m.Mark, marks[q.isolation.partOf(m.Series)]
+		is := x.get(m.Series)
+		is.behind, is.next, is.until = true, m.Mark, marks[x.partOf(m.Series)]
 		is.maybeSent(sent)
 		is.unsent()
 		t.series = append(t.series, is)
 	}
-	q.isolation.trial = t
-	q.isolation.signal()
+	x.trial = t
+	x.signal()
 }
 
-// adopt takes over the isolated series of a queue whose part of the log is before
-// that of q. Nobody works on from any more. The isolator of q makes them its own
+// adopt takes over the isolated series of a stream whose part of the log is before
+// that of this one, and which has ended. The isolator of this stream makes them its own
 // when it has nothing under way, see inherit; until then, the savepoint has them
 // as they were.
-func (q *queue) adopt(from *queue) {
-	from.mu.Lock()
-	defer from.mu.Unlock()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	// What that queue had adopted itself and not made its own is older still.
-	own := from.isolation.inherited
-	for _, old := range from.isolation.series {
+func (x *isolation) adopt(from *isolation) {
+	from.mtx.Lock()
+	defer from.mtx.Unlock()
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	// What that stream had adopted itself and not made its own is older still.
+	own := from.inherited
+	for _, old := range from.series {
 		if _, waits := old.mark(); waits {
 			own = append(own, old)
 		}
 	}
-	from.isolation.inherited = nil
-	q.isolation.inherited = append(q.isolation.inherited, own...)
-	q.isolation.signal()
+	from.inherited = nil
+	x.inherited = append(x.inherited, own...)
+	x.signal()
 }
 
 // inherit merges what was adopted with what is isolated already: the former comes
 // first. Of a series that waits in the log, what this stream had delivered lies
 // between, and is sent once more. Those of a trial are on trial again. Only the
 // isolator calls it, with nothing under way.
-func (q *queue) inherit() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	x := &q.isolation
+func (x *isolation) inherit() {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
 	if len(x.inherited) == 0 || x.trial != nil {
 		return
 	}
@@ -101,10 +101,9 @@ func (q *queue) inherit() {
 
 // divert takes those items out of a request that belong to isolated series, and
 // leaves them to the isolator.
-func (q *queue) divert(r *request, items []flat) []flat {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	x := &q.isolation
+func (x *isolation) divert(r *request, items []flat) []flat {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
 	if len(x.series) == 0 {
 		return items
 	}
@@ -136,9 +135,9 @@ func (q *queue) divert(r *request, items []flat) []flat {
 }
 
 // park takes items that the endpoint did not take out of a request, and puts
-// them on trial, when no other request is. If the queue is closed before that,
+// them on trial, when no other request is. If the stream ends before that,
 // they are isolated all the same, and the next run has the trial.
-func (q *queue) park(r *request, items []flat, t *trial) {
+func (x *isolation) park(r *request, items []flat, t *trial) {
 	var (
 		known = hashes{}
 		of    = make([]uint64, len(items))
@@ -146,13 +145,12 @@ func (q *queue) park(r *request, items []flat, t *trial) {
 	for i, it := range items {
 		of[i] = known.of(it.series)
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	x := &q.isolation
-	for x.trial != nil && !q.closed {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	for x.trial != nil && !x.closed {
 		x.parking++
 		x.signal() // The endpoint takes something, which the trial may have to know.
-		q.cond.Wait()
+		x.cond.Wait()
 		x.parking--
 	}
 	at := r.marksOf(items)
@@ -173,11 +171,19 @@ func (q *queue) park(r *request, items []flat, t *trial) {
 	x.signal()
 }
 
-// parking reports whether a sender waits to put a request on trial.
-func (q *queue) parking() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.isolation.parking > 0
+// senderWaits reports whether a sender waits to put a request on trial.
+func (x *isolation) senderWaits() bool {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	return x.parking > 0
+}
+
+// close lets nobody wait in park any more.
+func (x *isolation) close() {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	x.closed = true
+	x.cond.Broadcast()
 }
 
 // marksOf returns where items of the request are in the log: the start of their
@@ -212,16 +218,14 @@ func (r *request) marksOf(items []flat) map[*item]savepoint.Mark {
 	return at
 }
 
-// isolatedBefore counts what isolated series have in memory that begins before a
-// segment. What was diverted from a request that was released then is in the
-// queue again, and counts there.
-func (q *queue) isolatedBefore(segment int) (t counts) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	marks := make([]savepoint.Mark, partitions)
-	q.partMarks(marks)
-	for _, is := range q.isolation.all() {
-		until := marks[q.isolation.partOf(is.hash)]
+// before counts what isolated series have in memory that begins before a segment. marks
+// are those of the partitions: what was diverted from a request that was released then is
+// in the queue again, and counts there.
+func (x *isolation) before(segment int, marks []savepoint.Mark) (t counts) {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	for _, is := range x.all() {
+		until := marks[x.partOf(is.hash)]
 		for i := range is.items {
 			m := is.items[i].mark
 			if m.Segment < segment && m.Less(until) {
@@ -232,18 +236,40 @@ func (q *queue) isolatedBefore(segment int) (t counts) {
 	return t
 }
 
-// isolatedSeries returns how many series are isolated.
-func (q *queue) isolatedSeries() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.isolation.series)
+// size returns how many series are isolated.
+func (x *isolation) size() int {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	return len(x.series)
 }
 
-// isolatedFloor returns the lowest position at which an isolated series waits.
-func (q *queue) isolatedFloor() (floor cursor.Position, oldest int64, waits bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, is := range q.isolation.all() {
+// isolates reports whether a series is isolated.
+func (x *isolation) isolates(s *series.Series) bool {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	return x.find(s) != nil
+}
+
+// saved returns the marks for a savepoint, of series that are behind their partition,
+// whose marks were taken before. A series that waits behind its partition's mark, out of
+// a request that is under way, is not one of them: that request may have more of it.
+func (x *isolation) saved(marks []savepoint.Mark) (apart []isolatedMark) {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	for _, is := range x.marks() {
+		if is.Mark.Less(marks[x.partOf(is.Series)]) {
+			apart = append(apart, is)
+		}
+	}
+	return apart
+}
+
+// floor returns the lowest position at which an isolated series waits, and the oldest
+// timestamp in ms of those in memory, 0 if there are none.
+func (x *isolation) floor() (floor cursor.Position, oldest int64, waits bool) {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	for _, is := range x.all() {
 		m, ok := is.mark()
 		if !ok {
 			continue

@@ -17,6 +17,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -48,8 +49,12 @@ const (
 // each, so they hold the log (I1, I2); since all later items of the series wait
 // behind the first, their order stays (I4).
 //
-// It is guarded by queue.mu.
+// Everything but notify is guarded by mtx.
 type isolation struct {
+	mtx    sync.Mutex
+	cond   *sync.Cond // Signals senders that wait in park.
+	closed bool
+
 	series map[uint64]*isolated // By labels.StableHash.
 	inPart [partitions]int      // How many of series belong to a partition.
 	seen   map[*series.Series]*isolated
@@ -57,8 +62,14 @@ type isolation struct {
 	trial  *trial
 	// inherited are those of streams that have ended, see adopt, the oldest first.
 	inherited []*isolated
-	parking   int           // Senders that wait to put a request on trial: they have seen that the endpoint takes something.
+	parking   int           // Senders that wait in park: they have seen that the endpoint takes something.
 	notify    chan struct{} // There is something to do for the isolator. Capacity 1.
+}
+
+func newIsolation() *isolation {
+	x := &isolation{notify: make(chan struct{}, 1)}
+	x.cond = sync.NewCond(&x.mtx)
+	return x
 }
 
 // isolated is a series that is on its own.

@@ -335,10 +335,10 @@ func TestNothingOfASeriesIsLeft(t *testing.T) {
 	rc.do(func() { rc.frozen = true })
 	l := r.running[0].streams()[0]
 	s := j.series[0]
-	l.queue.mu.Lock()
-	none, one := l.queue.isolation.get(1), l.queue.isolation.get(stableHash(s))
-	l.queue.isolation.add(one, flat{item: &item{series: s, t: 7}}, savepoint.Mark{}, true)
-	l.queue.mu.Unlock()
+	l.isolation.mtx.Lock()
+	none, one := l.isolation.get(1), l.isolation.get(stableHash(s))
+	l.isolation.add(one, flat{item: &item{series: s, t: 7}}, savepoint.Mark{}, true)
+	l.isolation.mtx.Unlock()
 	a := newIsolator(l).attempt([]*isolated{none, one})
 	require.Equal(t, client.Retry, a.res.Outcome)
 	require.True(t, one.replayed)
@@ -363,7 +363,7 @@ func TestRefusedAfterRestart(t *testing.T) {
 		r.commit(11)
 	}
 	r.arrives("after", 140*10, but("7"))
-	q := r.running[0].streams()[0].queue
+	q := r.running[0].streams()[0].isolation
 	require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
 	require.GreaterOrEqual(t, r.value("prometheus_remote_storage_refused_total", nil), 40.0)
 	require.NoError(t, r.Close())
@@ -421,10 +421,10 @@ func TestPoisonTogether(t *testing.T) {
 }
 
 // waitingApart returns of how many isolated series something waits.
-func (q *queue) waitingApart() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.isolation.marks())
+func (x *isolation) waitingApart() int {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	return len(x.marks())
 }
 
 // TestSlowReceiver: one that needs longer than an attempt has at first, and of which
@@ -513,7 +513,7 @@ func TestRateLimitIsNoPoison(t *testing.T) {
 		t.Run(strconv.Itoa(senders), func(t *testing.T) {
 			t.Parallel()
 			j, rc, r := newLimitedRig(t, senders, 0)
-			q := r.running[0].streams()[0].queue
+			q := r.running[0].streams()[0].isolation
 			require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
 			rc.do(func() { rc.requests = 0 })
 			for range 40 {
@@ -590,7 +590,7 @@ func TestLearnsSizes(t *testing.T) {
 				r.commit(450)
 			}
 			r.arrives("while it is not known", 10*450, but())
-			q := r.running[0].streams()[0].queue
+			q := r.running[0].streams()[0].isolation
 			require.Eventually(t, func() bool { return q.waitingApart() == 0 }, time.Minute, time.Millisecond)
 			rc.do(func() { rc.requests = 0 })
 			for range 40 {
@@ -695,9 +695,9 @@ func TestRefusedBesideLimited(t *testing.T) {
 	for i := 50; i < 55; i++ {
 		rc.bad[strconv.Itoa(i)] = refusals["400"]
 	}
-	q := r.running[0].streams()[0].queue
+	q := r.running[0].streams()[0].isolation
 	commits := 0
-	for q.isolatedSeries() < 8 || commits < 100 {
+	for q.size() < 8 || commits < 100 {
 		r.commit(101)
 		commits++
 		time.Sleep(time.Millisecond) // What is written at once is one request.
@@ -775,7 +775,7 @@ func TestOutageIsNoPoison(t *testing.T) {
 	require.Eventually(t, func() bool { return retried() > 100 }, time.Minute, time.Millisecond)
 	rc.do(func() { rc.down = false })
 	r.arrives("after", 41*50, but())
-	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.isolatedSeries() == 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].isolation.size() == 0 }, time.Minute, time.Millisecond)
 	rc.do(func() {
 		require.LessOrEqual(t, float64(rc.requests), retried()+41+5, "attempts without a pause")
 		require.Zero(t, rc.again)
@@ -803,7 +803,7 @@ func TestRefusesEverything(t *testing.T) {
 	requests := rc.requests
 	rc.mtx.Unlock()
 	require.LessOrEqual(t, requests, divideFirst*3*mostRefusals+probeMany*(1+probes)+2*20)
-	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.isolatedSeries() == 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].isolation.size() == 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }
@@ -892,9 +892,9 @@ func isolationSchedule(t *testing.T, rnd *rand.Rand) {
 	rc.do(func() { clear(rc.bad); rc.down = false })
 	require.Eventually(t, func() bool {
 		streams := r.running[0].streams()
-		return len(streams) == 1 && streams[0].queue.done(*j.head.Load()) && streams[0].queue.waitingApart() == 0
+		return len(streams) == 1 && streams[0].queue.done(*j.head.Load()) && streams[0].isolation.waitingApart() == 0
 	}, time.Minute, time.Millisecond, "%s", stringer(func() string {
-		return fmt.Sprintf("%d apart, %+v", r.running[0].streams()[0].queue.waitingApart(), r.running[0].streams()[0].queue.stats())
+		return fmt.Sprintf("%d apart, %+v", r.running[0].streams()[0].isolation.waitingApart(), r.running[0].streams()[0].queue.stats())
 	}))
 	end()
 	stored := rc.has(but())

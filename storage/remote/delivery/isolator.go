@@ -27,7 +27,7 @@ func (z *isolator) run() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-z.l.queue.isolation.notify:
+		case <-z.l.isolation.notify:
 		case <-timer.C:
 		case <-z.l.settings.Load().replaced:
 			z.hasten()
@@ -57,23 +57,23 @@ func (z *isolator) hasten() {
 		z.d.due, z.d.wait = time.Time{}, 0
 	}
 	z.until, z.backoff = time.Time{}, 0
-	q := z.l.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, is := range q.isolation.series {
+	x := z.l.isolation
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	for _, is := range x.series {
 		is.due, is.wait = time.Time{}, 0
 	}
 }
 
 // begin takes up a request that was put on trial.
 func (z *isolator) begin() {
-	q := z.l.queue
+	x := z.l.isolation
 	if z.d == nil {
-		q.inherit()
+		x.inherit()
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if t := q.isolation.trial; t != nil && z.d == nil {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	if t := x.trial; t != nil && z.d == nil {
 		z.d = &division{trial: t}
 		// Series that are alike are neighbours: what is not taken would come in a
 		// row. Their order among each other does not matter.
@@ -93,10 +93,10 @@ func (z *isolator) next(now time.Time) time.Duration {
 			wait = min(wait, pollInterval) // To see whether something was delivered.
 		}
 	}
-	q := z.l.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, is := range q.isolation.series {
+	x := z.l.isolation
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	for _, is := range x.series {
 		if _, waits := is.mark(); is.suspect && waits {
 			if is.refusals > 0 {
 				wait = min(wait, is.due.Sub(now))
@@ -105,7 +105,7 @@ func (z *isolator) next(now time.Time) time.Duration {
 			wait = min(wait, max(is.due.Sub(now), z.until.Sub(now)))
 		}
 	}
-	if len(q.isolation.alike()) > 1 {
+	if len(x.alike()) > 1 {
 		wait = min(wait, max(z.together.Sub(now), z.until.Sub(now)))
 	}
 	return max(wait, time.Millisecond)
@@ -116,20 +116,20 @@ func (z *isolator) next(now time.Time) time.Duration {
 // others: an endpoint that refuses is up.
 func (z *isolator) trySuspect(now time.Time) bool {
 	wait := now.Before(z.until)
-	q := z.l.queue
-	q.mu.Lock()
+	x := z.l.isolation
+	x.mtx.Lock()
 	var due []*isolated
-	for _, is := range q.isolation.series {
+	for _, is := range x.series {
 		_, waits := is.mark()
 		switch {
 		case !is.suspect:
 		case !waits && now.Sub(is.due) > watchFor:
-			q.isolation.release(is)
+			x.release(is)
 		case waits && !now.Before(is.due) && (!wait || is.refusals > 0):
 			due = append(due, is)
 		}
 	}
-	q.mu.Unlock()
+	x.mtx.Unlock()
 	// By turns, or those that are not taken together would never be tried alone.
 	if !wait && (len(due) == 0 || !z.nowAlone) && z.tryTogether(now) {
 		z.nowAlone = true
@@ -201,10 +201,10 @@ func (z *isolator) tryTogether(now time.Time) bool {
 		return false
 	}
 	set := z.l.settings.Load()
-	q := z.l.queue
-	q.mu.Lock()
-	all := q.isolation.alike()
-	q.mu.Unlock()
+	x := z.l.isolation
+	x.mtx.Lock()
+	all := x.alike()
+	x.mtx.Unlock()
 	if len(all) < 2 {
 		return false
 	}

@@ -178,10 +178,10 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 	var (
 		a     = answer{set: set, began: time.Now()}
 		items []flat
-		q     = z.l.queue
+		x     = z.l.isolation
 		room  = set.queue.MaxSamplesPerSend
 	)
-	q.mu.Lock()
+	x.mtx.Lock()
 	for _, is := range part {
 		n := len(is.items)
 		if n > room && len(a.of) > 0 {
@@ -201,7 +201,7 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		a.again = a.again || is.replayed
 		a.of, a.count = append(a.of, is), append(a.count, n)
 	}
-	q.mu.Unlock()
+	x.mtx.Unlock()
 	timeout := z.l.shortTimeout(set)
 	if len(a.of) == 1 {
 		timeout = max(timeout, a.of[0].timeout)
@@ -244,13 +244,13 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		}
 	}
 	if a.res.Ambiguous {
-		q.mu.Lock()
+		x.mtx.Lock()
 		for i, is := range a.of {
 			if n := a.count[i]; n > 0 {
 				is.maybeSent(past(is.items[n-1].mark))
 			}
 		}
-		q.mu.Unlock()
+		x.mtx.Unlock()
 	}
 	return a
 }
@@ -285,20 +285,20 @@ func (a *answer) cut(all, rest []flat) {
 // waits any more, if they are to be.
 func (z *isolator) settle(a answer, release bool) {
 	z.s[0].countDrops(&encodedRequest{dropped: a.dropped})
-	q := z.l.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	x := z.l.isolation
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
 	if a.set != z.l.settings.Load() {
 		z.l.marks.renew()
 	}
 	for i, is := range a.of {
-		q.isolation.drop(is, a.count[i])
+		x.drop(is, a.count[i])
 		is.unsent()
 		if len(is.items) > 0 || is.behind {
 			continue
 		}
 		if release {
-			q.isolation.release(is)
+			x.release(is)
 		}
 	}
 }
@@ -306,10 +306,10 @@ func (z *isolator) settle(a answer, release bool) {
 // suspect makes a series one that travels alone. It returns false if there are
 // too many.
 func (z *isolator) suspect(is *isolated, res client.Result) bool {
-	q := z.l.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !is.suspect && q.isolation.suspects() >= maxIsolated {
+	x := z.l.isolation
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	if !is.suspect && x.suspects() >= maxIsolated {
 		return false
 	}
 	set := z.l.settings.Load()
@@ -339,15 +339,15 @@ func (z *isolator) refused(a answer) {
 		z.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.series, a.res)
 	}
 	z.settle(a, false)
-	q := z.l.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	x := z.l.isolation
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
 	switch {
 	case is.suspect:
-	case q.isolation.suspects() < maxIsolated:
+	case x.suspects() < maxIsolated:
 		is.suspect, is.alone, is.due, is.refusals = true, 1, time.Now(), 1
 	case len(is.items) == 0 && !is.behind:
-		q.isolation.release(is)
+		x.release(is)
 	}
 }
 
@@ -355,27 +355,27 @@ func (z *isolator) refused(a answer) {
 // releases them.
 func (z *isolator) refuse(all []*isolated, res client.Result) {
 	var sent counts
-	q := z.l.queue
-	q.mu.Lock()
+	x := z.l.isolation
+	x.mtx.Lock()
 	for _, is := range all {
 		if is.gone {
 			continue
 		}
-		if is.suspect = false; is.replayed && q.isolation.suspects() < maxIsolated {
+		if is.suspect = false; is.replayed && x.suspects() < maxIsolated {
 			is.suspect, is.alone = true, 1 // The receiver may have it: each sample counts by itself.
 			continue
 		}
 		for _, it := range is.items {
 			sent.add(it.kind())
 		}
-		q.isolation.drop(is, len(is.items))
+		x.drop(is, len(is.items))
 		if is.behind {
 			is.suspect = true // The rest of it is in the log.
 			continue
 		}
-		q.isolation.release(is)
+		x.release(is)
 	}
-	q.mu.Unlock()
+	x.mtx.Unlock()
 	res.Written = client.Result{}.Written
 	z.l.refused(z.l.settings.Load(), sent, res)
 }

@@ -114,7 +114,7 @@ func (e *endpoint) observe() {
 	)
 	for i, l := range streams {
 		floor := l.queue.marks(marks)
-		if at, t, waits := l.queue.isolatedFloor(); waits {
+		if at, t, waits := l.isolation.floor(); waits {
 			if at.Before(floor.Position) {
 				floor.Position = at
 			}
@@ -122,7 +122,7 @@ func (e *endpoint) observe() {
 				oldest = t
 			}
 		}
-		apart += l.queue.isolatedSeries()
+		apart += l.isolation.size()
 		end := e.src.Head()
 		if i == 0 {
 			stuck = e.progress.stuck(floor.Position, end, time.Now())
@@ -154,7 +154,7 @@ func (e *endpoint) observe() {
 func (e *endpoint) sentUpTo() int64 {
 	sent := e.metrics.Load().highestSent.mark.load()
 	for _, l := range e.streams() {
-		_, apart, _ := l.queue.isolatedFloor()
+		_, apart, _ := l.isolation.floor()
 		for _, t := range []int64{apart, l.queue.stats().oldest} {
 			if t > 0 {
 				sent = min(sent, t-1)
@@ -304,7 +304,9 @@ func (e *endpoint) state(final bool) *endpointState {
 func (e *endpoint) memoryBefore(segment int, final bool) (t counts) {
 	for _, l := range e.streams() {
 		t.plus(l.queue.before(segment))
-		t.plus(l.queue.isolatedBefore(segment))
+		marks := make([]savepoint.Mark, partitions)
+		l.queue.marks(marks)
+		t.plus(l.isolation.before(segment, marks))
 		if final && l.unqueued != nil && l.unqueued.start.Segment < segment {
 			t.plus(l.unqueued.content())
 		}

@@ -54,8 +54,6 @@ type queue struct {
 	timer    *time.Timer
 	closed   bool
 
-	isolation isolation
-
 	deep    bool   // The endpoint has to catch up: requests wait for depth.
 	window  int    // Items of one partition that a request takes at most then.
 	admit   bool   // The reader may push it although there is no room, see takeOther.
@@ -112,7 +110,6 @@ func (f *fifo) len() int { return len(f.list) - f.head }
 
 func newQueue(now func() time.Time) *queue {
 	q := &queue{now: now, limit: 1, max: 1}
-	q.isolation.notify = make(chan struct{}, 1)
 	q.cond = sync.NewCond(&q.mu)
 	return q
 }
@@ -284,7 +281,6 @@ type request struct {
 	replay  bool            // Of the replay range, and then of one partition.
 	behind  bool            // Everything in it was read to catch up.
 	refused bool            // Set by the sender: something had been stored before.
-	diverts bool            // Some of it may belong to isolated series.
 	renew   func()          // Called before what comes behind it can be taken, may be nil.
 	end     cursor.Position // No item of the request ends after it.
 }
@@ -314,7 +310,7 @@ func (q *queue) take(r *request, keep func() bool) bool {
 	}
 	clear(r.spans)
 	clear(r.stretch)
-	*r = request{spans: r.spans[:0], stretch: r.stretch[:0], behind: true, diverts: len(q.isolation.series) > 0}
+	*r = request{spans: r.spans[:0], stretch: r.stretch[:0], behind: true}
 	if q.lined() {
 		q.takeLine(r)
 	} else {
@@ -481,25 +477,6 @@ func (q *queue) close() {
 func (q *queue) marks(dst []savepoint.Mark) (floor savepoint.Mark) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.partMarks(dst)
-}
-
-// saved is marks with those of the isolated series, of the same moment. A series that
-// waits behind its partition's mark, out of a request that is under way, is not one of
-// them: that request may have more of it.
-func (q *queue) saved(dst []savepoint.Mark) (floor savepoint.Mark, apart []isolatedMark) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	floor = q.partMarks(dst)
-	for _, is := range q.isolation.marks() {
-		if is.Mark.Less(dst[q.isolation.partOf(is.Series)]) {
-			apart = append(apart, is)
-		}
-	}
-	return floor, apart
-}
-
-func (q *queue) partMarks(dst []savepoint.Mark) (floor savepoint.Mark) {
 	for p := range q.parts {
 		part := &q.parts[p]
 		m := savepoint.Mark{Point: q.read, Skip: part.skip}

@@ -112,7 +112,7 @@ func TestQueueModel(t *testing.T) {
 func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark, delivered map[int64]int) []savepoint.Mark {
 	q := newQueue(time.Now)
 	res := newResumption(marks)
-	start := (&endpointState{marks: marks}).floor().Point
+	start := lowest(marks).Point
 	q.resume(start, marks)
 	q.configure(1<<30, 1+rnd.Intn(50), 0)
 	q.setSenders(1 + rnd.Intn(2))

@@ -25,13 +25,13 @@ import (
 
 // load makes sure that something of each series is in memory, if something waits.
 func (z *isolator) load(part ...*isolated) bool {
-	q := z.l.queue
+	x := z.l.isolation
 	for z.l.reading.Err() == nil {
 		var (
 			empty []*isolated
 			at    cursor.Position
 		)
-		q.mu.Lock()
+		x.mtx.Lock()
 		for _, is := range part {
 			if is.behind && len(is.items) == 0 {
 				if len(empty) == 0 || is.next.Before(at) {
@@ -40,7 +40,7 @@ func (z *isolator) load(part ...*isolated) bool {
 				empty = append(empty, is)
 			}
 		}
-		q.mu.Unlock()
+		x.mtx.Unlock()
 		if len(empty) == 0 {
 			return true
 		}
@@ -71,19 +71,19 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 	var (
 		all   []*missing
 		of    = map[*missing]*filling{}
-		q     = z.l.queue
+		x     = z.l.isolation
 		bytes = 0
 	)
-	q.mu.Lock()
+	x.mtx.Lock()
 	now := time.Now()
-	for _, is := range q.isolation.series {
+	for _, is := range x.series {
 		if is.behind && len(is.items) == 0 && (!now.Before(is.due) || slices.Contains(part, is)) {
 			f := &filling{missing: missing{hash: is.hash, from: is.next, until: is.until}, is: is, from: is.next, until: is.until}
 			all, of[&f.missing] = append(all, &f.missing), f
 		}
 	}
-	room := max(isolatedBytes-q.isolation.bytes, 1)
-	q.mu.Unlock()
+	room := max(isolatedBytes-x.bytes, 1)
+	x.mtx.Unlock()
 	if len(all) == 0 {
 		return false, nil
 	}
@@ -103,8 +103,8 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 		return false, err
 	}
 	lost.count(z.l)
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
 	for _, m := range all {
 		f := of[m]
 		is := f.is
@@ -113,7 +113,7 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 			continue
 		}
 		moved = moved || len(f.items) > 0 || m.complete || m.from != f.from
-		q.isolation.bytes += sizeOf(f.items)
+		x.bytes += sizeOf(f.items)
 		is.items, is.next = f.items, m.from
 		if m.complete {
 			is.next, is.behind = f.until, is.until != f.until

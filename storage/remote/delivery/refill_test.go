@@ -43,7 +43,7 @@ func TestIsolatedSeriesPassWhatIsUnreadable(t *testing.T) {
 		}
 	}
 	r.arrives("others", 8*1200, but("3", "7"))
-	require.Equal(t, 2, r.running[0].streams()[0].queue.waitingApart())
+	require.Equal(t, 2, r.running[0].streams()[0].isolation.waitingApart())
 
 	// One segment can be opened, but not read, the other not even opened.
 	segment := func(n int) string { return wlog.SegmentName(filepath.Join(j.dir, "wal"), n) }

@@ -201,12 +201,12 @@ func share(t *series.Table, n int, u unread) float64 {
 	return max((u.items()+float64(u.labels))*float64(n)/float64(max(active, n)), float64(n))
 }
 
-// raiseIsolated moves isolated series on to a position, as far as what is before
+// raise moves isolated series on to a position, as far as what is before
 // it is not in memory, and returns what they lose by it.
-func (q *queue) raiseIsolated(to cursor.Position) (lost []*missing) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, is := range q.isolation.all() {
+func (x *isolation) raise(to cursor.Position) (lost []*missing) {
+	x.mtx.Lock()
+	defer x.mtx.Unlock()
+	for _, is := range x.all() {
 		if !is.behind || !is.next.Before(to) {
 			continue
 		}

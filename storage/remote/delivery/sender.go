@@ -32,7 +32,7 @@ func (s *sender) run() {
 		e.rates.busy(time.Since(began))
 		content := s.req.content()
 		if !settled {
-			e.queue.close() // The first failure of a stop ends it.
+			e.close() // The first failure of a stop ends it.
 		}
 		if !settled && !s.partly {
 			e.queue.release(&s.req)
@@ -54,7 +54,7 @@ func (s *sender) run() {
 func (s *sender) serve() bool {
 	defer s.forget()
 	defer s.giveBack()
-	if len(s.req.stretch) > 0 && !s.req.diverts {
+	if len(s.req.stretch) > 0 && s.e.isolation.size() == 0 {
 		return s.deliver(nil, false)
 	}
 	s.collect()
@@ -221,7 +221,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		if alive {
 			whole := doubt.scarce && doubt.tries > 1
 			if len(left) > 0 {
-				e.queue.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: whole})
+				e.isolation.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: whole})
 			}
 			if whole && len(left) > 0 {
 				e.turn.hand(e, turn) // It has most of what there is to send.
@@ -266,7 +266,7 @@ func (s *sender) halves(items, rest []flat, replayed bool) bool {
 
 // divert takes items out that wait apart.
 func (s *sender) divert(items []flat) (left []flat) {
-	left = s.e.queue.divert(&s.req, items)
+	left = s.e.isolation.divert(&s.req, items)
 	s.partly = s.partly || len(left) < len(items)
 	return left
 }

@@ -37,6 +37,7 @@ type stream struct {
 	*endpoint
 
 	queue      *queue
+	isolation  *isolation
 	cursor     readCursor
 	resumption *resumption // Owned by the reader, but for its marks, which never change.
 	acked      []savepoint.Mark
@@ -68,19 +69,25 @@ type stream struct {
 // newStream returns a stream that goes on where marks say. Up to mark, things may
 // have been sent before.
 func (e *endpoint) newStream(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *stream {
-	l := &stream{endpoint: e, queue: newQueue(time.Now), replayEnd: mark, resumption: newResumption(marks), acked: marks, isolated: make(chan struct{})}
+	l := &stream{endpoint: e, queue: newQueue(time.Now), isolation: newIsolation(), replayEnd: mark, resumption: newResumption(marks), acked: marks, isolated: make(chan struct{})}
 	if head := e.src.Head(); head.Before(l.replayEnd) {
 		l.replayEnd = head // Beyond it, nothing was there to be sent.
 	}
 	l.cursor.pos = lowest(marks).Point
 	l.marks.wanted, l.marks.durable = mark, mark
 	l.queue.resume(l.cursor.pos, marks)
-	l.queue.isolate(apart, marks, l.replayEnd)
+	l.isolation.resume(apart, marks, l.replayEnd)
 	l.full.stream, l.queue.full = l, l.full.begin
 	l.rates.paced = time.Now()
 	l.ctx, l.cancel = context.WithCancel(e.ctx)
 	l.reading, l.reader = context.WithCancel(l.ctx)
 	return l
+}
+
+// close lets nothing more in or out.
+func (l *stream) close() {
+	l.queue.close()
+	l.isolation.close()
 }
 
 func (l *stream) working() bool {
@@ -91,7 +98,7 @@ func (l *stream) working() bool {
 
 // halt lets nothing new begin. Requests under way may finish.
 func (l *stream) halt() {
-	l.queue.close()
+	l.close()
 	l.reader()
 }
 
@@ -108,7 +115,9 @@ func (l *stream) state(final bool) (marks []savepoint.Mark, apart []isolatedMark
 	// positions are read.
 	mark = l.marks.get()
 	marks = make([]savepoint.Mark, partitions)
-	floor, apart := l.queue.saved(marks)
+	// What is isolated is so before its partition's mark passes it.
+	floor := l.queue.marks(marks)
+	apart = l.isolation.saved(marks)
 	if !final {
 		return marks, apart, mark
 	}
