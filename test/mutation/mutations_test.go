@@ -51,9 +51,9 @@ var mutations = []mutation{
 	{
 		name: "mark_ahead", invariant: "I2", effect: "a savepoint says that all that was read was acknowledged", by: pipeline,
 		edit: edit{
-			file:        "storage/remote/delivery/queue.go",
-			anchor:      `case part.fifo.len() > 0:`,
-			replacement: `case part.fifo.len() > 0 && !defect("mark_ahead"):`,
+			file:        "storage/remote/delivery/internal/queue/queue.go",
+			anchor:      `case part.entries.len() > 0:`,
+			replacement: `case part.entries.len() > 0 && !defect("mark_ahead"):`,
 		},
 	},
 	{
@@ -98,7 +98,7 @@ var mutations = []mutation{
 	{
 		name: "send_unmarked", invariant: "I8", effect: "samples are sent before the dispatch mark is on the disk", by: pipeline,
 		edit: edit{
-			file:        "storage/remote/delivery/dispatchmark.go",
+			file:        "storage/remote/delivery/positions.go",
 			anchor:      `if !d.durable.Before(end) {`,
 			replacement: `if !d.durable.Before(end) || defect("send_unmarked") {`,
 		},
@@ -129,11 +129,11 @@ var mutations = []mutation{
 		name: "merge_early", invariant: "I2", effect: "the backlog counts as delivered when it was read", by: twoRanges,
 		edit: edit{
 			file:   "storage/remote/delivery/fresh.go",
-			anchor: `return bounded && l.queue.done(until.Position)`,
+			anchor: `return bounded && l.queue.Done(until.Position)`,
 			replacement: `if defect("merge_early") {
 			return bounded && !l.cursor.start().Before(until.Position)
 		}
-		return bounded && l.queue.done(until.Position)`,
+		return bounded && l.queue.Done(until.Position)`,
 		},
 	},
 }

@@ -89,8 +89,8 @@ func BenchmarkDrain(b *testing.B) {
 			total := rounds * numSeries
 			e := r.running[0]
 			for {
-				st := e.streams()[0].queue.stats()
-				if st.read.Position == *j.head.Load() && st.queued == 0 {
+				st := e.streams()[0].queue.Stats()
+				if st.Read.Position == *j.head.Load() && st.Queued == 0 {
 					break
 				}
 				time.Sleep(time.Millisecond)

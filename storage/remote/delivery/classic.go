@@ -22,6 +22,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
@@ -156,34 +157,34 @@ func (c *conversion) layoutOf(bounds []float64) *layout {
 	return c.last
 }
 
-func (f flat) bounds() []float64 {
-	if f.kind() == kindHistogram {
-		return f.detail.extra.h.CustomValues
+func boundsOf(f queue.ItemView) []float64 {
+	if f.Kind() == queue.Histogram {
+		return f.Detail.Extra.Histogram.CustomValues
 	}
-	return f.detail.extra.fh.CustomValues
+	return f.Detail.Extra.FloatHistogram.CustomValues
 }
 
-// stale reports whether the item marks the end of its series.
-func (f flat) stale() bool {
-	switch f.kind() {
-	case kindFloat:
-		return value.IsStaleNaN(f.v)
-	case kindHistogram:
-		return value.IsStaleNaN(f.detail.extra.h.Sum)
-	case kindFloatHistogram:
-		return value.IsStaleNaN(f.detail.extra.fh.Sum)
+// isStale reports whether the item marks the end of its series.
+func isStale(f queue.ItemView) bool {
+	switch f.Kind() {
+	case queue.Float:
+		return value.IsStaleNaN(f.V)
+	case queue.Histogram:
+		return value.IsStaleNaN(f.Detail.Extra.Histogram.Sum)
+	case queue.FloatHistogram:
+		return value.IsStaleNaN(f.Detail.Extra.FloatHistogram.Sum)
 	}
 	return false
 }
 
-// customBuckets reports whether the item is a native histogram with custom
+// hasCustomBuckets reports whether the item is a native histogram with custom
 // buckets, which remote write 1.0 cannot carry.
-func (f flat) customBuckets() bool {
-	switch f.kind() {
-	case kindHistogram:
-		return f.detail.extra.h.Schema == histogram.CustomBucketsSchema
-	case kindFloatHistogram:
-		return f.detail.extra.fh.Schema == histogram.CustomBucketsSchema
+func hasCustomBuckets(f queue.ItemView) bool {
+	switch f.Kind() {
+	case queue.Histogram:
+		return f.Detail.Extra.Histogram.Schema == histogram.CustomBucketsSchema
+	case queue.FloatHistogram:
+		return f.Detail.Extra.FloatHistogram.Schema == histogram.CustomBucketsSchema
 	}
 	return false
 }
@@ -191,29 +192,29 @@ func (f flat) customBuckets() bool {
 // screen drops what cannot be sent: histograms that cannot be converted, with their
 // exemplars, and exemplars of histograms that are not sent where the protocol does
 // not have them alone. It uses the memory of the arguments.
-func (c *conversion) screen(pk *packing, items []flat, failed func(error)) ([]flat, []judgement) {
+func (c *conversion) screen(pk *packing, items []queue.ItemView, failed func(error)) ([]queue.ItemView, []judgement) {
 	kept, verdicts := items[:0], pk.verdicts[:0]
 	const good, unsent, broken = 0, 1, 2
 	state := good // Of what an exemplar belongs to.
 	for i, it := range items {
-		if it.kind() != kindExemplar {
+		if it.Kind() != queue.Exemplar {
 			state = good
 			switch {
-			case it.customBuckets():
+			case hasCustomBuckets(it):
 				if err := c.convertible(pk, i, it); err != nil {
 					failed(err)
 					state = broken
 				}
-			case classOf[it.kind()] == classHistograms && !pk.set.histograms:
+			case it.Kind().Class() == queue.Histograms && !pk.set.histograms:
 				state = unsent
 			}
 		}
 		switch {
 		case state == broken:
-			pk.p.dropped[dropConversion].add(it.kind())
+			pk.p.dropped[dropConversion].Add(it.Kind())
 			continue
-		case state == unsent && it.kind() == kindExemplar && pk.set.protocol == encoder.V2:
-			pk.p.dropped[dropAlone].add(it.kind())
+		case state == unsent && it.Kind() == queue.Exemplar && pk.set.protocol == encoder.V2:
+			pk.p.dropped[dropAlone].Add(it.Kind())
 			continue
 		}
 		kept = append(kept, it)
@@ -224,46 +225,46 @@ func (c *conversion) screen(pk *packing, items []flat, failed func(error)) ([]fl
 	return kept, verdicts
 }
 
-func (c *conversion) convertible(pk *packing, i int, it flat) error {
+func (c *conversion) convertible(pk *packing, i int, it queue.ItemView) error {
 	if pk.finalLabels(i, it, c.builder).Get(model.MetricNameLabel) == "" {
 		return errors.New("its series has no name to derive others from")
 	}
-	if it.kind() == kindFloatHistogram {
-		return it.detail.extra.fh.Validate()
+	if it.Kind() == queue.FloatHistogram {
+		return it.Detail.Extra.FloatHistogram.Validate()
 	}
-	return it.detail.extra.h.Validate()
+	return it.Detail.Extra.Histogram.Validate()
 }
 
-// weight is how many samples an item becomes at most, where was is what its series
+// weightOf is how many samples an item becomes at most, where was is what its series
 // was last sent with.
-func (f flat) weight(was *layout) (n int) {
-	if was != nil && f.kind() != kindExemplar {
+func weightOf(f queue.ItemView, was *layout) (n int) {
+	if was != nil && f.Kind() != queue.Exemplar {
 		n = len(was.le) + 2
 	}
-	if f.customBuckets() {
-		return n + len(f.bounds()) + 3
+	if hasCustomBuckets(f) {
+		return n + len(boundsOf(f)) + 3
 	}
 	return n + 1
 }
 
 // fill encodes items that screen has let through, as many as fit into a request and
 // one at least, and returns how many those are.
-func (c *conversion) fill(pk *packing, items []flat) (n int) {
+func (c *conversion) fill(pk *packing, items []queue.ItemView) (n int) {
 	var open bool // The encoder's series is that of the item before.
 	for i := 0; i < len(items); i++ {
 		it := items[i]
-		was := c.active(it.series)
-		full := pk.enc.Len() > pk.set.requestBytes || pk.p.sent[classSamples]+it.weight(was) > pk.set.queue.MaxSamplesPerSend
+		was := c.active(it.Series)
+		full := pk.enc.Len() > pk.set.requestBytes || pk.p.sent[queue.Samples]+weightOf(it, was) > pk.set.queue.MaxSamplesPerSend
 		if full && i > 0 && !joins(items, i, false) {
 			return i
 		}
 		switch {
-		case it.kind() == kindExemplar && was != nil:
-			c.open(pk, it, pk.finalLabels(i, it, c.builder), "_bucket", was.le[was.bucketOf(it.v)])
+		case it.Kind() == queue.Exemplar && was != nil:
+			c.open(pk, it, pk.finalLabels(i, it, c.builder), "_bucket", was.le[was.bucketOf(it.V)])
 			pk.put(it)
 			open = false
 			continue
-		case it.customBuckets():
+		case hasCustomBuckets(it):
 			exemplars := 0
 			for i+exemplars+1 < len(items) && joins(items, i+exemplars+1, false) {
 				exemplars++
@@ -272,15 +273,15 @@ func (c *conversion) fill(pk *packing, items []flat) (n int) {
 			i += exemplars
 			open = false
 			continue
-		case it.kind() != kindExemplar && was != nil:
+		case it.Kind() != queue.Exemplar && was != nil:
 			c.end(pk, it, pk.finalLabels(i, it, c.builder), was)
-			c.setActive(it.series, nil)
+			c.setActive(it.Series, nil)
 			open = false
-			if it.stale() {
+			if isStale(it) {
 				continue
 			}
 		}
-		if classOf[it.kind()] == classHistograms && !pk.set.histograms {
+		if it.Kind().Class() == queue.Histograms && !pk.set.histograms {
 			open = false // Only looked at for what it ends.
 			continue
 		}
@@ -294,29 +295,29 @@ func (c *conversion) fill(pk *packing, items []flat) (n int) {
 }
 
 // open begins one of the series of a classic histogram.
-func (c *conversion) open(pk *packing, it flat, base labels.Labels, suffix, le string) {
+func (c *conversion) open(pk *packing, it queue.ItemView, base labels.Labels, suffix, le string) {
 	c.builder.Reset(base)
 	c.builder.Set(model.MetricNameLabel, base.Get(model.MetricNameLabel)+suffix)
 	if le != "" {
 		c.builder.Set(model.BucketLabel, le)
 	}
-	pk.enc.Series(c.builder.Labels(), nil, pk.metadata(it.series))
+	pk.enc.Series(c.builder.Labels(), nil, pk.metadata(it.Series))
 }
 
 // sample adds one sample of a classic histogram as a series.
-func (c *conversion) sample(pk *packing, it flat, base labels.Labels, suffix, le string, st int64, v float64) {
+func (c *conversion) sample(pk *packing, it queue.ItemView, base labels.Labels, suffix, le string, st int64, v float64) {
 	c.open(pk, it, base, suffix, le)
-	pk.enc.Float(st, it.t, v)
-	pk.p.sent[classSamples]++
-	pk.p.highest = max(pk.p.highest, it.t)
+	pk.enc.Float(st, it.T, v)
+	pk.p.sent[queue.Samples]++
+	pk.p.highest = max(pk.p.highest, it.T)
 }
 
 // convert encodes a histogram with custom buckets that is known to be convertible,
 // with the exemplars that follow it, each in the series of its bucket.
-func (c *conversion) convert(pk *packing, it flat, base labels.Labels, was *layout, exemplars []flat) {
-	var h any = it.detail.extra.h
-	if it.kind() == kindFloatHistogram {
-		h = it.detail.extra.fh
+func (c *conversion) convert(pk *packing, it queue.ItemView, base labels.Labels, was *layout, exemplars []queue.ItemView) {
+	var h any = it.Detail.Extra.Histogram
+	if it.Kind() == queue.FloatHistogram {
+		h = it.Detail.Extra.FloatHistogram
 	}
 	counts, count, sum, err := histogram.ClassicBucketCounts(h, c.counts)
 	if err != nil {
@@ -324,36 +325,36 @@ func (c *conversion) convert(pk *packing, it flat, base labels.Labels, was *layo
 	}
 	c.counts = counts
 	now := was
-	if !was.same(it.bounds()) {
-		now = c.layoutOf(it.bounds())
+	if !was.same(boundsOf(it)) {
+		now = c.layoutOf(boundsOf(it))
 	}
 	for i, n := range c.counts {
-		c.sample(pk, it, base, "_bucket", now.le[i], it.st(), n)
+		c.sample(pk, it, base, "_bucket", now.le[i], it.ST(), n)
 		for _, e := range exemplars {
-			if now.bucketOf(e.v) == i {
+			if now.bucketOf(e.V) == i {
 				pk.put(e)
 			}
 		}
 	}
-	c.sample(pk, it, base, "_count", "", it.st(), count)
-	c.sample(pk, it, base, "_sum", "", it.st(), sum)
+	c.sample(pk, it, base, "_count", "", it.ST(), count)
+	c.sample(pk, it, base, "_sum", "", it.ST(), sum)
 	if was != nil && was != now {
 		c.endBuckets(pk, it, base, was, now)
 	}
-	if it.stale() {
+	if isStale(it) {
 		now = nil
 	}
 	if now != was {
-		c.setActive(it.series, now)
+		c.setActive(it.Series, now)
 	}
 }
 
 // end marks all series of a classic histogram as stale. A stale marker
 // keeps its start timestamp, what continues as something else has it for itself.
-func (c *conversion) end(pk *packing, it flat, base labels.Labels, was *layout) {
+func (c *conversion) end(pk *packing, it queue.ItemView, base labels.Labels, was *layout) {
 	st := int64(0)
-	if it.stale() {
-		st = it.st()
+	if isStale(it) {
+		st = it.ST()
 	}
 	stale := math.Float64frombits(value.StaleNaN)
 	for _, le := range was.le {
@@ -364,7 +365,7 @@ func (c *conversion) end(pk *packing, it flat, base labels.Labels, was *layout) 
 }
 
 // endBuckets marks those buckets as stale that a histogram does not have any more.
-func (c *conversion) endBuckets(pk *packing, it flat, base labels.Labels, was, now *layout) {
+func (c *conversion) endBuckets(pk *packing, it queue.ItemView, base labels.Labels, was, now *layout) {
 	for i, b := range was.bounds {
 		if !slices.Contains(now.bounds, b) {
 			c.sample(pk, it, base, "_bucket", was.le[i], 0, math.Float64frombits(value.StaleNaN))

@@ -199,3 +199,12 @@ func TestLogsTheNewName(t *testing.T) {
 type noReads struct{ nothing }
 
 func (noReads) ApplyConfig(*config.Config) error { return errors.New("refused") }
+
+// TestCapacity: there is room for a request beside the one under way, for each sender.
+func TestCapacity(t *testing.T) {
+	var s settings
+	s.queue.MaxSamplesPerSend, s.queue.Capacity = 500, 100
+	require.Equal(t, 3000, s.capacity(3))
+	s.queue.Capacity = 5000
+	require.Equal(t, 15000, s.capacity(3))
+}

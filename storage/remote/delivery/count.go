@@ -18,6 +18,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -45,11 +46,11 @@ func (s *Storage) count(ctx context.Context, all []*loss) {
 			break
 		}
 		for _, l := range all {
-			if !b.start.Before(l.from) && b.start.Before(l.to) {
+			if !b.Start.Before(l.from) && b.Start.Before(l.to) {
 				s.countBatch(l, b)
 			}
 		}
-		at, more = nextLoss(all, b.end)
+		at, more = nextLoss(all, b.End)
 	}
 	for _, l := range all {
 		if from := slices.MaxFunc([]cursor.Position{at.Position, l.from}, cursor.Position.Compare); more && from.Before(l.to) {
@@ -58,7 +59,7 @@ func (s *Storage) count(ctx context.Context, all []*loss) {
 			if l.reread != nil {
 				series = l.reread.left()
 			}
-			s.estimate(l, unread{parts: []unreadPart{{items: r.density.of(bytes)}}}, l.to, series)
+			s.estimate(l, queue.Unread{Parts: []queue.UnreadPart{{Items: r.density.of(bytes)}}}, l.to, series)
 		}
 	}
 }
@@ -82,32 +83,32 @@ func nextLoss(all []*loss, at cursor.Point) (next cursor.Point, more bool) {
 }
 
 // countBatch counts what of a batch is lost.
-func (s *Storage) countBatch(l *loss, b *batch) {
+func (s *Storage) countBatch(l *loss, b *queue.Batch) {
 	if l.reread != nil {
-		l.reread.passed = func(series int, u unread) { s.estimate(l, u, b.end.Position, series) }
-		l.reread.take(b, func(_ *missing, it flat, _ savepoint.Mark) bool {
-			l.lost.add(it.kind())
+		l.reread.passed = func(series int, u queue.Unread) { s.estimate(l, u, b.End.Position, series) }
+		l.reread.take(b, func(_ *missing, it queue.ItemView, _ savepoint.Mark) bool {
+			l.lost.Add(it.Kind())
 			return true
 		})
 		return
 	}
-	mine, _ := l.res.filter(b)
-	l.lost.plus(mine.content())
-	l.lost.plus(b.unknown)
-	if len(b.unread.parts) > 0 {
-		lost := b.unread.lostTo(l.marks, spreadOf(s.src.Table, l.marks), l.counted)
-		l.guess(lost.items())
+	mine, _ := l.res.Filter(b)
+	l.lost.Plus(mine.Counts)
+	l.lost.Plus(b.Unknown)
+	if len(b.Unread.Parts) > 0 {
+		lost := lostTo(&b.Unread, l.marks, spreadOf(s.src.Table, l.marks), l.counted)
+		l.guess(lost.Items())
 	}
 }
 
 // estimate adds what a part that ends at a position and was not read may have held:
 // of so many isolated series, or of the partitions that have not acknowledged it.
-func (s *Storage) estimate(l *loss, u unread, end cursor.Position, series int) {
+func (s *Storage) estimate(l *loss, u queue.Unread, end cursor.Position, series int) {
 	items := 0.0
 	if l.reread != nil {
 		items = share(s.src.Table, series, u)
 	} else {
-		items = u.items() * spreadOf(s.src.Table, l.marks).mean(func(p int) int64 {
+		items = u.Items() * spreadOf(s.src.Table, l.marks).mean(func(p int) int64 {
 			if l.marks[p].Before(end) {
 				return 1
 			}
@@ -120,6 +121,6 @@ func (s *Storage) estimate(l *loss, u unread, end cursor.Position, series int) {
 // guess adds so many items that were not read.
 func (l *loss) guess(items float64) {
 	n := int(math.Ceil(items))
-	l.lost[classSamples] += n
+	l.lost[queue.Samples] += n
 	l.estimated += n
 }

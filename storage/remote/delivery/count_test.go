@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -100,7 +101,7 @@ func TestDamageIsCountedBehindMarks(t *testing.T) {
 
 	r := newRig(t, j, receivers, Options{})
 	require.NoError(t, r.Attach(j.source()))
-	marks := make([]savepoint.Mark, partitions)
+	marks := make([]savepoint.Mark, queue.Partitions)
 	for p := range marks {
 		if p%2 == 0 {
 			marks[p] = savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 2}}}
@@ -114,7 +115,7 @@ func TestDamageIsCountedBehindMarks(t *testing.T) {
 			exact += 2*20 - 1
 		}
 	}
-	require.Equal(t, exact, l.lost[classSamples]-l.estimated)
+	require.Equal(t, exact, l.lost[queue.Samples]-l.estimated)
 	require.InDelta(t, 50, l.estimated, 20)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
@@ -128,20 +129,20 @@ func TestCountAtOnce(t *testing.T) {
 	var all []*loss
 	for from := range 3 {
 		at := savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: from}}}
-		marks := make([]savepoint.Mark, partitions)
+		marks := make([]savepoint.Mark, queue.Partitions)
 		for p := range marks {
 			marks[p] = at
 		}
 		all = append(all,
 			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, marks: marks}, &counted{}),
 			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, apart: []*missing{{
-				hash: stableHash(j.series[5]), from: at, until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 3}}},
+				hash: queue.StableHash(j.series[5]), from: at, until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 3}}},
 			}}}, &counted{}))
 	}
 	r.count(t.Context(), all)
 	for from := range 3 {
-		require.Equal(t, (3-from)*2000, all[2*from].lost[classSamples])
-		require.Equal(t, (3-from)*20, all[2*from+1].lost[classSamples])
+		require.Equal(t, (3-from)*2000, all[2*from].lost[queue.Samples])
+		require.Equal(t, (3-from)*20, all[2*from+1].lost[queue.Samples])
 		require.Zero(t, all[2*from].estimated+all[2*from+1].estimated)
 	}
 	require.NoError(t, r.Close())
@@ -161,7 +162,7 @@ func TestEstimateOfOneSeries(t *testing.T) {
 	r := newRig(t, j, nil, Options{})
 	require.NoError(t, r.Attach(j.source()))
 	end := cursor.Position{Segment: 3}
-	marks := make([]savepoint.Mark, partitions)
+	marks := make([]savepoint.Mark, queue.Partitions)
 	for p := range marks {
 		if p != j.series[0].Partition() {
 			marks[p] = savepoint.Mark{Point: cursor.Point{Position: end}}

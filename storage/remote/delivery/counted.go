@@ -17,6 +17,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -39,11 +40,11 @@ type counted struct {
 	parts []savepoint.Stretch // Replaced, or added to, never changed in place.
 }
 
-func (c *counted) add(u unread) {
+func (c *counted) add(u queue.Unread) {
 	c.mtx.Lock()
 	defer c.mtx.Unlock()
-	for _, p := range u.parts {
-		if p.last {
+	for _, p := range u.Parts {
+		if p.Last {
 			p.To = endOfSegment
 		}
 		if !slices.Contains(c.parts, p.Stretch) {
@@ -72,13 +73,13 @@ func (c *counted) left(s savepoint.Stretch) savepoint.Stretch {
 }
 
 // have reports whether all of it was counted, and is something.
-func (c *counted) have(u unread) bool {
-	for _, p := range u.parts {
+func (c *counted) have(u queue.Unread) bool {
+	for _, p := range u.Parts {
 		if open := c.left(p.Stretch); open.From < open.To {
 			return false
 		}
 	}
-	return len(u.parts) > 0
+	return len(u.Parts) > 0
 }
 
 // from returns those that an endpoint may meet again which needs the log from a

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
@@ -48,9 +49,9 @@ func newDecoder(l *slog.Logger, src *Source) *decoder {
 // decode adds the items of rec to bb. Records that carry no items are only
 // counted. On an error nothing of the record is added, unless it is a
 // *lookupError: then the batch cannot be used.
-func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
+func (d *decoder) decode(rec []byte, bb *queue.Builder) error {
 	typ := d.dec.Type(rec)
-	bb.records.add(typ)
+	bb.Records.Add(typ)
 	var err error
 	switch typ {
 	case record.Samples, record.SamplesV2:
@@ -59,8 +60,8 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		}
 		for i := range d.samples {
 			s := &d.samples[i]
-			if sr := d.resolve(s.Ref, kindFloat, bb); sr != nil {
-				bb.float(sr, s.ST, s.T, s.V)
+			if sr := d.resolve(s.Ref, queue.Float, bb); sr != nil {
+				bb.Items.Float(sr, s.ST, s.T, s.V)
 			}
 		}
 	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
@@ -69,8 +70,8 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		}
 		for i := range d.hists {
 			s := &d.hists[i]
-			if sr := d.resolve(s.Ref, kindHistogram, bb); sr != nil {
-				bb.other(sr, s.T, 0, detail{kind: kindHistogram, st: s.ST, extra: &extra{h: s.H}})
+			if sr := d.resolve(s.Ref, queue.Histogram, bb); sr != nil {
+				bb.Items.Histogram(sr, s.ST, s.T, s.H)
 			}
 		}
 		clear(d.hists)
@@ -80,8 +81,8 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		}
 		for i := range d.floats {
 			s := &d.floats[i]
-			if sr := d.resolve(s.Ref, kindFloatHistogram, bb); sr != nil {
-				bb.other(sr, s.T, 0, detail{kind: kindFloatHistogram, st: s.ST, extra: &extra{fh: s.FH}})
+			if sr := d.resolve(s.Ref, queue.FloatHistogram, bb); sr != nil {
+				bb.Items.FloatHistogram(sr, s.ST, s.T, s.FH)
 			}
 		}
 		clear(d.floats)
@@ -91,34 +92,34 @@ func (d *decoder) decode(rec []byte, bb *batchBuilder) error {
 		}
 		for i := range d.exemplars {
 			e := &d.exemplars[i]
-			if sr := d.resolve(e.Ref, kindExemplar, bb); sr != nil {
-				bb.other(sr, e.T, e.V, detail{kind: kindExemplar, extra: &extra{labels: e.Labels}})
+			if sr := d.resolve(e.Ref, queue.Exemplar, bb); sr != nil {
+				bb.Items.Exemplar(sr, e.T, e.V, e.Labels)
 			}
 		}
 		clear(d.exemplars)
 	}
 	if err != nil {
-		bb.records.undecodable++
+		bb.Records.Undecodable++
 		return fmt.Errorf("decode record of type %s: %w", typ, err)
 	}
-	bb.unread.labels += d.evicted.passed
+	bb.Unread.Labels += d.evicted.passed
 	d.evicted.passed = 0
 	return d.evicted.failure()
 }
 
 // resolve finds the series of a ref. An item nobody can name is counted in the
 // batch, and by each endpoint that receives it.
-func (d *decoder) resolve(ref chunks.HeadSeriesRef, k kind, bb *batchBuilder) *series.Series {
+func (d *decoder) resolve(ref chunks.HeadSeriesRef, k queue.Kind, bb *queue.Builder) *series.Series {
 	var s *series.Series
 	if d.follow != nil {
 		s = d.follow.Resolve(ref, d.at)
 	} else if s = d.table.Resolve(ref); s == nil {
 		var bytes int
-		s, bytes = d.evicted.resolve(ref, bb.start.Position)
-		bb.labels += bytes
+		s, bytes = d.evicted.resolve(ref, bb.Start.Position)
+		bb.Labels += bytes
 	}
 	if s == nil {
-		bb.unknown.add(k)
+		bb.Unknown.Add(k)
 	}
 	return s
 }

@@ -20,13 +20,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
 const (
-	// sharedItems bounds what the dispatcher keeps for endpoints that are a
-	// little behind, in items; in bytes sharedBytes does.
+	// sharedItems and sharedBytes bound what the dispatcher keeps for endpoints that
+	// are a little behind.
 	sharedItems = 16 * maxBatchItems
+	sharedBytes = 8 << 20
 	// pollInterval is how long a lost notification can delay reading.
 	pollInterval = 500 * time.Millisecond
 )
@@ -48,7 +50,7 @@ var errBehind = errors.New("position is behind the shared batches")
 type dispatcher struct {
 	// What follows belongs to the reader that leads.
 	reader *logReader
-	own    batchBuilder    // For what was handed over.
+	own    queue.Builder   // For what was handed over.
 	at     cursor.Position // Where the log's reader stands.
 	poll   *time.Ticker
 	every  time.Duration // The interval of poll.
@@ -57,11 +59,11 @@ type dispatcher struct {
 	hand     handover
 
 	mu       sync.Mutex
-	leading  bool     // A reader leads.
-	shared   []*batch // Oldest first; each starts where the one before ends.
-	items    int      // Items in shared.
-	bytes    int      // What they take in memory.
-	count    uint64   // Batches there were, and items in them.
+	leading  bool           // A reader leads.
+	shared   []*queue.Batch // Oldest first; each starts where the one before ends.
+	items    int            // Items in shared.
+	bytes    int            // What they take in memory.
+	count    uint64         // Batches there were, and items in them.
 	total    uint64
 	head     cursor.Point // Where the next batch will start.
 	follow   map[*subscription]struct{}
@@ -78,7 +80,7 @@ type subscription struct {
 func newDispatcher(r *logReader, head cursor.Point) *dispatcher {
 	return &dispatcher{
 		reader:   r,
-		own:      batchBuilder{summary: summary{ordered: true}},
+		own:      queue.Builder{Ordered: true},
 		poll:     time.NewTicker(pollInterval),
 		every:    pollInterval,
 		notified: make(chan struct{}, 1),
@@ -175,8 +177,8 @@ func (f *dispatcher) index(p cursor.Position) int {
 	if p == f.head.Position {
 		return len(f.shared)
 	}
-	i, found := slices.BinarySearchFunc(f.shared, p, func(b *batch, p cursor.Position) int {
-		return b.start.Compare(p)
+	i, found := slices.BinarySearchFunc(f.shared, p, func(b *queue.Batch, p cursor.Position) int {
+		return b.Start.Compare(p)
 	})
 	if !found {
 		return -1
@@ -196,7 +198,7 @@ func (f *dispatcher) signal() {
 // It returns errBehind where the endpoint has to read on its own, and what kept
 // it from reading if it was to read for all. Limit is how many items it then reads
 // at a time.
-func (f *dispatcher) after(ctx context.Context, fl *subscription, p cursor.Point, limit int) (*batch, error) {
+func (f *dispatcher) after(ctx context.Context, fl *subscription, p cursor.Point, limit int) (*queue.Batch, error) {
 	for {
 		f.mu.Lock()
 		f.place(fl, p)
@@ -266,10 +268,10 @@ func (f *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) err
 
 // read returns what was committed at the head: as it was handed over, or from
 // the log, and then about limit items.
-func (f *dispatcher) read(head cursor.Point, limit int) (*batch, error) {
+func (f *dispatcher) read(head cursor.Point, limit int) (*queue.Batch, error) {
 	if b := f.hand.batch(&f.own, head); b != nil {
-		if b.start.Segment == b.end.Segment {
-			f.reader.density.saw(b.total, b.end.Offset-b.start.Offset)
+		if b.Start.Segment == b.End.Segment {
+			f.reader.density.saw(b.Total, b.End.Offset-b.Start.Offset)
 		}
 		f.reader.close() // What it read last may be removed while the log is not read.
 		return b, nil
@@ -283,10 +285,10 @@ func (f *dispatcher) read(head cursor.Point, limit int) (*batch, error) {
 		}
 	}
 	// Who is far behind asks for partitions, and one order is enough memory.
-	f.reader.bb.ordered = !lags(head.Position, f.reader.head())
+	f.reader.bb.Ordered = !lags(head.Position, f.reader.head())
 	b, err := f.reader.batch(limit, f.hand.starts)
 	if err == nil {
-		f.at = b.end.Position
+		f.at = b.End.Position
 	}
 	return b, err
 }
@@ -331,7 +333,7 @@ func (f *dispatcher) shares(p cursor.Position) bool {
 	defer f.mu.Unlock()
 	oldest := f.head.Position
 	if len(f.shared) > 0 {
-		oldest = f.shared[0].start.Position
+		oldest = f.shared[0].Start.Position
 	}
 	return !p.Before(oldest)
 }
@@ -339,27 +341,27 @@ func (f *dispatcher) shares(p cursor.Position) bool {
 // publish shares a batch and lets the oldest go beyond the bound. Followers
 // that needed those are on their own from here on. A batch that was read before
 // the head was moved is dropped. Who has read it leads no more.
-func (f *dispatcher) publish(b *batch) {
+func (f *dispatcher) publish(b *queue.Batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leading = false
 	f.signal()
-	if b.start.Position != f.head.Position {
+	if b.Start.Position != f.head.Position {
 		return
 	}
-	b.number, b.before = f.count+1, f.total
-	f.count, f.total = b.number, f.total+uint64(b.total)
+	b.Number, b.Before = f.count+1, f.total
+	f.count, f.total = b.Number, f.total+uint64(b.Total)
 	f.shared = append(f.shared, b)
-	f.items += b.total
-	f.bytes += b.bytes
-	f.head = b.end
+	f.items += b.Total
+	f.bytes += b.Bytes
+	f.head = b.End
 	for len(f.shared) > 1 && (f.items > sharedItems || f.bytes > sharedBytes || len(f.shared) > sharedItems/16) {
-		f.items -= f.shared[0].total
-		f.bytes -= f.shared[0].bytes
+		f.items -= f.shared[0].Total
+		f.bytes -= f.shared[0].Bytes
 		f.shared[0] = nil
 		f.shared = f.shared[1:]
 	}
-	oldest := f.shared[0].start.Position
+	oldest := f.shared[0].Start.Position
 	for fl := range f.follow {
 		if fl.attached && fl.at.Before(oldest) {
 			f.attach(fl, false)

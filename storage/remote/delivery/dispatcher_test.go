@@ -26,8 +26,8 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -48,7 +48,7 @@ func openDispatcher(t *testing.T, j *journal, at cursor.Position) *dispatcher {
 type waiter struct {
 	cancel context.CancelFunc
 	done   chan struct{} // Closed when what follows is set.
-	b      *batch
+	b      *queue.Batch
 	err    error
 }
 
@@ -98,8 +98,8 @@ func TestFeedLeads(t *testing.T) {
 		f.notify()
 		<-second.done
 		require.NoError(t, second.err)
-		require.Equal(t, 10, second.b.total)
-		require.Equal(t, *j.head.Load(), second.b.end.Position)
+		require.Equal(t, 10, second.b.Total)
+		require.Equal(t, *j.head.Load(), second.b.End.Position)
 		require.False(t, f.hand.wanted.Load(), "nobody follows, and commits are handed over")
 	})
 	t.Run("came by another way", func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestFeedLeads(t *testing.T) {
 		f.notify()
 		<-w.done
 		require.NoError(t, w.err)
-		require.Equal(t, uint32(1), w.b.start.CRC, "what identifies the start is lost")
+		require.Equal(t, uint32(1), w.b.Start.CRC, "what identifies the start is lost")
 	})
 	t.Run("is far behind", func(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
@@ -127,12 +127,12 @@ func TestFeedLeads(t *testing.T) {
 			w := f.ask(f.head)
 			<-w.done
 			require.NoError(t, w.err)
-			require.Equal(t, 10, w.b.total)
-			require.Equal(t, ordered, w.b.ordered, "I6")
+			require.Equal(t, 10, w.b.Total)
+			require.Equal(t, ordered, w.b.Ordered, "I6")
 			if !ordered {
 				w = f.ask(f.head) // The rest, without items.
 				<-w.done
-				require.Equal(t, *j.head.Load(), w.b.end.Position)
+				require.Equal(t, *j.head.Load(), w.b.End.Position)
 			}
 		}
 	})
@@ -166,7 +166,7 @@ func TestFeedLeads(t *testing.T) {
 		<-second.done
 		for _, w := range []*waiter{first, second} {
 			if w.err == nil { // It looked before the third one came.
-				require.Equal(t, before, w.b.start)
+				require.Equal(t, before, w.b.Start)
 				continue
 			}
 			require.ErrorIs(t, w.err, errBehind)
@@ -222,12 +222,12 @@ func TestFeedFollowers(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				if b.start.Position != at.Position {
-					t.Errorf("batch begins at %s, not at %s", b.start, at)
+				if b.Start.Position != at.Position {
+					t.Errorf("batch begins at %s, not at %s", b.Start, at)
 					return
 				}
-				totals[i] += b.total
-				at = b.end
+				totals[i] += b.Total
+				at = b.End
 			}
 		})
 	}
@@ -282,25 +282,4 @@ func TestPatience(t *testing.T) {
 	require.Nil(t, batchDelayFor([]*settings{set(100, time.Minute), set(100, 0)}))
 	require.Equal(t, &batchDelay{items: 100, wait: pollInterval}, batchDelayFor([]*settings{set(100, time.Minute), set(200, time.Hour)}))
 	require.Equal(t, &batchDelay{items: handedItems / 2, wait: 25 * time.Millisecond}, batchDelayFor([]*settings{set(1<<20, 100*time.Millisecond)}))
-
-	now := time.Unix(1, 0)
-	q := newQueue(func() time.Time { return now })
-	q.resume(at(0, 0), make([]savepoint.Mark, partitions))
-	q.configure(1000, 100, time.Second)
-	q.setSenders(1)
-	bb := batchBuilder{summary: summary{ordered: true}}
-	bb.reset(at(0, 0))
-	bb.float(all[0], 0, 1, 0)
-	bb.end, bb.waited = at(0, 10), 300*time.Millisecond
-	require.True(t, q.push(&entry{batch: bb.build()}))
-	due := func() bool {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		return q.due()
-	}
-	now = now.Add(699 * time.Millisecond)
-	require.False(t, due())
-	now = now.Add(time.Millisecond)
-	require.True(t, due())
-	q.close()
 }

@@ -24,14 +24,14 @@
 // The dispatcher has the head of the log read and decoded once, by one
 // of the readers that wait there, and shares immutable batches with every
 // endpoint that keeps up. An endpoint that falls behind them reads the log on
-// its own, and joins again where it meets a batch. What belongs to one stretch
+// its own, and joins again where it meets a batch. What belongs to one range
 // of the log on its way to an endpoint is a stream: a reader, a queue and senders.
-// An endpoint has one, or for a while two. A queue holds what a stream has read,
-// in 64 virtual partitions; a
-// series belongs to one by the stable hash of its labels. Senders take requests
-// from it that span several partitions, but no partition is in two requests at
-// once, so their number can change without draining anything. A savepoint
-// (package savepoint) keeps what each partition has acknowledged over a restart.
+// An endpoint has one, or for a while two. A queue (package queue, below internal)
+// holds what a stream has read, in 64 virtual partitions; a series belongs to one by
+// the stable hash of its labels. Senders take requests from it that span several
+// partitions, but no partition is in two requests at once, so their number can change
+// without draining anything. A savepoint (package savepoint) keeps what each partition
+// has acknowledged over a restart.
 //
 // Where the log is written in this process, commits are handed over in memory
 // too, see [Commit]: the log is read only where one is missing. They wait until
@@ -39,12 +39,12 @@
 // that a request, and not each commit, wakes a reader and a sender.
 //
 // How requests are cut depends on how far behind an endpoint is. At the head of
-// the log they are stretches of it in its own order (line.go), which endpoints
-// with equal rules and protocol cut alike and share, encoded once
-// (requestcache.go). With more to send than one request at a time can carry, they
-// are cut by partition. With a backlog they wait until a partition is deep, and
-// a sender takes a window of it, in which samples of one series share a time
-// series (deep.go). In the replay range they are small and of one partition.
+// the log they are ranges of it in its own order, which endpoints with equal rules
+// and protocol cut alike and share, encoded once (requestcache.go). With more to send
+// than one request at a time can carry, they are cut by partition. With a backlog they
+// wait until a partition has much, and a sender takes a window of it, in which samples
+// of one series share a time series. In the replay range they are small and of one
+// partition.
 //
 // The log is either that of an engine made for it, which shares its series table
 // (Attach), or one that somebody else writes in stock's format (Follow). In the
@@ -115,7 +115,7 @@
 // 8 MiB, what is shared by as much, and by 8 requests for each group of
 // endpoints. Bytes are those of the items with what only they refer to:
 // histograms, labels of exemplars, and labels of series that have left the table
-// (weight.go). Of such series, a reader remembers 16,384 at most and 16 MiB,
+// (package queue). Of such series, a reader remembers 16,384 at most and 16 MiB,
 // and so do rules.
 //
 // I8: after a crash, what lies between a partition's saved mark and the
@@ -144,7 +144,7 @@
 // resigns. Items, batches and settings never change once they are shared.
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
-// endpoint.streamsMtx, readCursor.mu; queue.mu, then endpoint.sendersMtx or isolation.mtx,
+// endpoint.streamsMtx, readCursor.mu; Queue.mu, then endpoint.sendersMtx or isolation.mtx,
 // then dispatchMark.mtx; fullQueue.mtx, then dispatcher.mu, then handover.mtx. Only Storage.mtx and Storage.saveMtx are held
 // across I/O, save that a file is closed under fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for a sender
 // that has to raise the dispatch mark.

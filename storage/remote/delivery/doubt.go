@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
 // A request that fails again and again fails because the endpoint is down, or
@@ -131,10 +131,10 @@ func (d *doubt) proven(l *stream) bool {
 
 // bySeries returns items by series, in the order in which they come first.
 // Different refs of a label set are one series.
-func bySeries(items []flat) (groups [][]flat) {
+func bySeries(items []queue.ItemView) (groups [][]queue.ItemView) {
 	known, place := hashes{}, map[uint64]int{}
 	for _, it := range items {
-		hash := known.of(it.series)
+		hash := known.of(it.Series)
 		i, met := place[hash]
 		if !met {
 			i = len(groups)
@@ -148,7 +148,7 @@ func bySeries(items []flat) (groups [][]flat) {
 
 // probe makes another request in the place of one that fails, and reports
 // whether the endpoint takes something, with what of items is left then.
-func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, alive bool) {
+func (s *sender) probe(set *settings, items []queue.ItemView, d *doubt) (left []queue.ItemView, alive bool) {
 	if d.proven(s.e) {
 		return items, true
 	}
@@ -159,7 +159,7 @@ func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, aliv
 		if d.tries < otherEvery {
 			return items, false
 		}
-		if !s.tryOther(set) && (n == 1 || s.req.replay) && d.tries >= loneTries {
+		if !s.tryOther(set) && (n == 1 || s.req.Replay) && d.tries >= loneTries {
 			return items, true // Nothing can show it, and others may wait for this one.
 		}
 		return items, d.proven(s.e)
@@ -168,7 +168,7 @@ func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, aliv
 	// taken one that is taken is found soonest so.
 	for range probesAtOnce {
 		i := rand.IntN(n)
-		first, rest := groups[i], []flat(nil)
+		first, rest := groups[i], []queue.ItemView(nil)
 		if d.scarce { // It may be that no more are taken at once.
 			first, rest = firstOf(first)
 		}
@@ -183,7 +183,7 @@ func (s *sender) probe(set *settings, items []flat, d *doubt) (left []flat, aliv
 }
 
 // without returns the items of all groups but one.
-func without(groups [][]flat, i int) (left []flat) {
+func without(groups [][]queue.ItemView, i int) (left []queue.ItemView) {
 	for j, g := range groups {
 		if j != i {
 			left = append(left, g...)
@@ -193,10 +193,10 @@ func without(groups [][]flat, i int) (left []flat) {
 }
 
 // try sends items once, in a time in which others are answered.
-func (s *sender) try(set *settings, items []flat) client.Result {
+func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
 	p := &s.own
 	s.gaveUp, s.asked = false, 0
-	items = s.screen(p, set, append([]flat(nil), items...))
+	items = s.screen(p, set, append([]queue.ItemView(nil), items...))
 	if n := s.encode(p, set, items); n < len(items) || n == 0 {
 		return client.Result{}
 	}
@@ -243,7 +243,7 @@ func (l *stream) lengthen() {
 // it. A receiver that tells how much it stored has stored the others; one that
 // refuses everything is asked only a few times more, and one that does not know the
 // sender (401, 407) not at all. 403 may be about what was sent.
-func (s *sender) divided(set *settings, items []flat, replayed bool, res client.Result) bool {
+func (s *sender) divided(set *settings, items []queue.ItemView, replayed bool, res client.Result) bool {
 	e := s.e
 	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || res.Status == 401 || res.Status == 407 {
 		return false
@@ -266,7 +266,7 @@ func (s *sender) divided(set *settings, items []flat, replayed bool, res client.
 
 // sound tries some of the series alone, until the endpoint takes one, and returns
 // what is left then.
-func (s *sender) sound(set *settings, items []flat, most int) (left []flat, alive bool) {
+func (s *sender) sound(set *settings, items []queue.ItemView, most int) (left []queue.ItemView, alive bool) {
 	groups := bySeries(items)
 	n := len(groups)
 	for _, i := range rand.Perm(n)[:min(most, n)] {
@@ -279,9 +279,9 @@ func (s *sender) sound(set *settings, items []flat, most int) (left []flat, aliv
 }
 
 // firstOf returns the first sample of a series, with its exemplars, and the rest.
-func firstOf(g []flat) (first, rest []flat) {
+func firstOf(g []queue.ItemView) (first, rest []queue.ItemView) {
 	one := 1
-	for one < len(g) && g[one].kind() == kindExemplar {
+	for one < len(g) && g[one].Kind() == queue.Exemplar {
 		one++
 	}
 	return g[:one:one], g[one:]
@@ -289,107 +289,29 @@ func firstOf(g []flat) (first, rest []flat) {
 
 // park puts items on trial, so that what comes behind them need not wait for
 // them.
-func (s *sender) park(items []flat, replayed bool) {
+func (s *sender) park(items []queue.ItemView, replayed bool) {
 	if len(items) > 0 {
 		s.e.isolation.park(&s.req, items, &trial{replayed: replayed, alive: true})
 	}
-}
-
-// other is a sample that waits behind a request.
-type other struct {
-	flat
-	entry *entry
-	part  int
-	held  bool // Its partition is held for it.
 }
 
 // tryOther delivers a sample that waits behind the request and is of none of its
 // series: that is what an endpoint takes if all of the request is at fault. It reports
 // whether there was one, and not one that the rules drop: that shows nothing.
 func (s *sender) tryOther(set *settings) (found bool) {
-	o, ok := s.e.queue.takeOther(&s.req, s.e.isolation.isolates)
+	o, ok := s.e.queue.TakeOther(&s.req, s.e.isolation.isolates)
 	if !ok {
 		return false
 	}
 	// It lies behind the request: the dispatch mark has to be past it, too.
 	var res client.Result
-	if s.e.reserve(o.entry.end.Position) {
-		res = s.try(set, []flat{o.flat})
+	if s.e.reserve(o.End()) {
+		res = s.try(set, []queue.ItemView{o.ItemView})
 	}
 	delivered := res.Outcome == client.Delivered
-	s.e.queue.finishOther(o, delivered)
+	s.e.queue.FinishOther(o, delivered)
 	if delivered {
-		s.e.settled(counts{classSamples: 1})
+		s.e.settled(queue.Counts{queue.Samples: 1})
 	}
 	return delivered || res.Err != nil
-}
-
-// takeOther takes a sample that is the first of its partition, so that it can be
-// acknowledged by itself. If there is none, because nothing waits but what has no
-// room in the queue, that gets in.
-func (q *queue) takeOther(r *request, isolates func(*series.Series) bool) (o other, ok bool) {
-	mine, taken := map[uint64]bool{}, r.took // By labels: refs may share them.
-	for _, sp := range r.stretch {
-		for i := sp.from; i < sp.to; i++ {
-			mine[stableHash(sp.entry.items[i].series)] = true
-		}
-	}
-	for _, sp := range r.spans {
-		taken[sp.part] += sp.to - sp.from
-	}
-	line := len(r.stretch) > 0
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	first := rand.IntN(partitions) // What is at another place may be no better, or nothing that is sent.
-	for k := range q.parts {
-		p := (first + k) % partitions
-		part := &q.parts[p]
-		// A request of the line keeps all partitions, also those of which it has
-		// nothing.
-		if part.fifo.len() == 0 || taken[p] > 0 || (part.busy && !line) {
-			continue
-		}
-		e := part.fifo.all()[0]
-		if !e.plain() || e.replay {
-			continue
-		}
-		it, found := e.first(p, part.done)
-		if !found || mine[stableHash(it.series)] || isolates(it.series) {
-			continue
-		}
-		q.line.on = false // What is left goes by partition.
-		if !line {
-			part.busy = true
-			q.ready -= part.waiting
-		}
-		if q.taken.Before(e.end.Position) {
-			q.taken = e.end.Position
-		}
-		return other{flat: it, entry: e, part: p, held: !line}, true
-	}
-	if q.blocked != nil && (q.waiting == 0 || q.queued < 2*q.limit) {
-		// All there is belongs to partitions that senders have, maybe for as long as
-		// nothing else comes.
-		q.admit = true
-		q.cond.Broadcast()
-	}
-	return o, false
-}
-
-// finishOther gives the partition back, past the sample if it was delivered.
-func (q *queue) finishOther(o other, delivered bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	part := &q.parts[o.part]
-	if delivered {
-		q.queued--
-		q.waiting--
-		part.waiting--
-		q.held -= part.advance(span{entry: o.entry, part: o.part, from: part.done, to: part.done + 1})
-	}
-	if o.held {
-		part.busy = false
-		q.ready += part.waiting
-	}
-	q.cond.Broadcast()
 }

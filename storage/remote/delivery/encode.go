@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
@@ -33,17 +34,17 @@ type packing struct {
 }
 
 // openSeries begins the time series of the i-th item, under what the rules say.
-func (pk *packing) openSeries(i int, it flat) {
+func (pk *packing) openSeries(i int, it queue.ItemView) {
 	if len(pk.verdicts) > 0 && pk.verdicts[i].changed {
-		pk.enc.Series(pk.verdicts[i].labels, nil, pk.metadata(it.series))
+		pk.enc.Series(pk.verdicts[i].labels, nil, pk.metadata(it.Series))
 	} else {
-		pk.enc.TableSeries(it.series, pk.set.rules.external, pk.metadata(it.series))
+		pk.enc.TableSeries(it.Series, pk.set.rules.external, pk.metadata(it.Series))
 	}
 }
 
 // fill encodes items, as many as fit into a request and one at least, and returns
 // how many those are. Exemplars stay with their sample.
-func (pk *packing) fill(items []flat) (n int) {
+func (pk *packing) fill(items []queue.ItemView) (n int) {
 	for i, it := range items {
 		if i > 0 && !joins(items, i, false) && pk.enc.Len() > pk.set.requestBytes {
 			break
@@ -58,19 +59,19 @@ func (pk *packing) fill(items []flat) (n int) {
 }
 
 // put adds an item to the open time series.
-func (pk *packing) put(it flat) {
-	switch it.kind() {
-	case kindFloat:
-		pk.enc.Float(it.st(), it.t, it.v)
-	case kindHistogram:
-		pk.enc.Histogram(it.st(), it.t, it.detail.extra.h)
-	case kindFloatHistogram:
-		pk.enc.FloatHistogram(it.st(), it.t, it.detail.extra.fh)
-	case kindExemplar:
-		pk.enc.Exemplar(it.detail.extra.labels, it.t, it.v)
+func (pk *packing) put(it queue.ItemView) {
+	switch it.Kind() {
+	case queue.Float:
+		pk.enc.Float(it.ST(), it.T, it.V)
+	case queue.Histogram:
+		pk.enc.Histogram(it.ST(), it.T, it.Detail.Extra.Histogram)
+	case queue.FloatHistogram:
+		pk.enc.FloatHistogram(it.ST(), it.T, it.Detail.Extra.FloatHistogram)
+	case queue.Exemplar:
+		pk.enc.Exemplar(it.Detail.Extra.Labels, it.T, it.V)
 	}
-	pk.p.sent.add(it.kind())
-	pk.p.highest = max(pk.p.highest, it.t)
+	pk.p.sent.Add(it.Kind())
+	pk.p.highest = max(pk.p.highest, it.T)
 }
 
 // metadata returns the metadata of a series where the protocol has room for it.
@@ -84,11 +85,11 @@ func (pk *packing) metadata(of *series.Series) *metadata.Metadata {
 
 // finalLabels returns the labels of the i-th item's series as rules and external
 // labels make them.
-func (pk *packing) finalLabels(i int, it flat, b *labels.Builder) labels.Labels {
+func (pk *packing) finalLabels(i int, it queue.ItemView, b *labels.Builder) labels.Labels {
 	if len(pk.verdicts) > 0 && pk.verdicts[i].changed {
 		return pk.verdicts[i].labels
 	}
-	b.Reset(it.series.Labels())
+	b.Reset(it.Series.Labels())
 	for _, l := range pk.set.rules.external {
 		if b.Get(l.Name) == "" {
 			b.Set(l.Name, l.Value)

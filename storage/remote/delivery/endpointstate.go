@@ -16,6 +16,7 @@ package delivery
 import (
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -33,7 +34,7 @@ type endpointState struct {
 	fresh    *freshRange // What was delivered before its turn, or nil.
 	stream   *stream     // Whose marks these are, nil if it has stopped.
 	counted  []savepoint.Stretch
-	memory   counts           // What of it was given up in the log.
+	memory   queue.Counts     // What of it was given up in the log.
 	givenUp  int              // The segment before which that is, although marks are before it; 0 if they are not.
 	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
 
@@ -76,8 +77,8 @@ func (st *endpointState) saved() savepoint.Endpoint {
 // out.
 func savedState(e *savepoint.Endpoint) *endpointState {
 	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, mark: e.Dispatched, removed: byClock(e.Removed, time.Now()), uncounted: e.Uncounted}
-	st.marks, st.apart = e.MarksFor(partitions), e.IsolatedFor(partitions)
-	if r := e.FreshFor(partitions); r != nil {
+	st.marks, st.apart = e.MarksFor(queue.Partitions), e.IsolatedFor(queue.Partitions)
+	if r := e.FreshFor(queue.Partitions); r != nil {
 		st.mark = r.BacklogDispatched
 		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: r.Isolated, mark: r.Dispatched}
 	}
@@ -159,7 +160,7 @@ func (st *endpointState) given(before cursor.Position) (after *endpointState, lo
 }
 
 func stateAt(id string, ident savepoint.Identity, name string, at cursor.Point, mark cursor.Position) *endpointState {
-	st := &endpointState{id: id, identity: ident, name: name, mark: mark, marks: make([]savepoint.Mark, partitions)}
+	st := &endpointState{id: id, identity: ident, name: name, mark: mark, marks: make([]savepoint.Mark, queue.Partitions)}
 	for p := range st.marks {
 		st.marks[p] = savepoint.Mark{Point: at}
 	}

@@ -16,6 +16,7 @@ package delivery
 import (
 	"fmt"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
@@ -99,7 +100,7 @@ func (c *evictedSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position)
 		if err != nil || !known {
 			return nil, 0
 		}
-		one = evictedRef{Series: series.Detached(ref, lset), bytes: detachedBytes(lset)}
+		one = evictedRef{Series: series.Detached(ref, lset), bytes: queue.DetachedBytes(lset)}
 	}
 	if c.young == nil || len(c.young) >= evictedGeneration || c.bytes >= evictedBytes {
 		c.young, c.old, c.bytes = make(map[chunks.HeadSeriesRef]evictedRef), c.young, 0

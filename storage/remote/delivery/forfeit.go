@@ -19,6 +19,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
@@ -102,8 +103,8 @@ const reasonStopped = "stopped_after_limit"
 // forfeitMemory counts what an endpoint that has stopped, or whose run was killed, had in
 // memory of what was given up in the log, and which is not sent from there: the log goes
 // on for it at a segment.
-func (s *Storage) forfeitMemory(name string, memory counts, from cursor.Position, at int) {
-	if memory.total() > 0 && from.Segment < at {
+func (s *Storage) forfeitMemory(name string, memory queue.Counts, from cursor.Position, at int) {
+	if memory.Total() > 0 && from.Segment < at {
 		s.forfeited(&loss{lostRange: lostRange{from: from, to: cursor.Position{Segment: at}}, name: name, lost: memory}, reasonStopped, 0)
 	}
 }
@@ -115,7 +116,7 @@ func (st *endpointState) without(segment int) *endpointState {
 		return st
 	}
 	moved, _ := st.given(cursor.Position{Segment: segment})
-	moved.memory, moved.givenUp = counts{}, 0
+	moved.memory, moved.givenUp = queue.Counts{}, 0
 	return moved
 }
 
@@ -126,14 +127,14 @@ func (s *Storage) forfeited(l *loss, reason string, bytes int64) {
 		what = "What a limit had given up in the log, and was still in memory, is lost by the end of the process"
 	}
 	s.losses.Error(what, "remote_name", l.name, "reason", reason,
-		"from", l.from.String(), "to", l.to.String(), "bytes", bytes, "samples", l.lost[classSamples], "histograms", l.lost[classHistograms], "exemplars", l.lost[classExemplars],
+		"from", l.from.String(), "to", l.to.String(), "bytes", bytes, "samples", l.lost[queue.Samples], "histograms", l.lost[queue.Histograms], "exemplars", l.lost[queue.Exemplars],
 		"samples_estimated", l.estimated)
 }
 
 // countForfeited counts what an endpoint gives up.
-func (s *Storage) countForfeited(name, reason string, lost counts, bytes int64) {
+func (s *Storage) countForfeited(name, reason string, lost queue.Counts, bytes int64) {
 	s.metrics.forfeitedBytes.WithLabelValues(name, reason).Add(float64(bytes))
 	for c, n := range lost {
-		s.metrics.forfeited.WithLabelValues(name, reason, classNames[c]).Add(float64(n))
+		s.metrics.forfeited.WithLabelValues(name, reason, queue.Class(c).String()).Add(float64(n))
 	}
 }

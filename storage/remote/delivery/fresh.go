@@ -17,6 +17,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -42,10 +43,10 @@ func (l *stream) due(now time.Time, set *settings) (head cursor.Position, due bo
 		return head, false
 	}
 	head = l.src.Head()
-	if floor := l.queue.marks(make([]savepoint.Mark, partitions)); !lags(floor.Position, head) {
+	if floor := l.queue.Marks(make([]savepoint.Mark, queue.Partitions)); !lags(floor.Position, head) {
 		return head, false
 	}
-	middle := l.queue.stats().middle
+	middle := l.queue.Stats().Middle
 	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= l.freshAfter
 }
 
@@ -65,7 +66,7 @@ func (e *endpoint) divide(now time.Time, set *settings) {
 	if from.CRC == 0 && from.Offset != 0 {
 		return // A restart would not find it. There is a next time.
 	}
-	marks := make([]savepoint.Mark, partitions)
+	marks := make([]savepoint.Mark, queue.Partitions)
 	for p := range marks {
 		marks[p].Point = from
 	}
@@ -124,13 +125,13 @@ func (e *endpoint) merge() {
 	e.streamsMtx.Lock()
 	e.at = streams[1:]
 	e.streamsMtx.Unlock()
-	e.logger.Info("The backlog is delivered", "until", streams[1].resumption.marks[0].String())
+	e.logger.Info("The backlog is delivered", "until", streams[1].resumption.Marks()[0].String())
 }
 
 // exhausted reports whether a stream has delivered everything up to its end.
 func (l *stream) exhausted() bool {
 	until, bounded := l.cursor.end()
-	return bounded && l.queue.done(until.Position)
+	return bounded && l.queue.Done(until.Position)
 }
 
 // pace looks at the streams and at the number of senders until the endpoint
@@ -168,7 +169,7 @@ func (e *endpoint) raise(before cursor.Position) (given []lostRange) {
 		if !moved {
 			continue
 		}
-		marks := slices.Clone(l.resumption.marks)
+		marks := slices.Clone(l.resumption.Marks())
 		for p, m := range marks {
 			if m.Before(from.Position) {
 				marks[p] = savepoint.Mark{Point: from, Skip: skip[p]}

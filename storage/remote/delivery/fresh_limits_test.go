@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -34,10 +35,10 @@ func TestPlaceBounds(t *testing.T) {
 	require.True(t, p.bound(at(4, 50)))
 	require.False(t, p.bound(at(5, 0)), "an end is for ever")
 	_, moves := p.get()
-	var skip [partitions]int
+	var skip [queue.Partitions]int
 	skip[3] = 7
-	require.False(t, p.advance(moves, at(4, 51), &skip))
-	require.True(t, p.advance(moves, at(3, 0), &skip))
+	require.False(t, p.advance(moves, at(4, 51), skip))
+	require.True(t, p.advance(moves, at(3, 0), skip))
 
 	_, _, _, moved := p.skipTo(at(3, 0).Position)
 	require.False(t, moved)
@@ -46,10 +47,10 @@ func TestPlaceBounds(t *testing.T) {
 	require.Equal(t, skip, left)
 	require.Equal(t, at(3, 0), from)
 	require.Equal(t, at(3, 10).Position, to)
-	require.False(t, p.advance(moves, at(3, 20), &skip), "a limit was faster")
+	require.False(t, p.advance(moves, at(3, 20), skip), "a limit was faster")
 	from, to, left, moved = p.skipTo(at(9, 0).Position)
 	require.True(t, moved)
-	require.Equal(t, [partitions]int{}, left, "what was to be skipped lies before")
+	require.Equal(t, [queue.Partitions]int{}, left, "what was to be skipped lies before")
 	require.Equal(t, at(3, 10), from)
 	require.Equal(t, at(4, 50).Position, to, "what comes then is the other stream's")
 	_, _, _, moved = p.skipTo(at(9, 0).Position)
@@ -181,7 +182,7 @@ func TestFreshForfeitThenStop(t *testing.T) {
 	require.NoError(t, j.wal.Truncate(head.Segment))
 	lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
 	require.NoError(t, r.Close())
-	lost += r.saved().Memory[classSamples] // For the next run to count.
+	lost += r.saved().Memory[queue.Samples] // For the next run to count.
 	n, _ := r.rc.counts()
 	require.Equal(t, j.count, n+lost)
 	require.NoError(t, j.wal.Close())
@@ -217,9 +218,9 @@ func TestReadingEndsAt(t *testing.T) {
 				require.ErrorIs(t, err, cursor.ErrCaughtUp)
 				return items, gap, end
 			}
-			items += b.total
-			gap = gap || b.gap
-			end = b.end.Position
+			items += b.Total
+			gap = gap || b.Gap
+			end = b.End.Position
 			if until != nil {
 				require.False(t, until.Before(end))
 			}
@@ -259,7 +260,7 @@ func TestReadingEndsAt(t *testing.T) {
 func TestLimitBeforeReading(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
-	marks := make([]savepoint.Mark, partitions)
+	marks := make([]savepoint.Mark, queue.Partitions)
 	l := r.running[0].newStream(marks, nil, cursor.Position{})
 	defer l.cancel()
 	to := cursor.Position{Segment: 3}
@@ -270,9 +271,9 @@ func TestLimitBeforeReading(t *testing.T) {
 	require.False(t, mark.Before(to))
 
 	// A batch that the reader had claimed before is not given up with it.
-	l = r.running[0].newStream(make([]savepoint.Mark, partitions), nil, cursor.Position{})
+	l = r.running[0].newStream(make([]savepoint.Mark, queue.Partitions), nil, cursor.Position{})
 	defer l.cancel()
-	l.unqueued = &entry{}
+	l.unqueued = &queue.Entry{}
 	_, _, _, moved = l.cursor.skipTo(to)
 	require.True(t, moved)
 	marks, _, _ = l.state(true)

@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
 )
@@ -159,7 +160,7 @@ func TestFreshCrash(t *testing.T) {
 	r.merged()
 	require.NoError(t, r.Close())
 	_, after := r.rc.counts()
-	require.LessOrEqual(t, after-again, stored-before+5*maxWindow*100)
+	require.LessOrEqual(t, after-again, stored-before+5*queue.MaxWindow*100)
 	require.NoError(t, j.wal.Close())
 }
 

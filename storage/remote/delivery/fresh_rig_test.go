@@ -242,7 +242,7 @@ func (r *freshRig) blockOld(first int) (release func()) {
 func (r *freshRig) fail(commit func()) {
 	r.t.Helper()
 	l := r.running[0].streams()[0]
-	require.Eventually(r.t, func() bool { return l.queue.stats().queued == 0 }, time.Minute, time.Millisecond)
+	require.Eventually(r.t, func() bool { return l.queue.Stats().Queued == 0 }, time.Minute, time.Millisecond)
 	r.rc.set(down)
 	commit()
 	require.Eventually(r.t, l.failing.Load, time.Minute, time.Millisecond)
@@ -296,9 +296,9 @@ func (r *freshRig) state() string {
 	for _, l := range r.running[0].streams() {
 		pos, moves := l.cursor.get()
 		until, bounded := l.cursor.end()
-		st := l.queue.stats()
+		st := l.queue.Stats()
 		out += fmt.Sprintf("; stream at %s (%d moves), until %s %t, begun %t, %d senders, queued %d, ready %d, waiting %d, read %s, failing %t, proven %t",
-			pos, moves, until, bounded, l.working(), l.senders(), st.queued, st.ready, st.waiting, st.read, l.failing.Load(), l.proven.Load())
+			pos, moves, until, bounded, l.working(), l.senders(), st.Queued, st.Ready, st.Waiting, st.Read, l.failing.Load(), l.proven.Load())
 	}
 	return out
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -171,7 +172,7 @@ func TestFreshReload(t *testing.T) {
 		changed.RemoteTimeout = model.Duration(time.Duration(shards) * time.Second)
 		r.apply(changed)
 		require.Equal(t, streams, r.running[0].streams())
-		all := min(shards, partitions)
+		all := min(shards, queue.Partitions)
 		require.Equal(t, (all+1)/2, streams[0].senders(), "backlog, max_shards %d", shards)
 		require.Equal(t, max(all/2, 1), streams[1].senders(), "fresh, max_shards %d", shards)
 		require.Equal(t, float64((all+1)/2+max(all/2, 1)), r.value("prometheus_remote_storage_shards", nil))
@@ -269,7 +270,7 @@ func TestFreshRests(t *testing.T) {
 	r.live(50)
 	old := r.rc.has(0, r.until)
 	r.live(50)
-	require.LessOrEqual(t, r.rc.has(0, r.until), 50+(1+2*maxWindow)*100)
+	require.LessOrEqual(t, r.rc.has(0, r.until), 50+(1+2*queue.MaxWindow)*100)
 	require.GreaterOrEqual(t, r.rc.has(0, r.until), old)
 	require.NoError(t, r.Close())
 	require.NotNil(t, r.saved().Fresh)
@@ -314,14 +315,14 @@ func TestFreshDue(t *testing.T) {
 			defer l.cancel()
 			l.failing.Store(tc.failing)
 			l.proven.Store(tc.proven)
-			l.queue.configure(1000, 100, 0)
+			l.queue.Configure(1000, 100, 0)
 			if at == start {
 				r := newLogReader(promslog.NewNopLogger(), &src, nil)
 				defer r.close()
 				require.NoError(t, r.seek(cursor.Point{Position: at}))
 				b, err := r.batch(maxBatchItems, func(cursor.Position) bool { return false })
 				require.NoError(t, err)
-				require.True(t, l.queue.push(&entry{batch: b, behind: true}))
+				require.True(t, l.queue.Push(&queue.Entry{Batch: b, Behind: true}))
 			}
 			got, due := l.due(now, &settings{share: tc.share})
 			require.Equal(t, tc.want, due)
@@ -331,25 +332,6 @@ func TestFreshDue(t *testing.T) {
 		})
 	}
 	require.NoError(t, j.wal.Close())
-}
-
-// TestMiddleOfFronts: a few series with old timestamps make no endpoint late.
-func TestMiddleOfFronts(t *testing.T) {
-	q := newQueue(time.Now)
-	q.configure(1000, 100, 0)
-	bb := batchBuilder{}
-	for i, s := range someSeries(t, 200) {
-		at := int64(1000)
-		if i%10 == 0 {
-			at = 1
-		}
-		bb.float(s, 0, at, 0)
-	}
-	b := bb.build()
-	b.end = cursor.Point{Position: cursor.Position{Offset: 1}}
-	require.True(t, q.push(&entry{batch: b}))
-	require.Equal(t, int64(1), q.stats().oldest)
-	require.Equal(t, int64(1000), q.stats().middle)
 }
 
 // TestHeldDenialFails: a receiver that denies everything, and is to be asked

@@ -40,7 +40,7 @@ func TestEnqueueRetries(t *testing.T) {
 	rc.set(nil)
 	r.complete("a", j.count)
 	q := r.running[0].streams()[0].queue
-	require.Eventually(t, func() bool { return q.done(*j.head.Load()) }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return q.Done(*j.head.Load()) }, time.Minute, time.Millisecond)
 	before := r.value(name, nil)
 	for range 50 {
 		r.commit(1)

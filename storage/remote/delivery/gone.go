@@ -19,6 +19,14 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
+const (
+	// evictedGeneration is how many series are remembered that are not in the table,
+	// before those are forgotten that were not met since about as many others, and
+	// evictedBytes how large they may be together.
+	evictedGeneration = 8192
+	evictedBytes      = 8 << 20
+)
+
 // goneSeries remembers what rules make of series that are in no table. An
 // endpoint that catches up meets each of them again and again, and nothing can be
 // stored by their ref. How many are remembered is bounded as it is where they come

@@ -16,6 +16,7 @@ package delivery
 import (
 	"math/bits"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
@@ -31,7 +32,7 @@ type grouping struct {
 	round uint32
 	next  []int32 // Next item of the same time series, by index; 0 ends it.
 	later []bool  // The item is not the first of its time series.
-	out   []flat
+	out   []queue.ItemView
 }
 
 // slot is a place of an open-addressed table of the series in a request. It is
@@ -39,12 +40,12 @@ type grouping struct {
 type slot struct {
 	series *series.Series
 	round  uint32
-	class  class
+	class  queue.Class
 	last   int32 // Last item of the open time series.
 }
 
 // arrange reorders items in place. Unless samples is set, only exemplars move.
-func (g *grouping) arrange(items []flat, samples bool) []flat {
+func (g *grouping) arrange(items []queue.ItemView, samples bool) []queue.ItemView {
 	if !samples && !anyExemplar(items) {
 		return items
 	}
@@ -52,17 +53,17 @@ func (g *grouping) arrange(items []flat, samples bool) []flat {
 	g.meet(items, samples)
 	moved := false
 	for i := range items {
-		of, k := items[i].series, items[i].kind()
+		of, k := items[i].Series, items[i].Kind()
 		if g.kin != nil {
 			of = g.canonical(of)
 		}
 		sl := g.find(of)
 		fresh := sl.round != g.round
-		if k == kindExemplar && fresh {
+		if k == queue.Exemplar && fresh {
 			continue // Nothing of its series comes before it.
 		}
-		c := classOf[k]
-		if k != kindExemplar && (fresh || !samples || sl.class != c) {
+		c := k.Class()
+		if k != queue.Exemplar && (fresh || !samples || sl.class != c) {
 			*sl = slot{series: of, round: g.round, class: c, last: int32(i)}
 			continue
 		}
@@ -100,10 +101,10 @@ func (g *grouping) forget() {
 // meet prepares for series that share their labels with others: a label set can
 // have had several refs, and what the table has forgotten is found anew. Their
 // samples are those of one series, whose order counts (I4).
-func (g *grouping) meet(items []flat, samples bool) {
+func (g *grouping) meet(items []queue.ItemView, samples bool) {
 	g.kin = nil
 	for i := range items {
-		if s := items[i].series; samples && (s.Alias() || s.Detached()) {
+		if s := items[i].Series; samples && (s.Alias() || s.Detached()) {
 			g.kin = map[uint64][]*series.Series{}
 			return
 		}
@@ -122,9 +123,9 @@ func (g *grouping) canonical(s *series.Series) *series.Series {
 	return s
 }
 
-func anyExemplar(items []flat) bool {
+func anyExemplar(items []queue.ItemView) bool {
 	for i := range items {
-		if items[i].kind() == kindExemplar {
+		if items[i].Kind() == queue.Exemplar {
 			return true
 		}
 	}
@@ -155,23 +156,23 @@ func (g *grouping) find(s *series.Series) *slot {
 
 // joins reports whether items[i] goes into the time series of the item before
 // it. Unless samples is set, only exemplars do.
-func joins(items []flat, i int, samples bool) bool {
-	if i == 0 || items[i-1].series != items[i].series {
+func joins(items []queue.ItemView, i int, samples bool) bool {
+	if i == 0 || items[i-1].Series != items[i].Series {
 		return false
 	}
-	return items[i].kind() == kindExemplar || (samples && timeSeriesClass(items, i-1) == classOf[items[i].kind()])
+	return items[i].Kind() == queue.Exemplar || (samples && timeSeriesClass(items, i-1) == items[i].Kind().Class())
 }
 
 // timeSeriesClass is what the time series of items[i] carries besides exemplars.
-func timeSeriesClass(items []flat, i int) class {
-	for ; i > 0 && items[i].kind() == kindExemplar && items[i-1].series == items[i].series; i-- {
+func timeSeriesClass(items []queue.ItemView, i int) queue.Class {
+	for ; i > 0 && items[i].Kind() == queue.Exemplar && items[i-1].Series == items[i].Series; i-- {
 	}
-	return classOf[items[i].kind()]
+	return items[i].Kind().Class()
 }
 
 // cutBefore returns where to cut a first part off that has no more than most
 // items, more only if a sample has so many exemplars.
-func cutBefore(items []flat, most int) int {
+func cutBefore(items []queue.ItemView, most int) int {
 	for i := min(most, len(items)); i > 0; i-- {
 		if i == len(items) || !joins(items, i, false) {
 			return i
@@ -187,7 +188,7 @@ func cutBefore(items []flat, most int) int {
 
 // middle returns where to cut items in two, 0 if they cannot be: exemplars are
 // not cut off from their sample.
-func middle(items []flat) int {
+func middle(items []queue.ItemView) int {
 	half := len(items) / 2
 	for i := half; i < len(items); i++ {
 		if i > 0 && !joins(items, i, false) {

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
@@ -33,8 +34,8 @@ import (
 //
 // It belongs to one goroutine until [Storage.Committed] or [Commit.Discard].
 type Commit struct {
-	gathered
-	records    recordCounts
+	items      queue.Sequence
+	records    queue.RecordCounts
 	start, end cursor.Position
 	written    time.Time
 	to         *handover
@@ -42,46 +43,46 @@ type Commit struct {
 }
 
 // Float adds a sample. Times are in ms; st is 0 where the log does not keep it.
-func (c *Commit) Float(s *series.Series, st, t int64, v float64) { c.float(s, st, t, v) }
+func (c *Commit) Float(s *series.Series, st, t int64, v float64) { c.items.Float(s, st, t, v) }
 
 // Histogram adds a histogram, which it copies.
 func (c *Commit) Histogram(s *series.Series, st, t int64, h *histogram.Histogram) {
 	if c.room() {
-		c.other(s, t, 0, detail{kind: kindHistogram, st: st, extra: &extra{h: h.Copy()}})
+		c.items.Histogram(s, st, t, h.Copy())
 	}
 }
 
 // FloatHistogram adds a histogram, which it copies.
 func (c *Commit) FloatHistogram(s *series.Series, st, t int64, h *histogram.FloatHistogram) {
 	if c.room() {
-		c.other(s, t, 0, detail{kind: kindFloatHistogram, st: st, extra: &extra{fh: h.Copy()}})
+		c.items.FloatHistogram(s, st, t, h.Copy())
 	}
 }
 
 // Exemplar adds an exemplar.
 func (c *Commit) Exemplar(s *series.Series, t int64, v float64, lset labels.Labels) {
 	if c.room() {
-		c.other(s, t, v, detail{kind: kindExemplar, extra: &extra{labels: lset}})
+		c.items.Exemplar(s, t, v, lset)
 	}
 }
 
 // room reports whether there is room for what can be large. If not, the commit
 // comes to nothing: the same is read from the log.
 func (c *Commit) room() bool {
-	if !c.over && c.extras >= handedBytes/2 {
+	if !c.over && c.items.Attached() >= handedBytes/2 {
 		c.over = true
-		c.reset()
+		c.items.Reset()
 	}
 	return !c.over
 }
 
 // bytes returns how much memory the commit takes.
-func (c *Commit) bytes() int { return c.size()*len(c.items) + len(c.parts) + c.extras }
+func (c *Commit) bytes() int { return c.items.Bytes() + c.items.Len() }
 
 // Record counts a record that is written, of any type.
 func (c *Commit) Record(rec []byte) {
 	if len(rec) > 0 {
-		c.records.add(record.Type(rec[0]))
+		c.records.Add(record.Type(rec[0]))
 	}
 }
 
@@ -104,8 +105,9 @@ type handover struct {
 }
 
 const (
-	// handedItems bounds what waits, in items.
+	// handedItems and handedBytes bound what waits.
 	handedItems = 1 << 16
+	handedBytes = 8 << 20
 	// keptCommits and keptItems bound the buffers that are kept.
 	keptCommits = 16
 	keptItems   = 2 * maxBatchItems
@@ -128,8 +130,8 @@ func (h *handover) take(items int) *Commit {
 		c = h.free[n-1]
 		h.free = h.free[:n-1]
 	}
-	if cap(c.items) < items { // A batch may take them as they are.
-		c.items, c.parts = make([]item, 0, items), make([]uint8, 0, items)
+	if c.items.Cap() < items { // A batch may take them as they are.
+		c.items = queue.SequenceFor(items)
 	}
 	return c
 }
@@ -140,7 +142,7 @@ func (h *handover) put(c *Commit) {
 	fits := !c.over && h.bytes+c.bytes() <= handedBytes
 	if fits {
 		h.ready = append(h.ready, c)
-		h.items += len(c.items)
+		h.items += c.items.Len()
 		h.bytes += c.bytes()
 	}
 	h.mtx.Unlock()
@@ -150,11 +152,11 @@ func (h *handover) put(c *Commit) {
 }
 
 func (h *handover) recycle(c *Commit) {
-	c.reset()
-	*c = Commit{gathered: c.gathered, to: h}
+	c.items.Reset()
+	*c = Commit{items: c.items, to: h}
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
-	if len(h.free) < keptCommits && cap(c.items) <= 2*keptItems {
+	if len(h.free) < keptCommits && c.items.Cap() <= 2*keptItems {
 		h.free = append(h.free, c)
 	}
 }
@@ -197,7 +199,7 @@ func (h *handover) next(p cursor.Position) (c *Commit, at bool) {
 
 // pop takes the first commit off the list. Callers hold mtx.
 func (h *handover) pop() {
-	h.items -= len(h.ready[0].items)
+	h.items -= h.ready[0].items.Len()
 	h.bytes -= h.ready[0].bytes()
 	n := copy(h.ready, h.ready[1:])
 	h.ready[n] = nil
@@ -214,31 +216,28 @@ func (h *handover) starts(p cursor.Position) bool {
 
 // batch makes one of what was handed over from a position on, nil if nothing
 // was. bb is scratch space.
-func (h *handover) batch(bb *batchBuilder, head cursor.Point) *batch {
+func (h *handover) batch(bb *queue.Builder, head cursor.Point) *queue.Batch {
 	c, at := h.next(head.Position)
 	if !at {
 		return nil
 	}
-	bb.reset(head)
-	bb.waited = time.Since(c.written)
+	bb.Reset(head)
+	bb.Waited = time.Since(c.written)
 	for {
-		if len(bb.items) == 0 && len(c.items) >= wholeItems {
-			bb.gathered, c.gathered = c.gathered, bb.gathered
+		if bb.Items.Len() == 0 && c.items.Len() >= wholeItems {
+			bb.Items, c.items = c.items, bb.Items
 		} else {
-			bb.addAll(c.gathered)
+			bb.Items.AddAll(c.items)
 		}
-		for t, n := range c.records.types {
-			bb.records.types[t] += n
-		}
-		bb.records.unknown += c.records.unknown
-		bb.end = cursor.Point{Position: c.end}
+		bb.Records.Plus(&c.records)
+		bb.End = cursor.Point{Position: c.end}
 		h.recycle(c)
-		if len(bb.items) >= wholeItems {
+		if bb.Items.Len() >= wholeItems {
 			break
 		}
-		if c, at = h.next(bb.end.Position); !at {
+		if c, at = h.next(bb.End.Position); !at {
 			break
 		}
 	}
-	return bb.build()
+	return bb.Build()
 }

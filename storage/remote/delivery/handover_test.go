@@ -23,6 +23,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 
 	"github.com/prometheus/prometheus/tsdb/record"
@@ -96,7 +97,7 @@ func TestHandover(t *testing.T) {
 				require.LessOrEqual(t, m.Compare(*j.head.Load()), 0)
 				f, _, err := r.store.Load()
 				require.NoError(t, err)
-				require.Equal(t, want, f.Endpoints[0].MarksFor(partitions)[p].Point, "saved without what identifies it")
+				require.Equal(t, want, f.Endpoints[0].MarksFor(queue.Partitions)[p].Point, "saved without what identifies it")
 			}
 		}
 		if run > 0 {
@@ -136,14 +137,14 @@ func TestHandoverBounds(t *testing.T) {
 	}
 	require.Greater(t, n*1000, handedItems-1001)
 
-	bb := batchBuilder{summary: summary{ordered: true}}
+	bb := queue.Builder{Ordered: true}
 	require.Nil(t, h.batch(&bb, at(0, 5)), "not the start of a commit")
 	require.Len(t, h.ready, n-1, "the first begins before, and was read from the log")
 	require.True(t, h.starts(at(0, 10).Position))
 	b := h.batch(&bb, at(0, 10))
-	require.Equal(t, at(0, 20).Position, b.end.Position)
-	require.Equal(t, 1000, b.total)
-	require.Empty(t, bb.items)
+	require.Equal(t, at(0, 20).Position, b.End.Position)
+	require.Equal(t, 1000, b.Total)
+	require.Zero(t, bb.Items.Len())
 	require.LessOrEqual(t, len(h.free), keptCommits)
 	h.clear()
 	require.Zero(t, h.items)
@@ -155,8 +156,8 @@ func TestHandoverBounds(t *testing.T) {
 		require.True(t, put(100))
 	}
 	b = h.batch(&bb, first)
-	require.Equal(t, pos.Position, b.end.Position)
-	require.Equal(t, 300, b.total)
+	require.Equal(t, pos.Position, b.End.Position)
+	require.Equal(t, 300, b.Total)
 	require.Empty(t, h.ready)
 }
 
@@ -221,15 +222,15 @@ func TestHandoverClosesTheLog(t *testing.T) {
 	j.commit(10)
 	b, err := f.read(cursor.Point{}, maxBatchItems)
 	require.NoError(t, err)
-	require.Equal(t, 10, b.total)
+	require.Equal(t, 10, b.Total)
 	require.NotNil(t, f.reader.tail)
 	c := f.hand.take(1)
 	c.Float(j.series[0], 0, 1, 1)
-	c.start, c.end = b.end.Position, cursor.Position{Segment: 1}
+	c.start, c.end = b.End.Position, cursor.Position{Segment: 1}
 	f.hand.put(c)
-	b, err = f.read(b.end, maxBatchItems)
+	b, err = f.read(b.End, maxBatchItems)
 	require.NoError(t, err)
-	require.Equal(t, 1, b.total)
+	require.Equal(t, 1, b.Total)
 	require.Nil(t, f.reader.tail)
 }
 

@@ -16,6 +16,7 @@ package delivery
 import (
 	"slices"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
@@ -101,7 +102,7 @@ func (x *isolation) inherit() {
 
 // divert takes those items out of a request that belong to isolated series, and
 // leaves them to the isolator.
-func (x *isolation) divert(r *request, items []flat) []flat {
+func (x *isolation) divert(r *queue.Request, items []queue.ItemView) []queue.ItemView {
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	if len(x.series) == 0 {
@@ -109,11 +110,11 @@ func (x *isolation) divert(r *request, items []flat) []flat {
 	}
 	kept := items[:0]
 	var (
-		apart []flat
+		apart []queue.ItemView
 		of    []*isolated
 	)
 	for _, it := range items {
-		if is := x.find(it.series); is != nil {
+		if is := x.find(it.Series); is != nil {
 			apart, of = append(apart, it), append(of, is)
 			continue
 		}
@@ -123,12 +124,12 @@ func (x *isolation) divert(r *request, items []flat) []flat {
 	if len(apart) == 0 {
 		return kept
 	}
-	at := r.marksOf(apart)
+	at := r.Marks(apart)
 	for i, it := range apart {
-		if r.replay {
-			of[i].maybeSent(past(at[it.item]))
+		if r.Replay {
+			of[i].maybeSent(past(at[it.Item]))
 		}
-		x.add(of[i], it, at[it.item], false)
+		x.add(of[i], it, at[it.Item], false)
 	}
 	x.signal()
 	return kept
@@ -137,13 +138,13 @@ func (x *isolation) divert(r *request, items []flat) []flat {
 // park takes items that the endpoint did not take out of a request, and puts
 // them on trial, when no other request is. If the stream ends before that,
 // they are isolated all the same, and the next run has the trial.
-func (x *isolation) park(r *request, items []flat, t *trial) {
+func (x *isolation) park(r *queue.Request, items []queue.ItemView, t *trial) {
 	var (
 		known = hashes{}
 		of    = make([]uint64, len(items))
 	)
 	for i, it := range items {
-		of[i] = known.of(it.series)
+		of[i] = known.of(it.Series)
 	}
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
@@ -153,7 +154,7 @@ func (x *isolation) park(r *request, items []flat, t *trial) {
 		x.cond.Wait()
 		x.parking--
 	}
-	at := r.marksOf(items)
+	at := r.Marks(items)
 	for i, it := range items {
 		is := x.series[of[i]]
 		if is == nil {
@@ -161,9 +162,9 @@ func (x *isolation) park(r *request, items []flat, t *trial) {
 			t.series = append(t.series, is)
 		}
 		if t.replayed {
-			is.maybeSent(past(at[it.item]))
+			is.maybeSent(past(at[it.Item]))
 		}
-		x.add(is, it, at[it.item], true)
+		x.add(is, it, at[it.Item], true)
 	}
 	if x.trial == nil {
 		x.trial = t
@@ -186,42 +187,10 @@ func (x *isolation) close() {
 	x.cond.Broadcast()
 }
 
-// marksOf returns where items of the request are in the log: the start of their
-// batch, and how many items of their partition come before them.
-func (r *request) marksOf(items []flat) map[*item]savepoint.Mark {
-	at := make(map[*item]savepoint.Mark, len(items))
-	for _, it := range items {
-		at[it.item] = savepoint.Mark{}
-	}
-	note := func(e *entry, it *item, p, index int) {
-		if _, asked := at[it]; asked {
-			at[it] = savepoint.Mark{Point: e.start, Skip: e.skipped[p] + index}
-		}
-	}
-	for _, sp := range r.stretch {
-		var before [partitions]int
-		for i := 0; i < sp.to; i++ {
-			p := sp.entry.parts[i]
-			if i >= sp.from {
-				note(sp.entry, &sp.entry.items[i], int(p), before[p])
-			}
-			before[p]++
-		}
-	}
-	for _, sp := range r.spans {
-		// Exemplars that go ahead of their turn lie behind the span.
-		part := sp.entry.part(sp.part)
-		for i := sp.from; i < len(part.items); i++ {
-			note(sp.entry, &part.items[i], sp.part, i)
-		}
-	}
-	return at
-}
-
 // before counts what isolated series have in memory that begins before a segment. marks
 // are those of the partitions: what was diverted from a request that was released then is
 // in the queue again, and counts there.
-func (x *isolation) before(segment int, marks []savepoint.Mark) (t counts) {
+func (x *isolation) before(segment int, marks []savepoint.Mark) (t queue.Counts) {
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	for _, is := range x.all() {
@@ -229,7 +198,7 @@ func (x *isolation) before(segment int, marks []savepoint.Mark) (t counts) {
 		for i := range is.items {
 			m := is.items[i].mark
 			if m.Segment < segment && m.Less(until) {
-				t.add(is.items[i].kind())
+				t.Add(is.items[i].kind())
 			}
 		}
 	}
@@ -278,8 +247,8 @@ func (x *isolation) floor() (floor cursor.Position, oldest int64, waits bool) {
 			floor = m.Position
 		}
 		waits = true
-		if len(is.items) > 0 && (oldest == 0 || is.items[0].t < oldest) {
-			oldest = is.items[0].t
+		if len(is.items) > 0 && (oldest == 0 || is.items[0].T < oldest) {
+			oldest = is.items[0].T
 		}
 	}
 	return floor, oldest, waits

@@ -21,11 +21,10 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
-
-	"github.com/prometheus/prometheus/model/labels"
 )
 
 const (
@@ -55,8 +54,8 @@ type isolation struct {
 	cond   *sync.Cond // Signals senders that wait in park.
 	closed bool
 
-	series map[uint64]*isolated // By labels.StableHash.
-	inPart [partitions]int      // How many of series belong to a partition.
+	series map[uint64]*isolated  // By labels.StableHash.
+	inPart [queue.Partitions]int // How many of series belong to a partition.
 	seen   map[*series.Series]*isolated
 	bytes  int
 	trial  *trial
@@ -98,8 +97,8 @@ type isolated struct {
 
 // isolatedItem is a copy, so that the batch it is from can be forgotten.
 type isolatedItem struct {
-	item
-	detail *detail
+	queue.Item
+	Detail *queue.Detail
 	mark   savepoint.Mark // Where it is in the log.
 	size   int            // In memory, in bytes.
 }
@@ -116,7 +115,7 @@ type trial struct {
 // isolatedMark is how far an isolated series is settled.
 type isolatedMark = savepoint.Isolated
 
-func (*isolation) partOf(hash uint64) int { return int(hash % partitions) }
+func (*isolation) partOf(hash uint64) int { return int(hash % queue.Partitions) }
 
 // find returns the isolated series that s belongs to, nil if it is none.
 func (x *isolation) find(s *series.Series) *isolated {
@@ -125,7 +124,7 @@ func (x *isolation) find(s *series.Series) *isolated {
 	}
 	is, known := x.seen[s]
 	if !known {
-		is = x.series[stableHash(s)]
+		is = x.series[queue.StableHash(s)]
 		if len(x.seen) >= rememberedSeries {
 			clear(x.seen)
 		}
@@ -137,8 +136,6 @@ func (x *isolation) find(s *series.Series) *isolated {
 	return is
 }
 
-func stableHash(s *series.Series) uint64 { return labels.StableHash(s.Labels()) }
-
 // hashes remembers the hashes of series, up to a bound.
 type hashes map[*series.Series]uint64
 
@@ -148,7 +145,7 @@ func (h hashes) of(s *series.Series) uint64 {
 		if len(h) >= rememberedSeries {
 			clear(h)
 		}
-		hash = stableHash(s)
+		hash = queue.StableHash(s)
 		h[s] = hash
 	}
 	return hash
@@ -204,10 +201,10 @@ func (x *isolation) suspects() (n int) {
 
 // add appends an item to those of a series. If there is no room, or others are
 // missing before it, it waits in the log; always says that there has to be room.
-func (x *isolation) add(is *isolated, it flat, at savepoint.Mark, always bool) {
+func (x *isolation) add(is *isolated, it queue.ItemView, at savepoint.Mark, always bool) {
 	end := at
 	end.Skip++
-	size := it.bytes()
+	size := isolatedSize(it)
 	full := len(is.items) > 0 && (x.bytes+size > isolatedBytes || len(is.items) >= isolatedItems)
 	switch {
 	case is.behind:
@@ -226,15 +223,17 @@ func (x *isolation) add(is *isolated, it flat, at savepoint.Mark, always bool) {
 	x.bytes += size
 }
 
-func (it *isolatedItem) flat() flat { return flat{item: &it.item, detail: it.detail} }
+func (it *isolatedItem) view() queue.ItemView {
+	return queue.ItemView{Item: &it.Item, Detail: it.Detail}
+}
 
-func (it *isolatedItem) kind() kind { return it.flat().kind() }
+func (it *isolatedItem) kind() queue.Kind { return it.view().Kind() }
 
-func newIsolatedItem(it flat, at savepoint.Mark, size int) isolatedItem {
-	own := isolatedItem{item: *it.item, mark: at, size: size}
-	if it.detail != nil {
-		d := *it.detail
-		own.detail = &d
+func newIsolatedItem(it queue.ItemView, at savepoint.Mark, size int) isolatedItem {
+	own := isolatedItem{Item: *it.Item, mark: at, size: size}
+	if it.Detail != nil {
+		d := *it.Detail
+		own.Detail = &d
 	}
 	return own
 }
@@ -334,17 +333,10 @@ func later(a, b savepoint.Mark) savepoint.Mark {
 	return b
 }
 
-// bytes is how much memory the item takes when it is isolated, labels of its
+// isolatedSize is how much memory an item takes when it is isolated, labels of its
 // series left out if the table has them.
-func (f flat) bytes() int {
-	n := int(unsafe.Sizeof(isolatedItem{}))
-	if f.series.Detached() {
-		n += detachedBytes(f.series.Labels())
-	}
-	if f.detail != nil {
-		n += int(unsafe.Sizeof(detail{})) + f.detail.extra.bytes()
-	}
-	return n
+func isolatedSize(v queue.ItemView) int {
+	return int(unsafe.Sizeof(isolatedItem{})) + v.Attached()
 }
 
 func sizeOf(items []isolatedItem) (n int) {

@@ -32,6 +32,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -315,7 +316,7 @@ func TestLostAnswerInTrial(t *testing.T) {
 				r.commit(300)
 			}
 			q := r.running[0].streams()[0].queue
-			require.Eventually(t, func() bool { return q.stats().queued == 1500 }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return q.Stats().Queued == 1500 }, time.Minute, time.Millisecond)
 			rc.do(func() { rc.down, rc.requests = false, 0 })
 			r.arrives("all others", 5*299, but("7"))
 			require.NoError(t, r.Close())
@@ -336,8 +337,8 @@ func TestNothingOfASeriesIsLeft(t *testing.T) {
 	l := r.running[0].streams()[0]
 	s := j.series[0]
 	l.isolation.mtx.Lock()
-	none, one := l.isolation.get(1), l.isolation.get(stableHash(s))
-	l.isolation.add(one, flat{item: &item{series: s, t: 7}}, savepoint.Mark{}, true)
+	none, one := l.isolation.get(1), l.isolation.get(queue.StableHash(s))
+	l.isolation.add(one, queue.ItemView{Item: &queue.Item{Series: s, T: 7}}, savepoint.Mark{}, true)
 	l.isolation.mtx.Unlock()
 	a := newIsolator(l).attempt([]*isolated{none, one})
 	require.Equal(t, client.Retry, a.res.Outcome)
@@ -838,7 +839,7 @@ func isolationSchedule(t *testing.T, rnd *rand.Rand) {
 		m := r.running[0].metrics.Load()
 		require.NoError(t, r.Close())
 		tries += testutil.ToFloat64(m.isolationRequests)
-		dropped += testutil.ToFloat64(m.failed[classSamples]) + testutil.ToFloat64(m.dropped[classSamples].WithLabelValues(reasonOnReplay))
+		dropped += testutil.ToFloat64(m.failed[queue.Samples]) + testutil.ToFloat64(m.dropped[queue.Samples].WithLabelValues(reasonOnReplay))
 		for _, reason := range []string{"max_size", reasonStopped} {
 			dropped += testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", reason, "samples"))
 		}
@@ -892,9 +893,9 @@ func isolationSchedule(t *testing.T, rnd *rand.Rand) {
 	rc.do(func() { clear(rc.bad); rc.down = false })
 	require.Eventually(t, func() bool {
 		streams := r.running[0].streams()
-		return len(streams) == 1 && streams[0].queue.done(*j.head.Load()) && streams[0].isolation.waitingApart() == 0
+		return len(streams) == 1 && streams[0].queue.Done(*j.head.Load()) && streams[0].isolation.waitingApart() == 0
 	}, time.Minute, time.Millisecond, "%s", stringer(func() string {
-		return fmt.Sprintf("%d apart, %+v", r.running[0].streams()[0].isolation.waitingApart(), r.running[0].streams()[0].queue.stats())
+		return fmt.Sprintf("%d apart, %+v", r.running[0].streams()[0].isolation.waitingApart(), r.running[0].streams()[0].queue.Stats())
 	}))
 	end()
 	stored := rc.has(but())

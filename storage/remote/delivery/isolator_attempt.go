@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
@@ -142,7 +143,7 @@ func (*isolator) divisible(a answer) bool {
 	if len(a.of) > 1 {
 		return true
 	}
-	if a.sent[classSamples]+a.sent[classHistograms] > 1 {
+	if a.sent[queue.Samples]+a.sent[queue.Histograms] > 1 {
 		a.of[0].alone = 1
 		return true
 	}
@@ -156,17 +157,17 @@ type answer struct {
 	of      []*isolated
 	count   []int // Items of each that it was about.
 	items   int   // In the request.
-	sent    counts
-	first   flat  // The first item.
-	dropped drops // What was left out of it.
-	again   bool  // The receiver may have had some of it before.
-	gaveUp  bool  // There was none in the time that it had.
+	sent    queue.Counts
+	first   queue.ItemView // The first item.
+	dropped drops          // What was left out of it.
+	again   bool           // The receiver may have had some of it before.
+	gaveUp  bool           // There was none in the time that it had.
 	began   time.Time
 }
 
 // nothing reports whether there was nothing to be sent, so that the answer, if it counts
 // as delivered, shows nothing.
-func (a *answer) nothing() bool { return a.res.Outcome == client.Delivered && a.sent.total() == 0 }
+func (a *answer) nothing() bool { return a.res.Outcome == client.Delivered && a.sent.Total() == 0 }
 
 // attempt sends what is in memory of series once, of as many as fit into a
 // request, but of one at least. Exemplars stay with their sample.
@@ -177,7 +178,7 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 	set := z.l.settings.Load()
 	var (
 		a     = answer{set: set, began: time.Now()}
-		items []flat
+		items []queue.ItemView
 		x     = z.l.isolation
 		room  = set.queue.MaxSamplesPerSend
 	)
@@ -191,11 +192,11 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		if len(part) == 1 && is.alone > 0 {
 			n = min(n, is.alone)
 		}
-		for n > 0 && n < len(is.items) && is.items[n].kind() == kindExemplar {
+		for n > 0 && n < len(is.items) && is.items[n].kind() == queue.Exemplar {
 			n++
 		}
 		for i := range is.items[:n] {
-			items = append(items, is.items[i].flat())
+			items = append(items, is.items[i].view())
 		}
 		room -= n
 		a.again = a.again || is.replayed
@@ -218,7 +219,7 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 	rest := items[a.items:]
 	a.cut(all, rest)
 	a.dropped = p.dropped
-	if a.sent = p.sent; a.sent.total() == 0 {
+	if a.sent = p.sent; a.sent.Total() == 0 {
 		a.res.Outcome = client.Delivered // Nothing of it is to be sent.
 		return a
 	}
@@ -256,10 +257,10 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 }
 
 // cut leaves out of an answer what did not fit into the request.
-func (a *answer) cut(all, rest []flat) {
-	left := make(map[*item]bool, len(rest))
+func (a *answer) cut(all, rest []queue.ItemView) {
+	left := make(map[*queue.Item]bool, len(rest))
 	for _, it := range rest {
-		left[it.item] = true
+		left[it.Item] = true
 	}
 	if len(left) == 0 {
 		return
@@ -267,7 +268,7 @@ func (a *answer) cut(all, rest []flat) {
 	at := 0
 	for i, n := range a.count {
 		for k := range n {
-			if left[all[at+k].item] {
+			if left[all[at+k].Item] {
 				a.count[i] = k
 				if k == 0 {
 					a.of, a.count = a.of[:i], a.count[:i]
@@ -319,7 +320,7 @@ func (z *isolator) suspect(is *isolated, res client.Result) bool {
 	is.wait = time.Duration(set.queue.MinBackoff)
 	is.due = time.Now().Add(max(is.wait, z.l.askedApart(set, res)))
 	if len(is.items) > 0 {
-		z.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].series, res)
+		z.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
 	}
 	return true
 }
@@ -336,7 +337,7 @@ func (z *isolator) refused(a answer) {
 			missing = unwritten(a.sent, a.res)
 		}
 		z.l.fail(missing, strconv.Itoa(a.res.Status))
-		z.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.series, a.res)
+		z.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
 	}
 	z.settle(a, false)
 	x := z.l.isolation
@@ -354,7 +355,7 @@ func (z *isolator) refused(a answer) {
 // refuse accounts for series of which nothing is worth another attempt, and
 // releases them.
 func (z *isolator) refuse(all []*isolated, res client.Result) {
-	var sent counts
+	var sent queue.Counts
 	x := z.l.isolation
 	x.mtx.Lock()
 	for _, is := range all {
@@ -366,7 +367,7 @@ func (z *isolator) refuse(all []*isolated, res client.Result) {
 			continue
 		}
 		for _, it := range is.items {
-			sent.add(it.kind())
+			sent.Add(it.kind())
 		}
 		x.drop(is, len(is.items))
 		if is.behind {

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/faultfs"
@@ -43,7 +44,7 @@ func TestLastSave(t *testing.T) {
 	file := func(states ...*endpointState) savepoint.File {
 		f := savepoint.File{
 			Run: "01M330EBW09RD0Q8ATQY5WM9KZ", Segment: head.Segment, End: head.Offset, Checkpoint: -1,
-			Partitions: partitions, Segments: map[int]uint32{0: 1},
+			Partitions: queue.Partitions, Segments: map[int]uint32{0: 1},
 		}
 		for _, st := range states {
 			f.Endpoints = append(f.Endpoints, st.saved())
@@ -70,7 +71,7 @@ func TestLastSave(t *testing.T) {
 		"isolated":        func(st *endpointState) { st.apart = []isolatedMark{{Series: 1, Mark: st.marks[1]}} },
 		"removed later":   func(st *endpointState) { later := now.Add(1); st.removed = &later },
 		"counted":         func(st *endpointState) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
-		"memory":          func(st *endpointState) { st.memory[classSamples]++ },
+		"memory":          func(st *endpointState) { st.memory[queue.Samples]++ },
 		"given up":        func(st *endpointState) { st.givenUp++ },
 		"not removed":     func(st *endpointState) { st.removed = nil },
 		"one range":       func(st *endpointState) { st.fresh = nil },

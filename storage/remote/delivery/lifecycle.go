@@ -17,6 +17,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -39,11 +40,11 @@ func (e *endpoint) adopt(set *settings, fresh *endpointMetrics) {
 	}
 	e.showFamilies(m, set.protocol == encoder.V1)
 	m.shardsMin.Set(float64(set.queue.MinShards))
-	m.shardsMax.Set(float64(min(set.queue.MaxShards, partitions)))
+	m.shardsMax.Set(float64(min(set.queue.MaxShards, queue.Partitions)))
 	m.capacity.Set(float64(set.queue.Capacity))
 	m.perSend.Set(float64(set.queue.MaxSamplesPerSend))
-	if set.queue.MaxShards > partitions {
-		e.logger.Warn("max_shards is more than can be used", "max_shards", set.queue.MaxShards, "used", partitions)
+	if set.queue.MaxShards > queue.Partitions {
+		e.logger.Warn("max_shards is more than can be used", "max_shards", set.queue.MaxShards, "used", queue.Partitions)
 	}
 	if old != nil {
 		for _, l := range e.streams() {
@@ -104,7 +105,7 @@ func (e *endpoint) showSenders() {
 func (e *endpoint) observe() {
 	var (
 		m       = e.metrics.Load()
-		marks   = make([]savepoint.Mark, partitions)
+		marks   = make([]savepoint.Mark, queue.Partitions)
 		oldest  int64
 		bytes   int64 // Not acknowledged, on all streams.
 		old     int64 // Of that, the backlog's.
@@ -113,7 +114,7 @@ func (e *endpoint) observe() {
 		streams = e.streams()
 	)
 	for i, l := range streams {
-		floor := l.queue.marks(marks)
+		floor := l.queue.Marks(marks)
 		if at, t, waits := l.isolation.floor(); waits {
 			if at.Before(floor.Position) {
 				floor.Position = at
@@ -134,7 +135,7 @@ func (e *endpoint) observe() {
 			old = logBytes(e.src.WALDir, floor.Position, end)
 		}
 		bytes += logBytes(e.src.WALDir, floor.Position, end)
-		if t := l.queue.stats().oldest; t > 0 && (oldest == 0 || t < oldest) {
+		if t := l.queue.Stats().Oldest; t > 0 && (oldest == 0 || t < oldest) {
 			oldest = t
 		}
 	}
@@ -155,7 +156,7 @@ func (e *endpoint) sentUpTo() int64 {
 	sent := e.metrics.Load().highestSent.mark.load()
 	for _, l := range e.streams() {
 		_, apart, _ := l.isolation.floor()
-		for _, t := range []int64{apart, l.queue.stats().oldest} {
+		for _, t := range []int64{apart, l.queue.Stats().Oldest} {
 			if t > 0 {
 				sent = min(sent, t-1)
 			}
@@ -183,7 +184,7 @@ func (l *stream) begin() {
 
 // setSenders changes how many senders there are.
 func (l *stream) setSenders(n int) {
-	n = min(n, partitions)
+	n = min(n, queue.Partitions)
 	set := l.settings.Load()
 	l.sendersMtx.Lock()
 	l.want = n
@@ -191,8 +192,8 @@ func (l *stream) setSenders(n int) {
 		l.wg.Go((&sender{e: l}).run)
 	}
 	l.sendersMtx.Unlock()
-	l.queue.setSenders(n)
-	l.queue.configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
+	l.queue.SetSenders(n)
+	l.queue.Configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
 	l.showSenders()
 }
 
@@ -207,7 +208,7 @@ func (l *stream) adapt(set *settings) {
 func (l *stream) adjust(now time.Time, set *settings) (desired float64) {
 	have := l.senders()
 	lowest, highest := l.limits(set)
-	n, desired := l.rates.pace(now, have, lowest, highest, l.queue.stats().backlog)
+	n, desired := l.rates.pace(now, have, lowest, highest, l.queue.Stats().Backlog)
 	if n != have {
 		l.logger.Debug("Changing the number of senders", "from", have, "to", n)
 		l.setSenders(n)
@@ -246,7 +247,7 @@ func (e *endpoint) halt() {
 func (e *endpoint) drain(ctx context.Context) {
 	streams := e.streams()
 	if l := streams[len(streams)-1]; l.working() && e.dispatcher.shares(l.cursor.start()) {
-		l.queue.drain(ctx, e.src.Head())
+		l.queue.Drain(ctx, e.src.Head())
 	}
 }
 
@@ -301,14 +302,14 @@ func (e *endpoint) state(final bool) *endpointState {
 
 // memoryBefore counts what an endpoint has in memory that begins before a segment. final
 // says that it has stopped.
-func (e *endpoint) memoryBefore(segment int, final bool) (t counts) {
+func (e *endpoint) memoryBefore(segment int, final bool) (t queue.Counts) {
 	for _, l := range e.streams() {
-		t.plus(l.queue.before(segment))
-		marks := make([]savepoint.Mark, partitions)
-		l.queue.marks(marks)
-		t.plus(l.isolation.before(segment, marks))
-		if final && l.unqueued != nil && l.unqueued.start.Segment < segment {
-			t.plus(l.unqueued.content())
+		t.Plus(l.queue.Before(segment))
+		marks := make([]savepoint.Mark, queue.Partitions)
+		l.queue.Marks(marks)
+		t.Plus(l.isolation.before(segment, marks))
+		if final && l.unqueued != nil && l.unqueued.Batch.Start.Segment < segment {
+			t.Plus(l.unqueued.Batch.Counts)
 		}
 	}
 	return t

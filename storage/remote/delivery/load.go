@@ -22,6 +22,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -85,10 +86,10 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 		if behind != nil {
 			s.findLost(src, segments, behind, &lost)
 			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
-		} else if len(lost.parts) > 0 {
+		} else if len(lost.Parts) > 0 {
 			s.findLost(src, segments, st, &lost)
 			s.losses.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
-				"segments", lost.segments(), "last", f.Segment, "bytes", lost.bytes(), "samples_estimated", math.Ceil(lost.items()))
+				"segments", lost.Segments(), "last", f.Segment, "bytes", lost.Bytes(), "samples_estimated", math.Ceil(lost.Items()))
 		}
 		out = append(out, st)
 	}
@@ -128,7 +129,7 @@ func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File)
 // resolve finds where a saved endpoint stands in the log that is there now. If it
 // passes something over because of segments of another engine, behind is where it
 // stood before. lost is what it lost of the start and the end of the log by then.
-func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *endpointState, lost unread, err error) {
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *endpointState, lost queue.Unread, err error) {
 	st = savedState(e)
 	for _, c := range e.Counted {
 		if c.Segment < src.Head().Segment { // Else the number was given again.
@@ -172,7 +173,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	}
 	st.acked = ackedOf(src, f, e, st, found, segments)
 	end := endOf(src, f, e, found, segments)
-	lost.parts = append(lost.parts, end.parts...)
+	lost.Parts = append(lost.Parts, end.Parts...)
 	if src.cut != nil { // Who reads there is not to count it again.
 		st.counted = append(st.counted, savepoint.Stretch{Segment: src.cut.Segment, From: src.cut.From, To: endOfSegment})
 	}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -34,12 +35,21 @@ const maxBatchItems = 4096
 // in memory of its own: so many make that worth an allocation.
 const farBatchItems = 4 * maxBatchItems
 
+const (
+	// batchBytes ends a batch. Other than its number of items, it takes more to
+	// part what one commit wrote, see wholeBytes.
+	batchBytes = 1 << 20
+	// wholeBytes is how large a batch may become so that what one commit wrote
+	// stays together. Beyond it is no more than one record.
+	wholeBytes = 16 << 20
+)
+
 // logReader reads batches from a directory. One goroutine owns it.
 type logReader struct {
 	dir  string
 	tail *cursor.Tail
 	dec  *decoder
-	bb   batchBuilder
+	bb   queue.Builder
 	l    *slog.Logger
 	// head returns the end of the last commit. What is written beyond it may
 	// be a part of one, and is not read yet.
@@ -90,14 +100,14 @@ func (r *logReader) seekWith(p cursor.Point, open func(string, cursor.Position) 
 		return err
 	}
 	r.tail = t
-	r.bb.reset(p)
+	r.bb.Reset(p)
 	return nil
 }
 
 // read is batch at a position, wherever the reader stands. What the disk refuses to
 // read is passed over once the tries at its segment are exhausted, as damage is, and
 // so are items whose labels cannot be looked up; until then it is an error.
-func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) bool) (*batch, error) {
+func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) bool) (*queue.Batch, error) {
 	for {
 		b, err := r.readOnce(p, limit, stop)
 		switch {
@@ -121,9 +131,9 @@ func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) b
 	}
 }
 
-func (r *logReader) readOnce(p cursor.Point, limit int, stop func(cursor.Position) bool) (*batch, error) {
+func (r *logReader) readOnce(p cursor.Point, limit int, stop func(cursor.Position) bool) (*queue.Batch, error) {
 	past := r.tries.exhausted(p.Segment)
-	if r.tail == nil || r.bb.start != p || (past && !r.past) {
+	if r.tail == nil || r.bb.Start != p || (past && !r.past) {
 		open := cursor.Open
 		if past {
 			open = cursor.OpenLenient
@@ -148,7 +158,7 @@ func (r *logReader) pass(past bool) {
 
 // passRest gives up the rest of a segment that cannot even be opened, or is gone, if
 // a later one follows.
-func (r *logReader) passRest(p cursor.Point, cause error) (*batch, error) {
+func (r *logReader) passRest(p cursor.Point, cause error) (*queue.Batch, error) {
 	to := cursor.Point{Position: cursor.Position{Segment: p.Segment + 1}}
 	if r.until != nil && r.until.Before(to.Position) {
 		to = *r.until
@@ -156,11 +166,11 @@ func (r *logReader) passRest(p cursor.Point, cause error) (*batch, error) {
 	if !to.Before(r.head()) {
 		return nil, cause
 	}
-	r.bb.reset(p)
-	r.bb.end = to
+	r.bb.Reset(p)
+	r.bb.End = to
 	r.l.Error("A segment of the log cannot be read and is passed over", "position", p.String(), "err", cause, "bytes",
 		r.lose(p.Position, to.Position, logBytes(r.dir, p.Position, to.Position), errors.Is(cause, os.ErrNotExist)))
-	return r.bb.build(), nil
+	return r.bb.Build(), nil
 }
 
 // missing reports whether it is certain that somebody has removed a segment: the log
@@ -181,7 +191,7 @@ func (r *logReader) missing(segment int, cause error) bool {
 // lose notes that the batch lacks so many bytes before a position. Of a segment that
 // is missing it may not be known how many: about as many as of those beside it.
 func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) int64 {
-	lost := unreadPart{missing: missing, last: from.Segment < to.Segment}
+	lost := queue.UnreadPart{Missing: missing, Last: from.Segment < to.Segment}
 	if missing {
 		was := r.sizeOf(from.Segment)
 		if was == 0 {
@@ -195,9 +205,9 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 	}
 	bytes = max(bytes, 1)
 	lost.Stretch = savepoint.Stretch{Segment: from.Segment, From: from.Offset, To: from.Offset + bytes}
-	lost.items = r.density.of(bytes)
-	r.bb.unread.parts = append(r.bb.unread.parts, lost)
-	r.bb.gap = true
+	lost.Items = r.density.of(bytes)
+	r.bb.Unread.Parts = append(r.bb.Unread.Parts, lost)
+	r.bb.Gap = true
 	return bytes
 }
 
@@ -206,7 +216,7 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 // Nor does anybody keep series that have left the table.
 func (r *logReader) close() {
 	if r.tail != nil {
-		r.bb.gathered = gathered{}
+		r.bb.Items = queue.Sequence{}
 		r.dec.evicted = evictedSeries{from: r.dec.evicted.from, refused: r.dec.evicted.refused}
 	}
 	r.letGo()
@@ -227,23 +237,23 @@ func (r *logReader) letGo() {
 // possible, since a receiver of remote write 2.0 takes exemplars only with a
 // sample. It returns cursor.ErrCaughtUp if there is nothing to read; records
 // without items still make a batch, so that positions move.
-func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, error) {
-	if r.bb.start.Position == (cursor.Position{Segment: r.cut}) {
-		r.bb.gap = true
+func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*queue.Batch, error) {
+	if r.bb.Start.Position == (cursor.Position{Segment: r.cut}) {
+		r.bb.Gap = true
 	}
 	if r.hasAhead {
 		r.hasAhead = false
 		if err := r.decode(r.ahead, r.aheadEnd); err != nil {
 			return nil, err
 		}
-		r.bb.end = r.aheadEnd
+		r.bb.End = r.aheadEnd
 	}
-	for r.bb.end == r.bb.start || !stop(r.bb.end.Position) {
-		if r.bb.overfull(limit) {
+	for r.bb.End == r.bb.Start || !stop(r.bb.End.Position) {
+		if overfull(&r.bb, limit) {
 			break
 		}
 		it, err := r.next()
-		if err != nil && r.bb.end != r.bb.start {
+		if err != nil && r.bb.End != r.bb.Start {
 			break // What was read before is not to be had less for it.
 		}
 		if err != nil {
@@ -255,11 +265,11 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 					return nil, err
 				}
 			}
-			r.bb.end = *r.until
+			r.bb.End = *r.until
 			break
 		}
 		if it.Kind == cursor.Record {
-			if r.bb.full(limit) && !continues(it.Data) {
+			if full(&r.bb, limit) && !continues(it.Data) {
 				r.ahead, r.aheadEnd, r.hasAhead = append(r.ahead[:0], it.Data...), it.End, true
 				break
 			}
@@ -267,14 +277,14 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*batch, e
 				return nil, err
 			}
 		}
-		r.bb.end = it.End
+		r.bb.End = it.End
 		if it.Kind == cursor.Seal {
 			r.checkEnd(it.Start.Position, it.End.Position)
 			r.pass(false) // The tail reads the next one as always.
 			break         // A batch lies in one segment, which goes as a whole.
 		}
 	}
-	return r.bb.build(), nil
+	return r.bb.Build(), nil
 }
 
 // sizeOf returns how many bytes a segment had when it was finished, 0 if that is not
@@ -295,21 +305,21 @@ func (r *logReader) checkEnd(at, next cursor.Position) {
 	if err != nil || cursor.RecordEnd(info.Size()) >= max(was, at.Offset) || was == at.Offset || r.gone == at.Segment {
 		return // What was removed meanwhile was read to its end, or has been counted.
 	}
-	had := r.bb.gap
+	had := r.bb.Gap
 	r.l.Error("A segment of the log has lost its end", "position", at.String(), "size", info.Size(),
 		"bytes", r.lose(at, next, was-at.Offset, was < at.Offset))
 	// What comes before it is whole, and was acknowledged as it is counted.
-	r.bb.gap, r.cut = had, next.Segment
+	r.bb.Gap, r.cut = had, next.Segment
 }
 
-// full reports whether the batch has enough, with so many items as the bound.
-func (bb *batchBuilder) full(limit int) bool {
-	return len(bb.items) >= limit || bb.bytes() >= batchBytes
+// full reports whether a batch has enough, with so many items as the bound.
+func full(bb *queue.Builder, limit int) bool {
+	return bb.Items.Len() >= limit || bb.Bytes() >= batchBytes
 }
 
 // overfull reports whether it is time to end it even within a commit.
-func (bb *batchBuilder) overfull(limit int) bool {
-	return len(bb.items) >= 2*max(limit, maxBatchItems) || bb.bytes() >= wholeBytes
+func overfull(bb *queue.Builder, limit int) bool {
+	return bb.Items.Len() >= 2*max(limit, maxBatchItems) || bb.Bytes() >= wholeBytes
 }
 
 // next returns the next item before the head.
@@ -328,7 +338,7 @@ func (r *logReader) next() (cursor.Item, error) {
 	}
 	// Records follow each other without a break, but where damage was.
 	if it.Kind == cursor.Record && it.Start.Position != was.Position {
-		r.bb.gap = true
+		r.bb.Gap = true
 	}
 	if it.Kind == cursor.Gap {
 		r.lose(it.Start.Position, it.End.Position, it.Err.To-it.Err.From, it.Err.Gone)
@@ -348,10 +358,10 @@ func (r *logReader) next() (cursor.Item, error) {
 // be looked up now: then the reader has to seek to the start of the batch again.
 func (r *logReader) decode(rec []byte, end cursor.Point) error {
 	r.dec.at = end.Position
-	had := len(r.bb.items) + r.bb.unknown.total()
+	had := r.bb.Items.Len() + r.bb.Unknown.Total()
 	err := r.dec.decode(rec, &r.bb)
-	if end.Segment == r.bb.end.Segment {
-		r.density.saw(len(r.bb.items)+r.bb.unknown.total()-had, end.Offset-r.bb.end.Offset)
+	if end.Segment == r.bb.End.Segment {
+		r.density.saw(r.bb.Items.Len()+r.bb.Unknown.Total()-had, end.Offset-r.bb.End.Offset)
 	}
 	var later *lookupError
 	switch {

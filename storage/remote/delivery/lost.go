@@ -16,6 +16,7 @@ package delivery
 import (
 	"slices"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -32,10 +33,10 @@ type lostRange struct {
 type loss struct {
 	lostRange
 	name      string // Of the endpoint.
-	res       *resumption
+	res       *queue.Resumption
 	reread    *rereader // In place of it, for isolated series.
 	counted   *counted  // Before, as unreadable.
-	lost      counts
+	lost      queue.Counts
 	estimated int // Of the samples that are lost.
 }
 
@@ -44,7 +45,7 @@ func newLoss(name string, r lostRange, before *counted) *loss {
 	if r.apart != nil {
 		l.reread = newRereader(nil, r.apart)
 	} else {
-		l.res = newResumption(r.marks)
+		l.res = queue.NewResumption(r.marks)
 	}
 	return l
 }
@@ -56,7 +57,7 @@ func lostBefore(before cursor.Position, marks []savepoint.Mark, apart []isolated
 	}
 	var series []*missing
 	for _, is := range apart {
-		until := marks[is.Series%partitions]
+		until := marks[is.Series%queue.Partitions]
 		if before.Before(until.Position) {
 			until = savepoint.Mark{Point: cursor.Point{Position: before}}
 		}
@@ -86,7 +87,7 @@ func lostApart(series []*missing, before cursor.Position) []lostRange {
 func raisedApart(apart []isolatedMark, marks []savepoint.Mark, to cursor.Position) (out []isolatedMark) {
 	for _, is := range apart {
 		if is.Mark.Before(to) {
-			if m := marks[is.Series%partitions]; m.Before(to) || (m.Position == to && m.Skip == 0) {
+			if m := marks[is.Series%queue.Partitions]; m.Before(to) || (m.Position == to && m.Skip == 0) {
 				continue // Nothing of it is left but what its partition has to send anyway.
 			}
 			is.Mark = savepoint.Mark{Point: cursor.Point{Position: to}}

@@ -18,6 +18,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -72,8 +73,8 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	if len(src.lost) > 0 || f.Run == src.Run.String() {
 		return // It is known already, or has not ended.
 	}
-	cut := unreadPart{missing: standsForGone(src.WALDir, f.Segment), Stretch: savepoint.Stretch{Segment: f.Segment, To: src.Size(f.Segment)}}
-	if !cut.missing {
+	cut := queue.UnreadPart{Missing: standsForGone(src.WALDir, f.Segment), Stretch: savepoint.Stretch{Segment: f.Segment, To: src.Size(f.Segment)}}
+	if !cut.Missing {
 		cut.From = cursor.RecordEnd(fileSize(wlog.SegmentName(src.WALDir, f.Segment)))
 	}
 	if cut.From < cut.To {
@@ -97,7 +98,7 @@ func standsForGone(walDir string, segment int) bool {
 // is left of it.
 func ackedOf(src *Source, f savepoint.File, e *savepoint.Endpoint, st *endpointState, found map[cursor.Point]resolved, segments []epoch.Segment) []savepoint.Mark {
 	acked := slices.Clone(st.marks)
-	for p, m := range e.MarksFor(partitions) {
+	for p, m := range e.MarksFor(queue.Partitions) {
 		if at, ok := found[m.Point]; !ok || at.verdict != cursor.SegmentStart {
 			continue
 		}
@@ -112,9 +113,9 @@ func ackedOf(src *Source, f savepoint.File, e *savepoint.Endpoint, st *endpointS
 }
 
 // cutOf returns what an endpoint lost of what the last segment lacks.
-func cutOf(t *series.Table, cut unreadPart, e *savepoint.Endpoint) (lost unread) {
-	apart, end := e.IsolatedFor(partitions), cursor.Position{Segment: cut.Segment, Offset: cut.To}
-	if r := e.FreshFor(partitions); r != nil {
+func cutOf(t *series.Table, cut queue.UnreadPart, e *savepoint.Endpoint) (lost queue.Unread) {
+	apart, end := e.IsolatedFor(queue.Partitions), cursor.Position{Segment: cut.Segment, Offset: cut.To}
+	if r := e.FreshFor(queue.Partitions); r != nil {
 		// Only what is before it is the backlog's.
 		rest := cut
 		switch {
@@ -127,15 +128,15 @@ func cutOf(t *series.Table, cut unreadPart, e *savepoint.Endpoint) (lost unread)
 		if r.From.Before(end) {
 			apart = r.Isolated
 		}
-		lost = (&unread{parts: []unreadPart{rest}}).lostTo(r.Acked, spreadOf(t, r.Acked), &counted{})
-		cut.missing = cut.missing && len(lost.parts) == 0 // It is one segment.
+		lost = lostTo(&queue.Unread{Parts: []queue.UnreadPart{rest}}, r.Acked, spreadOf(t, r.Acked), &counted{})
+		cut.Missing = cut.Missing && len(lost.Parts) == 0 // It is one segment.
 	}
-	acked := e.MarksFor(partitions)
-	backlog := (&unread{parts: []unreadPart{cut}}).lostTo(acked, spreadOf(t, acked), &counted{})
-	lost.parts = append(lost.parts, backlog.parts...)
-	if len(lost.parts) == 0 && slices.ContainsFunc(apart, func(is savepoint.Isolated) bool { return is.Mark.Before(end) }) {
+	acked := e.MarksFor(queue.Partitions)
+	backlog := lostTo(&queue.Unread{Parts: []queue.UnreadPart{cut}}, acked, spreadOf(t, acked), &counted{})
+	lost.Parts = append(lost.Parts, backlog.Parts...)
+	if len(lost.Parts) == 0 && slices.ContainsFunc(apart, func(is savepoint.Isolated) bool { return is.Mark.Before(end) }) {
 		cut.From, cut.To = end.Offset-1, end.Offset // As in startOf.
-		lost.parts = []unreadPart{cut}
+		lost.Parts = []queue.UnreadPart{cut}
 	}
 	return lost
 }
@@ -143,20 +144,20 @@ func cutOf(t *series.Table, cut unreadPart, e *savepoint.Endpoint) (lost unread)
 // endOf returns what an endpoint lost of the end of the log: what the last segment lacks,
 // the rest of another one that ends before where it was, and the segments behind the last
 // one there is.
-func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[cursor.Point]resolved, segments []epoch.Segment) (lost unread) {
+func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[cursor.Point]resolved, segments []epoch.Segment) (lost queue.Unread) {
 	if f.Run == src.Run.String() {
 		return lost // It has not ended.
 	}
 	for _, d := range src.lost {
-		part := unreadPart{missing: d.Offset == 0, Stretch: savepoint.Stretch{Segment: d.Segment, From: d.Offset, To: d.Offset + d.Bytes}}
+		part := queue.UnreadPart{Missing: d.Offset == 0, Stretch: savepoint.Stretch{Segment: d.Segment, From: d.Offset, To: d.Offset + d.Bytes}}
 		rest := cutOf(src.Table, part, e)
-		lost.parts = append(lost.parts, rest.parts...)
+		lost.Parts = append(lost.Parts, rest.Parts...)
 	}
 	if len(src.lost) > 0 {
 		return lost
 	}
-	acked := e.MarksFor(partitions)
-	if r := e.FreshFor(partitions); r != nil {
+	acked := e.MarksFor(queue.Partitions)
+	if r := e.FreshFor(queue.Partitions); r != nil {
 		acked = r.Acked
 	}
 	if src.cut != nil {
@@ -176,9 +177,9 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 		if src.Size == nil {
 			break
 		}
-		part := unreadPart{Stretch: savepoint.Stretch{Segment: segment, To: src.Size(segment)}}
-		rest := (&unread{parts: []unreadPart{part}}).lostTo(cut, in, none)
-		lost.parts = append(lost.parts, rest.parts...)
+		part := queue.UnreadPart{Stretch: savepoint.Stretch{Segment: segment, To: src.Size(segment)}}
+		rest := lostTo(&queue.Unread{Parts: []queue.UnreadPart{part}}, cut, in, none)
+		lost.Parts = append(lost.Parts, rest.Parts...)
 	}
 	first, last := segments[0].Index, -1
 	for _, seg := range segments {
@@ -187,40 +188,40 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 		}
 	}
 	gone := goneSegments(src, f, max(first, last+1, e.Floor.Segment), f.Segment, segments)
-	rest := gone.lostTo(acked, in, none)
-	lost.parts = append(lost.parts, rest.parts...)
+	rest := lostTo(&gone, acked, in, none)
+	lost.Parts = append(lost.Parts, rest.Parts...)
 	return lost
 }
 
 // startOf returns what an endpoint lost of the segments before the oldest one there is. It
 // had given up those before a segment, and some was counted before.
-func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, givenUp int, before *counted, segments []epoch.Segment) (lost unread) {
-	acked, ahead := e.MarksFor(partitions), e.FreshFor(partitions)
+func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, givenUp int, before *counted, segments []epoch.Segment) (lost queue.Unread) {
+	acked, ahead := e.MarksFor(queue.Partitions), e.FreshFor(queue.Partitions)
 	in := spreadOf(src.Table, acked)
 	last := segments[0].Index - 1
 	if src.follow == nil { // Else its writer may have gone on after delivery ended.
 		last = min(last, f.Segment)
 	}
 	gone := goneSegments(src, f, max(e.Floor.Segment, givenUp), last, segments)
-	for _, part := range gone.parts {
+	for _, part := range gone.Parts {
 		if ahead != nil && part.Segment >= ahead.From.Segment {
 			acked, in, ahead = ahead.Acked, spreadOf(src.Table, ahead.Acked), nil
 		}
-		whole := &unread{parts: []unreadPart{part}}
-		rest := whole.lostTo(acked, in, before)
-		if end := (cursor.Position{Segment: part.Segment, Offset: part.To}); len(whole.lostTo(acked, in, &counted{}).parts) == 0 && e.Floor.Before(end) {
+		whole := &queue.Unread{Parts: []queue.UnreadPart{part}}
+		rest := lostTo(whole, acked, in, before)
+		if end := (cursor.Position{Segment: part.Segment, Offset: part.To}); len(lostTo(whole, acked, in, &counted{}).Parts) == 0 && e.Floor.Before(end) {
 			// Only an isolated series waited there.
 			part.From = part.To - 1
-			rest.parts = []unreadPart{part}
+			rest.Parts = []queue.UnreadPart{part}
 		}
-		lost.parts = append(lost.parts, rest.parts...)
+		lost.Parts = append(lost.Parts, rest.Parts...)
 	}
 	return lost
 }
 
 // goneSegments returns segments of an earlier run that are not there, with the sizes that
 // are known, or that of the largest that is there.
-func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.Segment) (gone unread) {
+func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.Segment) (gone queue.Unread) {
 	near := int64(1)
 	for _, seg := range segments {
 		if seg.Run != src.Run {
@@ -234,15 +235,15 @@ func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.
 		} else if src.Size != nil && src.Size(segment) > 0 {
 			size = src.Size(segment)
 		}
-		gone.parts = append(gone.parts, unreadPart{missing: true, Stretch: savepoint.Stretch{Segment: segment, To: size}})
+		gone.Parts = append(gone.Parts, queue.UnreadPart{Missing: true, Stretch: savepoint.Stretch{Segment: segment, To: size}})
 	}
 	return gone
 }
 
 // findLost says how many items were lost to an endpoint at the start, by what the savepoint
 // says of the log, or by the newest segment that can be read, and has them counted.
-func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointState, lost *unread) {
-	if len(lost.parts) == 0 {
+func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointState, lost *queue.Unread) {
+	if len(lost.Parts) == 0 {
 		return
 	}
 	r := newLogReader(s.logger, src, func(*cursor.Corruption) {})
@@ -254,10 +255,10 @@ func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointSt
 		// What cannot be read tells nothing.
 		_, _ = r.read(cursor.Point{Position: cursor.Position{Segment: seg.Index}}, maxBatchItems, func(cursor.Position) bool { return false })
 	}
-	for i, p := range lost.parts {
-		lost.parts[i].items = r.density.of(p.To - p.From)
+	for i, p := range lost.Parts {
+		lost.Parts[i].Items = r.density.of(p.To - p.From)
 	}
-	for i, n := range lost.sums() {
+	for i, n := range lost.Sums() {
 		st.uncounted[i] = min(st.uncounted[i]+n, endOfSegment) // No savepoint takes more.
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -48,11 +49,7 @@ func newBlockedRig(t *testing.T) (*journal, map[string]*receiver, *rig) {
 	r := newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
 	q := r.running[0].streams()[0].queue
-	require.Eventually(t, func() bool {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		return q.blocked != nil
-	}, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return q.Stats().Full }, time.Minute, time.Millisecond)
 	return j, receivers, r
 }
 
@@ -142,7 +139,7 @@ func TestGivenUpOfAnotherLog(t *testing.T) {
 	receivers["a"].set(unavailable)
 	r := newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
-	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.Stats().Queued > 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", "a"))
 	require.NoError(t, r.Persist(t.Context()))
 	left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
@@ -410,7 +407,7 @@ func TestCutOfRanges(t *testing.T) {
 	at := func(segment int, offset int64) savepoint.Mark {
 		return savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: segment, Offset: offset}}}
 	}
-	all := func(m savepoint.Mark) []savepoint.Mark { return slices.Repeat([]savepoint.Mark{m}, partitions) }
+	all := func(m savepoint.Mark) []savepoint.Mark { return slices.Repeat([]savepoint.Mark{m}, queue.Partitions) }
 	fresh := func(from, acked savepoint.Mark) *savepoint.Fresh {
 		return &savepoint.Fresh{From: from.Point, Acked: all(acked)}
 	}
@@ -429,9 +426,9 @@ func TestCutOfRanges(t *testing.T) {
 		"fresh begins behind it":       {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: fresh(at(6, 0), at(6, 0))}, 600},
 		"fresh has an isolated series": {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: &savepoint.Fresh{From: at(4, 0).Point, Acked: all(at(5, 1000)), Isolated: apart(at(5, 20))}}, 1},
 	} {
-		lost := cutOf(series.New(series.Options{}), unreadPart{missing: true, Stretch: savepoint.Stretch{Segment: 5, From: 400, To: 1000}}, &tc.e)
-		require.Equal(t, tc.want, lost.bytes(), name)
-		require.Equal(t, min(tc.want, 1), lost.sums()[2], name)
+		lost := cutOf(series.New(series.Options{}), queue.UnreadPart{Missing: true, Stretch: savepoint.Stretch{Segment: 5, From: 400, To: 1000}}, &tc.e)
+		require.Equal(t, tc.want, lost.Bytes(), name)
+		require.Equal(t, min(tc.want, 1), lost.Sums()[2], name)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
@@ -94,11 +95,11 @@ func (s *metricSet) unregister() {
 }
 
 // perClass is one counter or gauge for each of samples, histograms, exemplars.
-type perClass[M any] [classes]M
+type perClass[M any] [queue.Classes]M
 
 func each[M any](metric func(class string) M) (out perClass[M]) {
-	for c, name := range classNames {
-		out[c] = metric(name)
+	for c := range out {
+		out[c] = metric(queue.Class(c).String())
 	}
 	return out
 }
@@ -147,7 +148,7 @@ type endpointMetrics struct {
 	preTailing        prometheus.Counter
 	segment           prometheus.Gauge
 	skippedNotify     prometheus.Counter
-	recordCounters    [maxRecordType + 1]prometheus.Counter
+	recordCounters    [queue.MaxRecordType + 1]prometheus.Counter
 	unknownRecords    prometheus.Counter
 	labels            setLabels
 }
@@ -237,21 +238,21 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 }
 
 // enqueued counts a batch that joins the queue.
-func (m *endpointMetrics) enqueued(b *batch, preTailing bool) {
-	for c := range b.unknown {
-		if b.unknown[c] > 0 {
-			m.dropped[c].WithLabelValues(reasonUnknownRef).Add(float64(b.unknown[c]))
+func (m *endpointMetrics) enqueued(b *queue.Batch, preTailing bool) {
+	for c := range b.Unknown {
+		if b.Unknown[c] > 0 {
+			m.dropped[c].WithLabelValues(reasonUnknownRef).Add(float64(b.Unknown[c]))
 		}
 	}
-	for t, n := range b.records.types {
+	for t, n := range b.Records.Types {
 		if n > 0 && m.recordCounters[t] != nil {
 			m.recordCounters[t].Add(float64(n))
 		}
 	}
-	m.unknownRecords.Add(float64(b.records.unknown))
-	m.undecodable.Add(float64(b.records.undecodable))
+	m.unknownRecords.Add(float64(b.Records.Unknown))
+	m.undecodable.Add(float64(b.Records.Undecodable))
 	if preTailing {
-		m.preTailing.Add(float64(b.records.types[record.Samples] + b.records.types[record.SamplesV2]))
+		m.preTailing.Add(float64(b.Records.Types[record.Samples] + b.Records.Types[record.SamplesV2]))
 	}
 }
 

@@ -16,6 +16,7 @@ package delivery
 import (
 	"sync"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -120,7 +121,7 @@ func (m *endpointMetrics) inherit(old *endpointMetrics) {
 // one and taken off another when those are replaced.
 type pending struct {
 	mtx sync.Mutex // Also orders changes of the metrics that show it.
-	n   counts
+	n   queue.Counts
 }
 
 // show makes m the endpoint's metrics and puts the numbers there.
@@ -135,7 +136,7 @@ func (e *endpoint) show(m *endpointMetrics) {
 
 // changePending adds items that joined a queue, or with -1 as the sign takes off
 // items that left one.
-func (e *endpoint) changePending(t counts, sign int) {
+func (e *endpoint) changePending(t queue.Counts, sign int) {
 	e.pending.mtx.Lock()
 	defer e.pending.mtx.Unlock()
 	m := e.metrics.Load()

@@ -100,10 +100,10 @@ func TestMetricsOfAnotherURL(t *testing.T) {
 	b.set(nil)
 	q := r.running[0].streams()[0].queue
 	require.Eventually(t, func() bool {
-		return q.done(*j.head.Load()) && pending("histograms") == 0 && pending("samples") == 0
+		return q.Done(*j.head.Load()) && pending("histograms") == 0 && pending("samples") == 0
 	}, time.Minute, time.Millisecond)
 	r.commit(50)
-	require.Eventually(t, func() bool { return q.done(*j.head.Load()) && records() > read }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return q.Done(*j.head.Load()) && records() > read }, time.Minute, time.Millisecond)
 	r.apply()
 	for _, name := range watcher {
 		require.False(t, r.has("prometheus_wal_watcher_"+name, map[string]string{"consumer": "a"}), name)

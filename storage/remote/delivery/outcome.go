@@ -20,6 +20,7 @@ import (
 	"github.com/golang/snappy"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 
 	"github.com/prometheus/prometheus/prompb"
@@ -36,7 +37,7 @@ func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, 
 	m.bytes.Add(float64(len(p.payload)))
 	e.sizes.took(p.items, set.queue.MaxSamplesPerSend)
 	if replayed {
-		m.resent.Add(float64(sent.total()))
+		m.resent.Add(float64(sent.Total()))
 	}
 	if res.StatsErr != nil {
 		e.logger.Warn("The endpoint accepted a request and its statistics on it cannot be read; all of it counts as stored", "err", res.StatsErr)
@@ -45,52 +46,52 @@ func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, 
 	if set.protocol == encoder.V1 && !res.Written.Confirmed {
 		return
 	}
-	if missing := unwritten(sent, res); missing.total() > 0 {
+	if missing := unwritten(sent, res); missing.Total() > 0 {
 		e.fail(missing, strconv.Itoa(res.Status))
 		hint := "the receiver stored only a part"
 		if res.Written.Nothing() && set.protocol == encoder.V2 {
 			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
 		}
 		e.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
-			"failedSampleCount", missing[classSamples], "failedHistogramCount", missing[classHistograms], "failedExemplarCount", missing[classExemplars])
+			"failedSampleCount", missing[queue.Samples], "failedHistogramCount", missing[queue.Histograms], "failedExemplarCount", missing[queue.Exemplars])
 	}
 }
 
 // unwritten is what a response's statistics leave out.
-func unwritten(sent counts, res client.Result) (t counts) {
-	t[classSamples] = max(sent[classSamples]-res.Written.Samples, 0)
-	t[classHistograms] = max(sent[classHistograms]-res.Written.Histograms, 0)
-	t[classExemplars] = max(sent[classExemplars]-res.Written.Exemplars, 0)
+func unwritten(sent queue.Counts, res client.Result) (t queue.Counts) {
+	t[queue.Samples] = max(sent[queue.Samples]-res.Written.Samples, 0)
+	t[queue.Histograms] = max(sent[queue.Histograms]-res.Written.Histograms, 0)
+	t[queue.Exemplars] = max(sent[queue.Exemplars]-res.Written.Exemplars, 0)
 	return t
 }
 
 // refused accounts for a request the endpoint refused for good.
-func (e *endpoint) refused(set *settings, sent counts, res client.Result) {
+func (e *endpoint) refused(set *settings, sent queue.Counts, res client.Result) {
 	missing := sent
 	if res.Written.Confirmed {
 		missing = unwritten(sent, res)
 	}
 	e.fail(missing, strconv.Itoa(res.Status))
-	e.logger.Error("non-recoverable error", "failedSampleCount", missing[classSamples], "failedHistogramCount", missing[classHistograms],
-		"failedExemplarCount", missing[classExemplars], "protocol", set.protocol.String(), "err", res.Err)
+	e.logger.Error("non-recoverable error", "failedSampleCount", missing[queue.Samples], "failedHistogramCount", missing[queue.Histograms],
+		"failedExemplarCount", missing[queue.Exemplars], "protocol", set.protocol.String(), "err", res.Err)
 }
 
 // refusedOnReplay accounts for one item that was refused when it was, perhaps,
 // sent for the second time.
-func (e *endpoint) refusedOnReplay(sent counts, it flat, res client.Result) {
+func (e *endpoint) refusedOnReplay(sent queue.Counts, it queue.ItemView, res client.Result) {
 	e.drop(reasonOnReplay, sent)
-	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.series.Ref(), "timestamp", it.t, "err", res.Err)
+	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.Series.Ref(), "timestamp", it.T, "err", res.Err)
 }
 
-func (e *endpoint) fail(t counts, code string) {
+func (e *endpoint) fail(t queue.Counts, code string) {
 	m := e.metrics.Load()
 	for c, n := range t {
 		m.failed[c].Add(float64(n))
 	}
-	m.refused.WithLabelValues(code).Add(float64(t.total()))
+	m.refused.WithLabelValues(code).Add(float64(t.Total()))
 }
 
-func (e *endpoint) drop(reason string, t counts) {
+func (e *endpoint) drop(reason string, t queue.Counts) {
 	m := e.metrics.Load()
 	for c, n := range t {
 		if n > 0 {
@@ -100,11 +101,11 @@ func (e *endpoint) drop(reason string, t counts) {
 }
 
 // settled accounts for items that left the queue.
-func (e *endpoint) settled(t counts) { e.changePending(t, -1) }
+func (e *endpoint) settled(t queue.Counts) { e.changePending(t, -1) }
 
 // countUnknown tells of items that could not be attributed to a series.
-func (e *endpoint) countUnknown(t counts) {
-	if n := t.total(); n > 0 {
+func (e *endpoint) countUnknown(t queue.Counts) {
+	if n := t.Total(); n > 0 {
 		e.logger.Error("Dropped items of the log whose series is not known", "count", n)
 	}
 }
@@ -113,7 +114,7 @@ func (e *endpoint) countUnknown(t counts) {
 func (s *sender) countDrops(p *encodedRequest) {
 	s.e.metrics.Load().highest.raise(p.highest)
 	for i := range p.dropped {
-		if p.dropped[i].total() > 0 {
+		if p.dropped[i].Total() > 0 {
 			s.e.drop(dropReasons[i], p.dropped[i])
 		}
 	}

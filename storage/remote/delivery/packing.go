@@ -16,6 +16,7 @@ package delivery
 import (
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
@@ -24,10 +25,10 @@ import (
 // owns it; its buffers live as long as it does.
 type sender struct {
 	e        *stream
-	req      request
-	items    []flat
-	left     []flat // What was not delivered of the request when the stream stopped,
-	partly   bool   // and whether a part was.
+	req      queue.Request
+	items    []queue.ItemView
+	left     []queue.ItemView // What was not delivered of the request when the stream stopped,
+	partly   bool             // and whether a part was.
 	verdicts []judgement
 	grouping grouping
 
@@ -55,7 +56,7 @@ type sender struct {
 // apply.
 func (s *sender) judgedBy(set *settings) {
 	if s.judged != nil && s.judged != set {
-		s.req.renew = s.e.marks.renew
+		s.req.Renew = s.e.marks.renew
 	}
 	s.judged = set
 }
@@ -70,70 +71,22 @@ func (s *sender) forget() {
 }
 
 // collect lists the items of the request, partition by partition, in the order
-// of the log within each, or in the order of the log if it is one of the line;
+// of the log within each, or in the order of the log if the request is in order;
 // exemplars behind their samples.
 func (s *sender) collect() {
 	s.forget()
-	for _, sp := range s.req.stretch {
-		for i := sp.from; i < sp.to; i++ {
-			s.items = append(s.items, sp.entry.at(i))
-		}
-	}
-	for _, sp := range s.req.spans {
-		part := sp.entry.part(sp.part)
-		plain := sp.entry.plain()
-		for i := sp.from; i < sp.to; i++ {
-			if plain || sp.from == 0 || !sp.entry.ahead.has(sp.part, i) {
-				s.items = append(s.items, part.at(i))
-			}
-		}
-		if !plain && sp.to < len(part.items) {
-			s.items = sp.entry.ahead.add(s.items, sp, part)
-		}
-	}
+	s.items = s.req.AppendItems(s.items)
 	s.items = s.grouping.arrange(s.items, s.groups())
 }
 
 // groups reports whether samples of one series share a time series: while
 // catching up, where there are several, and not in the replay range, where each
 // has to stand alone. In live operation receivers see what stock sends them.
-func (s *sender) groups() bool { return s.req.behind && !s.req.replay }
+func (s *sender) groups() bool { return s.req.Behind && !s.req.Replay }
 
-// content counts what the request took from the queue.
-func (r *request) content() (t counts) {
-	for _, sp := range r.stretch {
-		if sp.to-sp.from == sp.entry.total {
-			t.plus(sp.entry.counts)
-		} else {
-			t[classSamples] += sp.to - sp.from // Others are not cut.
-		}
-	}
-	for _, sp := range r.spans {
-		part := sp.entry.part(sp.part)
-		part = part.from(sp.from, sp.to)
-		t.plus(part.count())
-	}
-	return t
-}
-
-// plain reports whether the request has nothing but floats.
-func (r *request) plain() bool {
-	for _, sp := range r.stretch {
-		if !sp.entry.plain() {
-			return false
-		}
-	}
-	for _, sp := range r.spans {
-		if !sp.entry.plain() {
-			return false
-		}
-	}
-	return true
-}
-
-// listed returns the items of a request that was packed: for one of the line
-// they have not been listed yet.
-func (s *sender) listed(set *settings, items []flat) []flat {
+// listed returns the items of a request that was packed: those of one in order
+// have not been listed yet.
+func (s *sender) listed(set *settings, items []queue.ItemView) []queue.ItemView {
 	if items != nil {
 		return items
 	}
@@ -142,15 +95,15 @@ func (s *sender) listed(set *settings, items []flat) []flat {
 	return s.filter(set, s.items, &ignored)
 }
 
-// pack encodes items, or the request of the line if items is nil, and returns
+// pack encodes items, or the request in order if items is nil, and returns
 // those that are to be sent, of which the first n are in it. The encoded request is valid
 // until the next call.
-func (s *sender) pack(set *settings, items []flat) (p *encodedRequest, left []flat, n int) {
+func (s *sender) pack(set *settings, items []queue.ItemView) (p *encodedRequest, left []queue.ItemView, n int) {
 	s.giveBack()
 	s.judgedBy(set)
 	if items == nil {
-		if most := s.e.sizes.most.Load(); most == 0 || s.req.items <= int(most) {
-			if p := s.packLine(set); p != nil {
+		if most := s.e.sizes.most.Load(); most == 0 || s.req.Items <= int(most) {
+			if p := s.packInOrder(set); p != nil {
 				return p, nil, 0
 			}
 		}
@@ -162,17 +115,17 @@ func (s *sender) pack(set *settings, items []flat) (p *encodedRequest, left []fl
 	return &s.own, items, n
 }
 
-// packLine encodes the request of the line, or takes what another endpoint did
+// packInOrder encodes the request in order, or takes what another endpoint did
 // of it. It returns nil if not all of it is to be sent now, or in one request.
-func (s *sender) packLine(set *settings) *encodedRequest {
+func (s *sender) packInOrder(set *settings) *encodedRequest {
 	if set.queue.SampleAgeLimit != 0 {
 		return nil // What is too old is another thing with every attempt.
 	}
 	if ex := s.e.cache.Load(); ex != nil && !set.classic && ex.group == set.cacheKey() {
-		if sh, made := ex.get(s.req.stretchKey()); sh != nil {
+		if sh, made := ex.get(s.req.Key()); sh != nil {
 			s.cache, s.shared = ex, sh
 			if made {
-				sh.whole = s.fillLine(&sh.encodedRequest, set)
+				sh.whole = s.fillInOrder(&sh.encodedRequest, set)
 				ex.filled(sh)
 			}
 			if sh.whole {
@@ -182,7 +135,7 @@ func (s *sender) packLine(set *settings) *encodedRequest {
 			return nil
 		}
 	}
-	if s.fillLine(&s.own, set) {
+	if s.fillInOrder(&s.own, set) {
 		return &s.own
 	}
 	return nil
@@ -196,15 +149,9 @@ func (s *sender) giveBack() {
 	}
 }
 
-// stretchKey identifies the items of a request of the line.
-func (r *request) stretchKey() stretchKey {
-	first, last := r.stretch[0], r.stretch[len(r.stretch)-1]
-	return stretchKey{first: first.entry.number, from: first.from, last: last.entry.number, to: last.to, items: r.items}
-}
-
-// fillLine fills p with the request of the line. It returns false if it is too
+// fillInOrder fills p with the request in order. It returns false if it is too
 // large for one.
-func (s *sender) fillLine(p *encodedRequest, set *settings) (whole bool) {
+func (s *sender) fillInOrder(p *encodedRequest, set *settings) (whole bool) {
 	if !s.simple(set) {
 		s.collect()
 		items := s.screen(p, set, s.items)
@@ -213,18 +160,18 @@ func (s *sender) fillLine(p *encodedRequest, set *settings) (whole bool) {
 	s.ready(p, set)
 	pk := s.packing(p, set)
 	external := set.rules.external
-	for _, sp := range s.req.stretch {
-		for i := sp.from; i < sp.to; i++ {
+	for l := range s.req.Lists() {
+		for i := range l.Items {
 			if s.enc.Len() > set.requestBytes {
 				return false
 			}
-			it := sp.entry.at(i)
-			s.enc.TableSeries(it.series, external, pk.metadata(it.series))
-			s.enc.Float(it.st(), it.t, it.v)
-			p.highest = max(p.highest, it.t)
+			it := l.At(i)
+			s.enc.TableSeries(it.Series, external, pk.metadata(it.Series))
+			s.enc.Float(it.ST(), it.T, it.V)
+			p.highest = max(p.highest, it.T)
 		}
 	}
-	p.sent[classSamples], p.items = s.req.items, s.req.items
+	p.sent[queue.Samples], p.items = s.req.Items, s.req.Items
 	p.raw = s.enc.Len()
 	p.payload = s.enc.FinishTo(p.payload, s.groups())
 	return true
@@ -233,7 +180,7 @@ func (s *sender) fillLine(p *encodedRequest, set *settings) (whole bool) {
 // simple reports whether everything in the request is sent, with the labels it
 // has.
 func (s *sender) simple(set *settings) bool {
-	return !s.apart && s.req.plain() && !set.classic && len(set.rules.configs) == 0 && set.queue.SampleAgeLimit == 0
+	return !s.apart && s.req.Plain() && !set.classic && len(set.rules.configs) == 0 && set.queue.SampleAgeLimit == 0
 }
 
 // ready empties p and prepares the encoder for it.
@@ -255,7 +202,7 @@ func (s *sender) packing(p *encodedRequest, set *settings) packing {
 
 // screen empties p and returns the items that are to be sent, in the memory of
 // the argument. What is left out is counted in p.
-func (s *sender) screen(p *encodedRequest, set *settings, items []flat) []flat {
+func (s *sender) screen(p *encodedRequest, set *settings, items []queue.ItemView) []queue.ItemView {
 	s.ready(p, set)
 	s.verdicts = s.verdicts[:0]
 	if !s.simple(set) {
@@ -275,7 +222,7 @@ func (s *sender) inconvertible(err error) {
 // encode fills p, which screen has prepared, with items, as many as fit into a
 // request and one at least, and returns how many those are. Exemplars stay with
 // their sample.
-func (s *sender) encode(p *encodedRequest, set *settings, items []flat) (n int) {
+func (s *sender) encode(p *encodedRequest, set *settings, items []queue.ItemView) (n int) {
 	pk := s.packing(p, set)
 	if most := int(s.e.sizes.most.Load()); most > 0 {
 		items = items[:cutBefore(items, most)]
@@ -292,16 +239,16 @@ func (s *sender) encode(p *encodedRequest, set *settings, items []flat) (n int) 
 
 // filter drops what is not to be sent under the settings and counts it in
 // dropped. Where rules apply it fills s.verdicts for the rest.
-func (s *sender) filter(set *settings, items []flat, dropped *drops) []flat {
+func (s *sender) filter(set *settings, items []queue.ItemView, dropped *drops) []queue.ItemView {
 	oldest, limited := set.tooOld(time.Now())
 	kept := items[:0]
 	for _, it := range items {
 		switch {
-		case !set.wants(it.kind()):
-		case limited && it.t < oldest:
-			dropped[dropTooOld].add(it.kind())
-		case set.protocol == encoder.V1 && !set.classic && it.customBuckets():
-			dropped[dropNHCB].add(it.kind())
+		case !set.wants(it.Kind()):
+		case limited && it.T < oldest:
+			dropped[dropTooOld].Add(it.Kind())
+		case set.protocol == encoder.V1 && !set.classic && hasCustomBuckets(it):
+			dropped[dropNHCB].Add(it.Kind())
 		default:
 			kept = append(kept, it)
 		}
@@ -310,16 +257,16 @@ func (s *sender) filter(set *settings, items []flat, dropped *drops) []flat {
 	s.verdicts = s.verdicts[:0]
 	ruled := len(set.rules.configs) > 0
 	if ruled {
-		s.verdicts = set.rules.judge(len(items), func(i int) *series.Series { return items[i].series }, s.verdicts)
+		s.verdicts = set.rules.judge(len(items), func(i int) *series.Series { return items[i].Series }, s.verdicts)
 	}
 	kept, verdicts := items[:0], s.verdicts[:0]
 	for i, it := range items {
 		if ruled && s.verdicts[i].drop {
-			dropped[dropRule].add(it.kind())
+			dropped[dropRule].Add(it.Kind())
 			continue
 		}
-		if it.kind() == kindExemplar && set.protocol == encoder.V2 && (len(kept) == 0 || kept[len(kept)-1].series != it.series) {
-			dropped[dropAlone].add(it.kind())
+		if it.Kind() == queue.Exemplar && set.protocol == encoder.V2 && (len(kept) == 0 || kept[len(kept)-1].Series != it.Series) {
+			dropped[dropAlone].Add(it.Kind())
 			continue
 		}
 		kept = append(kept, it)

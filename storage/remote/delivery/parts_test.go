@@ -30,7 +30,6 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -341,66 +340,6 @@ func TestAppendersCount(t *testing.T) {
 	require.Equal(t, 9.0, r.value("prometheus_remote_storage_highest_timestamp_in_seconds", nil))
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
-}
-
-// TestExemplarsBehindTheCut covers that exemplars go with their samples where a
-// request ends within an entry, once each.
-func TestExemplarsBehindTheCut(t *testing.T) {
-	all := someSeries(t, 1)
-	bb := batchBuilder{}
-	bb.reset(at(0, 0))
-	for i := range 10 {
-		bb.float(all[0], 0, int64(i+1), 0)
-	}
-	bb.other(all[0], 11, 0, detail{kind: kindExemplar, extra: &extra{labels: labels.FromStrings("a", "b")}})
-	bb.end = at(0, 10)
-	q := newQueue(time.Now)
-	q.configure(100, 4, 0)
-	require.True(t, q.push(&entry{batch: bb.build()}))
-	s := &sender{}
-	var got [][]int64
-	for range 3 {
-		require.True(t, q.take(&s.req, func() bool { return true }))
-		s.collect()
-		var ts []int64
-		for _, it := range s.items {
-			ts = append(ts, it.t)
-		}
-		got = append(got, ts)
-		q.ack(&s.req)
-	}
-	// The exemplar belongs to the last sample, which the third request has.
-	require.Equal(t, [][]int64{{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11}}, got)
-
-	two := someSeries(t, 200)
-	var same []*series.Series // Two series of one partition.
-	for _, a := range two {
-		if len(same) == 0 || a.Partition() == same[0].Partition() {
-			same = append(same, a)
-		}
-	}
-	bb.reset(at(0, 10))
-	for i, sr := range same[:2] {
-		bb.float(sr, 0, int64(i+1), 0)
-	}
-	for i, sr := range same[:2] {
-		bb.other(sr, int64(i+11), 0, detail{kind: kindExemplar, extra: &extra{}})
-	}
-	bb.end = at(0, 20)
-	q.configure(100, 1, 0)
-	require.True(t, q.push(&entry{batch: bb.build()}))
-	got = nil
-	for range 4 {
-		require.True(t, q.take(&s.req, func() bool { return true }))
-		s.collect()
-		var ts []int64
-		for _, it := range s.items {
-			ts = append(ts, it.t)
-		}
-		got = append(got, ts)
-		q.ack(&s.req)
-	}
-	require.Equal(t, [][]int64{{1, 11}, {2, 12}, nil, nil}, got)
 }
 
 // TestBacklogBeforeOtherEngine defends I1 where another engine has had the log: what

@@ -16,6 +16,7 @@ package delivery
 import (
 	"context"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -80,22 +81,22 @@ func (s *Storage) countPassed(passed []passedOver) {
 	s.count(context.Background(), all)
 	for i, p := range passed {
 		var (
-			lost      counts
+			lost      queue.Counts
 			bytes     = p.behind.uncounted[0]
 			estimated = int(p.behind.uncounted[1])
 		)
-		lost[classSamples] = estimated
+		lost[queue.Samples] = estimated
 		for _, l := range of[i] {
-			lost.plus(l.lost)
+			lost.Plus(l.lost)
 			estimated += l.estimated
 			if l.apart == nil {
 				bytes += logBytes(s.src.WALDir, l.from, l.to)
 			}
 		}
 		s.countForfeited(p.behind.name, reasonOtherEngine, lost, bytes)
-		if lost.total() > 0 {
+		if lost.Total() > 0 {
 			s.logger.Error("What had not been delivered before another engine wrote to the log is given up", "remote_name", p.behind.name,
-				"bytes", bytes, "samples", lost[classSamples], "histograms", lost[classHistograms], "exemplars", lost[classExemplars], "samples_estimated", estimated)
+				"bytes", bytes, "samples", lost[queue.Samples], "histograms", lost[queue.Histograms], "exemplars", lost[queue.Exemplars], "samples_estimated", estimated)
 		}
 	}
 }

@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"math"
 	"sync"
 	"time"
@@ -70,7 +71,7 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 	}
 	r.worked, r.paced = 0, now
 
-	highest = min(highest, partitions)
+	highest = min(highest, queue.Partitions)
 	lowest = min(lowest, highest)
 	desired = max(used, float64(lowest))
 	want = have

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/stretchr/testify/require"
 )
 
@@ -43,5 +44,5 @@ func TestPace(t *testing.T) {
 		require.Equal(t, 1, step(1, 0, false))
 	}
 	n, _ := r.pace(now, 200, 100, 500, true)
-	require.Equal(t, partitions, n)
+	require.Equal(t, queue.Partitions, n)
 }

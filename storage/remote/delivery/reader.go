@@ -19,6 +19,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
@@ -41,12 +42,12 @@ func (l *stream) readLog() {
 	for ctx.Err() == nil {
 		if p, m := l.cursor.get(); m != moves {
 			pos, moves = p, m
-			l.resumption.jump(pos.Position)
-			l.queue.jump(pos)
+			l.resumption.Jump(pos.Position)
+			l.queue.Jump(pos)
 		}
 		until, bounded := l.cursor.end()
 		if bounded && !pos.Before(until.Position) {
-			l.queue.shallow() // Nothing gets deeper now.
+			l.queue.CaughtUp() // Nothing gets deeper now.
 			return
 		}
 		if bounded && own.until == nil {
@@ -56,9 +57,9 @@ func (l *stream) readLog() {
 			own.until = &until
 			l.dispatcher.leave(fl)
 		}
-		b, err := (*batch)(nil), errBehind
+		b, err := (*queue.Batch)(nil), errBehind
 		replay := pos.Before(l.replayEnd)
-		resuming := replay || l.resumption.active(pos.Position)
+		resuming := replay || l.resumption.Active(pos.Position)
 		limit := maxBatchItems
 		switch {
 		case replay:
@@ -68,7 +69,7 @@ func (l *stream) readLog() {
 		}
 		if !resuming && !bounded && !own.tries.stuckAt(pos.Position) {
 			if !pos.Before(l.src.Head()) {
-				l.queue.shallow()
+				l.queue.CaughtUp()
 			}
 			switch b, err = l.dispatcher.after(ctx, fl, pos, limit); {
 			case err == nil:
@@ -87,7 +88,7 @@ func (l *stream) readLog() {
 				stop = func(cursor.Position) bool { return false }
 			}
 			if resuming {
-				stop = l.resumption.at
+				stop = l.resumption.At
 			}
 			b, err = own.read(pos, limit, stop)
 		}
@@ -96,9 +97,8 @@ func (l *stream) readLog() {
 		case errors.Is(err, cursor.ErrCaughtUp):
 			// Only while resuming, or in the moment before the dispatcher
 			// is met: what is acknowledged ends where the log does.
-			l.resumption.beyond = cursor.Position{}
-			l.resumption.skip = [partitions]int{}
-			l.queue.unskip()
+			l.resumption.End()
+			l.queue.Unskip()
 			sleep(ctx, 10*time.Millisecond)
 			continue
 		case ctx.Err() != nil:
@@ -108,31 +108,31 @@ func (l *stream) readLog() {
 			sleep(ctx, retryInterval)
 			continue
 		}
-		part, was := b, l.resumption.skip
+		part, was := b, l.resumption.Left()
 		var skipped map[int]int
 		if resuming {
-			part, skipped = l.resumption.filter(b)
+			part, skipped = l.resumption.Filter(b)
 		}
-		if !l.cursor.advance(moves, b.end, &l.resumption.skip) {
-			l.resumption.skip = was
+		if !l.cursor.advance(moves, b.End, l.resumption.Left()) {
+			l.resumption.Restore(was)
 			continue
 		}
-		pos = b.end
-		l.countUnknown(b.unknown)
-		l.loseUnread(b.unread)
-		ent := &entry{batch: part, skipped: skipped, replay: replay, behind: bounded || lags(b.end.Position, l.src.Head())}
-		if ent.behind && !replay && !l.failing.Load() {
+		pos = b.End
+		l.countUnknown(b.Unknown)
+		l.loseUnread(b.Unread)
+		ent := &queue.Entry{Batch: part, Skipped: skipped, Replay: replay, Behind: bounded || lags(b.End.Position, l.src.Head())}
+		if ent.Behind && !replay && !l.failing.Load() {
 			active, _ := l.src.Table.Len()
-			ent.room = deepRoom(active)
+			ent.Room = queue.CatchUpRoom(active)
 		}
 		m := l.metrics.Load()
-		l.changePending(ent.content(), +1)
+		l.changePending(ent.Batch.Counts, +1)
 		m.enqueued(b, !met)
 		if !bounded {
-			m.segment.Set(float64(b.end.Segment))
+			m.segment.Set(float64(b.End.Segment))
 		}
-		m.highest.raise(l.highest(ent.batch))
-		room := l.queue.push(ent)
+		m.highest.raise(l.highest(ent.Batch))
+		room := l.queue.Push(ent)
 		l.full.end()
 		if !room {
 			l.unqueued = ent
@@ -142,10 +142,10 @@ func (l *stream) readLog() {
 }
 
 // loseUnread counts what the reader of a stream could not read.
-func (l *stream) loseUnread(u unread) {
-	if len(u.parts) > 0 {
-		lost := u.lostTo(l.acked, spreadOf(l.src.Table, l.acked), &l.counted)
-		l.metrics.Load().countUnread(lost.sums())
+func (l *stream) loseUnread(u queue.Unread) {
+	if len(u.Parts) > 0 {
+		lost := lostTo(&u, l.acked, spreadOf(l.src.Table, l.acked), &l.counted)
+		l.metrics.Load().countUnread(lost.Sums())
 		l.counted.add(u)
 	}
 }
@@ -153,26 +153,26 @@ func (l *stream) loseUnread(u unread) {
 // highest returns the highest timestamp in ms of what the endpoint will send of
 // a batch, as far as that can be told cheaply: where rules apply, only if the
 // endpoint fails, since else a sender tells soon enough.
-func (l *stream) highest(b *batch) (highest int64) {
+func (l *stream) highest(b *queue.Batch) (highest int64) {
 	set := l.settings.Load()
 	ruled := len(set.rules.configs) > 0
 	if set.queue.SampleAgeLimit != 0 || (ruled && !l.failing.Load()) {
 		return 0
 	}
 	if !ruled {
-		for c := range b.highest {
-			if set.wantsClass(class(c)) {
-				highest = max(highest, b.highest[c])
+		for c := range b.Highest {
+			if set.wantsClass(queue.Class(c)) {
+				highest = max(highest, b.Highest[c])
 			}
 		}
 		return highest
 	}
 	var verdicts []judgement
-	b.each(func(part *list) {
-		verdicts = set.rules.judge(len(part.items), func(i int) *series.Series { return part.items[i].series }, verdicts)
-		for i := range part.items {
-			if set.wants(part.kind(i)) && !verdicts[i].drop {
-				highest = max(highest, part.items[i].t)
+	b.Each(func(part *queue.List) {
+		verdicts = set.rules.judge(len(part.Items), func(i int) *series.Series { return part.Items[i].Series }, verdicts)
+		for i := range part.Items {
+			if set.wants(part.Kind(i)) && !verdicts[i].drop {
+				highest = max(highest, part.Items[i].T)
 			}
 		}
 	})

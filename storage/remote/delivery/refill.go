@@ -19,6 +19,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -91,10 +92,10 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 	log.tries = z.tries
 	r := newRereader(log, all)
 	var lost unreadApart
-	r.passed = func(series int, u unread) { lost.add(z.l, series, u) }
-	err = r.read(z.l.reading, func() bool { return bytes < room }, func(m *missing, it flat, at savepoint.Mark) bool {
+	r.passed = func(series int, u queue.Unread) { lost.add(z.l, series, u) }
+	err = r.read(z.l.reading, func() bool { return bytes < room }, func(m *missing, it queue.ItemView, at savepoint.Mark) bool {
 		f := of[m]
-		size := it.bytes()
+		size := isolatedSize(it)
 		f.items = append(f.items, newIsolatedItem(it, at, size))
 		bytes += size
 		return len(f.items) < isolatedItems
@@ -131,12 +132,12 @@ type unreadApart struct {
 
 // add adds a part that so many series had items in. What the reader of the stream could
 // not read either, it has counted.
-func (u *unreadApart) add(l *stream, series int, more unread) {
-	if more.labels == 0 && l.counted.have(more) {
+func (u *unreadApart) add(l *stream, series int, more queue.Unread) {
+	if more.Labels == 0 && l.counted.have(more) {
 		return
 	}
-	u.bytes += max(more.bytes(), 1)
-	u.segments += more.segments()
+	u.bytes += max(more.Bytes(), 1)
+	u.segments += more.Segments()
 	u.items += share(l.src.Table, series, more)
 }
 

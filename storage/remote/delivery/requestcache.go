@@ -16,6 +16,7 @@ package delivery
 import (
 	"sync"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
@@ -25,13 +26,13 @@ type encodedRequest struct {
 	items   int // In it.
 	payload []byte
 	raw     int // Size in bytes before compression.
-	sent    counts
+	sent    queue.Counts
 	highest int64 // Highest timestamp in it, ms.
 	dropped drops // What was left out.
 }
 
 // drops counts by reason what a request leaves out.
-type drops [len(dropReasons)]counts
+type drops [len(dropReasons)]queue.Counts
 
 var dropReasons = [...]string{reasonTooOld, reasonNHCB, reasonDropped, reasonAlone, reasonConversion}
 
@@ -115,20 +116,12 @@ type requestCache struct {
 // cachedRequests is how many requests a request cache remembers.
 const cachedRequests = 8
 
-// place identifies a stretch of the shared batches. All batches in it have
-// items, so that a gap between its ends shows in their number.
-type stretchKey struct {
-	first, last uint64 // Batches, by number.
-	from, to    int
-	items       int
-}
-
 // shared is an encoded request that several endpoints may send. It is immutable from when
 // filling is unlocked first until uses is zero.
 type shared struct {
 	encodedRequest
 	whole   bool // The request is not too large to be one.
-	key     stretchKey
+	key     queue.Key
 	uses    int        // Guarded by requestCache.mtx.
 	filling sync.Mutex // Held while the encoded request is made.
 }
@@ -136,7 +129,7 @@ type shared struct {
 // get returns the encoded request for a key. If made is true, the caller has to fill it
 // and call filled. Either way it calls done when it needs it no longer. get
 // returns nil if there is nobody to share with.
-func (x *requestCache) get(key stretchKey) (sh *shared, made bool) {
+func (x *requestCache) get(key queue.Key) (sh *shared, made bool) {
 	x.mtx.Lock()
 	if x.members < 2 {
 		x.mtx.Unlock()
@@ -181,7 +174,7 @@ func (x *requestCache) done(sh *shared) {
 func (x *requestCache) drop(sh *shared) {
 	sh.uses--
 	if sh.uses == 0 && len(x.free) < cachedRequests {
-		sh.key = stretchKey{}
+		sh.key = queue.Key{}
 		x.free = append(x.free, sh)
 	}
 }

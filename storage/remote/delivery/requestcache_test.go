@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/relabel"
@@ -34,19 +35,19 @@ func TestRequestCache(t *testing.T) {
 	var all requestCaches
 	k := cacheKey{exemplars: true}
 	x := all.join(k)
-	sh, _ := x.get(stretchKey{first: 1})
+	sh, _ := x.get(queue.Key{First: 1})
 	require.Nil(t, sh, "there is nobody to share with")
 	require.Same(t, x, all.join(k))
 
 	fill := func(n uint64) *shared {
-		sh, made := x.get(stretchKey{first: n})
+		sh, made := x.get(queue.Key{First: n})
 		require.True(t, made)
 		sh.payload = append(sh.payload[:0], byte(n))
 		x.filled(sh)
 		return sh
 	}
 	mine := fill(1)
-	got, made := x.get(stretchKey{first: 1})
+	got, made := x.get(queue.Key{First: 1})
 	require.False(t, made)
 	require.Same(t, mine, got)
 	x.done(mine)
@@ -65,7 +66,7 @@ func TestRequestCache(t *testing.T) {
 	)
 	for range 20 {
 		wg.Go(func() {
-			sh, made := x.get(stretchKey{first: 200})
+			sh, made := x.get(queue.Key{First: 200})
 			if made {
 				mtx.Lock()
 				makes++

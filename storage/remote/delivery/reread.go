@@ -18,6 +18,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
@@ -43,7 +44,7 @@ type rereader struct {
 	hashes hashes
 	// passed is told of what could not be had, and of how many series it is. It may
 	// be nil.
-	passed func(n int, u unread)
+	passed func(n int, u queue.Unread)
 }
 
 func newRereader(log *logReader, all []*missing) *rereader {
@@ -60,7 +61,7 @@ func newRereader(log *logReader, all []*missing) *rereader {
 // returns false if no more is wanted of the series; from is then the mark behind
 // the item. It ends when everything was read, when more returns false, or with
 // what keeps it from reading.
-func (r *rereader) read(ctx context.Context, more func() bool, take func(*missing, flat, savepoint.Mark) bool) error {
+func (r *rereader) read(ctx context.Context, more func() bool, take func(*missing, queue.ItemView, savepoint.Mark) bool) error {
 	start := r.all[0].from
 	for _, m := range r.all {
 		if m.from.Before(start.Position) {
@@ -84,7 +85,7 @@ func (r *rereader) read(ctx context.Context, more func() bool, take func(*missin
 		if err != nil {
 			return err
 		}
-		at = b.end
+		at = b.End
 		r.take(b, take)
 		if r.left() == 0 {
 			return nil
@@ -94,8 +95,8 @@ func (r *rereader) read(ctx context.Context, more func() bool, take func(*missin
 }
 
 // take calls take for the items of a batch.
-func (r *rereader) take(b *batch, take func(*missing, flat, savepoint.Mark) bool) {
-	r.tell(b.unread, func(m *missing) bool { return m.in(b) })
+func (r *rereader) take(b *queue.Batch, take func(*missing, queue.ItemView, savepoint.Mark) bool) {
+	r.tell(b.Unread, func(m *missing) bool { return m.in(b) })
 	for _, m := range r.all {
 		if !m.done {
 			r.pass(m, b, take)
@@ -105,12 +106,12 @@ func (r *rereader) take(b *batch, take func(*missing, flat, savepoint.Mark) bool
 
 // short tells of what is missing because the log ends before it.
 func (r *rereader) short(end cursor.Position) {
-	r.tell(unread{parts: []unreadPart{{Stretch: savepoint.Stretch{Segment: end.Segment, From: end.Offset, To: end.Offset + 1}}}}, func(m *missing) bool { return !m.done && end.Before(m.until.Position) })
+	r.tell(queue.Unread{Parts: []queue.UnreadPart{{Stretch: savepoint.Stretch{Segment: end.Segment, From: end.Offset, To: end.Offset + 1}}}}, func(m *missing) bool { return !m.done && end.Before(m.until.Position) })
 }
 
 // tell reports what could not be had, if it is of a series.
-func (r *rereader) tell(u unread, of func(*missing) bool) {
-	if r.passed == nil || (len(u.parts) == 0 && u.labels == 0) {
+func (r *rereader) tell(u queue.Unread, of func(*missing) bool) {
+	if r.passed == nil || (len(u.Parts) == 0 && u.Labels == 0) {
 		return
 	}
 	n := 0
@@ -125,9 +126,9 @@ func (r *rereader) tell(u unread, of func(*missing) bool) {
 }
 
 // in reports whether items of the series may be in a batch that are still to be read.
-func (m *missing) in(b *batch) bool {
-	return !m.done && m.from.Before(b.end.Position) &&
-		(b.start.Before(m.until.Position) || (m.until.Position == b.start.Position && m.until.Skip > 0))
+func (m *missing) in(b *queue.Batch) bool {
+	return !m.done && m.from.Before(b.End.Position) &&
+		(b.Start.Before(m.until.Position) || (m.until.Position == b.Start.Position && m.until.Skip > 0))
 }
 
 // left returns of how many series something is still to be read.
@@ -148,25 +149,25 @@ func (r *rereader) ending() bool {
 }
 
 // pass looks for the items of one series in a batch.
-func (r *rereader) pass(m *missing, b *batch, take func(*missing, flat, savepoint.Mark) bool) {
+func (r *rereader) pass(m *missing, b *queue.Batch, take func(*missing, queue.ItemView, savepoint.Mark) bool) {
 	if !m.begun {
-		if b.start.Before(m.from.Position) {
+		if b.Start.Before(m.from.Position) {
 			return
 		}
 		m.begun = true
-		if b.start.Position == m.from.Position {
+		if b.Start.Position == m.from.Position {
 			m.skip = m.from.Skip
 		}
 	}
-	if !m.ending && !b.start.Before(m.until.Position) {
+	if !m.ending && !b.Start.Before(m.until.Position) {
 		// If damage took the place itself, as many too many are read as are missing.
 		m.ending, m.left = true, m.until.Skip
 	}
-	if b.gap {
+	if b.Gap {
 		m.skip = 0 // What was to be skipped may be among what is missing.
 	}
-	part := b.part(int(m.hash % partitions))
-	for i := range part.items {
+	part := b.Part(int(m.hash % queue.Partitions))
+	for i := range part.Items {
 		if m.ending && m.left == 0 {
 			break
 		}
@@ -177,28 +178,28 @@ func (r *rereader) pass(m *missing, b *batch, take func(*missing, flat, savepoin
 			m.skip--
 			continue
 		}
-		it := part.at(i)
-		if r.hashes.of(it.series) != m.hash {
+		it := part.At(i)
+		if r.hashes.of(it.Series) != m.hash {
 			continue
 		}
-		at := savepoint.Mark{Point: b.start, Skip: i}
+		at := savepoint.Mark{Point: b.Start, Skip: i}
 		// Where something is missing, no mark inside the batch can be found again.
-		if !take(m, it, at) && !m.ending && !b.gap {
+		if !take(m, it, at) && !m.ending && !b.Gap {
 			at.Skip++
 			m.from, m.done = at, true
 			return
 		}
 	}
-	m.from = savepoint.Mark{Point: b.end, Skip: m.skip}
+	m.from = savepoint.Mark{Point: b.End, Skip: m.skip}
 	m.complete = m.ending && m.left == 0
 	m.done = m.complete
 }
 
 // share estimates how many of the items that could not be read were of so many
 // series.
-func share(t *series.Table, n int, u unread) float64 {
+func share(t *series.Table, n int, u queue.Unread) float64 {
 	active, _ := t.Len()
-	return max((u.items()+float64(u.labels))*float64(n)/float64(max(active, n)), float64(n))
+	return max((u.Items()+float64(u.Labels))*float64(n)/float64(max(active, n)), float64(n))
 }
 
 // raise moves isolated series on to a position, as far as what is before

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
 // mostAskedLive is how long is waited for an endpoint that takes things, whatever it
@@ -25,7 +26,7 @@ const mostAskedLive = time.Minute
 
 // pause waits before a request of the queue is tried again, and returns what the wait
 // is next time. It ends early if the settings are replaced or the stream stops.
-func (l *stream) pause(set *settings, planned time.Duration, res client.Result, sent counts) (next time.Duration) {
+func (l *stream) pause(set *settings, planned time.Duration, res client.Result, sent queue.Counts) (next time.Duration) {
 	l.pauses.Inc()
 	m := l.metrics.Load()
 	for c, n := range sent {

@@ -19,6 +19,7 @@ import (
 
 	"go.yaml.in/yaml/v2"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -180,7 +181,7 @@ func (r *rules) decide(s *series.Series, b *labels.Builder) decided {
 		}
 	}
 	merged := b.Labels()
-	d := decided{judgement{drop: true}, detachedBytes(own)}
+	d := decided{judgement{drop: true}, queue.DetachedBytes(own)}
 	if relabel.ProcessBuilder(b, r.configs...) {
 		d.judgement = judgement{}
 		if final := b.Labels(); !labels.Equal(final, merged) {

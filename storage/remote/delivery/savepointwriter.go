@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
@@ -101,7 +102,7 @@ func (s *Storage) content(all []*endpointState, durable, clean bool) savepoint.F
 		Segment:    head.Segment,
 		End:        head.Offset,
 		Checkpoint: s.checkpoint(head.Segment, durable),
-		Partitions: partitions,
+		Partitions: queue.Partitions,
 		Clean:      clean,
 		Endpoints:  make([]savepoint.Endpoint, 0, len(all)),
 	}

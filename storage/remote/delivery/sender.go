@@ -18,31 +18,32 @@ import (
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
 // run delivers until the stream stops or has more senders than it wants.
 func (s *sender) run() {
 	e := s.e
-	for e.queue.take(&s.req, e.wanted) {
+	for e.queue.Take(&s.req, e.wanted) {
 		began := time.Now()
 		s.worked, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, false, false, false, false, nil
 		s.left = s.left[:0]
-		settled := e.reserve(s.req.end) && s.serve()
+		settled := e.reserve(s.req.End) && s.serve()
 		e.rates.busy(time.Since(began))
-		content := s.req.content()
+		content := s.req.Content()
 		if !settled {
 			e.close() // The first failure of a stop ends it.
 		}
 		if !settled && !s.partly {
-			e.queue.release(&s.req)
+			e.queue.Release(&s.req)
 			return
 		}
 		// What is left of a request that was delivered in part waits apart, so that the
 		// rest is not sent again (I8).
 		s.park(s.left, true)
 		s.judgedBy(e.settings.Load())
-		e.queue.ack(&s.req)
+		e.queue.Ack(&s.req)
 		e.settled(content)
 		if !e.rest(s.worked) {
 			return
@@ -54,7 +55,7 @@ func (s *sender) run() {
 func (s *sender) serve() bool {
 	defer s.forget()
 	defer s.giveBack()
-	if len(s.req.stretch) > 0 && s.e.isolation.size() == 0 {
+	if s.req.InOrder() && s.e.isolation.size() == 0 {
 		return s.deliver(nil, false)
 	}
 	s.collect()
@@ -66,33 +67,37 @@ func (s *sender) serve() bool {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
-		if !s.deliver(rest[:n:n], s.req.replay) {
+		if !s.deliver(rest[:n:n], s.req.Replay) {
 			return s.undone(rest[n:])
 		}
 		rest = rest[n:]
 		if s.groups() {
-			s.e.queue.widen(time.Since(began))
+			s.e.queue.SetWindow(windowFor(time.Since(began)))
 		}
 	}
 	return true
 }
 
+// windowFor returns how many requests a window may have that take so long each: it is
+// acknowledged as a whole, and may take no longer than the interval of savepoints (I8).
+func windowFor(took time.Duration) int { return int(saveInterval / max(took, 1)) }
+
 // deliver sends items until each is settled or isolated, and reports whether it
 // got there before the endpoint had to stop. It uses the slice as scratch space.
-// Nil stands for a request of the line as a whole.
+// Nil stands for a request in order as a whole.
 //
 // replayed says that some of the items may have reached the receiver before. A
 // receiver that refuses a whole request for one sample it has already would
 // then make us lose the others, so such requests are split until what is
 // refused is refused on its own (I2).
-func (s *sender) deliver(items []flat, replayed bool) bool {
+func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
 	e := s.e
 	defer e.turn.give(s)
 	var (
 		backoff time.Duration
 		p       *encodedRequest
 		packed  *settings
-		rest    []flat // What did not fit into the request.
+		rest    []queue.ItemView // What did not fit into the request.
 		doubt   doubt
 	)
 	stop := func() bool {
@@ -112,7 +117,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				// What was left out is counted, and stays out.
 				items = s.listed(packed, items)
 			}
-			if packed != nil && set != packed && !e.reserve(s.req.end) {
+			if packed != nil && set != packed && !e.reserve(s.req.End) {
 				return stop()
 			}
 			var n int
@@ -123,7 +128,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 				items, rest = items[:n:n], append(items[n:], rest...)
 			}
 		}
-		if p.sent.total() == 0 {
+		if p.sent.Total() == 0 {
 			return s.goOn(rest, replayed)
 		}
 		turn := timeToDoubt(set)
@@ -176,10 +181,10 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 			items = s.listed(set, items)
 			switch {
 			case replayed && refusesData(res.Status) && middle(items) > 0:
-				s.req.refused = true
+				s.req.Refused = true
 				return s.halves(items, rest, replayed)
 			case replayed && refusesData(res.Status):
-				s.req.refused = true
+				s.req.Refused = true
 				e.refusedOnReplay(p.sent, items[0], res)
 			case !s.divided(set, items, replayed, res):
 				e.refused(set, sent, res)
@@ -235,7 +240,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 		}
 		items = left
 		res.RetryAfter = max(res.RetryAfter, s.asked)
-		backoff = e.pause(set, backoff, e.hurried(res), counts{})
+		backoff = e.pause(set, backoff, e.hurried(res), queue.Counts{})
 		if e.stopping() {
 			return stop()
 		}
@@ -243,7 +248,7 @@ func (s *sender) deliver(items []flat, replayed bool) bool {
 }
 
 // goOn delivers what did not fit into a request.
-func (s *sender) goOn(rest []flat, replayed bool) bool {
+func (s *sender) goOn(rest []queue.ItemView, replayed bool) bool {
 	return len(rest) == 0 || s.deliver(rest, replayed)
 }
 
@@ -253,7 +258,7 @@ func (s *sender) goOn(rest []flat, replayed bool) bool {
 const leastSplit = 2 << 10
 
 // halves delivers items in two requests, and then the rest.
-func (s *sender) halves(items, rest []flat, replayed bool) bool {
+func (s *sender) halves(items, rest []queue.ItemView, replayed bool) bool {
 	half := middle(items)
 	if !s.deliver(items[:half:half], replayed) {
 		return s.undone(items[half:], rest)
@@ -265,7 +270,7 @@ func (s *sender) halves(items, rest []flat, replayed bool) bool {
 }
 
 // divert takes items out that wait apart.
-func (s *sender) divert(items []flat) (left []flat) {
+func (s *sender) divert(items []queue.ItemView) (left []queue.ItemView) {
 	left = s.e.isolation.divert(&s.req, items)
 	s.partly = s.partly || len(left) < len(items)
 	return left
@@ -273,7 +278,7 @@ func (s *sender) divert(items []flat) (left []flat) {
 
 // undone notes what of the request is not delivered as the stream stops, in order.
 // Nothing needs to be listed of a request that no part was delivered of.
-func (s *sender) undone(parts ...[]flat) bool {
+func (s *sender) undone(parts ...[]queue.ItemView) bool {
 	for _, items := range parts {
 		s.left = append(s.left, items...)
 	}
@@ -281,7 +286,7 @@ func (s *sender) undone(parts ...[]flat) bool {
 }
 
 // attempt sends a payload of the queue once.
-func (l *stream) attempt(set *settings, payload []byte, attempt int, sent counts) client.Result {
+func (l *stream) attempt(set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
 	res := l.send(l.ctx, set, payload, attempt, sent)
 	switch res.Outcome {
 	case client.Delivered:
@@ -306,7 +311,7 @@ func (l *stream) took() {
 }
 
 // send sends a payload once.
-func (l *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent counts) client.Result {
+func (l *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
 	m := l.metrics.Load()
 	for c, n := range sent {
 		m.attempted[c].Add(float64(n))

@@ -23,6 +23,7 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -138,13 +139,13 @@ func (s *settings) capacity(n int) int {
 }
 
 // wants reports whether items of a kind are sent at all.
-func (s *settings) wants(k kind) bool { return s.wantsClass(classOf[k]) }
+func (s *settings) wants(k queue.Kind) bool { return s.wantsClass(k.Class()) }
 
-func (s *settings) wantsClass(c class) bool {
+func (s *settings) wantsClass(c queue.Class) bool {
 	switch c {
-	case classExemplars:
+	case queue.Exemplars:
 		return s.exemplars
-	case classHistograms:
+	case queue.Histograms:
 		return s.histograms || s.classic
 	}
 	return true

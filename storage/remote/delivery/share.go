@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"math"
 	"time"
 )
@@ -30,7 +31,7 @@ func (s *settings) freshShare() float64 {
 }
 
 // mostSenders is how many senders there can be on all streams.
-func (s *settings) mostSenders() int { return min(max(s.queue.MaxShards, 1), partitions) }
+func (s *settings) mostSenders() int { return min(max(s.queue.MaxShards, 1), queue.Partitions) }
 
 // budget returns how much of the time of how many senders a backlog may take.
 func (s *settings) budget() (busy float64, senders int) {

@@ -14,12 +14,14 @@
 package delivery
 
 import (
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
@@ -58,7 +60,7 @@ type Source struct {
 	other  bool             // It is not the log that positions were saved for, or not up to where they are.
 	dense  *density         // Of the log; readers have their own if it is nil.
 
-	cut *unreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.
+	cut *queue.UnreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.
 }
 
 // Resolver finds the labels of series that are not in memory. It is safe for
@@ -142,3 +144,41 @@ func (o *Options) setDefaults() {
 
 // DefaultGrace is how long a removed endpoint keeps its hold on the log.
 const DefaultGrace = 10 * time.Minute
+
+// density estimates how many items a damaged part of the log held, by what all endpoints
+// read. It is kept over restarts.
+type density struct {
+	mtx          sync.Mutex // Held for moments only.
+	items, bytes float64
+}
+
+// perByte is what is assumed before much was read, see "How much disk" in
+// docs/operations.md.
+const perByte = 1.0 / 8
+
+// saw takes note of what a readable part holds. What was read lately counts more.
+func (d *density) saw(items int, bytes int64) {
+	const window = 4 << 20
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	if d.bytes > window {
+		d.items, d.bytes = d.items/2, d.bytes/2
+	}
+	d.items += float64(items)
+	d.bytes += float64(bytes)
+}
+
+func (d *density) of(bytes int64) float64 {
+	items, read := d.seen()
+	if read < 1<<12 {
+		return float64(bytes) * perByte
+	}
+	return float64(bytes) * items / read
+}
+
+// seen returns how many items so many bytes held.
+func (d *density) seen() (items, bytes float64) {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	return d.items, d.bytes
+}

@@ -14,16 +14,17 @@
 package delivery
 
 import (
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // spread says how much of the log each partition has, as numbers to be compared.
-type spread [partitions]int64
+type spread [queue.Partitions]int64
 
 // mostLookedAt is how many series tell how all of them are spread. Where there are
-// more, partitions have about as many each.
-const mostLookedAt = 64 * partitions
+// more, queue.Partitions have about as many each.
+const mostLookedAt = 64 * queue.Partitions
 
 // spreadOf returns how many active series each partition has. One that stands behind
 // another had something to be sent, and so counts as having one, whatever became of that:
@@ -68,15 +69,15 @@ func (s *spread) mean(of func(p int) int64) float64 {
 		plain += v
 	}
 	if all == 0 {
-		return plain / partitions
+		return plain / queue.Partitions
 	}
 	return sum / all
 }
 
-// lostTo returns what of it is lost to partitions that have acknowledged so much, but
+// lostTo returns what of u is lost to queue.Partitions that have acknowledged so much, but
 // for what was counted before.
-func (u *unread) lostTo(acked []savepoint.Mark, in *spread, before *counted) (lost unread) {
-	for _, p := range u.parts {
+func lostTo(u *queue.Unread, acked []savepoint.Mark, in *spread, before *counted) (lost queue.Unread) {
+	for _, p := range u.Parts {
 		open, all := before.left(p.Stretch), p.To-p.From
 		waits := in.mean(func(p int) int64 {
 			from := open.From
@@ -92,9 +93,9 @@ func (u *unread) lostTo(acked []savepoint.Mark, in *spread, before *counted) (lo
 			continue
 		}
 		bytes := max(int64(waits), 1)
-		p.items *= float64(bytes) / float64(all)
+		p.Items *= float64(bytes) / float64(all)
 		p.Stretch = savepoint.Stretch{Segment: open.Segment, From: open.To - bytes, To: open.To}
-		lost.parts = append(lost.parts, p)
+		lost.Parts = append(lost.Parts, p)
 	}
 	return lost
 }

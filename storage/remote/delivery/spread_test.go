@@ -47,7 +47,7 @@ func newFew(t *testing.T, series int) *half {
 		require.Eventually(t, func() bool {
 			for i, e := range r.running {
 				l := e.streams()[0]
-				if l.cursor.start() != *h.head.Load() || l.queue.stats().queued != left[i] {
+				if l.cursor.start() != *h.head.Load() || l.queue.Stats().Queued != left[i] {
 					return false
 				}
 			}

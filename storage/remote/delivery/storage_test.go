@@ -27,6 +27,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -83,7 +84,7 @@ func TestOutage(t *testing.T) {
 		}
 		r.complete("up", j.count)
 		for _, e := range r.running {
-			most = max(most, e.streams()[0].queue.stats().queued)
+			most = max(most, e.streams()[0].queue.Stats().Queued)
 		}
 		j.cut()
 	}
@@ -449,7 +450,7 @@ func TestForfeit(t *testing.T) {
 	require.Eventually(t, func() bool {
 		was := pos
 		pos, _ = e.streams()[0].cursor.get()
-		return was == pos && e.streams()[0].queue.stats().queued > 0
+		return was == pos && e.streams()[0].queue.Stats().Queued > 0
 	}, time.Minute, 20*time.Millisecond, "the queue does not fill")
 	before := cursor.Position{Segment: 6}
 	require.True(t, pos.Before(before))
@@ -486,7 +487,7 @@ func TestForfeitThenStopOfAFullQueue(t *testing.T) {
 	require.Eventually(t, func() bool {
 		was := pos
 		pos, _ = l.cursor.get()
-		return was == pos && l.queue.stats().queued > 0
+		return was == pos && l.queue.Stats().Queued > 0
 	}, time.Minute, 50*time.Millisecond)
 	j.cut()
 	r.commit(50)
@@ -496,7 +497,7 @@ func TestForfeitThenStopOfAFullQueue(t *testing.T) {
 	lost := testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", "max_size", "samples"))
 	f, _, err := savepoint.NewStore(j.dir).Load()
 	require.NoError(t, err)
-	require.Equal(t, 10*each, int(lost)+f.Endpoints[0].Memory[classSamples])
+	require.Equal(t, 10*each, int(lost)+f.Endpoints[0].Memory[queue.Samples])
 	require.NoError(t, j.wal.Close())
 }
 

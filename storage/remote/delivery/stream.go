@@ -19,11 +19,12 @@ import (
 
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// stream is one stretch of the log on its way to an endpoint: a reader that fills
+// stream is one range of the log on its way to an endpoint: a reader that fills
 // a queue from it, and senders that empty it. An endpoint has one, which goes
 // on for ever, or for a while two, see fresh.go: the first then ends where the
 // second began.
@@ -36,12 +37,12 @@ type stream struct {
 
 	*endpoint
 
-	queue      *queue
+	queue      *queue.Queue
 	isolation  *isolation
 	cursor     readCursor
-	resumption *resumption // Owned by the reader, but for its marks, which never change.
+	resumption *queue.Resumption // Owned by the reader, but for its marks, which never change.
 	acked      []savepoint.Mark
-	unqueued   *entry // What the reader had in its hands when it ended; its own until then.
+	unqueued   *queue.Entry // What the reader had in its hands when it ended; its own until then.
 	replayEnd  cursor.Position
 	rates      rates
 	failing    atomic.Bool // The last attempt failed and is to be made again.
@@ -69,15 +70,15 @@ type stream struct {
 // newStream returns a stream that goes on where marks say. Up to mark, things may
 // have been sent before.
 func (e *endpoint) newStream(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *stream {
-	l := &stream{endpoint: e, queue: newQueue(time.Now), isolation: newIsolation(), replayEnd: mark, resumption: newResumption(marks), acked: marks, isolated: make(chan struct{})}
+	l := &stream{endpoint: e, queue: queue.New(time.Now), isolation: newIsolation(), replayEnd: mark, resumption: queue.NewResumption(marks), acked: marks, isolated: make(chan struct{})}
 	if head := e.src.Head(); head.Before(l.replayEnd) {
 		l.replayEnd = head // Beyond it, nothing was there to be sent.
 	}
 	l.cursor.pos = lowest(marks).Point
 	l.marks.wanted, l.marks.durable = mark, mark
-	l.queue.resume(l.cursor.pos, marks)
+	l.queue.Resume(l.cursor.pos, marks)
 	l.isolation.resume(apart, marks, l.replayEnd)
-	l.full.stream, l.queue.full = l, l.full.begin
+	l.full.stream, l.queue.OnFull = l, l.full.begin
 	l.rates.paced = time.Now()
 	l.ctx, l.cancel = context.WithCancel(e.ctx)
 	l.reading, l.reader = context.WithCancel(l.ctx)
@@ -86,7 +87,7 @@ func (e *endpoint) newStream(marks []savepoint.Mark, apart []isolatedMark, mark 
 
 // close lets nothing more in or out.
 func (l *stream) close() {
-	l.queue.close()
+	l.queue.Close()
 	l.isolation.close()
 }
 
@@ -109,19 +110,19 @@ func (l *stream) state(final bool) (marks []savepoint.Mark, apart []isolatedMark
 	if final && l.unqueued == nil {
 		// A limit may have moved the cursor when the reader did not look any more.
 		pos, _ := l.cursor.get()
-		l.queue.jump(pos)
+		l.queue.Jump(pos)
 	}
 	// The mark is read first: it must cover whatever is sent while the
 	// positions are read.
 	mark = l.marks.get()
-	marks = make([]savepoint.Mark, partitions)
+	marks = make([]savepoint.Mark, queue.Partitions)
 	// What is isolated is so before its partition's mark passes it.
-	floor := l.queue.marks(marks)
+	floor := l.queue.Marks(marks)
 	apart = l.isolation.saved(marks)
 	if !final {
 		return marks, apart, mark
 	}
-	mark = l.queue.stats().taken
+	mark = l.queue.Stats().Taken
 	for _, least := range []cursor.Position{l.replayEnd, floor.Position} {
 		if mark.Before(least) {
 			mark = least

@@ -16,6 +16,7 @@ package delivery
 import (
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
@@ -76,9 +77,9 @@ func (a *attempts) stuckAt(at cursor.Position) bool {
 }
 
 // worked forgets the failures that lie in a batch which could be read as a whole.
-func (a *attempts) worked(b *batch) {
-	f, ok := a.of[b.start.Segment]
-	if ok && !f.at.Before(b.start.Position) && f.at.Before(b.end.Position) {
-		delete(a.of, b.start.Segment)
+func (a *attempts) worked(b *queue.Batch) {
+	f, ok := a.of[b.Start.Segment]
+	if ok && !f.at.Before(b.Start.Position) && f.at.Before(b.End.Position) {
+		delete(a.of, b.Start.Segment)
 	}
 }

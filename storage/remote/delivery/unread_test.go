@@ -27,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -205,16 +206,16 @@ func TestApartPassesOverWhatIsGone(t *testing.T) {
 		until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 5}}},
 	}
 	rr := newRereader(reader, []*missing{m})
-	var lost unread
-	rr.passed = func(n int, u unread) {
+	var lost queue.Unread
+	rr.passed = func(n int, u queue.Unread) {
 		require.Equal(t, 1, n)
-		lost.parts = append(lost.parts, u.parts...)
+		lost.Parts = append(lost.Parts, u.Parts...)
 	}
 	n := 0
-	require.NoError(t, rr.read(t.Context(), func() bool { return true }, func(*missing, flat, savepoint.Mark) bool { n++; return true }))
+	require.NoError(t, rr.read(t.Context(), func() bool { return true }, func(*missing, queue.ItemView, savepoint.Mark) bool { n++; return true }))
 	require.Equal(t, 3*20, n)
 	require.True(t, m.complete)
-	require.Equal(t, 1, lost.segments())
+	require.Equal(t, 1, lost.Segments())
 	require.NoError(t, j.wal.Close())
 }
 
@@ -408,7 +409,7 @@ func TestFirstThingIsDamaged(t *testing.T) {
 	receivers["a"].set(unavailable)
 	r := newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
-	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.stats().queued > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.Stats().Queued > 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Close())
 
 	src := j.source()
@@ -483,7 +484,7 @@ func TestGapAtEndIsBehindWhatWasRead(t *testing.T) {
 	for at.Segment < 3 {
 		b, err := r.read(at, maxBatchItems, func(cursor.Position) bool { return false })
 		require.NoError(t, err)
-		items, gaps, at = append(items, b.total), append(gaps, b.gap), b.end
+		items, gaps, at = append(items, b.Total), append(gaps, b.Gap), b.End
 		r.close() // Also if another read begins there.
 	}
 	require.Equal(t, []int{1000, 2000}, items)

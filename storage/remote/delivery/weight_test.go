@@ -16,7 +16,6 @@ package delivery
 import (
 	"context"
 	"fmt"
-	"math/rand"
 	"runtime"
 	"strconv"
 	"strings"
@@ -27,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
@@ -142,12 +142,11 @@ func TestHeldBytes(t *testing.T) {
 				attach(r, conf)
 				q := r.running[0].streams()[0].queue
 				require.Eventually(t, func() bool {
-					q.mu.Lock()
-					defer q.mu.Unlock()
-					return q.blocked != nil || q.read.Position == *j.head.Load()
+					s := q.Stats()
+					return s.Full || s.Read.Position == *j.head.Load()
 				}, time.Minute, time.Millisecond)
 			})
-			t.Logf("holds %d MiB, %d items", grown>>20, r.running[0].streams()[0].queue.stats().queued)
+			t.Logf("holds %d MiB, %d items", grown>>20, r.running[0].streams()[0].queue.Stats().Queued)
 			// What is held, one batch in the reader's hands, the request, and what
 			// the reader remembers of series.
 			require.Less(t, grown, int64(60<<20))
@@ -171,8 +170,8 @@ func TestClosedReaderKeepsNothing(t *testing.T) {
 	require.NoError(t, r.seek(cursor.Point{Position: start}))
 	b, err := r.batch(maxBatchItems, func(cursor.Position) bool { return false })
 	require.NoError(t, err)
-	require.Equal(t, 1, b.total)
-	require.Greater(t, b.bytes, 20_000)
+	require.Equal(t, 1, b.Total)
+	require.Greater(t, b.Bytes, 20_000)
 	require.Len(t, r.dec.evicted.young, 1)
 	r.close()
 	require.Empty(t, r.dec.evicted.young)
@@ -204,15 +203,15 @@ func TestSharedBytes(t *testing.T) {
 	all := someSeries(t, 1000)
 
 	f := newDispatcher(&logReader{}, at(0, 0))
-	bb := batchBuilder{summary: summary{ordered: true}}
-	bb.reset(at(0, 0))
+	bb := queue.Builder{Ordered: true}
+	bb.Reset(at(0, 0))
 	grown := grownBy(func() {
 		for n := range 40 {
 			for _, s := range all {
-				bb.other(s, 1, 0, detail{kind: kindHistogram, extra: &extra{h: wide()}})
+				bb.Items.Histogram(s, 0, 1, wide())
 			}
-			bb.end = at(0, int64(n+1))
-			f.publish(bb.build())
+			bb.End = at(0, int64(n+1))
+			f.publish(bb.Build())
 		}
 	})
 	require.Less(t, grown, int64(bound), "shared")
@@ -262,63 +261,4 @@ func TestSharedBytes(t *testing.T) {
 	h.clear()
 	require.Zero(t, h.bytes)
 	runtime.KeepAlive(h)
-}
-
-// TestHeldIsGivenBack: what a queue counts as held is what its entries have that
-// some partition is not through with, and nothing when all is acknowledged.
-func TestHeldIsGivenBack(t *testing.T) {
-	seed := time.Now().UnixNano()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewSource(seed))
-	all := someSeries(t, 200)
-	for range 50 {
-		q := newQueue(time.Now)
-		q.configure(100_000, 50, 0)
-		q.setSenders(2)
-		var entries []*entry
-		for n := range 5 {
-			bb := batchBuilder{summary: summary{ordered: rnd.Intn(2) == 0}}
-			bb.reset(at(0, int64(n)))
-			for range rnd.Intn(300) {
-				if s := all[rnd.Intn(len(all))]; rnd.Intn(3) == 0 {
-					bb.other(s, 1, 0, detail{kind: kindHistogram, extra: &extra{h: wide()}})
-				} else {
-					bb.float(s, 0, 1, 0)
-				}
-			}
-			bb.labels = rnd.Intn(1000)
-			bb.end = at(0, int64(n+1))
-			e := &entry{batch: bb.build()}
-			require.True(t, q.push(e))
-			entries = append(entries, e)
-		}
-		for q.stats().ready > 0 {
-			var r request
-			require.True(t, q.take(&r, func() bool { return true }))
-			if rnd.Intn(4) == 0 {
-				q.release(&r)
-				continue
-			}
-			q.ack(&r)
-			want := 0
-			for _, e := range entries {
-				had := 0
-				for p := range q.parts {
-					for _, waits := range q.parts[p].fifo.all() {
-						if waits == e && e.left != nil {
-							had += e.left[p].bytes()
-						} else if waits == e {
-							had = e.bytes
-						}
-					}
-				}
-				if e.left != nil && had > 0 {
-					had += e.labels
-				}
-				want += had
-			}
-			require.Equal(t, want, q.held)
-		}
-		require.Zero(t, q.held)
-	}
 }

@@ -17,8 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
 // saveInterval is how often positions are written without a sync. It bounds
@@ -36,7 +36,7 @@ type readCursor struct {
 	until *cursor.Point // Where the stream ends, nil for nowhere.
 	// skip says how many items of each partition behind pos an earlier run had
 	// acknowledged, where the partition's mark is before pos.
-	skip [partitions]int
+	skip [queue.Partitions]int
 }
 
 func (p *readCursor) get() (cursor.Point, int) {
@@ -75,20 +75,20 @@ func (p *readCursor) bound(until cursor.Point) bool {
 // advance moves the cursor from one position to the next, unless a limit has moved
 // it meanwhile or the stream ends before that. skip is what is left to be skipped
 // then.
-func (p *readCursor) advance(moves int, to cursor.Point, skip *[partitions]int) bool {
+func (p *readCursor) advance(moves int, to cursor.Point, skip [queue.Partitions]int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.moves != moves || (p.until != nil && p.until.Before(to.Position)) {
 		return false
 	}
-	p.pos, p.skip = to, *skip
+	p.pos, p.skip = to, skip
 	return true
 }
 
 // skipTo moves the cursor forward to a position, or to the end of the stream if
 // that is before it, and returns where it was and is, and what would have been
 // skipped in between.
-func (p *readCursor) skipTo(before cursor.Position) (from cursor.Point, to cursor.Position, skip [partitions]int, moved bool) {
+func (p *readCursor) skipTo(before cursor.Position) (from cursor.Point, to cursor.Position, skip [queue.Partitions]int, moved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	from, skip = p.pos, p.skip
@@ -99,104 +99,61 @@ func (p *readCursor) skipTo(before cursor.Position) (from cursor.Point, to curso
 	if !from.Before(target.Position) {
 		return from, from.Position, skip, false
 	}
-	p.pos, p.skip = target, [partitions]int{}
+	p.pos, p.skip = target, [queue.Partitions]int{}
 	p.moves++
 	return from, target.Position, skip, true
 }
 
-// resumption filters what an earlier run had acknowledged already, per
-// partition, out of what is read again.
-type resumption struct {
-	marks  []savepoint.Mark
-	places map[cursor.Position]bool // Of all marks.
-	skip   [partitions]int
-	beyond cursor.Position // No mark lies after it.
+// markAhead is how far, in bytes of the log, the dispatch mark is raised
+// beyond what is about to be sent. Raising it costs a sync.
+const markAhead = 8 << 20
+
+// dispatchMark keeps ahead, on disk, of everything that is sent: after a crash
+// nothing at or after it can have reached the receiver.
+type dispatchMark struct {
+	mtx     sync.Mutex
+	wanted  cursor.Position // Goes into the next savepoint.
+	durable cursor.Position // Is in one that is synced to disk.
+	failed  time.Time       // When raising it failed last.
+	stale   bool            // What is saved now does not count, see renew.
 }
 
-func newResumption(marks []savepoint.Mark) *resumption {
-	r := &resumption{marks: marks, places: map[cursor.Position]bool{}}
-	for p, m := range marks {
-		r.skip[p] = m.Skip
-		r.places[m.Position] = true
-		if r.beyond.Before(m.Position) {
-			r.beyond = m.Position
-		}
-	}
-	return r
+// renew makes sure that nothing more is sent before a savepoint is written that begins
+// now: what was left out under settings that have changed meanwhile would be sent after
+// a crash, behind what is newer (I4).
+func (d *dispatchMark) renew() {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	d.durable, d.stale = cursor.Position{}, true
 }
 
-// at reports whether a mark lies at pos. A batch that is filtered must end
-// there, so that each partition's mark is at or before its start, or at or after
-// its end.
-func (r *resumption) at(pos cursor.Position) bool { return r.places[pos] }
-
-// active reports whether something may have to be filtered at or after pos.
-func (r *resumption) active(pos cursor.Position) bool {
-	if pos.Before(r.beyond) {
+// covers reports whether everything before end may be sent; if not, the next
+// savepoint raises the mark so that it may.
+func (d *dispatchMark) covers(end cursor.Position) bool {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	if !d.durable.Before(end) {
 		return true
 	}
-	for _, n := range &r.skip {
-		if n > 0 {
-			return true
-		}
+	if ahead := (cursor.Position{Segment: end.Segment, Offset: end.Offset + markAhead}); d.wanted.Before(ahead) {
+		d.wanted = ahead
 	}
 	return false
 }
 
-// jump forgets what was to be skipped before a position, and so does not lie
-// behind it: a count would pass over others in its place.
-func (r *resumption) jump(to cursor.Position) {
-	for p := range r.skip {
-		if r.marks[p].Before(to) {
-			r.skip[p] = 0
-		}
-	}
+// get returns the mark for a savepoint, whose positions are read after it.
+func (d *dispatchMark) get() cursor.Position {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	d.stale = false
+	return d.wanted
 }
 
-// filter returns b without the items that are acknowledged, and how many of
-// each partition it skipped behind the partition's mark.
-func (r *resumption) filter(b *batch) (*batch, map[int]int) {
-	var (
-		drop    [partitions]int
-		skipped map[int]int
-		dropped bool
-	)
-	if b.gap {
-		// What was acknowledged may be among what is missing, so that a count
-		// would pass over others.
-		r.skip = [partitions]int{}
+// synced notes that p is on disk.
+func (d *dispatchMark) synced(p cursor.Position) {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	if !d.stale && d.durable.Before(p) {
+		d.durable = p
 	}
-	for p := range drop {
-		n := b.length(p)
-		if n == 0 {
-			continue
-		}
-		if b.end.Compare(r.marks[p].Position) <= 0 {
-			drop[p] = n
-		} else {
-			drop[p] = min(r.skip[p], n)
-			r.skip[p] -= drop[p]
-			if drop[p] > 0 {
-				if skipped == nil {
-					skipped = map[int]int{}
-				}
-				skipped[p] = drop[p]
-			}
-		}
-		dropped = dropped || drop[p] > 0
-	}
-	if !dropped {
-		return b, nil
-	}
-	out := &batch{summary: summary{start: b.start, end: b.end, labels: b.labels, unknown: b.unknown, unread: b.unread, records: b.records, gap: b.gap, waited: b.waited}}
-	var left [partitions]list
-	for p := range drop {
-		part := b.part(p)
-		left[p] = part.from(drop[p], len(part.items))
-		out.lengths[p] = uint32(len(left[p].items))
-		out.note(&left[p])
-	}
-	out.byPart.Store(&left)
-	out.weigh()
-	return out, skipped
 }
