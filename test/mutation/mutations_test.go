@@ -74,9 +74,9 @@ var mutations = []mutation{
 			anchor: `		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
 `,
 			replacement: `		if attempt > 0 && defect("retry_reversed") {
-			items = s.listed(packed, items)
-			for i, j := 0, len(items)-1; i < j; i, j = i+1, j-1 {
-				items[i], items[j] = items[j], items[i]
+			s.list(packed, &w)
+			for i, j := 0, len(w.items)-1; i < j; i, j = i+1, j-1 {
+				w.items[i], w.items[j] = w.items[j], w.items[i]
 			}
 			p = nil
 		}

@@ -84,35 +84,39 @@ func (s *sender) collect() {
 // has to stand alone. In live operation receivers see what stock sends them.
 func (s *sender) groups() bool { return s.req.Behind && !s.req.Replay }
 
-// listed returns the items of a request that was packed: those of one in order
-// have not been listed yet.
-func (s *sender) listed(set *settings, items []queue.ItemView) []queue.ItemView {
-	if items != nil {
-		return items
-	}
-	s.collect()
-	var ignored drops // They are counted already.
-	return s.filter(set, s.items, &ignored)
+// work is what deliver has to send: a request in order as a whole, whose items nobody has
+// listed, since it is encoded as it lies in the log, or items.
+type work struct {
+	whole bool
+	items []queue.ItemView // Used as scratch space.
 }
 
-// pack encodes items, or the request in order if items is nil, and returns
-// those that are to be sent, of which the first n are in it. The encoded request is valid
-// until the next call.
-func (s *sender) pack(set *settings, items []queue.ItemView) (p *encodedRequest, left []queue.ItemView, n int) {
+// list makes items of a request that was packed as a whole.
+func (s *sender) list(set *settings, w *work) {
+	if w.whole {
+		s.collect()
+		var ignored drops // They are counted already.
+		*w = work{items: s.filter(set, s.items, &ignored)}
+	}
+}
+
+// pack encodes what is to be delivered, and leaves what of it is to be sent, of which the
+// first n items are in the request. A request in order that is encoded as a whole stays
+// one. The encoded request is valid until the next call.
+func (s *sender) pack(set *settings, w *work) (p *encodedRequest, n int) {
 	s.giveBack()
 	s.judgedBy(set)
-	if items == nil {
+	if w.whole {
 		if most := s.e.sizes.most.Load(); most == 0 || s.req.Items <= int(most) {
 			if p := s.packInOrder(set); p != nil {
-				return p, nil, 0
+				return p, 0
 			}
 		}
 		s.collect()
-		items = s.items
+		*w = work{items: s.items}
 	}
-	items = s.screen(&s.own, set, items)
-	n = s.encode(&s.own, set, items)
-	return &s.own, items, n
+	w.items = s.screen(&s.own, set, w.items)
+	return &s.own, s.encode(&s.own, set, w.items)
 }
 
 // packInOrder encodes the request in order, or takes what another endpoint did

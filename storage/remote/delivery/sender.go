@@ -56,7 +56,7 @@ func (s *sender) serve() bool {
 	defer s.forget()
 	defer s.giveBack()
 	if s.req.InOrder() && s.e.isolation.size() == 0 {
-		return s.deliver(nil, false)
+		return s.deliver(work{whole: true}, false)
 	}
 	s.collect()
 	rest := s.items
@@ -67,7 +67,7 @@ func (s *sender) serve() bool {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
-		if !s.deliver(rest[:n:n], s.req.Replay) {
+		if !s.deliverItems(rest[:n:n], s.req.Replay) {
 			return s.undone(rest[n:])
 		}
 		rest = rest[n:]
@@ -82,15 +82,20 @@ func (s *sender) serve() bool {
 // acknowledged as a whole, and may take no longer than the interval of savepoints (I8).
 func windowFor(took time.Duration) int { return int(saveInterval / max(took, 1)) }
 
-// deliver sends items until each is settled or isolated, and reports whether it
-// got there before the endpoint had to stop. It uses the slice as scratch space.
-// Nil stands for a request in order as a whole.
+// deliverItems delivers items of the request, of which another part may be on trial by
+// now.
+func (s *sender) deliverItems(items []queue.ItemView, replayed bool) bool {
+	return s.deliver(work{items: s.divert(items)}, replayed)
+}
+
+// deliver sends what it is given until each item is settled or isolated, and reports
+// whether it got there before the endpoint had to stop.
 //
 // replayed says that some of the items may have reached the receiver before. A
 // receiver that refuses a whole request for one sample it has already would
 // then make us lose the others, so such requests are split until what is
 // refused is refused on its own (I2).
-func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
+func (s *sender) deliver(w work, replayed bool) bool {
 	e := s.e
 	defer e.turn.give(s)
 	var (
@@ -102,30 +107,26 @@ func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
 	)
 	stop := func() bool {
 		if s.partly {
-			items = s.listed(packed, items)
+			s.list(packed, &w)
 		}
-		return s.undone(items, rest)
-	}
-	if items != nil {
-		// Another part of the request may be on trial by now.
-		items = s.divert(items)
+		return s.undone(w.items, rest)
 	}
 	for attempt := 0; ; attempt++ {
 		set := e.settings.Load()
 		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
 			if p != nil {
 				// What was left out is counted, and stays out.
-				items = s.listed(packed, items)
+				s.list(packed, &w)
 			}
 			if packed != nil && set != packed && !e.reserve(s.req.End) {
 				return stop()
 			}
 			var n int
-			p, items, n = s.pack(set, items)
+			p, n = s.pack(set, &w)
 			packed = set
 			s.countDrops(p)
-			if n < len(items) {
-				items, rest = items[:n:n], append(items[n:], rest...)
+			if n < len(w.items) {
+				w.items, rest = w.items[:n:n], append(w.items[n:], rest...)
 			}
 		}
 		if p.sent.Total() == 0 {
@@ -157,36 +158,36 @@ func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
 			}
 			settled = true
 		case client.TooLarge:
-			if items = s.listed(set, items); p.raw > leastSplit && middle(items) > 0 && !s.pointless && e.refusals.Load() == 0 {
+			if s.list(set, &w); p.raw > leastSplit && middle(w.items) > 0 && !s.pointless && e.refusals.Load() == 0 {
 				replayed = replayed || res.Ambiguous
 				if e.delivered.Load() == 0 && !s.sounded {
 					s.sounded = true
 					var alive bool
-					items, alive = s.sound(set, items, soundings)
+					w.items, alive = s.sound(set, w.items, soundings)
 					s.partly = s.partly || alive
 					replayed = replayed || s.unsure
 				}
-				return s.halves(items, rest, replayed)
+				return s.halves(w.items, rest, replayed)
 			}
 			if maybeLater(res.Status) {
 				break // What it says of the size cannot be meant.
 			}
 			s.pointless = s.pointless || p.raw <= leastSplit
 			// A sample it finds too large, not the request.
-			if !s.divided(set, items, replayed, res) {
+			if !s.divided(set, w.items, replayed, res) {
 				e.refused(set, sent, res)
 			}
 			settled = true
 		case client.Denied, client.Refused:
-			items = s.listed(set, items)
+			s.list(set, &w)
 			switch {
-			case replayed && refusesData(res.Status) && middle(items) > 0:
+			case replayed && refusesData(res.Status) && middle(w.items) > 0:
 				s.req.Refused = true
-				return s.halves(items, rest, replayed)
+				return s.halves(w.items, rest, replayed)
 			case replayed && refusesData(res.Status):
 				s.req.Refused = true
-				e.refusedOnReplay(p.sent, items[0], res)
-			case !s.divided(set, items, replayed, res):
+				e.refusedOnReplay(p.sent, w.items[0], res)
+			case !s.divided(set, w.items, replayed, res):
 				e.refused(set, sent, res)
 			}
 			settled = true
@@ -208,7 +209,7 @@ func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
 			return stop()
 		}
 		if doubt.scarce && e.smaller(p.items, doubt.hadTurn(turn)) {
-			if items = s.listed(set, items); middle(items) > 0 {
+			if s.list(set, &w); middle(w.items) > 0 {
 				e.turn.give(s)
 				p = nil // It is cut when it is packed.
 				doubt.restart()
@@ -219,10 +220,10 @@ func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
 			continue // New settings are tried with all of it first.
 		}
 		e.turn.give(s)
-		items = s.listed(set, items)
+		s.list(set, &w)
 		s.asked = 0
-		left, alive := s.probe(set, items, &doubt)
-		s.partly = s.partly || alive || len(left) < len(items)
+		left, alive := s.probe(set, w.items, &doubt)
+		s.partly = s.partly || alive || len(left) < len(w.items)
 		if alive {
 			whole := doubt.scarce && doubt.tries > 1
 			if len(left) > 0 {
@@ -235,10 +236,10 @@ func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
 		}
 		replayed = replayed || s.unsure
 		p = nil // Its memory was used.
-		if len(left) < len(items) {
+		if len(left) < len(w.items) {
 			backoff = 0 // The endpoint takes something.
 		}
-		items = left
+		w.items = left
 		res.RetryAfter = max(res.RetryAfter, s.asked)
 		backoff = e.pause(set, backoff, e.hurried(res), queue.Counts{})
 		if e.stopping() {
@@ -249,7 +250,7 @@ func (s *sender) deliver(items []queue.ItemView, replayed bool) bool {
 
 // goOn delivers what did not fit into a request.
 func (s *sender) goOn(rest []queue.ItemView, replayed bool) bool {
-	return len(rest) == 0 || s.deliver(rest, replayed)
+	return len(rest) == 0 || s.deliverItems(rest, replayed)
 }
 
 // leastSplit is the size of a request in bytes, before compression, below which
@@ -260,10 +261,10 @@ const leastSplit = 2 << 10
 // halves delivers items in two requests, and then the rest.
 func (s *sender) halves(items, rest []queue.ItemView, replayed bool) bool {
 	half := middle(items)
-	if !s.deliver(items[:half:half], replayed) {
+	if !s.deliverItems(items[:half:half], replayed) {
 		return s.undone(items[half:], rest)
 	}
-	if !s.deliver(items[half:], replayed) {
+	if !s.deliverItems(items[half:], replayed) {
 		return s.undone(rest)
 	}
 	return s.goOn(rest, replayed)
