@@ -26,13 +26,13 @@ import (
 // if none is due.
 func (z *isolator) divide(now time.Time) bool {
 	d := z.d
-	if !d.alive && (z.l.delivered.Load() > d.delivered || z.l.isolation.senderWaits()) {
+	if !d.alive && (z.stream.delivered.Load() > d.delivered || z.stream.isolation.senderWaits()) {
 		z.revive()
 	}
 	if now.Before(d.due) {
 		return false
 	}
-	if !d.joined && z.l.limit.known() {
+	if !d.joined && z.stream.limit.known() {
 		d.join()
 	}
 	switch {
@@ -51,7 +51,7 @@ func (z *isolator) divide(now time.Time) bool {
 // atOnce is how many attempts are made at a time with what is refused: an endpoint that
 // refuses is up, and its answers may take long.
 func (z *isolator) atOnce() int {
-	return min(refusalsAtOnce, max(z.l.settings.Load().queue.MaxShards, 1))
+	return min(refusalsAtOnce, max(z.stream.endpoint.settings.Load().queue.MaxShards, 1))
 }
 
 // tryParts makes attempts with the last parts: several at a time of what is refused, one
@@ -93,23 +93,23 @@ func (z *isolator) attempts(n int, series func(i int) []*isolated) (answers [ref
 func (z *isolator) revive() {
 	d := z.d
 	d.alive, d.refused, d.failed, d.wait, d.due = true, 0, 0, 0, time.Time{}
-	d.found = z.l.delivered.Load() - 1
+	d.found = z.stream.delivered.Load() - 1
 	d.parts = append(d.parts, part{series: d.series})
 }
 
 // finish ends a trial, or has it wait for a sign that the endpoint takes
 // something.
 func (z *isolator) finish() {
-	d, x := z.d, z.l.isolation
+	d, x := z.d, z.stream.isolation
 	if len(d.left) > 0 {
 		d.series, d.left = d.left, nil
-		d.alive, d.tries, d.delivered = false, 0, z.l.delivered.Load()
+		d.alive, d.tries, d.delivered = false, 0, z.stream.delivered.Load()
 		return
 	}
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	x.trial, z.d = nil, nil
-	z.l.turn.give(z.l)
+	z.stream.turn.give(z.stream)
 	x.cond.Broadcast() // A sender may wait to have its turn.
 }
 
@@ -117,7 +117,7 @@ func (z *isolator) finish() {
 // trial, as in any outage, and with a series of it.
 func (z *isolator) probe() {
 	d := z.d
-	set := z.l.settings.Load()
+	set := z.stream.endpoint.settings.Load()
 	part := d.series
 	if d.tries%2 == 1 {
 		i := rand.IntN(len(part))
@@ -135,10 +135,10 @@ func (z *isolator) probe() {
 		z.revive()
 	default:
 		if a.gaveUp {
-			z.l.lengthen()
+			z.stream.lengthen()
 		}
 		most := 1
-		if z.l.failing.Load() {
+		if z.stream.failing.Load() {
 			most = 4 // Senders try too.
 		}
 		d.wait = set.backoff(d.wait, most)
@@ -150,7 +150,7 @@ func (z *isolator) probe() {
 // something.
 func (z *isolator) part(p part, a answer) {
 	d := z.d
-	set := z.l.settings.Load()
+	set := z.stream.endpoint.settings.Load()
 	if a.res.Outcome != client.Delivered {
 		d.final = final(a.res)
 	}
@@ -161,7 +161,7 @@ func (z *isolator) part(p part, a answer) {
 	}
 	of := p.series[:len(a.of)]
 	if !scarce(a.res) || !d.whole {
-		z.l.turn.give(z.l)
+		z.stream.turn.give(z.stream)
 	}
 	switch {
 	case a.res.Outcome == client.Delivered:
@@ -228,7 +228,7 @@ func (z *isolator) refusesAll() bool {
 	if z.d.took {
 		took = tookFor
 	}
-	return z.l.delivered.Load() == 0 || time.Since(z.l.lastTaken.Load()) > took
+	return z.stream.delivered.Load() == 0 || time.Since(z.stream.lastTaken.Load()) > took
 }
 
 // pause puts the next attempt of a trial off. As long as the endpoint takes other
@@ -239,8 +239,8 @@ func (z *isolator) pause(set *settings, res client.Result) {
 	d := z.d
 	least := time.Duration(set.queue.MinBackoff)
 	most, asked := 8*least, time.Duration(0)
-	if scarce(res) && z.l.limit.known() {
-		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.l.askedApart(set, res)
+	if scarce(res) && z.stream.limit.known() {
+		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.stream.askedApart(set, res)
 	}
 	d.wait = doubled(d.wait, least, most)
 	d.due = time.Now().Add(max(d.wait, asked))
@@ -257,7 +257,7 @@ func (z *isolator) pause(set *settings, res client.Result) {
 // rather than the endpoint: it has taken something, and not many were found since.
 func (z *isolator) maySuspect() bool {
 	d := z.d
-	if at := z.l.delivered.Load(); at > d.found {
+	if at := z.stream.delivered.Load(); at > d.found {
 		d.found, d.free = at, suspectsEach
 	}
 	return d.free > 0
@@ -272,7 +272,7 @@ func (z *isolator) again(set *settings, a answer) bool {
 	}
 	if d.until.IsZero() {
 		turn := timeToDoubt(set)
-		if !z.l.turn.take(z.l, turn) {
+		if !z.stream.turn.take(z.stream, turn) {
 			return true // After whoever's it is.
 		}
 		d.until, d.inTurn = time.Now().Add(turn), 0
@@ -292,9 +292,9 @@ func (z *isolator) smaller() (smaller bool) {
 	d := z.d
 	switch {
 	case d.tooMany > d.half && d.half > 0:
-		smaller = z.l.sizes.tooMany(d.tooMany, d.half)
-	case z.l.sizes.unproven(d.tooMany, z.l.limit.known()):
-		smaller = z.l.sizes.tooMany(d.tooMany, d.tooMany/2)
+		smaller = z.stream.sizes.tooMany(d.tooMany, d.half)
+	case z.stream.sizes.unproven(d.tooMany, z.stream.limit.known()):
+		smaller = z.stream.sizes.tooMany(d.tooMany, d.tooMany/2)
 	}
 	if smaller {
 		d.tooMany, d.half = 0, 0
@@ -304,7 +304,7 @@ func (z *isolator) smaller() (smaller bool) {
 
 // mayBeInnocent reports whether a part may have failed for no fault of its own.
 func (z *isolator) mayBeInnocent(p *part, res client.Result) bool {
-	if !scarce(res) || !z.l.limit.known() {
+	if !scarce(res) || !z.stream.limit.known() {
 		return false
 	}
 	p.failures++
@@ -322,9 +322,9 @@ func (z *isolator) acquit(of *divided, a answer) {
 			return
 		}
 		items = of.items
-		shown := z.l.limit.shown()
+		shown := z.stream.limit.shown()
 		if shown {
-			z.l.tellLimit()
+			z.stream.tellLimit()
 		}
 		if d.half = max(d.half, items); z.smaller() || shown {
 			d.join()

@@ -149,7 +149,7 @@ func bySeries(items []queue.ItemView) (groups [][]queue.ItemView) {
 // probe makes another request in the place of one that fails, and reports
 // whether the endpoint takes something, with what of items is left then.
 func (s *sender) probe(set *settings, items []queue.ItemView, d *doubt) (left []queue.ItemView, alive bool) {
-	if d.proven(s.e) {
+	if d.proven(s.stream) {
 		return items, true
 	}
 	d.tries++
@@ -162,7 +162,7 @@ func (s *sender) probe(set *settings, items []queue.ItemView, d *doubt) (left []
 		if !s.tryOther(set) && (n == 1 || s.req.Replay) && d.tries >= loneTries {
 			return items, true // Nothing can show it, and others may wait for this one.
 		}
-		return items, d.proven(s.e)
+		return items, d.proven(s.stream)
 	}
 	// A single one at any place: neighbours are alike, and of many that are not
 	// taken one that is taken is found soonest so.
@@ -179,7 +179,7 @@ func (s *sender) probe(set *settings, items []queue.ItemView, d *doubt) (left []
 		}
 		break
 	}
-	return items, len(items) == 0 || d.proven(s.e)
+	return items, len(items) == 0 || d.proven(s.stream)
 }
 
 // without returns the items of all groups but one.
@@ -200,15 +200,15 @@ func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
 	if n := s.encode(p, set, items); n < len(items) || n == 0 {
 		return client.Result{}
 	}
-	ctx, cancel := context.WithTimeout(s.e.ctx, s.e.shortTimeout(set))
+	ctx, cancel := context.WithTimeout(s.stream.ctx, s.stream.shortTimeout(set))
 	defer cancel()
-	s.e.metrics.Load().isolationRequests.Inc()
-	res := s.e.send(ctx, set, p.payload, 0, p.sent)
+	s.stream.endpoint.metrics.Load().isolationRequests.Inc()
+	res := s.stream.send(ctx, set, p.payload, 0, p.sent)
 	if s.gaveUp = gaveUp(ctx, res); s.gaveUp {
-		s.e.lengthen()
+		s.stream.lengthen()
 	}
 	if res.Outcome == client.Delivered {
-		s.e.took()
+		s.stream.took()
 		s.countDrops(p)
 		s.delivered(set, p, res, false)
 	}
@@ -244,12 +244,12 @@ func (l *stream) lengthen() {
 // refuses everything is asked only a few times more, and one that does not know the
 // sender (401, 407) not at all. 403 may be about what was sent.
 func (s *sender) divided(set *settings, items []queue.ItemView, replayed bool, res client.Result) bool {
-	e := s.e
+	l := s.stream
 	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || res.Status == 401 || res.Status == 407 {
 		return false
 	}
-	before := e.refusals.Inc() - 1
-	if before < divideFirst || (e.delivered.Load() > 0 && time.Since(e.lastTaken.Load()) < takesFor) {
+	before := l.refusals.Inc() - 1
+	if before < divideFirst || (l.delivered.Load() > 0 && time.Since(l.lastTaken.Load()) < takesFor) {
 		s.park(items, replayed)
 		return true
 	}
@@ -291,7 +291,7 @@ func firstOf(g []queue.ItemView) (first, rest []queue.ItemView) {
 // them.
 func (s *sender) park(items []queue.ItemView, replayed bool) {
 	if len(items) > 0 {
-		s.e.isolation.park(&s.req, items, &trial{replayed: replayed, alive: true})
+		s.stream.isolation.park(&s.req, items, &trial{replayed: replayed, alive: true})
 	}
 }
 
@@ -299,19 +299,19 @@ func (s *sender) park(items []queue.ItemView, replayed bool) {
 // series: that is what an endpoint takes if all of the request is at fault. It reports
 // whether there was one, and not one that the rules drop: that shows nothing.
 func (s *sender) tryOther(set *settings) (found bool) {
-	o, ok := s.e.queue.TakeOther(&s.req, s.e.isolation.isolates)
+	o, ok := s.stream.queue.TakeOther(&s.req, s.stream.isolation.isolates)
 	if !ok {
 		return false
 	}
 	// It lies behind the request: the dispatch mark has to be past it, too.
 	var res client.Result
-	if s.e.reserve(o.End()) {
+	if s.stream.reserve(o.End()) {
 		res = s.try(set, []queue.ItemView{o.ItemView})
 	}
 	delivered := res.Outcome == client.Delivered
-	s.e.queue.FinishOther(o, delivered)
+	s.stream.queue.FinishOther(o, delivered)
 	if delivered {
-		s.e.settled(queue.Counts{queue.Samples: 1})
+		s.stream.endpoint.settled(queue.Counts{queue.Samples: 1})
 	}
 	return delivered || res.Err != nil
 }

@@ -42,12 +42,12 @@ func (l *stream) due(now time.Time, set *settings) (head cursor.Position, due bo
 	if set.share == 0 || l.failing.Load() || !l.proven.Load() {
 		return head, false
 	}
-	head = l.src.Head()
+	head = l.endpoint.src.Head()
 	if floor := l.queue.Marks(make([]savepoint.Mark, queue.Partitions)); !lags(floor.Position, head) {
 		return head, false
 	}
 	middle := l.queue.Stats().Middle
-	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= l.freshAfter
+	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= l.endpoint.freshAfter
 }
 
 // divide gives an endpoint a second stream if it is due. That one is at work only

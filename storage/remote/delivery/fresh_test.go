@@ -367,7 +367,7 @@ func TestHeldDenialFails(t *testing.T) {
 	}
 	l := r.running[0].streams()[0]
 	require.True(t, l.failing.Load())
-	_, due := l.due(time.Now(), l.settings.Load())
+	_, due := l.due(time.Now(), l.endpoint.settings.Load())
 	require.False(t, due)
 
 	r.rc.set(nil)

@@ -47,8 +47,8 @@ const longWait = 3
 func (f *fullQueue) begin() {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
-	f.wait = max(time.Duration(f.stream.settings.Load().queue.MinBackoff), leastRetry)
-	f.stream.metrics.Load().waits.Inc()
+	f.wait = max(time.Duration(f.stream.endpoint.settings.Load().queue.MinBackoff), leastRetry)
+	f.stream.endpoint.metrics.Load().waits.Inc()
 	f.waits = 1
 	f.timer = time.AfterFunc(f.wait, f.again)
 }
@@ -60,8 +60,8 @@ func (f *fullQueue) again() {
 	if f.timer == nil {
 		return // There was room in this moment.
 	}
-	f.wait = max(min(2*f.wait, time.Duration(f.stream.settings.Load().queue.MaxBackoff)), leastRetry)
-	f.stream.metrics.Load().waits.Inc()
+	f.wait = max(min(2*f.wait, time.Duration(f.stream.endpoint.settings.Load().queue.MaxBackoff)), leastRetry)
+	f.stream.endpoint.metrics.Load().waits.Inc()
 	f.waits++
 	if f.waits == longWait && f.rest != nil {
 		f.rest()

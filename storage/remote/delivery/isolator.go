@@ -27,16 +27,16 @@ func (z *isolator) run() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-z.l.isolation.notify:
+		case <-z.stream.isolation.notify:
 		case <-timer.C:
-		case <-z.l.settings.Load().replaced:
+		case <-z.stream.endpoint.settings.Load().replaced:
 			z.hasten()
-		case <-z.l.stop:
+		case <-z.stream.endpoint.stop:
 			return
-		case <-z.l.reading.Done():
+		case <-z.stream.reading.Done():
 			return
 		}
-		for z.step(time.Now()) && z.l.reading.Err() == nil && !z.l.stopping() {
+		for z.step(time.Now()) && z.stream.reading.Err() == nil && !z.stream.endpoint.stopping() {
 		}
 		timer.Reset(z.next(time.Now()))
 	}
@@ -57,7 +57,7 @@ func (z *isolator) hasten() {
 		z.d.due, z.d.wait = time.Time{}, 0
 	}
 	z.until, z.backoff = time.Time{}, 0
-	x := z.l.isolation
+	x := z.stream.isolation
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	for _, is := range x.series {
@@ -67,7 +67,7 @@ func (z *isolator) hasten() {
 
 // begin takes up a request that was put on trial.
 func (z *isolator) begin() {
-	x := z.l.isolation
+	x := z.stream.isolation
 	if z.d == nil {
 		x.inherit()
 	}
@@ -93,7 +93,7 @@ func (z *isolator) next(now time.Time) time.Duration {
 			wait = min(wait, pollInterval) // To see whether something was delivered.
 		}
 	}
-	x := z.l.isolation
+	x := z.stream.isolation
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	for _, is := range x.series {
@@ -116,7 +116,7 @@ func (z *isolator) next(now time.Time) time.Duration {
 // others: an endpoint that refuses is up.
 func (z *isolator) trySuspect(now time.Time) bool {
 	wait := now.Before(z.until)
-	x := z.l.isolation
+	x := z.stream.isolation
 	x.mtx.Lock()
 	var due []*isolated
 	for _, is := range x.series {
@@ -161,7 +161,7 @@ func (z *isolator) trySuspect(now time.Time) bool {
 
 // tried learns from an attempt with a suspect alone.
 func (z *isolator) tried(is *isolated, a answer) {
-	set := z.l.settings.Load()
+	set := z.stream.endpoint.settings.Load()
 	is.due = a.began
 	switch {
 	case a.nothing():
@@ -187,9 +187,9 @@ func (z *isolator) tried(is *isolated, a answer) {
 		is.wait = set.backoff(is.wait, suspectPace)
 		// One that hangs takes no more than a tenth of the isolator's time.
 		took := time.Since(a.began)
-		is.due = time.Now().Add(max(is.wait, z.l.askedApart(set, a.res), 9*min(took, set.timeout)))
+		is.due = time.Now().Add(max(is.wait, z.stream.askedApart(set, a.res), 9*min(took, set.timeout)))
 		if a.res.Status == 0 {
-			is.timeout = 2 * max(is.timeout, z.l.shortTimeout(set))
+			is.timeout = 2 * max(is.timeout, z.stream.shortTimeout(set))
 		}
 	}
 }
@@ -200,8 +200,8 @@ func (z *isolator) tryTogether(now time.Time) bool {
 	if now.Before(z.together) {
 		return false
 	}
-	set := z.l.settings.Load()
-	x := z.l.isolation
+	set := z.stream.endpoint.settings.Load()
+	x := z.stream.isolation
 	x.mtx.Lock()
 	all := x.alike()
 	x.mtx.Unlock()
@@ -215,7 +215,7 @@ func (z *isolator) tryTogether(now time.Time) bool {
 	}
 	if a.res.Outcome != client.Delivered {
 		z.apart = set.backoff(z.apart, 1)
-		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.l.askedApart(set, a.res)))
+		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.stream.askedApart(set, a.res)))
 		z.slow(set, scarce(a.res))
 		return true
 	}
@@ -237,13 +237,13 @@ func (z *isolator) judge(is *isolated, a answer) {
 	if a.res.Outcome != client.Delivered {
 		is.failures++
 		if is.failures == guiltyAfter {
-			z.l.limit.found(true)
-			z.l.prompts.giveBack()
+			z.stream.limit.found(true)
+			z.stream.prompts.giveBack()
 		}
 		return
 	}
-	if is.failures < 2 && z.l.limit.found(false) {
-		z.l.tellLimit()
+	if is.failures < 2 && z.stream.limit.found(false) {
+		z.stream.tellLimit()
 	}
 	is.scarce = false
 }
@@ -252,7 +252,7 @@ func (z *isolator) judge(is *isolated, a answer) {
 // failed: the endpoint is down, and is not to be asked by each of them.
 // So it is if requests may be too many for it.
 func (z *isolator) slow(set *settings, scarce bool) {
-	at := z.l.delivered.Load()
+	at := z.stream.delivered.Load()
 	if at != z.seen && !scarce {
 		z.seen, z.backoff = at, 0
 		return

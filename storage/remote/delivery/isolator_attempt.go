@@ -39,8 +39,8 @@ import (
 //
 // Suspects travel alone, each at a pace of its own, until they are accepted.
 type isolator struct {
-	l *stream
-	s [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
+	stream *stream
+	s      [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
 
 	d        *division
 	logged   time.Time // When a line with labels was logged last,
@@ -122,9 +122,9 @@ const (
 )
 
 func newIsolator(l *stream) *isolator {
-	z := &isolator{l: l, tries: newAttempts(maxReadTries)}
+	z := &isolator{stream: l, tries: newAttempts(maxReadTries)}
 	for i := range z.s {
-		z.s[i] = sender{e: l, apart: true}
+		z.s[i] = sender{stream: l, apart: true}
 	}
 	return z
 }
@@ -175,11 +175,11 @@ func (z *isolator) attempt(part []*isolated) answer { return z.attemptBy(&z.s[0]
 
 // attemptBy is attempt with a sender that has nothing else to do.
 func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
-	set := z.l.settings.Load()
+	set := z.stream.endpoint.settings.Load()
 	var (
 		a     = answer{set: set, began: time.Now()}
 		items []queue.ItemView
-		x     = z.l.isolation
+		x     = z.stream.isolation
 		room  = set.queue.MaxSamplesPerSend
 	)
 	x.mtx.Lock()
@@ -203,7 +203,7 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		a.of, a.count = append(a.of, is), append(a.count, n)
 	}
 	x.mtx.Unlock()
-	timeout := z.l.shortTimeout(set)
+	timeout := z.stream.shortTimeout(set)
 	if len(a.of) == 1 {
 		timeout = max(timeout, a.of[0].timeout)
 	}
@@ -223,21 +223,21 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		a.res.Outcome = client.Delivered // Nothing of it is to be sent.
 		return a
 	}
-	z.l.awaitTurn(z.l, set)
-	if !z.l.reserve(cursor.Position{Offset: 1}) { // It is past that, unless it is to be renewed.
-		a.res = client.Result{Outcome: client.Retry, Err: context.Cause(z.l.ctx)}
+	z.stream.awaitTurn(z.stream, set)
+	if !z.stream.reserve(cursor.Position{Offset: 1}) { // It is past that, unless it is to be renewed.
+		a.res = client.Result{Outcome: client.Retry, Err: context.Cause(z.stream.ctx)}
 		return a
 	}
 	a.began = time.Now()
-	ctx, cancel := context.WithTimeout(z.l.ctx, min(timeout, set.timeout))
+	ctx, cancel := context.WithTimeout(z.stream.ctx, min(timeout, set.timeout))
 	defer cancel()
-	m := z.l.metrics.Load()
+	m := z.stream.endpoint.metrics.Load()
 	m.isolationRequests.Inc()
-	a.res = z.l.send(ctx, set, p.payload, 0, p.sent)
+	a.res = z.stream.send(ctx, set, p.payload, 0, p.sent)
 	a.gaveUp = gaveUp(ctx, a.res)
 	switch a.res.Outcome {
 	case client.Delivered:
-		z.l.took()
+		z.stream.took()
 		s.delivered(set, p, a.res, a.again)
 	case client.Retry:
 		for c, n := range p.sent {
@@ -286,11 +286,11 @@ func (a *answer) cut(all, rest []queue.ItemView) {
 // waits any more, if they are to be.
 func (z *isolator) settle(a answer, release bool) {
 	z.s[0].countDrops(&encodedRequest{dropped: a.dropped})
-	x := z.l.isolation
+	x := z.stream.isolation
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
-	if a.set != z.l.settings.Load() {
-		z.l.marks.renew()
+	if a.set != z.stream.endpoint.settings.Load() {
+		z.stream.marks.renew()
 	}
 	for i, is := range a.of {
 		x.drop(is, a.count[i])
@@ -307,18 +307,18 @@ func (z *isolator) settle(a answer, release bool) {
 // suspect makes a series one that travels alone. It returns false if there are
 // too many.
 func (z *isolator) suspect(is *isolated, res client.Result) bool {
-	x := z.l.isolation
+	x := z.stream.isolation
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	if !is.suspect && x.suspects() >= maxIsolated {
 		return false
 	}
-	set := z.l.settings.Load()
+	set := z.stream.endpoint.settings.Load()
 	is.suspect = true
 	is.scarce, is.failures = scarce(res), 0
 	is.alone = 1
 	is.wait = time.Duration(set.queue.MinBackoff)
-	is.due = time.Now().Add(max(is.wait, z.l.askedApart(set, res)))
+	is.due = time.Now().Add(max(is.wait, z.stream.askedApart(set, res)))
 	if len(is.items) > 0 {
 		z.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
 	}
@@ -330,17 +330,17 @@ func (z *isolator) suspect(is *isolated, res client.Result) bool {
 func (z *isolator) refused(a answer) {
 	is := a.of[0]
 	if a.again && refusesData(a.res.Status) {
-		z.l.refusedOnReplay(a.sent, a.first, a.res)
+		z.stream.endpoint.refusedOnReplay(a.sent, a.first, a.res)
 	} else {
 		missing := a.sent
 		if a.res.Written.Confirmed {
 			missing = unwritten(a.sent, a.res)
 		}
-		z.l.fail(missing, strconv.Itoa(a.res.Status))
+		z.stream.endpoint.fail(missing, strconv.Itoa(a.res.Status))
 		z.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
 	}
 	z.settle(a, false)
-	x := z.l.isolation
+	x := z.stream.isolation
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	switch {
@@ -356,7 +356,7 @@ func (z *isolator) refused(a answer) {
 // releases them.
 func (z *isolator) refuse(all []*isolated, res client.Result) {
 	var sent queue.Counts
-	x := z.l.isolation
+	x := z.stream.isolation
 	x.mtx.Lock()
 	for _, is := range all {
 		if is.gone {
@@ -378,7 +378,7 @@ func (z *isolator) refuse(all []*isolated, res client.Result) {
 	}
 	x.mtx.Unlock()
 	res.Written = client.Result{}.Written
-	z.l.refused(z.l.settings.Load(), sent, res)
+	z.stream.endpoint.refused(z.stream.endpoint.settings.Load(), sent, res)
 }
 
 // tell logs what happened to one series, but not of each of many.
@@ -387,6 +387,6 @@ func (z *isolator) tell(what string, of *series.Series, res client.Result) {
 		z.unlogged++
 		return
 	}
-	z.l.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", z.unlogged)
+	z.stream.endpoint.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", z.unlogged)
 	z.logged, z.unlogged = time.Now(), 0
 }

@@ -161,7 +161,7 @@ func beyondMark(t *testing.T) (r *rig, l *stream, end cursor.Position) {
 func TestMarkIsRaisedOnce(t *testing.T) {
 	r, l, end := beyondMark(t)
 	entered := make(chan struct{}, 8)
-	l.persist = func(done func() bool) error {
+	l.endpoint.persist = func(done func() bool) error {
 		entered <- struct{}{}
 		return r.saveUnless(done)
 	}
@@ -190,7 +190,7 @@ func TestMarkIsRaisedOnce(t *testing.T) {
 func TestMarkOfStreamThatEnds(t *testing.T) {
 	r, l, end := beyondMark(t)
 	writes := 0
-	l.persist = func(func() bool) error {
+	l.endpoint.persist = func(func() bool) error {
 		writes++
 		if writes == 3 {
 			l.cancel()

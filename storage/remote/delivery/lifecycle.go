@@ -167,34 +167,34 @@ func (e *endpoint) sentUpTo() int64 {
 
 // begin puts the stream to work, unless the endpoint stops.
 func (l *stream) begin() {
-	l.sendersMtx.Lock()
-	if l.begun || l.stopping() {
-		l.sendersMtx.Unlock()
+	l.endpoint.sendersMtx.Lock()
+	if l.begun || l.endpoint.stopping() {
+		l.endpoint.sendersMtx.Unlock()
 		return
 	}
 	l.begun = true
-	l.wg.Go(l.readLog)
-	l.wg.Go(func() {
+	l.endpoint.wg.Go(l.readLog)
+	l.endpoint.wg.Go(func() {
 		defer close(l.isolated)
 		newIsolator(l).run()
 	})
-	l.sendersMtx.Unlock()
+	l.endpoint.sendersMtx.Unlock()
 	l.setSenders(l.senders())
 }
 
 // setSenders changes how many senders there are.
 func (l *stream) setSenders(n int) {
 	n = min(n, queue.Partitions)
-	set := l.settings.Load()
-	l.sendersMtx.Lock()
+	set := l.endpoint.settings.Load()
+	l.endpoint.sendersMtx.Lock()
 	l.want = n
-	for ; l.begun && l.live < n && !l.stopping(); l.live++ {
-		l.wg.Go((&sender{e: l}).run)
+	for ; l.begun && l.live < n && !l.endpoint.stopping(); l.live++ {
+		l.endpoint.wg.Go((&sender{stream: l}).run)
 	}
-	l.sendersMtx.Unlock()
+	l.endpoint.sendersMtx.Unlock()
 	l.queue.SetSenders(n)
 	l.queue.Configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
-	l.showSenders()
+	l.endpoint.showSenders()
 }
 
 // adapt takes new settings over.
@@ -210,7 +210,7 @@ func (l *stream) adjust(now time.Time, set *settings) (desired float64) {
 	lowest, highest := l.limits(set)
 	n, desired := l.rates.pace(now, have, lowest, highest, l.queue.Stats().Backlog)
 	if n != have {
-		l.logger.Debug("Changing the number of senders", "from", have, "to", n)
+		l.endpoint.logger.Debug("Changing the number of senders", "from", have, "to", n)
 		l.setSenders(n)
 	}
 	return desired

@@ -30,29 +30,29 @@ import (
 // delivered accounts for a request the endpoint has taken. Receivers of remote
 // write 2.0 tell how much of it they stored.
 func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, replayed bool) {
-	e := s.e
-	m, sent := e.metrics.Load(), p.sent
+	l := s.stream
+	m, sent := l.endpoint.metrics.Load(), p.sent
 	m.highestSent.raise(p.highest)
-	s.conversion.settle(e.src.Table)
+	s.conversion.settle(l.endpoint.src.Table)
 	m.bytes.Add(float64(len(p.payload)))
-	e.sizes.took(p.items, set.queue.MaxSamplesPerSend)
+	l.sizes.took(p.items, set.queue.MaxSamplesPerSend)
 	if replayed {
 		m.resent.Add(float64(sent.Total()))
 	}
 	if res.StatsErr != nil {
-		e.logger.Warn("The endpoint accepted a request and its statistics on it cannot be read; all of it counts as stored", "err", res.StatsErr)
+		l.endpoint.logger.Warn("The endpoint accepted a request and its statistics on it cannot be read; all of it counts as stored", "err", res.StatsErr)
 		return
 	}
 	if set.protocol == encoder.V1 && !res.Written.Confirmed {
 		return
 	}
 	if missing := unwritten(sent, res); missing.Total() > 0 {
-		e.fail(missing, strconv.Itoa(res.Status))
+		l.endpoint.fail(missing, strconv.Itoa(res.Status))
 		hint := "the receiver stored only a part"
 		if res.Written.Nothing() && set.protocol == encoder.V2 {
 			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
 		}
-		e.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
+		l.endpoint.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
 			"failedSampleCount", missing[queue.Samples], "failedHistogramCount", missing[queue.Histograms], "failedExemplarCount", missing[queue.Exemplars])
 	}
 }
@@ -112,10 +112,10 @@ func (e *endpoint) countUnknown(t queue.Counts) {
 
 // countDrops accounts for what an encoded request leaves out.
 func (s *sender) countDrops(p *encodedRequest) {
-	s.e.metrics.Load().highest.raise(p.highest)
+	s.stream.endpoint.metrics.Load().highest.raise(p.highest)
 	for i := range p.dropped {
 		if p.dropped[i].Total() > 0 {
-			s.e.drop(dropReasons[i], p.dropped[i])
+			s.stream.endpoint.drop(dropReasons[i], p.dropped[i])
 		}
 	}
 }

@@ -24,7 +24,7 @@ import (
 // sender turns what it takes from its stream's queue into requests. One goroutine
 // owns it; its buffers live as long as it does.
 type sender struct {
-	e        *stream
+	stream   *stream
 	req      queue.Request
 	items    []queue.ItemView
 	left     []queue.ItemView // What was not delivered of the request when the stream stopped,
@@ -56,7 +56,7 @@ type sender struct {
 // apply.
 func (s *sender) judgedBy(set *settings) {
 	if s.judged != nil && s.judged != set {
-		s.req.Renew = s.e.marks.renew
+		s.req.Renew = s.stream.marks.renew
 	}
 	s.judged = set
 }
@@ -107,7 +107,7 @@ func (s *sender) pack(set *settings, w *work) (p *encodedRequest, n int) {
 	s.giveBack()
 	s.judgedBy(set)
 	if w.whole {
-		if most := s.e.sizes.most.Load(); most == 0 || s.req.Items <= int(most) {
+		if most := s.stream.sizes.most.Load(); most == 0 || s.req.Items <= int(most) {
 			if p := s.packInOrder(set); p != nil {
 				return p, 0
 			}
@@ -125,7 +125,7 @@ func (s *sender) packInOrder(set *settings) *encodedRequest {
 	if set.queue.SampleAgeLimit != 0 {
 		return nil // What is too old is another thing with every attempt.
 	}
-	if ex := s.e.cache.Load(); ex != nil && !set.classic && ex.group == set.cacheKey() {
+	if ex := s.stream.endpoint.cache.Load(); ex != nil && !set.classic && ex.group == set.cacheKey() {
 		if sh, made := ex.get(s.req.Key()); sh != nil {
 			s.cache, s.shared = ex, sh
 			if made {
@@ -195,13 +195,13 @@ func (s *sender) ready(p *encodedRequest, set *settings) {
 	}
 	s.enc.Reset()
 	if s.conversion == nil {
-		s.conversion = newConversion(&s.e.layouts)
+		s.conversion = newConversion(&s.stream.layouts)
 	}
 	clear(s.conversion.changes)
 }
 
 func (s *sender) packing(p *encodedRequest, set *settings) packing {
-	return packing{p: p, set: set, enc: s.enc, verdicts: s.verdicts, grouped: s.groups(), table: s.e.src.Table}
+	return packing{p: p, set: set, enc: s.enc, verdicts: s.verdicts, grouped: s.groups(), table: s.stream.endpoint.src.Table}
 }
 
 // screen empties p and returns the items that are to be sent, in the memory of
@@ -220,7 +220,7 @@ func (s *sender) screen(p *encodedRequest, set *settings, items []queue.ItemView
 }
 
 func (s *sender) inconvertible(err error) {
-	s.e.logger.Error("A native histogram with custom buckets cannot be sent as a classic one, it is dropped", "err", err)
+	s.stream.endpoint.logger.Error("A native histogram with custom buckets cannot be sent as a classic one, it is dropped", "err", err)
 }
 
 // encode fills p, which screen has prepared, with items, as many as fit into a
@@ -228,7 +228,7 @@ func (s *sender) inconvertible(err error) {
 // their sample.
 func (s *sender) encode(p *encodedRequest, set *settings, items []queue.ItemView) (n int) {
 	pk := s.packing(p, set)
-	if most := int(s.e.sizes.most.Load()); most > 0 {
+	if most := int(s.stream.sizes.most.Load()); most > 0 {
 		items = items[:cutBefore(items, most)]
 	}
 	if set.classic {

@@ -28,16 +28,16 @@ import (
 // closes.
 func (l *stream) readLog() {
 	ctx := l.reading
-	own := newLogReader(l.logger, l.src, l.damaged)
+	own := newLogReader(l.endpoint.logger, l.endpoint.src, l.endpoint.damaged)
 	defer own.close()
 	l.full.rest = func() {
 		own.letGo()
-		l.dispatcher.rest()
+		l.endpoint.dispatcher.rest()
 	}
 	pos, _ := l.cursor.get()
 	moves := 0 // A limit may have moved the cursor before this.
-	fl := l.dispatcher.join(pos)
-	defer l.dispatcher.leave(fl)
+	fl := l.endpoint.dispatcher.join(pos)
+	defer l.endpoint.dispatcher.leave(fl)
 	met := false // The endpoint has been at the head of the log.
 	for ctx.Err() == nil {
 		if p, m := l.cursor.get(); m != moves {
@@ -55,7 +55,7 @@ func (l *stream) readLog() {
 			// others share.
 			own.close()
 			own.until = &until
-			l.dispatcher.leave(fl)
+			l.endpoint.dispatcher.leave(fl)
 		}
 		b, err := (*queue.Batch)(nil), errBehind
 		replay := pos.Before(l.replayEnd)
@@ -64,14 +64,14 @@ func (l *stream) readLog() {
 		switch {
 		case replay:
 			limit = 1 // One commit, so that requests can be small.
-		case !l.failing.Load() && lags(pos.Position, l.src.Head()):
+		case !l.failing.Load() && lags(pos.Position, l.endpoint.src.Head()):
 			limit = farBatchItems
 		}
 		if !resuming && !bounded && !own.tries.stuckAt(pos.Position) {
-			if !pos.Before(l.src.Head()) {
+			if !pos.Before(l.endpoint.src.Head()) {
 				l.queue.CaughtUp()
 			}
-			switch b, err = l.dispatcher.after(ctx, fl, pos, limit); {
+			switch b, err = l.endpoint.dispatcher.after(ctx, fl, pos, limit); {
 			case err == nil:
 				met = true
 				own.close()
@@ -83,7 +83,7 @@ func (l *stream) readLog() {
 			}
 		}
 		if errors.Is(err, errBehind) {
-			stop := l.dispatcher.meets
+			stop := l.endpoint.dispatcher.meets
 			if bounded {
 				stop = func(cursor.Position) bool { return false }
 			}
@@ -104,7 +104,7 @@ func (l *stream) readLog() {
 		case ctx.Err() != nil:
 			return
 		default:
-			l.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err, "tries", own.tries.of[pos.Segment].n)
+			l.endpoint.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err, "tries", own.tries.of[pos.Segment].n)
 			sleep(ctx, retryInterval)
 			continue
 		}
@@ -118,15 +118,15 @@ func (l *stream) readLog() {
 			continue
 		}
 		pos = b.End
-		l.countUnknown(b.Unknown)
+		l.endpoint.countUnknown(b.Unknown)
 		l.loseUnread(b.Unread)
-		ent := &queue.Entry{Batch: part, Skipped: skipped, Replay: replay, Behind: bounded || lags(b.End.Position, l.src.Head())}
+		ent := &queue.Entry{Batch: part, Skipped: skipped, Replay: replay, Behind: bounded || lags(b.End.Position, l.endpoint.src.Head())}
 		if ent.Behind && !replay && !l.failing.Load() {
-			active, _ := l.src.Table.Len()
+			active, _ := l.endpoint.src.Table.Len()
 			ent.Room = queue.CatchUpRoom(active)
 		}
-		m := l.metrics.Load()
-		l.changePending(ent.Batch.Counts, +1)
+		m := l.endpoint.metrics.Load()
+		l.endpoint.changePending(ent.Batch.Counts, +1)
 		m.enqueued(b, !met)
 		if !bounded {
 			m.segment.Set(float64(b.End.Segment))
@@ -144,9 +144,9 @@ func (l *stream) readLog() {
 // loseUnread counts what the reader of a stream could not read.
 func (l *stream) loseUnread(u queue.Unread) {
 	if len(u.Parts) > 0 {
-		lost := lostTo(&u, l.acked, spreadOf(l.src.Table, l.acked), &l.counted)
-		l.metrics.Load().countUnread(lost.Sums())
-		l.counted.add(u)
+		lost := lostTo(&u, l.acked, spreadOf(l.endpoint.src.Table, l.acked), &l.endpoint.counted)
+		l.endpoint.metrics.Load().countUnread(lost.Sums())
+		l.endpoint.counted.add(u)
 	}
 }
 
@@ -154,7 +154,7 @@ func (l *stream) loseUnread(u queue.Unread) {
 // a batch, as far as that can be told cheaply: where rules apply, only if the
 // endpoint fails, since else a sender tells soon enough.
 func (l *stream) highest(b *queue.Batch) (highest int64) {
-	set := l.settings.Load()
+	set := l.endpoint.settings.Load()
 	ruled := len(set.rules.configs) > 0
 	if set.queue.SampleAgeLimit != 0 || (ruled && !l.failing.Load()) {
 		return 0

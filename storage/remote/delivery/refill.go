@@ -26,8 +26,8 @@ import (
 
 // load makes sure that something of each series is in memory, if something waits.
 func (z *isolator) load(part ...*isolated) bool {
-	x := z.l.isolation
-	for z.l.reading.Err() == nil {
+	x := z.stream.isolation
+	for z.stream.reading.Err() == nil {
 		var (
 			empty []*isolated
 			at    cursor.Position
@@ -52,8 +52,8 @@ func (z *isolator) load(part ...*isolated) bool {
 		case err == nil:
 			err = errors.New("nothing more of them could be read")
 		}
-		if z.l.reading.Err() == nil {
-			z.l.logger.Error("Cannot read the log for series that wait alone, trying again", "position", at.String(), "err", err)
+		if z.stream.reading.Err() == nil {
+			z.stream.endpoint.logger.Error("Cannot read the log for series that wait alone, trying again", "position", at.String(), "err", err)
 		}
 		return false
 	}
@@ -72,7 +72,7 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 	var (
 		all   []*missing
 		of    = map[*missing]*filling{}
-		x     = z.l.isolation
+		x     = z.stream.isolation
 		bytes = 0
 	)
 	x.mtx.Lock()
@@ -88,12 +88,12 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 	if len(all) == 0 {
 		return false, nil
 	}
-	log := newLogReader(z.l.logger, z.l.src, func(*cursor.Corruption) {})
+	log := newLogReader(z.stream.endpoint.logger, z.stream.endpoint.src, func(*cursor.Corruption) {})
 	log.tries = z.tries
 	r := newRereader(log, all)
 	var lost unreadApart
-	r.passed = func(series int, u queue.Unread) { lost.add(z.l, series, u) }
-	err = r.read(z.l.reading, func() bool { return bytes < room }, func(m *missing, it queue.ItemView, at savepoint.Mark) bool {
+	r.passed = func(series int, u queue.Unread) { lost.add(z.stream, series, u) }
+	err = r.read(z.stream.reading, func() bool { return bytes < room }, func(m *missing, it queue.ItemView, at savepoint.Mark) bool {
 		f := of[m]
 		size := isolatedSize(it)
 		f.items = append(f.items, newIsolatedItem(it, at, size))
@@ -103,7 +103,7 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	lost.count(z.l)
+	lost.count(z.stream)
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	for _, m := range all {
@@ -133,20 +133,20 @@ type unreadApart struct {
 // add adds a part that so many series had items in. What the reader of the stream could
 // not read either, it has counted.
 func (u *unreadApart) add(l *stream, series int, more queue.Unread) {
-	if more.Labels == 0 && l.counted.have(more) {
+	if more.Labels == 0 && l.endpoint.counted.have(more) {
 		return
 	}
 	u.bytes += max(more.Bytes(), 1)
 	u.segments += more.Segments()
-	u.items += share(l.src.Table, series, more)
+	u.items += share(l.endpoint.src.Table, series, more)
 }
 
 func (u *unreadApart) count(l *stream) {
 	if u.bytes == 0 {
 		return
 	}
-	l.logger.Error("A part of the log that series wait in cannot be read; what they had there is given up", "bytes", u.bytes, "items", math.Ceil(u.items))
-	m := l.metrics.Load()
+	l.endpoint.logger.Error("A part of the log that series wait in cannot be read; what they had there is given up", "bytes", u.bytes, "items", math.Ceil(u.items))
+	m := l.endpoint.metrics.Load()
 	m.unreadableBytes.Add(float64(u.bytes))
 	m.unreadable.Add(math.Ceil(u.items))
 	m.segmentsMissing.Add(float64(u.segments))

@@ -28,12 +28,12 @@ const mostAskedLive = time.Minute
 // is next time. It ends early if the settings are replaced or the stream stops.
 func (l *stream) pause(set *settings, planned time.Duration, res client.Result, sent queue.Counts) (next time.Duration) {
 	l.pauses.Inc()
-	m := l.metrics.Load()
+	m := l.endpoint.metrics.Load()
 	for c, n := range sent {
 		m.retried[c].Add(float64(n))
 	}
 	wait, next := set.retry(planned, res.RetryAfter)
-	l.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
+	l.endpoint.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
 	l.rates.recoverable(time.Now().Add(2 * wait))
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -41,7 +41,7 @@ func (l *stream) pause(set *settings, planned time.Duration, res client.Result, 
 	case <-t.C:
 	case <-set.replaced:
 		return 0
-	case <-l.stop:
+	case <-l.endpoint.stop:
 	case <-l.ctx.Done():
 	}
 	return next

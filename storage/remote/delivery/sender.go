@@ -24,28 +24,28 @@ import (
 
 // run delivers until the stream stops or has more senders than it wants.
 func (s *sender) run() {
-	e := s.e
-	for e.queue.Take(&s.req, e.wanted) {
+	l := s.stream
+	for l.queue.Take(&s.req, l.wanted) {
 		began := time.Now()
 		s.worked, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, false, false, false, false, nil
 		s.left = s.left[:0]
-		settled := e.reserve(s.req.End) && s.serve()
-		e.rates.busy(time.Since(began))
+		settled := l.reserve(s.req.End) && s.serve()
+		l.rates.busy(time.Since(began))
 		content := s.req.Content()
 		if !settled {
-			e.close() // The first failure of a stop ends it.
+			l.close() // The first failure of a stop ends it.
 		}
 		if !settled && !s.partly {
-			e.queue.Release(&s.req)
+			l.queue.Release(&s.req)
 			return
 		}
 		// What is left of a request that was delivered in part waits apart, so that the
 		// rest is not sent again (I8).
 		s.park(s.left, true)
-		s.judgedBy(e.settings.Load())
-		e.queue.Ack(&s.req)
-		e.settled(content)
-		if !e.rest(s.worked) {
+		s.judgedBy(l.endpoint.settings.Load())
+		l.queue.Ack(&s.req)
+		l.endpoint.settled(content)
+		if !l.rest(s.worked) {
 			return
 		}
 	}
@@ -55,7 +55,7 @@ func (s *sender) run() {
 func (s *sender) serve() bool {
 	defer s.forget()
 	defer s.giveBack()
-	if s.req.InOrder() && s.e.isolation.size() == 0 {
+	if s.req.InOrder() && s.stream.isolation.size() == 0 {
 		return s.deliver(work{whole: true}, false)
 	}
 	s.collect()
@@ -63,7 +63,7 @@ func (s *sender) serve() bool {
 	for len(rest) > 0 {
 		rest = s.divert(rest)
 		n := len(rest)
-		if most := s.e.settings.Load().queue.MaxSamplesPerSend; s.groups() && n > most {
+		if most := s.stream.endpoint.settings.Load().queue.MaxSamplesPerSend; s.groups() && n > most {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
@@ -72,7 +72,7 @@ func (s *sender) serve() bool {
 		}
 		rest = rest[n:]
 		if s.groups() {
-			s.e.queue.SetWindow(windowFor(time.Since(began)))
+			s.stream.queue.SetWindow(windowFor(time.Since(began)))
 		}
 	}
 	return true
@@ -96,8 +96,8 @@ func (s *sender) deliverItems(items []queue.ItemView, replayed bool) bool {
 // then make us lose the others, so such requests are split until what is
 // refused is refused on its own (I2).
 func (s *sender) deliver(w work, replayed bool) bool {
-	e := s.e
-	defer e.turn.give(s)
+	l := s.stream
+	defer l.turn.give(s)
 	var (
 		backoff time.Duration
 		p       *encodedRequest
@@ -112,13 +112,13 @@ func (s *sender) deliver(w work, replayed bool) bool {
 		return s.undone(w.items, rest)
 	}
 	for attempt := 0; ; attempt++ {
-		set := e.settings.Load()
+		set := l.endpoint.settings.Load()
 		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
 			if p != nil {
 				// What was left out is counted, and stays out.
 				s.list(packed, &w)
 			}
-			if packed != nil && set != packed && !e.reserve(s.req.End) {
+			if packed != nil && set != packed && !l.reserve(s.req.End) {
 				return stop()
 			}
 			var n int
@@ -133,34 +133,34 @@ func (s *sender) deliver(w work, replayed bool) bool {
 			return s.goOn(rest, replayed)
 		}
 		turn := timeToDoubt(set)
-		e.awaitTurn(s, set)
-		if set != e.settings.Load() {
+		l.awaitTurn(s, set)
+		if set != l.endpoint.settings.Load() {
 			continue // They were replaced meanwhile.
 		}
-		if attempt > 0 && e.stopping() {
+		if attempt > 0 && l.endpoint.stopping() {
 			return stop()
 		}
 		began := time.Now()
-		res := e.attempt(set, p.payload, attempt, p.sent)
+		res := l.attempt(set, p.payload, attempt, p.sent)
 		took := time.Since(began)
 		if res.Outcome != client.Retry {
 			s.worked += took
 		}
 		if res.Outcome != client.Retry || !scarce(res) {
-			e.turn.give(s)
+			l.turn.give(s)
 		}
 		settled, sent := false, p.sent // p is used again below.
 		switch res.Outcome {
 		case client.Delivered:
 			s.delivered(set, p, res, replayed)
-			if doubt.limits() && e.limit.found(false) {
-				e.tellLimit()
+			if doubt.limits() && l.limit.found(false) {
+				l.tellLimit()
 			}
 			settled = true
 		case client.TooLarge:
-			if s.list(set, &w); p.raw > leastSplit && middle(w.items) > 0 && !s.pointless && e.refusals.Load() == 0 {
+			if s.list(set, &w); p.raw > leastSplit && middle(w.items) > 0 && !s.pointless && l.refusals.Load() == 0 {
 				replayed = replayed || res.Ambiguous
-				if e.delivered.Load() == 0 && !s.sounded {
+				if l.delivered.Load() == 0 && !s.sounded {
 					s.sounded = true
 					var alive bool
 					w.items, alive = s.sound(set, w.items, soundings)
@@ -175,7 +175,7 @@ func (s *sender) deliver(w work, replayed bool) bool {
 			s.pointless = s.pointless || p.raw <= leastSplit
 			// A sample it finds too large, not the request.
 			if !s.divided(set, w.items, replayed, res) {
-				e.refused(set, sent, res)
+				l.endpoint.refused(set, sent, res)
 			}
 			settled = true
 		case client.Denied, client.Refused:
@@ -186,9 +186,9 @@ func (s *sender) deliver(w work, replayed bool) bool {
 				return s.halves(w.items, rest, replayed)
 			case replayed && refusesData(res.Status):
 				s.req.Refused = true
-				e.refusedOnReplay(p.sent, w.items[0], res)
+				l.endpoint.refusedOnReplay(p.sent, w.items[0], res)
 			case !s.divided(set, w.items, replayed, res):
-				e.refused(set, sent, res)
+				l.endpoint.refused(set, sent, res)
 			}
 			settled = true
 		}
@@ -197,29 +197,29 @@ func (s *sender) deliver(w work, replayed bool) bool {
 			return s.goOn(rest, replayed)
 		}
 		replayed = replayed || res.Ambiguous
-		if e.stopping() {
+		if l.endpoint.stopping() {
 			return stop()
 		}
-		doubt.failed(e, took >= set.timeout || res.RetryAfter > 0, res)
-		if doubt.scarce && !doubt.turned && e.turn.take(s, turn) {
+		doubt.failed(l, took >= set.timeout || res.RetryAfter > 0, res)
+		if doubt.scarce && !doubt.turned && l.turn.take(s, turn) {
 			doubt.turned, doubt.began = true, time.Now()
 		}
-		backoff = e.pause(set, backoff, e.hurried(res), p.sent)
-		if e.stopping() {
+		backoff = l.pause(set, backoff, l.hurried(res), p.sent)
+		if l.endpoint.stopping() {
 			return stop()
 		}
-		if doubt.scarce && e.smaller(p.items, doubt.hadTurn(turn)) {
+		if doubt.scarce && l.smaller(p.items, doubt.hadTurn(turn)) {
 			if s.list(set, &w); middle(w.items) > 0 {
-				e.turn.give(s)
+				l.turn.give(s)
 				p = nil // It is cut when it is packed.
 				doubt.restart()
 				continue
 			}
 		}
-		if !doubt.due(turn) || set != e.settings.Load() {
+		if !doubt.due(turn) || set != l.endpoint.settings.Load() {
 			continue // New settings are tried with all of it first.
 		}
-		e.turn.give(s)
+		l.turn.give(s)
 		s.list(set, &w)
 		s.asked = 0
 		left, alive := s.probe(set, w.items, &doubt)
@@ -227,10 +227,10 @@ func (s *sender) deliver(w work, replayed bool) bool {
 		if alive {
 			whole := doubt.scarce && doubt.tries > 1
 			if len(left) > 0 {
-				e.isolation.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: whole})
+				l.isolation.park(&s.req, left, &trial{replayed: replayed || s.unsure, alive: true, whole: whole})
 			}
 			if whole && len(left) > 0 {
-				e.turn.hand(e, turn) // It has most of what there is to send.
+				l.turn.hand(l, turn) // It has most of what there is to send.
 			}
 			return s.goOn(rest, replayed)
 		}
@@ -241,8 +241,8 @@ func (s *sender) deliver(w work, replayed bool) bool {
 		}
 		w.items = left
 		res.RetryAfter = max(res.RetryAfter, s.asked)
-		backoff = e.pause(set, backoff, e.hurried(res), queue.Counts{})
-		if e.stopping() {
+		backoff = l.pause(set, backoff, l.hurried(res), queue.Counts{})
+		if l.endpoint.stopping() {
 			return stop()
 		}
 	}
@@ -272,7 +272,7 @@ func (s *sender) halves(items, rest []queue.ItemView, replayed bool) bool {
 
 // divert takes items out that wait apart.
 func (s *sender) divert(items []queue.ItemView) (left []queue.ItemView) {
-	left = s.e.isolation.divert(&s.req, items)
+	left = s.stream.isolation.divert(&s.req, items)
 	s.partly = s.partly || len(left) < len(items)
 	return left
 }
@@ -313,7 +313,7 @@ func (l *stream) took() {
 
 // send sends a payload once.
 func (l *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
-	m := l.metrics.Load()
+	m := l.endpoint.metrics.Load()
 	for c, n := range sent {
 		m.attempted[c].Add(float64(n))
 	}
@@ -333,7 +333,7 @@ func (l *stream) send(ctx context.Context, set *settings, payload []byte, attemp
 		l.latency.Store(took)
 	}
 	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.Nothing())) {
-		l.logFailed(set, payload, res)
+		l.endpoint.logFailed(set, payload, res)
 	}
 	return res
 }

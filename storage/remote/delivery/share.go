@@ -43,7 +43,7 @@ func (s *settings) budget() (busy float64, senders int) {
 // has its share, rounded up, and the other stream the rest, but one at least.
 func (l *stream) limits(set *settings) (lowest, highest int) {
 	highest = set.mostSenders()
-	switch streams := l.streams(); {
+	switch streams := l.endpoint.streams(); {
 	case len(streams) < 2:
 	case l == streams[0]:
 		_, highest = set.budget()
@@ -69,7 +69,7 @@ func (l *stream) rest(worked time.Duration) bool {
 	if _, bounded := l.cursor.end(); !bounded {
 		return true
 	}
-	set := l.settings.Load()
+	set := l.endpoint.settings.Load()
 	busy, _ := set.budget()
 	d := restAfter(worked, l.senders(), busy)
 	if d <= 0 {
@@ -81,7 +81,7 @@ func (l *stream) rest(worked time.Duration) bool {
 	case <-t.C:
 	case <-set.replaced:
 	case <-l.reading.Done():
-	case <-l.stop:
+	case <-l.endpoint.stop:
 		return false
 	}
 	return true

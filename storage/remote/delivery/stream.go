@@ -35,28 +35,33 @@ type stream struct {
 	refusals  atomic.Int64    // Requests that were refused since one was delivered.
 	latency   atomic.Duration // About how long those that were delivered took.
 
-	*endpoint
+	endpoint *endpoint // Whose it is: settings, metrics, the log and the end are those of all its streams.
 
-	queue      *queue.Queue
-	isolation  *isolation
+	// The range of the log, and how far the stream has come.
 	cursor     readCursor
 	resumption *queue.Resumption // Owned by the reader, but for its marks, which never change.
-	acked      []savepoint.Mark
-	unqueued   *queue.Entry // What the reader had in its hands when it ended; its own until then.
+	acked      []savepoint.Mark  // What counts as acknowledged before, of what cannot be read.
 	replayEnd  cursor.Position
-	rates      rates
-	failing    atomic.Bool // The last attempt failed and is to be made again.
-	proven     atomic.Bool // Something was delivered since an attempt failed.
-	prompts    prompts
-	limit      rateLimit
-	sizes      sizeLimit
-	turn       turn
-	lastTaken  atomic.Time   // When a request was delivered last.
-	tooShort   atomic.Int32  // How many attempts to find out were given up since, see shortTimeout.
-	isolated   chan struct{} // Closed when the isolator has ended.
 	marks      dispatchMark
-	full       fullQueue
-	layouts    layouts // Of classic histograms, see classic.go.
+
+	// What it has read and not delivered.
+	queue     *queue.Queue
+	full      fullQueue
+	isolation *isolation
+	isolated  chan struct{} // Closed when the isolator has ended.
+	unqueued  *queue.Entry  // What the reader had in its hands when it ended; its own until then.
+
+	// What it knows of its receiver.
+	failing   atomic.Bool  // The last attempt failed and is to be made again.
+	proven    atomic.Bool  // Something was delivered since an attempt failed.
+	lastTaken atomic.Time  // When a request was delivered last.
+	tooShort  atomic.Int32 // How many attempts to find out were given up since, see shortTimeout.
+	limit     rateLimit
+	sizes     sizeLimit
+	turn      turn
+	prompts   prompts
+	rates     rates
+	layouts   layouts // Of classic histograms, see classic.go.
 
 	ctx     context.Context // Ends when requests under way are to be broken off.
 	cancel  context.CancelFunc
@@ -92,8 +97,8 @@ func (l *stream) close() {
 }
 
 func (l *stream) working() bool {
-	l.sendersMtx.Lock()
-	defer l.sendersMtx.Unlock()
+	l.endpoint.sendersMtx.Lock()
+	defer l.endpoint.sendersMtx.Unlock()
 	return l.begun
 }
 
@@ -132,15 +137,15 @@ func (l *stream) state(final bool) (marks []savepoint.Mark, apart []isolatedMark
 }
 
 func (l *stream) senders() int {
-	l.sendersMtx.Lock()
-	defer l.sendersMtx.Unlock()
+	l.endpoint.sendersMtx.Lock()
+	defer l.endpoint.sendersMtx.Unlock()
 	return l.want
 }
 
 // wanted tells a sender between two requests whether it is still wanted.
 func (l *stream) wanted() bool {
-	l.sendersMtx.Lock()
-	defer l.sendersMtx.Unlock()
+	l.endpoint.sendersMtx.Lock()
+	defer l.endpoint.sendersMtx.Unlock()
 	if l.live > l.want {
 		l.live--
 		return false
@@ -165,7 +170,7 @@ func (l *stream) reserve(end cursor.Position) bool {
 		if recent {
 			return true
 		}
-		if err := l.persist(func() bool { return l.marks.covers(end) }); err != nil {
+		if err := l.endpoint.persist(func() bool { return l.marks.covers(end) }); err != nil {
 			l.marks.mtx.Lock()
 			l.marks.failed = time.Now()
 			l.marks.mtx.Unlock()
@@ -199,7 +204,7 @@ func (l *stream) awaitTurn(s any, set *settings) {
 		case <-time.After(wait):
 		case <-set.replaced:
 			return
-		case <-l.stop:
+		case <-l.endpoint.stop:
 			return
 		case <-l.ctx.Done():
 			return
@@ -210,7 +215,7 @@ func (l *stream) awaitTurn(s any, set *settings) {
 // tellLimit takes note of a limit on the rate that was not known.
 func (l *stream) tellLimit() {
 	l.sizes.forget()
-	l.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
+	l.endpoint.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
 }
 
 // smaller reports whether a request of so many items is to be cut: less are sent by now,
