@@ -24,121 +24,194 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// readLog feeds the stream's queue until the stream ends or stops, or the queue
-// closes.
+// reader feeds a stream's queue from the log, until the stream ends or stops, or the
+// queue closes. One goroutine owns it. Where it is says how it reads:
+//
+//	replaying ──▶ resuming ──▶ following ◀─────┐
+//	                            │       ▲      │ a batch begins there that others
+//	                 what it is │       └──────┤ share, or it is the one who reads
+//	                 to read is │              │ for all
+//	                 not shared └──▶ alone ────┘
+//
+// replaying: before the end of the replay range, alone, one commit at a time, so that
+// requests can be small. resuming: before the last of the partitions' marks, alone, and
+// to each of the marks. What an earlier run had acknowledged is filtered out in both.
+// following: what the dispatcher shares. alone: by itself, until it meets what is shared.
+// A stream that has an end is alone from when it got that, and never follows again.
+type reader struct {
+	stream *stream
+	log    *logReader    // Its own.
+	shared *subscription // Its place among what others share.
+	pos    cursor.Point  // Where the next batch begins,
+	moves  int           // unless a limit has moved the cursor since it was read: so often it had then.
+	met    bool          // The endpoint has been at the head of the log.
+}
+
+// phase is how a part of the log is read.
+type phase uint8
+
+const (
+	following phase = iota // Or alone, as it turns out.
+	resuming
+	replaying
+)
+
+// readLog feeds the stream's queue.
 func (l *stream) readLog() {
-	ctx := l.reading
-	own := newLogReader(l.endpoint.logger, l.endpoint.src, l.endpoint.damaged)
-	defer own.close()
+	r := &reader{stream: l, log: newLogReader(l.endpoint.logger, l.endpoint.src, l.endpoint.damaged)}
+	defer r.log.close()
 	l.full.rest = func() {
-		own.letGo()
+		r.log.letGo()
 		l.endpoint.dispatcher.rest()
 	}
-	pos, _ := l.cursor.get()
-	moves := 0 // A limit may have moved the cursor before this.
-	fl := l.endpoint.dispatcher.join(pos)
-	defer l.endpoint.dispatcher.leave(fl)
-	met := false // The endpoint has been at the head of the log.
-	for ctx.Err() == nil {
-		if p, m := l.cursor.get(); m != moves {
-			pos, moves = p, m
-			l.resumption.Jump(pos.Position)
-			l.queue.Jump(pos)
-		}
-		until, bounded := l.cursor.end()
-		if bounded && !pos.Before(until.Position) {
-			l.queue.CaughtUp() // Nothing gets deeper now.
+	r.pos, _ = l.cursor.get() // A limit may have moved it before this.
+	r.shared = l.endpoint.dispatcher.join(r.pos)
+	defer l.endpoint.dispatcher.leave(r.shared)
+	for l.reading.Err() == nil && !r.ended() {
+		ph := r.phase()
+		b, err := r.read(ph)
+		if err == nil && !r.push(b, ph) {
 			return
 		}
-		if bounded && own.until == nil {
-			// What was read ahead may be behind the end, and so is what
-			// others share.
-			own.close()
-			own.until = &until
-			l.endpoint.dispatcher.leave(fl)
-		}
-		b, err := (*queue.Batch)(nil), errBehind
-		replay := pos.Before(l.replayEnd)
-		resuming := replay || l.resumption.Active(pos.Position)
-		limit := maxBatchItems
-		switch {
-		case replay:
-			limit = 1 // One commit, so that requests can be small.
-		case !l.failing.Load() && lags(pos.Position, l.endpoint.src.Head()):
-			limit = farBatchItems
-		}
-		if !resuming && !bounded && !own.tries.stuckAt(pos.Position) {
-			if !pos.Before(l.endpoint.src.Head()) {
-				l.queue.CaughtUp()
-			}
-			switch b, err = l.endpoint.dispatcher.after(ctx, fl, pos, limit); {
-			case err == nil:
-				met = true
-				own.close()
-				own.tries.worked(b)
-			case errors.Is(err, os.ErrNotExist):
-				err = errBehind // Who reads alone finds the way behind what is gone.
-			case ctx.Err() == nil && !errors.Is(err, errBehind):
-				own.tries.failed(pos.Position)
-			}
-		}
-		if errors.Is(err, errBehind) {
-			stop := l.endpoint.dispatcher.meets
-			if bounded {
-				stop = func(cursor.Position) bool { return false }
-			}
-			if resuming {
-				stop = l.resumption.At
-			}
-			b, err = own.read(pos, limit, stop)
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, cursor.ErrCaughtUp):
-			// Only while resuming, or in the moment before the dispatcher
-			// is met: what is acknowledged ends where the log does.
-			l.resumption.End()
-			l.queue.Unskip()
-			sleep(ctx, 10*time.Millisecond)
-			continue
-		case ctx.Err() != nil:
-			return
-		default:
-			l.endpoint.logger.Error("Cannot read the log, trying again", "position", pos.String(), "err", err, "tries", own.tries.of[pos.Segment].n)
-			sleep(ctx, retryInterval)
-			continue
-		}
-		part, was := b, l.resumption.Left()
-		var skipped map[int]int
-		if resuming {
-			part, skipped = l.resumption.Filter(b)
-		}
-		if !l.cursor.advance(moves, b.End, l.resumption.Left()) {
-			l.resumption.Restore(was)
-			continue
-		}
-		pos = b.End
-		l.endpoint.countUnknown(b.Unknown)
-		l.loseUnread(b.Unread)
-		ent := &queue.Entry{Batch: part, Skipped: skipped, Replay: replay, Behind: bounded || lags(b.End.Position, l.endpoint.src.Head())}
-		if ent.Behind && !replay && !l.failing.Load() {
-			active, _ := l.endpoint.src.Table.Len()
-			ent.Room = queue.CatchUpRoom(active)
-		}
-		m := l.endpoint.metrics.Load()
-		l.endpoint.changePending(ent.Batch.Counts, +1)
-		m.enqueued(b, !met)
-		if !bounded {
-			m.segment.Set(float64(b.End.Segment))
-		}
-		m.highest.raise(l.highest(ent.Batch))
-		room := l.queue.Push(ent)
-		l.full.end()
-		if !room {
-			l.unqueued = ent
-			return
+		if err != nil {
+			r.pause(err)
 		}
 	}
+}
+
+// ended goes where a limit has moved the cursor meanwhile, and reports whether that is
+// the end of the stream.
+func (r *reader) ended() bool {
+	l := r.stream
+	if pos, moves := l.cursor.get(); moves != r.moves {
+		r.pos, r.moves = pos, moves
+		l.resumption.Jump(pos.Position)
+		l.queue.Jump(pos)
+	}
+	until, bounded := l.cursor.end()
+	if !bounded {
+		return false
+	}
+	if !r.pos.Before(until.Position) {
+		l.queue.CaughtUp() // Nothing more comes.
+		return true
+	}
+	if !r.bounded() {
+		// What was read ahead may be behind the end, and so is what others share.
+		r.log.close()
+		r.log.until = &until
+		l.endpoint.dispatcher.leave(r.shared)
+	}
+	return false
+}
+
+// bounded reports whether the stream has an end.
+func (r *reader) bounded() bool { return r.log.until != nil }
+
+func (r *reader) phase() phase {
+	switch at := r.pos.Position; {
+	case at.Before(r.stream.replayEnd):
+		return replaying
+	case r.stream.resumption.Active(at):
+		return resuming
+	}
+	return following
+}
+
+// read returns the batch that begins where the reader is.
+func (r *reader) read(ph phase) (*queue.Batch, error) {
+	l, limit := r.stream, maxBatchItems
+	switch {
+	case ph == replaying:
+		limit = 1 // One commit.
+	case !l.failing.Load() && lags(r.pos.Position, l.endpoint.src.Head()):
+		limit = farBatchItems
+	}
+	if ph == following && !r.bounded() && !r.log.tries.stuckAt(r.pos.Position) {
+		b, err := r.follow(limit)
+		if !errors.Is(err, errBehind) {
+			return b, err
+		}
+	}
+	stop := l.endpoint.dispatcher.meets
+	switch {
+	case ph != following:
+		stop = l.resumption.At
+	case r.bounded():
+		stop = func(cursor.Position) bool { return false }
+	}
+	return r.log.read(r.pos, limit, stop)
+}
+
+// follow returns what the dispatcher shares, or errBehind.
+func (r *reader) follow(limit int) (*queue.Batch, error) {
+	l, ctx := r.stream, r.stream.reading
+	if !r.pos.Before(l.endpoint.src.Head()) {
+		l.queue.CaughtUp()
+	}
+	b, err := l.endpoint.dispatcher.after(ctx, r.shared, r.pos, limit)
+	switch {
+	case err == nil:
+		r.met = true
+		r.log.close()
+		r.log.tries.worked(b)
+	case errors.Is(err, os.ErrNotExist):
+		err = errBehind // Who reads alone finds the way behind what is gone.
+	case ctx.Err() == nil && !errors.Is(err, errBehind):
+		r.log.tries.failed(r.pos.Position)
+	}
+	return b, err
+}
+
+// pause waits before the log is read again that could not be read.
+func (r *reader) pause(err error) {
+	l, ctx := r.stream, r.stream.reading
+	switch {
+	case errors.Is(err, cursor.ErrCaughtUp):
+		// Only while resuming, or in the moment before the dispatcher is met: what is
+		// acknowledged ends where the log does.
+		l.resumption.End()
+		l.queue.Unskip()
+		sleep(ctx, 10*time.Millisecond)
+	case ctx.Err() == nil:
+		l.endpoint.logger.Error("Cannot read the log, trying again", "position", r.pos.String(), "err", err, "tries", r.log.tries.of[r.pos.Segment].n)
+		sleep(ctx, retryInterval)
+	}
+}
+
+// push gives the queue a batch, waiting for room, unless a limit has moved the cursor
+// meanwhile. It returns false if the queue takes no more.
+func (r *reader) push(b *queue.Batch, ph phase) bool {
+	l := r.stream
+	e := &queue.Entry{Batch: b, Replay: ph == replaying, Behind: r.bounded() || lags(b.End.Position, l.endpoint.src.Head())}
+	before := l.resumption.Left()
+	if ph != following {
+		e.Batch, e.Skipped = l.resumption.Filter(b)
+	}
+	if !l.cursor.advance(r.moves, b.End, l.resumption.Left()) {
+		l.resumption.Restore(before)
+		return true
+	}
+	r.pos = b.End
+	l.endpoint.countUnknown(b.Unknown)
+	l.loseUnread(b.Unread)
+	if e.Behind && !e.Replay && !l.failing.Load() {
+		active, _ := l.endpoint.src.Table.Len()
+		e.Room = queue.CatchUpRoom(active)
+	}
+	m := l.endpoint.metrics.Load()
+	l.endpoint.changePending(e.Batch.Counts, +1)
+	m.enqueued(b, !r.met)
+	if !r.bounded() {
+		m.segment.Set(float64(b.End.Segment))
+	}
+	m.highest.raise(l.highest(e.Batch))
+	pushed := l.queue.Push(e)
+	l.full.end()
+	if !pushed {
+		l.unqueued = e
+	}
+	return pushed
 }
 
 // loseUnread counts what the reader of a stream could not read.
