@@ -108,6 +108,29 @@ func closeClients(sets []*settings) {
 	}
 }
 
+// plan is a configuration on its way:
+//
+//	plan ──▶ equip ──▶ announce ──▶ commit
+//	             └──────────┴──▶ abandon, if one fails: everything is as before
+type plan struct {
+	entries []planned
+	running []*endpoint      // Those at work before it,
+	held    []*endpointState // and those held.
+}
+
+// planned is an entry of the configuration: settings for an endpoint that is at work, for
+// one that is held and resumes, or for a new one.
+type planned struct {
+	set     *settings
+	running *endpoint        // Nil if it is not at work.
+	held    *endpointState   // What it resumes, nil if that is nothing.
+	begin   *endpointState   // Where it begins if it is not at work.
+	metrics *endpointMetrics // Nil if it is at work and has got its own already.
+}
+
+// isNew reports whether nothing was known of the endpoint.
+func (e *planned) isNew() bool { return e.running == nil && e.held == nil }
+
 // plan says which endpoint each of some settings is for. Callers hold mtx.
 func (s *Storage) plan(sets []*settings) *plan {
 	ids, former := make([]savepoint.Identity, len(sets)), make([]savepoint.Identity, len(sets))
@@ -121,33 +144,33 @@ func (s *Storage) plan(sets []*settings) *plan {
 	for _, st := range s.held {
 		known = append(known, st.identity)
 	}
-	match := identity.Match(known, ids, former)
-
-	p := &plan{
-		sets: sets, match: match, previous: s.running, held: s.held,
-		metrics: make([]*endpointMetrics, len(sets)), begin: make([]*endpointState, len(sets)),
-	}
-	for i, k := range match {
+	p := &plan{entries: make([]planned, len(sets)), running: s.running, held: s.held}
+	for i, k := range identity.Match(known, ids, former) {
+		e := &p.entries[i]
+		e.set = sets[i]
 		switch {
 		case k < 0:
-			p.begin[i] = s.newState(ids[i], sets[i].name)
-		case k >= len(p.previous):
-			resumed := *p.held[k-len(p.previous)]
-			resumed.identity, resumed.name, resumed.removed = ids[i], sets[i].name, nil
-			p.begin[i] = &resumed
+			e.begin = s.newState(ids[i], e.set.name)
+		case k < len(p.running):
+			e.running = p.running[k]
+		default:
+			e.held = p.held[k-len(p.running)]
+			resumed := *e.held
+			resumed.identity, resumed.name, resumed.removed = ids[i], e.set.name, nil
+			e.begin = &resumed
 		}
 	}
 	return p
 }
 
-// plan is a configuration that has not taken effect.
-type plan struct {
-	sets     []*settings
-	match    []int // The endpoint of each, among those at work and then those held; -1 for a new one.
-	previous []*endpoint
-	held     []*endpointState
-	metrics  []*endpointMetrics // Of each that has not got its own already, or nil.
-	begin    []*endpointState   // Where each begins that is not at work, or nil.
+// keeps reports whether an endpoint that is at work stays so.
+func (p *plan) keeps(e *endpoint) bool {
+	return slices.ContainsFunc(p.entries, func(o planned) bool { return o.running == e })
+}
+
+// resumes reports whether an endpoint that is held comes back.
+func (p *plan) resumes(st *endpointState) bool {
+	return slices.ContainsFunc(p.entries, func(o planned) bool { return o.held == st })
 }
 
 // apply puts settings to work. Everything that can fail is done before anything
@@ -171,14 +194,15 @@ func (s *Storage) apply(sets []*settings, also func() error) error {
 
 // equip registers the metrics that endpoints will have.
 func (s *Storage) equip(p *plan) (err error) {
-	for i, set := range p.sets {
-		if k := p.match[i]; k >= 0 && k < len(p.previous) {
-			if now := p.previous[k].settings.Load(); now.name == set.name && now.url == set.url {
+	for i := range p.entries {
+		e := &p.entries[i]
+		if e.running != nil {
+			if now := e.running.settings.Load(); now.name == e.set.name && now.url == e.set.url {
 				continue
 			}
 		}
-		if p.metrics[i], err = s.sets.get(set.name, set.url); err != nil {
-			return fmt.Errorf("remote_write %q: %w", set.name, err)
+		if e.metrics, err = s.sets.get(e.set.name, e.set.url); err != nil {
+			return fmt.Errorf("remote_write %q: %w", e.set.name, err)
 		}
 	}
 	return nil
@@ -189,16 +213,16 @@ func (s *Storage) equip(p *plan) (err error) {
 // place there; delivering to them, which is what makes room on a disk that is
 // full, does not depend on it.
 func (s *Storage) announce(p *plan) error {
-	fresh := slices.Clone(p.held)
-	for i, st := range p.begin {
-		if p.match[i] < 0 {
-			fresh = append(fresh, st)
+	held := slices.Clone(p.held)
+	for i := range p.entries {
+		if e := &p.entries[i]; e.isNew() {
+			held = append(held, e.begin)
 		}
 	}
-	if len(fresh) == len(p.held) {
+	if len(held) == len(p.held) {
 		return nil
 	}
-	s.setLists(p.previous, fresh)
+	s.setLists(p.running, held)
 	err := s.save(true)
 	if s.unsaved.Load() && s.src.follow == nil && vfs.NoRoom(err) {
 		// As long as there is no savepoint, a start begins at the oldest segment that
@@ -211,59 +235,40 @@ func (s *Storage) announce(p *plan) error {
 
 // abandon leaves everything as it was.
 func (s *Storage) abandon(p *plan) {
-	s.setLists(p.previous, p.held)
-	for _, m := range p.metrics {
-		if m != nil {
-			s.sets.release(m)
+	s.setLists(p.running, p.held)
+	for _, e := range p.entries {
+		if e.metrics != nil {
+			s.sets.release(e.metrics)
 		}
+		e.set.client.Close()
 	}
-	closeClients(p.sets)
 }
 
 // commit makes a plan what is. Nothing of it can fail.
 func (s *Storage) commit(p *plan) {
 	var (
-		kept     = make([]bool, len(p.previous)+len(p.held))
 		running  []*endpoint
 		starting []*endpoint
 		rules    = map[*rules]bool{}
-		now      = time.Now()
+		sets     = make([]*settings, 0, len(p.entries))
+		held     = s.hold(p)
+		waiting  = slices.Clone(held) // With those that are about to start.
 	)
-	for i, k := range p.match {
-		rules[p.sets[i].rules] = true
-		if k >= 0 {
-			kept[k] = true
-		}
-	}
-	held := s.halt(p.previous, kept[:len(p.previous)], now)
-	for i, st := range p.held {
-		if kept[len(p.previous)+i] {
+	for _, e := range p.entries {
+		sets = append(sets, e.set)
+		rules[e.set.rules] = true
+		if e.running != nil {
+			e.running.adopt(e.set, e.metrics)
+			e.running.watchMetadata()
+			running = append(running, e.running)
 			continue
 		}
-		if st.removed == nil {
-			removed := *st
-			removed.removed = &now
-			st = &removed
-		}
-		held = append(held, st)
-	}
-	waiting := slices.Clone(held)
-	for i, set := range p.sets {
-		var e *endpoint
-		if st := p.begin[i]; st != nil {
-			e = newEndpoint(s, st, set, p.metrics[i])
-			counted := *st // States may be shared.
-			counted.uncounted = [3]int64{}
-			starting = append(starting, e)
-			waiting = append(waiting, &counted)
-			s.logger.Info("Delivering to endpoint", "remote_name", set.name, "url", set.url,
-				"position", st.floor().String(), "resumed", p.match[i] >= 0 || s.lost)
-		} else {
-			e = p.previous[p.match[i]]
-			e.adopt(set, p.metrics[i])
-			e.watchMetadata()
-			running = append(running, e)
-		}
+		starting = append(starting, newEndpoint(s, e.begin, e.set, e.metrics))
+		counted := *e.begin // States may be shared.
+		counted.uncounted = [3]int64{}
+		waiting = append(waiting, &counted)
+		s.logger.Info("Delivering to endpoint", "remote_name", e.set.name, "url", e.set.url,
+			"position", e.begin.floor().String(), "resumed", !e.isNew() || s.lost)
 	}
 	s.configured.Store(true)
 	s.setLists(running, waiting)
@@ -275,9 +280,28 @@ func (s *Storage) commit(p *plan) {
 		e.watchMetadata()
 	}
 	s.setLists(append(running, starting...), held)
-	s.dispatcher.setDelay(batchDelayFor(p.sets))
+	s.dispatcher.setDelay(batchDelayFor(sets))
 	s.rules.retain(rules)
 	s.lost, s.fromStart = false, false
+}
+
+// hold stops the endpoints that a plan does not have, and returns those that are held
+// from now on.
+func (s *Storage) hold(p *plan) []*endpointState {
+	now := time.Now()
+	held := s.halt(slices.DeleteFunc(slices.Clone(p.running), p.keeps), now)
+	for _, st := range p.held {
+		if p.resumes(st) {
+			continue
+		}
+		if st.removed == nil {
+			removed := *st
+			removed.removed = &now
+			st = &removed
+		}
+		held = append(held, st)
+	}
+	return held
 }
 
 // newState is where an endpoint begins that has no position: at the end of the
@@ -296,20 +320,15 @@ func (s *Storage) newState(id savepoint.Identity, name string) *endpointState {
 	return stateAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), mark)
 }
 
-// halt stops those of all that are not kept and returns where they stand.
-func (s *Storage) halt(all []*endpoint, kept []bool, now time.Time) (states []*endpointState) {
-	for i, e := range all {
-		if !kept[i] {
-			e.stopMetadata()
-			e.beginStop()
-			e.halt()
-			e.cancel()
-		}
+// halt stops endpoints and returns where they stand.
+func (s *Storage) halt(all []*endpoint, now time.Time) (states []*endpointState) {
+	for _, e := range all {
+		e.stopMetadata()
+		e.beginStop()
+		e.halt()
+		e.cancel()
 	}
-	for i, e := range all {
-		if kept[i] {
-			continue
-		}
+	for _, e := range all {
 		st := e.finishStop(context.Background())
 		s.forfeitMemory(st.name, st.memory, st.floor().Position, st.givenUp)
 		st = st.without(st.givenUp)
