@@ -123,3 +123,91 @@ func (d *decoder) resolve(ref chunks.HeadSeriesRef, k queue.Kind, bb *queue.Buil
 	}
 	return s
 }
+
+// evictedSeries are series that left the table while a reader is behind. It bounds
+// what a reader keeps of them (I6). One goroutine owns it.
+type evictedSeries struct {
+	from Resolver // Nil if there are none.
+	// Recent ones and those from before.
+	young, old map[chunks.HeadSeriesRef]evictedRef
+	bytes      int // Of the young ones.
+	err        error
+
+	// past says that what cannot be looked up is passed over. refused are series of
+	// which that is so: each would have the disk asked again for each of its items.
+	past    bool
+	refused map[chunks.HeadSeriesRef]struct{}
+	passed  int // Items that were passed over, and not counted yet.
+}
+
+// evictedRef is a series that is not in the table.
+type evictedRef struct {
+	*series.Series
+	bytes int
+	batch cursor.Position // Where the batch begins that it was counted in last.
+}
+
+// lookupError says that a series could not be looked up now.
+type lookupError struct {
+	ref chunks.HeadSeriesRef
+	err error
+}
+
+func (e *lookupError) Error() string {
+	return fmt.Sprintf("look up series %d in the snapshot: %v", e.ref, e.err)
+}
+
+func (e *lookupError) Unwrap() error { return e.err }
+
+// failure returns why a lookup since the last call could not be made, if so.
+func (c *evictedSeries) failure() (err error) {
+	err, c.err = c.err, nil
+	return err
+}
+
+// resolve returns the series of ref, and nil if there is none, or if it cannot
+// be told: see failure, unless that is passed over. It returns how many bytes the series takes if a batch
+// that begins at start has not met it yet.
+func (c *evictedSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position) (s *series.Series, bytes int) {
+	if c.from == nil {
+		return nil, 0
+	}
+	one, ok := c.young[ref]
+	switch {
+	case ok && one.batch == start:
+		return one.Series, 0
+	case ok:
+		one.batch = start
+		c.young[ref] = one
+		return one.Series, one.bytes
+	}
+	if one, ok = c.old[ref]; !ok {
+		if _, refused := c.refused[ref]; refused {
+			c.passed++
+			return nil, 0
+		}
+		lset, known, err := c.from.Resolve(ref)
+		switch {
+		case err == nil:
+		case c.past:
+			if c.refused == nil || len(c.refused) >= evictedGeneration {
+				c.refused = map[chunks.HeadSeriesRef]struct{}{}
+			}
+			c.refused[ref] = struct{}{}
+			c.passed++
+		default:
+			c.err = &lookupError{ref: ref, err: err}
+		}
+		if err != nil || !known {
+			return nil, 0
+		}
+		one = evictedRef{Series: series.Detached(ref, lset), bytes: queue.DetachedBytes(lset)}
+	}
+	if c.young == nil || len(c.young) >= evictedGeneration || c.bytes >= evictedBytes {
+		c.young, c.old, c.bytes = make(map[chunks.HeadSeriesRef]evictedRef), c.young, 0
+	}
+	c.bytes += one.bytes
+	one.batch = start
+	c.young[ref] = one
+	return one.Series, one.bytes
+}

@@ -35,7 +35,7 @@
 //
 // Where the log is written in this process, commits are handed over in memory
 // too, see [Commit]: the log is read only where one is missing. They wait until
-// they fill a request, or for a part of batch_send_deadline (batchdelay.go), so
+// they fill a request, or for a part of batch_send_deadline (handover.go), so
 // that a request, and not each commit, wakes a reader and a sender.
 //
 // How requests are cut depends on how far behind an endpoint is. At the head of
@@ -131,8 +131,8 @@
 // it waits until the backlog is delivered.
 //
 // I9: damage in the log is passed over and counted, and so is what the disk refuses
-// of a segment, or of the labels to it, after some tries (tries.go); a savepoint that cannot be
-// read leads to the oldest record, never to the newest.
+// of a segment, or of the labels to it, after some tries (tries.go); a savepoint that
+// cannot be read leads to the oldest record, never to the newest.
 //
 // # Goroutines and locks
 //
@@ -145,9 +145,10 @@
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
 // endpoint.streamsMtx, readCursor.mu; Queue.mu, then endpoint.sendersMtx or isolation.mtx,
-// then dispatchMark.mtx; fullQueue.mtx, then dispatcher.mu, then handover.mtx. Only Storage.mtx and Storage.saveMtx are held
-// across I/O, save that a file is closed under fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for a sender
-// that has to raise the dispatch mark.
+// then dispatchMark.mtx; fullQueue.mtx, then dispatcher.mu, then handover.mtx. Only
+// Storage.mtx and Storage.saveMtx are held across I/O, save that a file is closed under
+// fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for
+// a sender that has to raise the dispatch mark.
 //
 // # What receivers have to do
 //

@@ -89,3 +89,20 @@ func (e *endpoint) stopping() bool {
 // stopBudget is how long requests under way may take to finish when the storage
 // closes. What is not acknowledged by then is in the log.
 const stopBudget = 3 * time.Second
+
+// progress tells for how long an endpoint has not come on although there is more
+// of the log, whatever stands in its way.
+type progress struct {
+	mtx   sync.Mutex // Guards what follows.
+	at    cursor.Position
+	since time.Time
+}
+
+func (p *progress) stuck(floor, head cursor.Position, now time.Time) time.Duration {
+	p.mtx.Lock()
+	defer p.mtx.Unlock()
+	if floor != p.at || !floor.Before(head) || p.since.IsZero() {
+		p.at, p.since = floor, now
+	}
+	return now.Sub(p.since)
+}

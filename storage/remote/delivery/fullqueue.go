@@ -24,7 +24,7 @@ import (
 // there is room and tries nothing; what is counted while it waits is how often it
 // would have tried, so that rates mean the same on dashboards.
 type fullQueue struct {
-	stream *stream
+	endpoint *endpoint
 
 	// rest lets go of what the reader does not need while it waits. The reader sets it
 	// and touches none of that between begin and end.
@@ -47,8 +47,8 @@ const longWait = 3
 func (f *fullQueue) begin() {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
-	f.wait = max(time.Duration(f.stream.endpoint.settings.Load().queue.MinBackoff), leastRetry)
-	f.stream.endpoint.metrics.Load().waits.Inc()
+	f.wait = max(time.Duration(f.endpoint.settings.Load().queue.MinBackoff), leastRetry)
+	f.endpoint.metrics.Load().waits.Inc()
 	f.waits = 1
 	f.timer = time.AfterFunc(f.wait, f.again)
 }
@@ -60,8 +60,8 @@ func (f *fullQueue) again() {
 	if f.timer == nil {
 		return // There was room in this moment.
 	}
-	f.wait = max(min(2*f.wait, time.Duration(f.stream.endpoint.settings.Load().queue.MaxBackoff)), leastRetry)
-	f.stream.endpoint.metrics.Load().waits.Inc()
+	f.wait = max(min(2*f.wait, time.Duration(f.endpoint.settings.Load().queue.MaxBackoff)), leastRetry)
+	f.endpoint.metrics.Load().waits.Inc()
 	f.waits++
 	if f.waits == longWait && f.rest != nil {
 		f.rest()

@@ -241,3 +241,41 @@ func (h *handover) batch(bb *queue.Builder, head cursor.Point) *queue.Batch {
 	}
 	return bb.Build()
 }
+
+// batchDelay is how long what was handed over may wait, so that readers and senders
+// are woken once for a request and not with each commit. An item that waits has
+// that part of batch_send_deadline behind it when it is read.
+type batchDelay struct {
+	items int           // Enough to fill a request: nobody waits for more.
+	wait  time.Duration // How long less than that may wait.
+}
+
+// leastWait is the shortest wait that is worth a timer.
+const leastWait = time.Millisecond
+
+// batchDelayFor returns what suits all of some endpoints, nil if one of them wants
+// everything at once.
+func batchDelayFor(all []*settings) *batchDelay {
+	p := batchDelay{items: handedItems / 2, wait: pollInterval}
+	for _, set := range all {
+		p.items = min(p.items, set.queue.MaxSamplesPerSend)
+		p.wait = min(p.wait, time.Duration(set.queue.BatchSendDeadline)/4)
+	}
+	if len(all) == 0 || p.wait < leastWait {
+		return nil
+	}
+	return &p
+}
+
+// rests reports whether the dispatcher need not be told now that the log ends at
+// head: all of it was handed over, and is not enough yet.
+func (h *handover) rests(head cursor.Position) bool {
+	p := h.delay.Load()
+	if p == nil {
+		return false
+	}
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	n := len(h.ready)
+	return n > 0 && h.items < p.items && h.bytes < handedBytes/2 && h.ready[n-1].end == head
+}

@@ -40,7 +40,7 @@ const (
 	rememberedSeries = 1 << 15
 )
 
-// isolation is what a queue knows of series that are not delivered with the
+// isolation is what a stream knows of series that are not delivered with the
 // others: those of a request on trial, which the endpoint did not take although
 // it took others, and those that a trial found it does not take. Their items leave
 // the queue as if they were settled, and wait here, or in the log if they are

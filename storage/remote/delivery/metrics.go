@@ -14,11 +14,13 @@
 package delivery
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
+
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
@@ -323,4 +325,49 @@ func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
 	m.forfeitedBytes = s.counters("forfeited_bytes_total", "Bytes of the log that were removed before the endpoint acknowledged them, by reason.", "remote_name", "reason")
 	m.resumed = s.counters("resumed_positions_total", "Number of saved positions by how they were found in the log after a restart.", "verdict")
 	return m
+}
+
+// atomicMax is a number that only rises, unless it is set. It is safe for
+// concurrent use. The zero value is 0.
+type atomicMax struct {
+	mtx sync.Mutex
+	v   int64
+}
+
+func (r *atomicMax) load() int64 {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return r.v
+}
+
+// raise sets the number to v if that is more, and reports whether it was.
+func (r *atomicMax) raise(v int64) bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if v <= r.v {
+		return false
+	}
+	r.v = v
+	return true
+}
+
+// instant is a moment as this process counts, whatever becomes of the clock on
+// the wall. It is safe for concurrent use.
+type instant struct {
+	mtx sync.Mutex
+	at  time.Time
+}
+
+// set takes over a time that [time.Now] gave.
+func (i *instant) set(at time.Time) {
+	i.mtx.Lock()
+	defer i.mtx.Unlock()
+	i.at = at
+}
+
+// age returns the seconds since.
+func (i *instant) age() float64 {
+	i.mtx.Lock()
+	defer i.mtx.Unlock()
+	return time.Since(i.at).Seconds()
 }

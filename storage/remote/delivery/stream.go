@@ -83,7 +83,7 @@ func (e *endpoint) newStream(marks []savepoint.Mark, apart []isolatedMark, mark 
 	l.marks.wanted, l.marks.durable = mark, mark
 	l.queue.Resume(l.cursor.pos, marks)
 	l.isolation.resume(apart, marks, l.replayEnd)
-	l.full.stream, l.queue.OnFull = l, l.full.begin
+	l.full.endpoint, l.queue.OnFull = e, l.full.begin
 	l.rates.paced = time.Now()
 	l.ctx, l.cancel = context.WithCancel(e.ctx)
 	l.reading, l.reader = context.WithCancel(l.ctx)
