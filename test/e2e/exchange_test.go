@@ -138,10 +138,10 @@ func TestDowngrade(t *testing.T) {
 	})
 }
 
-// TestDowngradeAfterRepair defends I7 and I9: damage in the middle of a held
+// TestDowngradeAfterDamage defends I7 and I9: damage in the middle of a held
 // segment and a torn tail cost what they held, everything else arrives, and
 // stock finds nothing to complain about afterwards.
-func TestDowngradeAfterRepair(t *testing.T) {
+func TestDowngradeAfterDamage(t *testing.T) {
 	forProtocols(t, func(t *testing.T, protocol harness.Protocol) {
 		s := harness.New(t, harness.Options{Protocol: protocol})
 		durable, stock := s.Agent.Engine, harness.Stock(t)
