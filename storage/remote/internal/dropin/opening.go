@@ -63,6 +63,9 @@ func makeWhole(walDir string, logger *slog.Logger) {
 	}
 }
 
+// mostFilled is how many segments fillEnd takes to be gone.
+const mostFilled = 100
+
 // fillEnd puts segments in the place of the newest ones, where those are gone that there
 // were at the last savepoint: their numbers must not be given again, for positions are
 // told by them, and what they held is counted by who reads that they are missing.
@@ -71,13 +74,14 @@ func fillEnd(dir, walDir string, logger *slog.Logger) error {
 	if err != nil || f.Segment < 0 {
 		return nil //nolint:nilerr // Who follows the log says what is wrong with it.
 	}
-	known := len(f.Segments) == 0
-	for segment, saved := range f.Segments {
-		now, err := cursor.Fingerprint(walDir, segment)
-		known = known || err == nil && now == saved
+	_, last, err := cursor.SegmentRange(walDir)
+	if err != nil || last >= 0 && f.Segment-last > mostFilled {
+		return err // It must be the savepoint of another log.
 	}
-	if _, last, err := cursor.SegmentRange(walDir); err != nil || !known && last >= 0 {
-		return err // It is the savepoint of another log.
+	for segment, saved := range f.Segments {
+		if now, err := cursor.Fingerprint(walDir, segment); err == nil && now != 0 && now != saved {
+			return nil // It is.
+		}
 	}
 	made, err := repair.SegmentsTo(vfs.OS, walDir, f.Segment, logger)
 	if err == nil && len(made) > 0 { // If there was none at all, there has to be a checkpoint now.

@@ -16,7 +16,6 @@ package follow
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
@@ -47,9 +46,7 @@ func (f *Follower) collect(truncated func(first int) bool) error {
 			return nil
 		}
 		f.past.forget(cursor.Position{Segment: f.first})
-		f.sizesMtx.Lock()
-		maps.DeleteFunc(f.sizes, func(segment int, _ int64) bool { return segment < f.first })
-		f.sizesMtx.Unlock()
+		f.finished.forget(f.first)
 	}
 	if err := f.lookForCheckpoint(); err != nil {
 		return err

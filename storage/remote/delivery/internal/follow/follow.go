@@ -31,7 +31,6 @@ import (
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
-	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 const (
@@ -60,9 +59,7 @@ type Follower struct {
 	begun, done int           // Passes over what is new.
 	passed      chan struct{} // Closed and replaced when one is done.
 
-	sizesMtx sync.Mutex
-	sizes    map[int]int64 // Of finished segments, in bytes.
-
+	finished finished
 	// The rest belongs to Open, and then to Run.
 	tail       *cursor.Tail
 	at         cursor.Position // What was read.
@@ -88,7 +85,6 @@ func Open(l *slog.Logger, walDir string, damage func(*cursor.Corruption)) (*Foll
 			dir:        walDir,
 			table:      series.New(series.Options{}),
 			notified:   make(chan struct{}, 1),
-			sizes:      map[int]int64{},
 			passed:     make(chan struct{}),
 			dec:        newDecoder(l),
 			early:      newEarly(),
@@ -145,22 +141,7 @@ func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *serie
 
 // Size returns how many bytes a segment had when it was seen to be finished, 0 for
 // unknown.
-func (f *Follower) Size(segment int) int64 {
-	f.sizesMtx.Lock()
-	defer f.sizesMtx.Unlock()
-	return f.sizes[segment]
-}
-
-// finished notes how large a segment is.
-func (f *Follower) finished(segment int) {
-	info, err := os.Stat(wlog.SegmentName(f.dir, segment))
-	if err != nil {
-		return
-	}
-	f.sizesMtx.Lock()
-	defer f.sizesMtx.Unlock()
-	f.sizes[segment] = info.Size()
-}
+func (f *Follower) Size(segment int) int64 { return f.finished.size(segment) }
 
 // Reopened tells that the log was opened by its only writer, which is this process.
 func (f *Follower) Reopened() {
@@ -270,7 +251,7 @@ func (f *Follower) read(ctx context.Context, moved func()) error {
 		case cursor.Record:
 			f.take(it)
 		case cursor.Seal:
-			f.finished(it.Start.Segment)
+			f.finished.note(f.dir, it.Start.Segment)
 		}
 		f.at = it.End.Position
 		if n%publishAfter == 0 {

@@ -186,7 +186,7 @@ func (f *Follower) loadSegments(first, last int) error {
 		}
 	}
 	for n := first; n < last; n++ {
-		f.finished(n)
+		f.finished.note(f.dir, n)
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func (f *Follower) loadLast(n int) error {
 		case it.Kind == cursor.Record && isSeries(it.Data):
 			f.takeSeries(it)
 		case it.Kind == cursor.Seal:
-			f.finished(it.Start.Segment)
+			f.finished.note(f.dir, it.Start.Segment)
 		}
 	}
 }

@@ -14,6 +14,8 @@
 package follow
 
 import (
+	"maps"
+	"os"
 	"sync"
 
 	"go.uber.org/atomic"
@@ -22,6 +24,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // past knows what refs stood for that stand for something else now. In most
@@ -86,4 +89,37 @@ func (p *past) forget(oldest cursor.Position) {
 		}
 	}
 	p.any.Store(len(p.meanings) > 0)
+}
+
+// finished knows how many bytes segments had when they were seen to be finished.
+type finished struct {
+	mtx   sync.Mutex
+	sizes map[int]int64
+}
+
+func (f *finished) note(dir string, segment int) {
+	info, err := os.Stat(wlog.SegmentName(dir, segment))
+	if err != nil {
+		return
+	}
+	f.mtx.Lock()
+	defer f.mtx.Unlock()
+	if f.sizes == nil {
+		f.sizes = map[int]int64{}
+	}
+	f.sizes[segment] = info.Size()
+}
+
+// size returns 0 for what is not known.
+func (f *finished) size(segment int) int64 {
+	f.mtx.Lock()
+	defer f.mtx.Unlock()
+	return f.sizes[segment]
+}
+
+// forget drops the segments before one.
+func (f *finished) forget(before int) {
+	f.mtx.Lock()
+	defer f.mtx.Unlock()
+	maps.DeleteFunc(f.sizes, func(segment int, _ int64) bool { return segment < before })
 }
