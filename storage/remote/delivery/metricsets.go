@@ -16,8 +16,9 @@ package delivery
 import (
 	"sync"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
 // metricSets hands out the metrics of endpoints. Two can want those of one name

@@ -14,10 +14,11 @@
 package delivery
 
 import (
-	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"math"
 	"sync"
 	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
 // rates decides how many senders an endpoint wants. Work that waits although

@@ -17,8 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
 // TestPace covers when senders are added and taken away.

@@ -158,7 +158,8 @@ func (s *sender) deliver(w work, replayed bool) bool {
 			}
 			settled = true
 		case client.TooLarge:
-			if s.list(set, &w); p.raw > leastSplit && middle(w.items) > 0 && !s.pointless && l.refusals.Load() == 0 {
+			s.list(set, &w)
+			if p.raw > leastSplit && middle(w.items) > 0 && !s.pointless && l.refusals.Load() == 0 {
 				replayed = replayed || res.Ambiguous
 				if l.delivered.Load() == 0 && !s.sounded {
 					s.sounded = true
@@ -209,7 +210,8 @@ func (s *sender) deliver(w work, replayed bool) bool {
 			return stop()
 		}
 		if doubt.scarce && l.smaller(p.items, doubt.hadTurn(turn)) {
-			if s.list(set, &w); middle(w.items) > 0 {
+			s.list(set, &w)
+			if middle(w.items) > 0 {
 				l.turn.give(s)
 				p = nil // It is cut when it is packed.
 				doubt.restart()

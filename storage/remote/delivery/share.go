@@ -14,9 +14,10 @@
 package delivery
 
 import (
-	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"math"
 	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
 // This file is about what the streams of an endpoint may have of its senders.
