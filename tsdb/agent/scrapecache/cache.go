@@ -37,9 +37,17 @@ type entry struct {
 	ref     storage.SeriesRef // dropped for such a text, 0 for one that the storage does not know.
 	check   uint32
 	seen    uint32 // Iteration in which it was exposed last.
-	tracked uint32 // Iteration in which its end was to be marked, 0 for never.
 	next    uint32 // Which entry came after it.
+	size    uint16 // How long its text is in the text format, 0 for another format, or if it is too long.
+	tracked uint8  // See the constants.
 }
+
+// Whether the end of a series is to be marked: in the iteration in which it was seen
+// last, and in the one before that.
+const (
+	trackedThen   = 1
+	trackedBefore = 2
+)
 
 // dropped is a ref that no series has.
 const dropped storage.SeriesRef = math.MaxUint64
@@ -59,13 +67,14 @@ type Cache struct {
 	index   []uint32 // Of entries by hash, with linear probing: the entry's place and one, 0 for none.
 
 	iter   uint32    // This scrape, from 2 on: 0 is never, and 1 before the first.
+	text   bool      // What was parsed last is in the text format.
 	begun  bool      // This scrape knows its epoch.
 	epochs [2]uint64 // Of the storage when the last scrape began, and this one.
 
 	hash   uint64 // Of the text that was asked for last.
 	check  uint32
 	at     int    // Its entry, or none.
-	asked  bool   // By Dropped, and Get is going to ask for the same.
+	asked  bool   // It is known already of the text that is going to be asked for.
 	steady bool   // It was exposed in the last scrape too.
 	prev   int    // The entry that was found before, or none.
 	first  uint32 // Which entry came first.
@@ -87,12 +96,29 @@ func (c *Cache) Len() int {
 // Dropped reports whether a text is one that relabeling drops. If it is not, Get is to
 // be called for it next.
 func (c *Cache) Dropped(text []byte) bool {
-	c.find(text)
+	if !c.asked {
+		c.find(text)
+	}
 	if c.asked = c.at == none || c.entries[c.at].ref != dropped; c.asked {
 		return false
 	}
-	c.entries[c.at].seen = c.iter
+	c.see(text)
 	return true
+}
+
+// see notes that the entry is exposed in this scrape.
+func (c *Cache) see(text []byte) {
+	e := &c.entries[c.at]
+	if e.seen != c.iter {
+		e.tracked = e.tracked & trackedThen << 1
+		if e.seen+1 != c.iter {
+			e.tracked = 0
+		}
+		e.seen = c.iter
+	}
+	if c.text && len(text) <= math.MaxUint16 {
+		e.size = uint16(len(text))
+	}
 }
 
 // Get finds the series that is exposed as text. The methods without a text are about
@@ -108,7 +134,7 @@ func (c *Cache) Get(text []byte) (ref storage.SeriesRef, ok, again bool) {
 	e := &c.entries[c.at]
 	again = e.seen == c.iter
 	c.steady = e.seen+1 >= c.iter
-	e.seen = c.iter
+	c.see(text)
 	return e.ref, true, again
 }
 
@@ -129,7 +155,7 @@ func (c *Cache) NeedsLabels() bool {
 func (c *Cache) SetRef(ref storage.SeriesRef) { c.entries[c.at].ref = ref }
 
 // Track makes the end of the series be marked, if it is not exposed in the next scrape.
-func (c *Cache) Track() { c.entries[c.at].tracked = c.iter }
+func (c *Cache) Track() { c.entries[c.at].tracked |= trackedThen }
 
 // Add adds a series that was not found.
 func (c *Cache) Add(text []byte, ref storage.SeriesRef) {
@@ -137,8 +163,8 @@ func (c *Cache) Add(text []byte, ref storage.SeriesRef) {
 	if c.at == none {
 		c.insert()
 	}
-	e := &c.entries[c.at]
-	e.ref, e.seen = ref, c.iter
+	c.entries[c.at].ref = ref
+	c.see(text)
 }
 
 // AddDropped adds a text that relabeling drops.
@@ -149,7 +175,9 @@ func (c *Cache) AddDropped(text []byte) { c.Add(text, dropped) }
 func (c *Cache) Stale(f func(ref storage.SeriesRef) bool) {
 	var gone map[storage.SeriesRef]struct{}
 	for i := range c.entries {
-		if e := &c.entries[i]; e.tracked == c.iter-1 && e.ref != 0 {
+		e := &c.entries[i]
+		ended := e.seen == c.iter && e.tracked == trackedBefore || e.seen == c.iter-1 && e.tracked&trackedThen != 0
+		if ended && e.ref != 0 {
 			if gone == nil {
 				gone = map[storage.SeriesRef]struct{}{}
 			}
@@ -160,7 +188,7 @@ func (c *Cache) Stale(f func(ref storage.SeriesRef) bool) {
 		return
 	}
 	for i := range c.entries { // The same series may have been exposed as another text.
-		if e := &c.entries[i]; e.tracked == c.iter {
+		if e := &c.entries[i]; e.seen == c.iter && e.tracked&trackedThen != 0 {
 			delete(gone, e.ref)
 		}
 	}
@@ -199,7 +227,7 @@ func (c *Cache) Done() {
 		return
 	}
 	c.iter++
-	c.begun, c.asked, c.at, c.prev = false, false, none, none
+	c.begun, c.asked, c.text, c.at, c.prev = false, false, false, none, none
 }
 
 // settled reports whether the storage has forgotten nothing since the last scrape began.
