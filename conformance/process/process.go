@@ -157,6 +157,9 @@ func (p *Process) Tail(n int) string { return p.out.tail(n) }
 // Name returns what errors call the process.
 func (p *Process) Name() string { return p.name }
 
+// ID returns the number that the system has for the process.
+func (p *Process) ID() int { return p.cmd.Process.Pid }
+
 // Ended returns how the program ended, nil for a clean end. It waits for it.
 func (p *Process) Ended() error {
 	<-p.done
