@@ -14,8 +14,9 @@ export CGO_ENABLED ?= 0
 export GOWORK := off
 
 SYNC := ./upstream-sync.sh
-# Tests of the binary are under test/ and have targets of their own.
-UNIT  = $$($(GO) list ./... | grep -v '/test/')
+# Tests of the binary are under test/ and have targets of their own; of what is there
+# only the benchmark of the agent has tests that need nothing.
+UNIT  = $$($(GO) list ./... | grep -v '/test/') ./test/bench/agent/...
 RACE  = ./tsdb/... ./storage/...
 # Go's own, ten minutes a package, is near for the race detector on a busy machine.
 SLOW  = -timeout 30m
@@ -209,7 +210,7 @@ fork-test: ## stock's and our tests in the fork tree, the binary's in both deliv
 ## Measuring
 
 .PHONY: bench
-bench: ## stock and durable compared, see docs/performance.md; BENCH= chooses one, ARGS=--small is quicker
+bench: ## stock and durable compared, see docs/performance.md; BENCH= chooses one, ARGS=--small is quicker; BENCH=agent is the whole agent and takes hours
 	scripts/bench.sh $(or $(BENCH),all) $(ARGS)
 
 ## Cleaning

@@ -1,19 +1,40 @@
 #!/bin/sh
-# Runs a benchmark, or all of them, and prints their results as
+# Runs a benchmark, or all that run in one process, and prints their results as
 #   BENCH <name> stock=<value> durable=<value> ratio=<durable/stock>
-# docs/performance.md says what each one measures.
+# The one called "agent" measures whole processes and takes hours; it has flags of
+# its own, see scripts/bench.sh agent --help. docs/performance.md says what each one
+# measures.
 set -eu
+
+dir=$(cd "$(dirname "$0")/.." && pwd)
+names=$(sed -n 's/^\t{"\([a-z0-9-]*\)", .*/\1/p' "$dir/test/bench/bench_test.go")
 
 usage() {
 	echo "usage: scripts/bench.sh <name>|all [--small] [--series N] [--profiles DIR] [--verbose]" >&2
+	echo "       scripts/bench.sh agent [--small] [--help for more]" >&2
 	echo "names:" >&2
-	sed -n 's/^\t{"\([a-z0-9-]*\)", .*/  \1/p' "$(dirname "$0")/../test/bench/bench_test.go" >&2
+	echo "$names" | sed 's/^/  /' >&2
 	exit 2
 }
 
 [ $# -gt 0 ] || usage
 name=$1
 shift
+cd "$dir"
+export CGO_ENABLED="${CGO_ENABLED:-0}" GOWORK=off
+if [ "$name" = agent ]; then
+	exec scripts/bench-agent.sh "$@"
+fi
+case $name in
+all) pattern=Benchmark ;;
+*)
+	if ! echo "$names" | grep -qFx -e "$name"; then
+		echo "there is no benchmark \"$name\"" >&2
+		usage
+	fi
+	pattern="Benchmark/^$name\$"
+	;;
+esac
 verbose=
 for arg; do
 	shift
@@ -25,15 +46,7 @@ for arg; do
 	*) set -- "$@" "$arg" ;;
 	esac
 done
-case $name in
--*) usage ;;
-all) pattern=Benchmark ;;
-*) pattern="Benchmark/^$name\$" ;;
-esac
 
-dir=$(cd "$(dirname "$0")/.." && pwd)
-export CGO_ENABLED="${CGO_ENABLED:-0}" GOWORK=off
-cd "$dir"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${GO:-go}" test -c -o "$work/bench.test" ./test/bench

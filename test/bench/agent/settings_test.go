@@ -15,6 +15,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,5 +58,20 @@ func TestSettings(t *testing.T) {
 	} {
 		_, err := parse(wrong...)
 		require.Error(t, err, "%v", wrong)
+	}
+}
+
+// A name that is none once ended with PASS, since no benchmark had failed.
+func TestUnknownBenchmarkIsAnError(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("there is no shell")
+	}
+	for _, name := range []string{"agents", "heap.*", "append|isolation", ""} {
+		out, err := exec.Command("sh", "../../../scripts/bench.sh", name).CombinedOutput()
+		var status *exec.ExitError
+		require.ErrorAs(t, err, &status)
+		require.Equal(t, 2, status.ExitCode())
+		require.Contains(t, string(out), "there is no benchmark")
+		require.NotContains(t, string(out), "PASS")
 	}
 }
