@@ -21,8 +21,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
@@ -38,6 +40,8 @@ func newFew(t *testing.T, series int) *half {
 	for _, name := range []string{"a", "b"} {
 		c := remoteWrite(name)
 		c.QueueConfig.Capacity, c.QueueConfig.MaxSamplesPerSend = 100_000, 1000
+		// Else a lone series is isolated after some tries.
+		c.QueueConfig.MinBackoff, c.QueueConfig.MaxBackoff = model.Duration(time.Hour), model.Duration(time.Hour)
 		confs = append(confs, c)
 	}
 	r.attach(confs...)
@@ -76,6 +80,8 @@ func newFew(t *testing.T, series int) *half {
 	require.NoError(t, os.WriteFile(filepath.Join(h.dir, savepoint.CurrentName), left, 0o600))
 	require.NoError(t, h.wal.Close())
 	h.receivers["a"].set(nil)
+	// What a wiped end has it sent again would be refused, sample by sample.
+	h.receivers["b"].set(func(int) *client.Result { return &client.Result{Status: 204, Outcome: client.Delivered} })
 	return h
 }
 
