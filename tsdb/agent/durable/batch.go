@@ -18,6 +18,7 @@ import (
 	"math"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/agent/scrapecache"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -65,6 +66,9 @@ func (b *batch) acquire(ref storage.SeriesRef, lset labels.Labels) (*series.Seri
 		return s, nil
 	}
 	lset = lset.WithoutEmpty()
+	if lset.IsEmpty() && ref != 0 {
+		return nil, fmt.Errorf("sample without labels, ref %d: %w: %w", ref, scrapecache.ErrUnknownRef, tsdb.ErrInvalidSample)
+	}
 	if lset.IsEmpty() {
 		return nil, fmt.Errorf("sample without labels: %w", tsdb.ErrInvalidSample)
 	}

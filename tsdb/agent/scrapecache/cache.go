@@ -14,6 +14,7 @@
 package scrapecache
 
 import (
+	"errors"
 	"hash/crc32"
 	"hash/maphash"
 	"math"
@@ -31,22 +32,28 @@ type Refs interface {
 	Knows(ref storage.SeriesRef) bool
 }
 
+// ErrUnknownRef is in the error of an append without labels to a ref that the storage does
+// not know.
+var ErrUnknownRef = errors.New("no series has this ref, and there are no labels")
+
 // entry is a series that was exposed, or a text that relabeling drops.
 type entry struct {
-	hash    uint64
-	ref     storage.SeriesRef // dropped for such a text, 0 for one that the storage does not know.
-	check   uint32
-	seen    uint32 // Iteration in which it was exposed last.
-	next    uint32 // Which entry came after it.
-	size    uint16 // How long its text is in the text format, 0 for another format, or if it is too long.
-	tracked uint8  // See the constants.
+	hash  uint64
+	ref   storage.SeriesRef // dropped for such a text, 0 for one that the storage does not know.
+	check uint32
+	seen  uint32 // Iteration in which it was exposed last.
+	next  uint32 // Which entry came after it.
+	size  uint16 // How long its text is in the text format, 0 for another format, or if it is too long.
+	flags uint8  // See the constants.
 }
 
-// Whether the end of a series is to be marked: in the iteration in which it was seen
-// last, and in the one before that.
+// What else there is to say of an entry: whether the end of its series is to be marked, in
+// the iteration in which it was seen last and in the one before that; and whether the
+// storage is known not to know its ref.
 const (
 	trackedThen   = 1
 	trackedBefore = 2
+	forgotten     = 4
 )
 
 // dropped is a ref that no series has.
@@ -68,7 +75,7 @@ type Cache struct {
 
 	iter   uint32    // This scrape, from 2 on: 0 is never, and 1 before the first.
 	text   bool      // What was parsed last is in the text format.
-	begun  bool      // This scrape knows its epoch.
+	begun  bool      // This scrape knows its epoch. Reports on it are appended when it is over.
 	epochs [2]uint64 // Of the storage when the last scrape began, and this one.
 
 	hash   uint64 // Of the text that was asked for last.
@@ -110,10 +117,11 @@ func (c *Cache) Dropped(text []byte) bool {
 func (c *Cache) see(text []byte) {
 	e := &c.entries[c.at]
 	if e.seen != c.iter {
-		e.tracked = e.tracked & trackedThen << 1
+		before := e.flags & trackedThen << 1
 		if e.seen+1 != c.iter {
-			e.tracked = 0
+			before = 0
 		}
+		e.flags = e.flags&forgotten | before
 		e.seen = c.iter
 	}
 	if c.text && len(text) <= math.MaxUint16 {
@@ -144,18 +152,25 @@ func (c *Cache) NeedsLabels() bool {
 		return false
 	}
 	e := &c.entries[c.at]
-	if e.ref != 0 && (c.steady && c.settled() || c.refs.Knows(e.ref)) {
+	if e.flags&forgotten == 0 && (c.steady && c.settled() || c.refs.Knows(e.ref)) {
 		return false
 	}
-	e.ref = 0
+	e.flags |= forgotten // Until it is appended to.
 	return true
 }
 
 // SetRef notes which ref the series has been appended to.
-func (c *Cache) SetRef(ref storage.SeriesRef) { c.entries[c.at].ref = ref }
+func (c *Cache) SetRef(ref storage.SeriesRef) {
+	if c == nil || c.at == none {
+		return
+	}
+	e := &c.entries[c.at]
+	e.ref = ref
+	e.flags &^= forgotten
+}
 
 // Track makes the end of the series be marked, if it is not exposed in the next scrape.
-func (c *Cache) Track() { c.entries[c.at].tracked |= trackedThen }
+func (c *Cache) Track() { c.entries[c.at].flags |= trackedThen }
 
 // Add adds a series that was not found.
 func (c *Cache) Add(text []byte, ref storage.SeriesRef) {
@@ -163,8 +178,8 @@ func (c *Cache) Add(text []byte, ref storage.SeriesRef) {
 	if c.at == none {
 		c.insert()
 	}
-	c.entries[c.at].ref = ref
 	c.see(text)
+	c.SetRef(ref)
 }
 
 // AddDropped adds a text that relabeling drops.
@@ -176,8 +191,8 @@ func (c *Cache) Stale(f func(ref storage.SeriesRef) bool) {
 	var gone map[storage.SeriesRef]struct{}
 	for i := range c.entries {
 		e := &c.entries[i]
-		ended := e.seen == c.iter && e.tracked == trackedBefore || e.seen == c.iter-1 && e.tracked&trackedThen != 0
-		if ended && e.ref != 0 {
+		ended := e.seen == c.iter && e.flags&^forgotten == trackedBefore || e.seen == c.iter-1 && e.flags&trackedThen != 0
+		if ended {
 			if gone == nil {
 				gone = map[storage.SeriesRef]struct{}{}
 			}
@@ -188,7 +203,7 @@ func (c *Cache) Stale(f func(ref storage.SeriesRef) bool) {
 		return
 	}
 	for i := range c.entries { // The same series may have been exposed as another text.
-		if e := &c.entries[i]; e.seen == c.iter && e.tracked&trackedThen != 0 {
+		if e := &c.entries[i]; e.seen == c.iter && e.flags&trackedThen != 0 {
 			delete(gone, e.ref)
 		}
 	}
@@ -230,17 +245,18 @@ func (c *Cache) Done() {
 	c.begun, c.asked, c.text, c.at, c.prev = false, false, false, none, none
 }
 
-// settled reports whether the storage has forgotten nothing since the last scrape began.
-func (c *Cache) settled() bool {
+// begin begins a scrape. What the storage forgets from here on is seen by the next one.
+func (c *Cache) begin() {
 	if !c.begun {
 		c.begun, c.epochs = true, [2]uint64{c.epochs[1], c.refs.Epoch()}
 	}
-	return c.epochs[0] == c.epochs[1]
 }
+
+// settled reports whether the storage has forgotten nothing since the last scrape began.
+func (c *Cache) settled() bool { return c.begun && c.epochs[0] == c.epochs[1] }
 
 // find makes at the entry of a text.
 func (c *Cache) find(text []byte) {
-	c.settled() // Before anything is appended.
 	c.hash, c.check = maphash.Bytes(seed, text), crc32.Checksum(text, castagnoli)
 	guess := c.guess()
 	if *guess < uint32(len(c.entries)) && c.is(int(*guess)) {

@@ -34,7 +34,9 @@ type knower struct {
 func (k *knower) Epoch() uint64 { return k.epoch }
 
 func (k *knower) Knows(ref storage.SeriesRef) bool {
-	k.asked++
+	if ref < 1000 { // Of samples, not of reports.
+		k.asked++
+	}
 	return !k.forgot[ref]
 }
 
@@ -166,6 +168,7 @@ func TestAsMaps(t *testing.T) {
 
 // scrape exposes texts, and returns which of them had to be given labels.
 func scrape(c *Cache, texts ...string) (labeled []string) {
+	c.begin()
 	for i, text := range texts {
 		if c.Dropped([]byte(text)) {
 			continue
@@ -181,6 +184,11 @@ func scrape(c *Cache, texts ...string) (labeled []string) {
 	}
 	c.Flush()
 	c.Done()
+	if _, ok, _ := c.Get([]byte("up\xff")); !ok { // A report belongs to no scrape.
+		c.Add([]byte("up\xff"), 1000)
+	} else if c.NeedsLabels() {
+		c.SetRef(1000)
+	}
 	return labeled
 }
 
@@ -199,6 +207,7 @@ func TestNeedsLabels(t *testing.T) {
 	require.Equal(t, 3, k.asked, "it is known again")
 
 	// It forgets while a scrape is under way: the next one asks.
+	c.begin()
 	c.Dropped([]byte("a"))
 	k.forget(1)
 	c.Get([]byte("a"))

@@ -48,11 +48,16 @@ type parser struct {
 	value float64
 }
 
-// Parser returns a parser that gives what p gives, in less time where it is of the text
-// format. Labels are parsed only if they are asked for.
+// Parser begins a scrape whose page p parses. It returns a parser that gives what p gives,
+// in less time where it is of the text format. Labels are parsed only if they are asked
+// for.
 func (c *Cache) Parser(p textparse.Parser) textparse.Parser {
+	if c == nil {
+		return p
+	}
+	c.begin()
 	lines, ok := p.(lineParser)
-	if c == nil || !ok {
+	if !ok {
 		return p
 	}
 	return &parser{lineParser: lines, c: c}
@@ -96,7 +101,6 @@ const longestNumber = 32
 // came next in the last scrape, and 0 otherwise.
 func (p *parser) known(rest []byte) int {
 	c := p.c
-	c.settled()
 	guess := *c.guess()
 	if guess >= uint32(len(c.entries)) {
 		return 0

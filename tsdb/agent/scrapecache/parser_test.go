@@ -19,6 +19,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,7 +63,7 @@ func parsed(t testing.TB, page string, c *Cache, withLabels func(n int) bool) (o
 			text, ts, v := p.Series()
 			at := "none"
 			if ts != nil {
-				at = fmt.Sprint(*ts)
+				at = strconv.FormatInt(*ts, 10)
 			}
 			var lset labels.Labels
 			if withLabels(n) {
@@ -176,7 +177,7 @@ func TestParserTakesItsOwnOnly(t *testing.T) {
 func TestParseNumber(t *testing.T) {
 	texts := []string{"0", "-0", "1", "-1", "+1", "1.5", "1e3", "1E-3", ".5", "5.", "-", "+", "", ".", "e", "1e", "NaN", "nan", "+NaN", "Inf", "+Inf", "-Inf", "0x10", "1_000", "007", "123456789012345", "1234567890123456", "9007199254740993", "1e309", "--1", "1-", "½"}
 	for range 10_000 {
-		texts = append(texts, fmt.Sprint(rand.NormFloat64()*math.Pow(10, float64(rand.IntN(40)-20))), fmt.Sprint(rand.Int64N(1<<53)))
+		texts = append(texts, fmt.Sprint(rand.NormFloat64()*math.Pow(10, float64(rand.IntN(40)-20))), strconv.FormatInt(rand.Int64N(1<<53), 10))
 	}
 	for _, text := range texts {
 		got, ok := parseNumber([]byte(text))

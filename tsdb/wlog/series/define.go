@@ -40,10 +40,8 @@ func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment, by
 		t.discard(old)
 		t.announce([]chunks.HeadSeriesRef{ref})
 	}
-	t.Insert(ref, lset, segment)
-	s := t.refs.get(ref)
-	s.Mentioned(segment)
-	s.lastTs.Store(int64(by)) // Nobody appends to it.
+	t.insert(ref, lset, segment, int64(by)) // Nobody appends to it.
+	t.refs.get(ref).Mentioned(segment)
 }
 
 // DefinedIn returns the segment that Define was told. It is for series that Define has

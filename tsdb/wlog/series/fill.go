@@ -14,6 +14,7 @@
 package series
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -105,7 +106,7 @@ func (f *BulkLoader) again(s *Series) {
 	f.enterAll()
 	w := f.t.writer(s.Labels()) // Its own encoder: what ours met last stays.
 	defer f.t.writers.Put(w)
-	w.insert(s.ref, f.segment)
+	w.insert(s.ref, f.segment, math.MinInt64)
 }
 
 // enterAll makes all claimed series ones that can be found.

@@ -15,6 +15,7 @@ package series
 
 import (
 	"iter"
+	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -181,11 +182,16 @@ func (t *Table) GetOrCreate(lset labels.Labels, newRef func() chunks.HeadSeriesR
 // one label set. Which of two refs for one label set becomes the first then
 // depends on them.
 func (t *Table) Insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) (s *Series, displaced bool) {
+	return t.insert(ref, lset, segment, math.MinInt64)
+}
+
+// insert is Insert of a series with a last timestamp.
+func (t *Table) insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int, last int64) (s *Series, displaced bool) {
 	w := t.writer(lset)
 	defer t.writers.Put(w)
 	t.symbols.inUse.RLock()
 	defer t.symbols.inUse.RUnlock()
-	return w.insert(ref, segment)
+	return w.insert(ref, segment, last)
 }
 
 // discard removes s whatever its state is.

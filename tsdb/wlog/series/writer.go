@@ -61,7 +61,7 @@ func (w *writer) getOrCreate(newRef func() chunks.HeadSeriesRef) (s *Series, cre
 }
 
 // insert is [Table.Insert] for the labels in w.list. The caller holds inUse.
-func (w *writer) insert(ref chunks.HeadSeriesRef, segment int) (s *Series, displaced bool) {
+func (w *writer) insert(ref chunks.HeadSeriesRef, segment int, last int64) (s *Series, displaced bool) {
 	t := w.t
 	of := w.enc.set(w.list, 0)
 	hash := of.hash()
@@ -83,6 +83,7 @@ func (w *writer) insert(ref chunks.HeadSeriesRef, segment int) (s *Series, displ
 	canonical := st.find(h, of)
 	if canonical == nil {
 		s = newSeries(ref, h, w.enc.keep(of), 0, t.now(), recordThere)
+		s.lastTs.Store(last)
 		t.enter(s, st)
 		return s, displaced
 	}
@@ -91,6 +92,7 @@ func (w *writer) insert(ref chunks.HeadSeriesRef, segment int) (s *Series, displ
 	}
 	alias := newSeries(ref, h, canonical.set, stateAlias, t.now(), recordThere)
 	alias.retireAt(segment)
+	alias.lastTs.Store(last)
 	t.refs.put(alias)
 	t.retired.Inc()
 	return canonical, displaced
