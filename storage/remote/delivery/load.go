@@ -50,7 +50,7 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 		return nil, nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
 	}
 	src.dense = &density{items: float64(f.Density[0]), bytes: float64(f.Density[1])}
-	compare(src, f)
+	compare(src, f, segments)
 	knowEnd(src, segments, f)
 	foreign := -1
 	if src.follow == nil {

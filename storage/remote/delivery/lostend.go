@@ -34,20 +34,64 @@ import (
 
 // compare finds out whether a log that somebody else writes is the one that a savepoint
 // is about, and what it says of the sizes of segments.
-func compare(src *Source, f savepoint.File) {
+func compare(src *Source, f savepoint.File, segments []epoch.Segment) {
 	if src.follow == nil {
 		return
 	}
-	last := f.Last()
-	if saved := f.Segments[last]; saved != 0 {
-		now, err := cursor.Fingerprint(src.WALDir, last)
-		src.other = err == nil && now != 0 && now != saved && !standsForGone(src.WALDir, last)
-	}
-	if src.other {
+	if src.other = isOther(src, f, segments); src.other {
 		return
 	}
 	seen := src.Size
-	src.Size = func(segment int) int64 { return max(seen(segment), f.SizeOf(segment)) }
+	src.Size = func(segment int) int64 {
+		if n := f.SizeOf(segment); n > 0 {
+			return n
+		}
+		return seen(segment)
+	}
+}
+
+// isOther reports whether a log is not certain to be the one that a savepoint is about.
+// Writers begin logs with the series of the same targets, so that one that was made anew
+// may begin with the same bytes; what proves that it is the same is the last record, or
+// that the segment before it ends where it did, or that a position is still there.
+func isOther(src *Source, f savepoint.File, segments []epoch.Segment) bool {
+	last := f.Last()
+	saved := f.Segments[last]
+	if saved == 0 || last < segments[0].Index {
+		return false // Nothing is known, or it was truncated, which no new log is.
+	}
+	now, err := cursor.Fingerprint(src.WALDir, last)
+	switch newest := segments[len(segments)-1].Index; {
+	case err != nil || now == 0 && last == newest:
+		return true
+	case now == 0 || standsForGone(src.WALDir, last):
+		return false // Damaged where it was.
+	case now != saved:
+		return true
+	}
+	path := wlog.SegmentName(src.WALDir, last)
+	if f.End > 0 && f.EndCRC != 0 {
+		end := cursor.Point{Position: cursor.Position{Segment: last, Offset: f.End}, CRC: f.EndCRC}
+		if _, v, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: end, Fingerprint: saved}); err == nil && v != cursor.Sealed {
+			return v != cursor.Exact
+		}
+	} else if n := f.SizeOf(last); n == 0 || n == fileSize(path) {
+		return false
+	}
+	if n := f.SizeOf(last - 1); n > 0 && n == fileSize(wlog.SegmentName(src.WALDir, last-1)) {
+		return false
+	}
+	for i := range f.Endpoints {
+		for _, m := range f.Endpoints[i].MarksFor(queue.Partitions) {
+			if m.Segment != last || m.Offset == 0 {
+				continue
+			}
+			if _, v, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: m.Point, Fingerprint: saved}); err == nil && v == cursor.Exact {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // knowEnd makes the source tell how large the last segment of the earlier run was, and what

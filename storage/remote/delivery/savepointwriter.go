@@ -116,7 +116,7 @@ func (s *Storage) content(all []*endpointState, durable, clean bool) savepoint.F
 	s.sums = sums
 	f.Segments = s.fingerprints(f.Referenced())
 	if s.src.follow != nil {
-		f.Sizes = s.sizes(&f)
+		f.Followed, f.Sizes, f.EndCRC = true, s.sizes(&f), s.pointAt(s.src.WALDir, head).CRC
 	}
 	items, bytes := s.src.dense.seen()
 	f.Density = [2]int64{int64(items), int64(bytes)}
@@ -128,7 +128,7 @@ const mostSizes = 1 << 12
 
 // sizes returns those of the segments that endpoints need, up to the one before the last.
 func (s *Storage) sizes(f *savepoint.File) (sizes []int64) {
-	oldest := f.Segment
+	oldest := f.Segment - 1
 	for i := range f.Endpoints {
 		oldest = min(oldest, f.Endpoints[i].Floor.Segment)
 	}

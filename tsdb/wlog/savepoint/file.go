@@ -271,6 +271,11 @@ type File struct {
 	// End is where the committed records of Segment ended when the file was
 	// written, in bytes; 0 if that is not known.
 	End int64 `json:"end,omitempty"`
+	// EndCRC is the checksum of the record that ends there, as in a point; 0 if it is
+	// not known.
+	EndCRC uint32 `json:"end_crc,omitempty"`
+	// Followed says that the log is written by somebody else.
+	Followed bool `json:"followed,omitempty"`
 	// Sizes are those of the segments up to the one before Segment, in bytes and
 	// ascending order, as they were when they were finished; 0 is unknown. It is
 	// for logs of which nothing else says so.

@@ -33,6 +33,7 @@ import (
 	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
@@ -424,7 +425,7 @@ func TestDamageIsMendedBeforeTheLogIsOpened(t *testing.T) {
 // The newest segments are gone, or all of them: their numbers are not given again, so no
 // position is taken for one in what is written then, and what they held is counted.
 func TestNewestSegmentsAreGone(t *testing.T) {
-	for name, from := range map[string]int{"two": 4, "all": 0} {
+	for name, from := range map[string]int{"two": 4, "all": 0, "directory": 0} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			r.openLog()
@@ -440,6 +441,9 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 			r.closeLog()
 			for k := from; k <= 5; k++ {
 				require.NoError(t, os.Remove(wlog.SegmentName(wal, k)))
+			}
+			if name == "directory" {
+				require.NoError(t, os.RemoveAll(wal))
 			}
 
 			r.open()
@@ -472,33 +476,61 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 // have the same numbers by the time that they are looked up: it is delivered from its
 // start.
 func TestAnotherLog(t *testing.T) {
-	r := newRig(t)
-	r.openLog()
-	require.NoError(t, r.apply())
-	wal := r.wal.Dir()
-	end := func() (last int) {
-		_, last, err := wlog.Segments(wal)
-		require.NoError(t, err)
-		return last
+	for name, c := range map[string]struct{ before, after int }{
+		"longer": {12, 24}, "shorter, with the same first record": {3, 1}, "shorter by segments": {12, 1}, "as long": {3, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.openLog()
+			require.NoError(t, r.apply())
+			wal := r.wal.Dir()
+			for range c.before {
+				r.commit()
+			}
+			r.arrives(r.n)
+			require.NoError(t, r.w.Close())
+			r.closeLog()
+			require.NoError(t, os.RemoveAll(wal))
+			t.Setenv(EnvDelivery, BestEffort) // Whoever wrote it did not know of us.
+			r.openLog()
+			for range c.after {
+				r.commit()
+			}
+			t.Setenv(EnvDelivery, "")
+			r.open()
+			require.NoError(t, r.apply())
+			r.arrives(r.n)
+		})
 	}
-	for end() < 3 {
-		r.commit()
+}
+
+// A savepoint that is about another log, or about an engine's, makes up no segments.
+func TestNothingIsMadeUp(t *testing.T) {
+	for name, change := range map[string]func(f *savepoint.File){
+		"of another log": func(f *savepoint.File) { f.Segments = map[int]uint32{0: 5, 90: 7} },
+		"of an engine":   func(f *savepoint.File) { f.Followed = false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.openLog()
+			require.NoError(t, r.apply())
+			r.commit()
+			r.arrives(r.n)
+			require.NoError(t, r.w.Close())
+			r.closeLog()
+			f := saved(r.dir)
+			require.True(t, f.Followed)
+			f.Segment = 90
+			change(&f)
+			data, err := savepoint.Encode(f)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(r.dir, savepoint.CurrentName), data, 0o600))
+			r.openLog()
+			_, last, err := wlog.Segments(r.wal.Dir())
+			require.NoError(t, err)
+			require.Equal(t, 1, last)
+		})
 	}
-	r.arrives(r.n)
-	require.NoError(t, r.w.Close())
-	r.closeLog()
-	require.NoError(t, os.RemoveAll(wal))
-	t.Setenv(EnvDelivery, BestEffort) // Whoever wrote it did not know of us.
-	r.openLog()
-	before := r.n
-	for end() < 5 {
-		r.commit()
-	}
-	t.Setenv(EnvDelivery, "")
-	r.open()
-	require.NoError(t, r.apply())
-	r.arrives(r.n)
-	require.Greater(t, r.n, before)
 }
 
 // A writer that is closed after its remote storage may truncate in between: what is not

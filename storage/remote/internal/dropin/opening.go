@@ -18,13 +18,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/common/promslog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/hold"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -39,55 +36,64 @@ func init() { hold.BeforeOpening(makeWhole) }
 // endpoints count that when they come to it.
 func makeWhole(walDir string, logger *slog.Logger) {
 	dir := filepath.Dir(walDir)
-	if os.Getenv(EnvDelivery) == BestEffort || isServers(dir) || !delivered(dir) {
+	if os.Getenv(EnvDelivery) == BestEffort || isServers(dir) {
 		return
 	}
-	segments, _ := epoch.Scan(walDir) // What cannot be listed, package repair tells of.
-	for _, seg := range slices.Backward(segments) {
-		if seg.Run != (ulid.ULID{}) {
-			return // The engine that wrote it has done so.
-		}
-		if !seg.Damaged && !seg.Empty {
-			break
-		}
+	f := saved(dir)
+	if !f.Followed || f.Segment < 0 {
+		return // An engine's is made whole by that.
 	}
 	if logger == nil {
 		logger = promslog.NewNopLogger()
 	}
 	_, err := repair.Directory(walDir, repair.Options{Logger: logger})
 	if err == nil {
-		err = fillEnd(dir, walDir, logger)
+		err = fillEnd(f, walDir, logger)
 	}
 	if err != nil {
 		logger.Error("The write-ahead log cannot be made whole before it is opened; if its writer finds damage, it may delete what comes after that", "err", err)
 	}
 }
 
-// mostFilled is how many segments fillEnd takes to be gone.
-const mostFilled = 100
-
 // fillEnd puts segments in the place of the newest ones, where those are gone that there
 // were at the last savepoint: their numbers must not be given again, for positions are
 // told by them, and what they held is counted by who reads that they are missing.
-func fillEnd(dir, walDir string, logger *slog.Logger) error {
-	f, _, err := savepoint.NewStore(dir).Load()
-	if err != nil || f.Segment < 0 {
-		return nil //nolint:nilerr // Who follows the log says what is wrong with it.
-	}
-	_, last, err := cursor.SegmentRange(walDir)
-	if err != nil || last >= 0 && f.Segment-last > mostFilled {
-		return err // It must be the savepoint of another log.
-	}
-	for segment, saved := range f.Segments {
-		if now, err := cursor.Fingerprint(walDir, segment); err == nil && now != 0 && now != saved {
-			return nil // It is.
+func fillEnd(f savepoint.File, walDir string, logger *slog.Logger) error {
+	last := -1
+	if _, err := os.Stat(walDir); err == nil {
+		if _, last, err = cursor.SegmentRange(walDir); err != nil {
+			return err
 		}
+	} else if err := os.MkdirAll(walDir, 0o777); err != nil {
+		return err
+	}
+	known := last < 0
+	for segment, saved := range f.Segments {
+		now, err := cursor.Fingerprint(walDir, segment)
+		known = known || err == nil && now == saved
+	}
+	if !known {
+		return nil // It may be the savepoint of another log.
 	}
 	made, err := repair.SegmentsTo(vfs.OS, walDir, f.Segment, logger)
 	if err == nil && len(made) > 0 { // If there was none at all, there has to be a checkpoint now.
 		_, err = repair.Directory(walDir, repair.Options{Logger: logger, Whole: func(string, fs.FileInfo) bool { return true }})
 	}
 	return err
+}
+
+// saved returns the newest savepoint that can be read, and leaves everything as it is.
+func saved(dir string) (f savepoint.File) {
+	for _, name := range []string{savepoint.CurrentName, savepoint.PreviousName} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
+		if f, err = savepoint.Decode(data); err == nil {
+			return f
+		}
+	}
+	return savepoint.File{}
 }
 
 // delivered reports whether there are positions of an earlier run.
