@@ -114,10 +114,10 @@ func (s *Storage) content(all []*endpointState, durable, clean bool) savepoint.F
 		f.Endpoints = append(f.Endpoints, s.identified(st, sums).saved())
 	}
 	s.sums = sums
-	f.Segments = s.fingerprints(f.Referenced())
 	if s.src.follow != nil {
 		f.Followed, f.Sizes, f.EndCRC = true, s.sizes(&f), s.pointAt(s.src.WALDir, head).CRC
 	}
+	f.Segments = s.fingerprints(f.Referenced())
 	items, bytes := s.src.dense.seen()
 	f.Density = [2]int64{int64(items), int64(bytes)}
 	return f

@@ -261,8 +261,8 @@ type File struct {
 	Written time.Time `json:"written"`
 	// Partitions is the number of partitions, and so of marks per endpoint.
 	Partitions int `json:"partitions"`
-	// Segments holds the fingerprint of each segment that a stored point lies in,
-	// and of Segment, see [cursor.Saved]. Entries for other segments are not stored; a
+	// Segments holds the fingerprint of each segment that a stored point lies in, and
+	// of those that Referenced returns, see [cursor.Saved]. Entries for other segments are not stored; a
 	// missing one reads as 0.
 	Segments map[int]uint32 `json:"-"`
 	tables
@@ -324,13 +324,20 @@ func (f *File) Last() (segment int) {
 	return f.Segment
 }
 
-// Referenced returns, in ascending order, the segments that a stored point
-// lies in, and the last with records: those that Segments should hold a fingerprint of. Dispatch
-// marks do not count, they are compared and never resolved.
+// identified is how many of the last segments a log is known by that somebody else
+// writes, if some of them should be gone.
+const identified = 4
+
+// Referenced returns, in ascending order, the segments that Segments should hold
+// a fingerprint of: those that a stored point lies in, and the last with records,
+// or the last few. Dispatch marks do not count, they are compared and never resolved.
 func (f *File) Referenced() []int {
 	seen := map[int]struct{}{}
-	if last := f.Last(); last >= 0 {
+	for last := f.Last(); last >= 0; last-- {
 		seen[last] = struct{}{}
+		if !f.Followed || len(seen) == identified {
+			break
+		}
 	}
 	for i := range f.Endpoints {
 		for s := range f.Endpoints[i].segments {

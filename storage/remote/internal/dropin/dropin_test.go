@@ -472,6 +472,29 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 	}
 }
 
+// Of newest segments that are gone everything was delivered: nothing comes again.
+func TestDeliveredSegmentsAreGone(t *testing.T) {
+	r := newRig(t)
+	r.openLog()
+	require.NoError(t, r.apply())
+	wal := r.wal.Dir()
+	for last := 0; last < 5; _, last, _ = wlog.Segments(wal) {
+		r.commit()
+	}
+	r.arrives(r.n)
+	require.NoError(t, r.w.Close())
+	r.closeLog()
+	require.NoError(t, os.Remove(wlog.SegmentName(wal, 4)))
+	require.NoError(t, os.Remove(wlog.SegmentName(wal, 5)))
+
+	r.open()
+	r.openLog()
+	r.commit()
+	require.NoError(t, r.apply())
+	r.commit()
+	r.arrives(r.n)
+}
+
 // Another log has come in the place of the one that positions are of, and its segments
 // have the same numbers by the time that they are looked up: it is delivered from its
 // start.
