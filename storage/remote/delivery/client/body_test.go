@@ -74,8 +74,8 @@ func TestLentBody(t *testing.T) {
 	require.True(t, (&lentBody{}).end(), "there was nothing to take")
 }
 
-// TestEarlierReaders defends invariant 4: whoever still has the body of an
-// earlier request, read in part or in full, gets nothing of a later one.
+// TestEarlierReaders defends invariant 4: a transport that still has the body of
+// an earlier request, read in part or in full, gets nothing of a later one.
 func TestEarlierReaders(t *testing.T) {
 	var kept []io.ReadCloser
 	c := through(t, func(q *http.Request) (*http.Response, error) {

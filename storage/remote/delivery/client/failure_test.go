@@ -76,7 +76,7 @@ func requireNoResponse(t *testing.T, r Result, ambiguous bool) {
 	require.False(t, r.Written.Confirmed)
 }
 
-// unused returns the URL of a port where nobody listens.
+// unused returns the URL of a port on which nothing listens.
 func unused(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

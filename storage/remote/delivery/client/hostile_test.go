@@ -153,7 +153,7 @@ func TestNothingIsDecompressed(t *testing.T) {
 	require.NotContains(t, r.Err.Error(), "AAAA")
 }
 
-// TestHTTP2Flood: with HTTP/2 a receiver may send before anybody reads, and
+// TestHTTP2Flood: with HTTP/2 a receiver may send before the client reads, and
 // other requests share the connection.
 func TestHTTP2Flood(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

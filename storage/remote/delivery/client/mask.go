@@ -31,7 +31,7 @@ const (
 	hidden    = "<hidden>"
 )
 
-// tenantHeaders tell who is sending. That is no secret, and wanted in errors.
+// tenantHeaders name the tenant. That is no secret, and errors should show it.
 var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 
 // shown are other headers of requests whose values are no secrets.

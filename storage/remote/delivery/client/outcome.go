@@ -21,8 +21,8 @@ import (
 
 // tooLarge matches messages by which receivers say that a request, and not a
 // sample in it, is larger than they take. Most use 413, but Prometheus and
-// VictoriaMetrics answer 400, and what comes from gRPC behind a receiver ends as
-// 400, 429 or 500. Each line is a way to say it, with who does:
+// VictoriaMetrics answer 400, and an error of gRPC behind a receiver arrives as
+// 400, 429 or 500. Each line is a way to say it, with the software that does:
 //
 //   - a decoded size that exceeds: Prometheus, client_golang, Metricbeat
 //   - a message larger than the limit: gRPC, Cortex, Mimir, Thanos, Kafka

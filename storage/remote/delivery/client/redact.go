@@ -39,7 +39,7 @@ var (
 	secretParameter = regexp.MustCompile(`(?i)([?&](?:p|[^=&#\s"]*(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&#\s"]*)=)[^&#\s"]*`)
 )
 
-// Redacted returns the URL as it may be shown to anybody: the password and the
+// Redacted returns the URL in a form that is safe to show: the password and the
 // values of parameters that look like secrets are replaced. It equals what
 // stock shows of URLs without such parameters.
 func Redacted(u *url.URL) string { return hideParameters(u.Redacted()) }

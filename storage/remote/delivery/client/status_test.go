@@ -88,8 +88,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestTooLarge: who says that a request is too large says so in words, whatever
-// the status. What is said of a label, a series or a rate is something else.
+// TestTooLarge: a receiver that finds a request too large says so in words, whatever
+// the status. A complaint about a label, a series or a rate is something else.
 func TestTooLarge(t *testing.T) {
 	const thanos = "2 errors: replicate write request for endpoint receive-1:10901: quorum not reached: forwarding request to endpoint receive-2:10901: rpc error: code = ResourceExhausted desc = grpc: received message larger than max (6319597 vs. 4194304)"
 	for _, tc := range []struct {

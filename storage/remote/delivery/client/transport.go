@@ -29,7 +29,7 @@ import (
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
 )
 
-// maxRedirects is what net/http follows if nobody says anything.
+// maxRedirects is how many redirects net/http follows by default.
 const maxRedirects = 10
 
 // connect builds the HTTP client: the configured transport, the configured

@@ -246,7 +246,7 @@ func hashTenant(cfg *config.RemoteWriteConfig) string {
 	return digest([]byte(strings.Join(parts, "\n")))
 }
 
-// authentication is all that can tell a receiver who is sending, secrets
+// authentication is all that can identify the client to a receiver, secrets
 // left out.
 func authentication(cfg *config.RemoteWriteConfig) any {
 	http := cfg.HTTPClientConfig

@@ -29,7 +29,7 @@ type rank struct {
 }
 
 // ranks, strongest first. One that only pairs in order is right, or no worse
-// than not pairing at all: who gets no position begins at now.
+// than not pairing at all: an endpoint without a position begins at now.
 var ranks = []rank{
 	{key: func(id Identity) (Identity, bool) { return Identity{Name: id.Name}, id.Name != "" }},
 	{key: func(id Identity) (Identity, bool) {

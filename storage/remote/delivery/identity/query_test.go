@@ -42,7 +42,7 @@ func TestSplitQuery(t *testing.T) {
 
 const push = "- url: http://mimir/push?"
 
-// TestSecretsInURLMayChange defends I2: who rotates a token keeps the position.
+// TestSecretsInURLMayChange defends I2: an endpoint whose token rotates keeps its position.
 func TestSecretsInURLMayChange(t *testing.T) {
 	saved, _ := of(t, push+"db=x&token=a\n")
 	require.Len(t, saved[0].TenantHash, 9)
