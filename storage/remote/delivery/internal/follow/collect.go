@@ -40,8 +40,8 @@ func (f *Follower) collect(truncated func(first int) bool) error {
 		f.first, f.settled = first, false
 	}
 	if !f.settled {
-		// While somebody reads a file that has no name any more, what its
-		// records mean is still needed.
+		// While a reader is in a file that was removed, what its records
+		// mean is still needed.
 		if f.settled = truncated(f.first); !f.settled {
 			return nil
 		}

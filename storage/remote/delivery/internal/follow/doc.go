@@ -11,14 +11,14 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package follow keeps a series table in step with a write-ahead log that
-// somebody else writes in stock's format, such as stock's agent or a program
-// that embeds its packages. It reads the log and never writes to it.
+// Package follow keeps a series table in step with a write-ahead log in stock's
+// format that has another writer, such as stock's agent or a program that embeds
+// its packages. It reads the log and never writes to it.
 //
 // A [Follower] reads the newest checkpoint and all segments once when it is
 // opened, segments in parallel, and everything that is committed from then on.
-// Nobody else reads past what it has read (see [Follower.Head]), so that
-// whatever a reader comes across has been looked at before:
+// No reader goes past what it has read (see [Follower.Head]), so that it has
+// seen every record before a reader comes to it:
 //
 //   - a series record defines its refs from its end on. What a ref stood for
 //     before is kept for readers that are further back, see [Follower.Resolve].
@@ -35,7 +35,7 @@
 //     the first one after it, but only where the writer has not opened the log in
 //     between: a ref that is given again has other labels (I3). Each opening begins a
 //     segment, so that is certain within one, and from the segment on that
-//     [Follower.Reopened] saw. Positions decide, and not who has read what first.
+//     [Follower.Reopened] saw. Positions decide, not the order in which readers come.
 //  2. A series record may follow the first samples of its series, since another
 //     appender can commit first. The head waits for it, a few seconds at most
 //     and once for each ref that has none (I2).

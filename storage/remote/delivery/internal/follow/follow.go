@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	// pollInterval is how long what nobody has told of stays unread.
+	// pollInterval is how long a commit stays unread without a notification.
 	pollInterval = 100 * time.Millisecond
 	// collectInterval is how often segments and checkpoints are looked at.
 	collectInterval = time.Second
@@ -67,7 +67,7 @@ type Follower struct {
 	early      early
 	segment    int  // What definitions count as a mention in.
 	first      int  // Oldest segment, as last seen.
-	settled    bool // Nobody reads before it any more.
+	settled    bool // No reader is before it any more.
 	checkpoint int  // The last one that was taken into account.
 	whole      bool // Nothing of that is damaged.
 	dropped    int  // Series were dropped that no segment from here on mentions.
@@ -117,7 +117,7 @@ func (f *Follower) Close() {
 	}
 }
 
-// Table returns the table. Nobody else may change it.
+// Table returns the table. Only the follower may change it.
 func (f *Follower) Table() *series.Table { return f.table }
 
 // Head returns the position up to which records may be read.
@@ -127,8 +127,8 @@ func (f *Follower) Head() cursor.Position { return *f.head.Load() }
 // is not known. pos must not be beyond the head.
 func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *series.Series {
 	// A ref gets another meaning in two steps: what it stood for is noted, then
-	// the table changes. Who looks in the other order, at the table last, would
-	// find neither what was noted nor what was there, if both steps fell between.
+	// the table changes. A lookup in the other order, in the table last, would find
+	// neither what was noted nor what was there, if both steps fell between.
 	s := f.table.Resolve(ref)
 	if was := f.past.at(ref, pos); was != nil {
 		s = was
@@ -185,7 +185,7 @@ func (f *Follower) CatchUp(ctx context.Context) {
 
 // Run reads what is written until ctx ends. It calls moved after the head has
 // moved, and truncated when segments before the given one are gone, again until
-// that returns true: nobody reads in them any more.
+// that returns true because no reader is in them any more.
 func (f *Follower) Run(ctx context.Context, moved func(), truncated func(first int) bool) {
 	defer f.Close()
 	poll := time.NewTicker(pollInterval)

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// writer writes a log as somebody else would.
+// writer writes a log as another program would.
 type writer struct {
 	t   *testing.T
 	dir string
@@ -123,7 +123,7 @@ type reading struct {
 	*Follower
 	t      *testing.T
 	gaps   int
-	behind bool // Somebody reads what is removed.
+	behind bool // A reader is in what is removed.
 }
 
 func open(t *testing.T, dir string) *reading {
@@ -188,7 +188,7 @@ func TestRedefinition(t *testing.T) {
 			require.Equal(t, "other", r.at(8, inB))
 			require.Empty(t, r.at(8, before), "the log was opened in between")
 
-			// What nobody can read any more need not be known.
+			// What can no longer be read need not be known.
 			w.cut()
 			w.checkpoint(inA2.Segment-1, 7, 8)
 			w.truncate(inA2.Segment - 1)
@@ -558,7 +558,7 @@ func TestRun(t *testing.T) {
 	r.CatchUp(ctx)
 	require.Equal(t, end, r.Head())
 	<-moves
-	w.define(2, "b") // Nobody tells.
+	w.define(2, "b") // Without a notification.
 	<-moves
 	require.Equal(t, "b", r.at(2, r.Head()))
 	cancel()

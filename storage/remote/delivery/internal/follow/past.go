@@ -69,7 +69,7 @@ func (p *past) at(ref chunks.HeadSeriesRef, pos cursor.Position) *series.Series 
 	return nil
 }
 
-// forget drops what nobody needs who reads from oldest on.
+// forget drops what readers from oldest on do not need.
 func (p *past) forget(oldest cursor.Position) {
 	if !p.any.Load() {
 		return

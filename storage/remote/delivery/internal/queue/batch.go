@@ -33,7 +33,7 @@ import (
 // of the savepoint format.
 const Partitions = 64
 
-// Header is what whoever reads the log has to say of a batch beside its items.
+// Header is what the reader of the log has to say of a batch besides its items.
 type Header struct {
 	Start, End cursor.Point
 	Labels     int    // Bytes of labels that no table has.
@@ -45,9 +45,9 @@ type Header struct {
 }
 
 // Batch is a decoded part of the log. It is immutable once it is shared by
-// endpoints. Those of endpoints that keep up have the order of the log; what is
-// read far behind is kept by partition only, since nobody asks for another order
-// then, and one is enough memory.
+// endpoints. Batches for endpoints that keep up have the order of the log; what is
+// read far behind is kept by partition only, since no request needs another order
+// then, and a second one would cost memory.
 type Batch struct {
 	Header
 	Number  uint64         // Counts shared batches from 1, so that it identifies this one.
@@ -55,12 +55,12 @@ type Batch struct {
 	Total   int            // Number of items.
 	Counts  Counts         // Items by class.
 	Highest [Classes]int64 // Highest timestamp in ms by class, 0 if none is above.
-	Bytes   int            // What it takes in memory at most, as long as somebody has it.
+	Bytes   int            // What it takes in memory at most, as long as it is in use.
 	Ordered bool           // The items have the order of the log.
 	lengths [Partitions]uint32
 
 	inOrder Sequence                         // Empty if the items are kept by partition.
-	byPart  atomic.Pointer[[Partitions]List] // If they are in order, made when somebody asks for a partition.
+	byPart  atomic.Pointer[[Partitions]List] // If they are in order, made when a partition is asked for.
 }
 
 // note adds what a list of the batch's items has to what is known of it.
@@ -137,8 +137,8 @@ func (b *Batch) weigh() {
 		}
 		return
 	}
-	// Who asks for a partition makes a copy by partition; what items refer to is
-	// the same in both.
+	// A caller that asks for a partition makes a copy by partition; what items refer
+	// to is the same in both.
 	l := &b.inOrder.list
 	b.Bytes += l.bytes() + l.each()*len(l.Items) + len(b.inOrder.parts)
 }
@@ -179,9 +179,9 @@ func (bb *Builder) Build() *Batch {
 	return b
 }
 
-// Sequence is a list in the order of the log, with the partition of each item:
-// whoever appends or decodes has the series at hand, and spares all others a look
-// at it. Times are in ms; a start timestamp is 0 where the log keeps none.
+// Sequence is a list in the order of the log, with the partition of each item: the
+// appender or decoder has the series at hand, and spares all others a look at it.
+// Times are in ms; a start timestamp is 0 where the log keeps none.
 type Sequence struct {
 	list     List
 	parts    []uint8

@@ -62,7 +62,7 @@
 // The package starts no goroutine, but for a timer that wakes those that wait in Take. One
 // goroutine calls Push, Jump and Unskip, the reader of the stream, which owns its Builder
 // and Resumption too; each sender calls Take and owns the Request until Ack or Release;
-// anybody may call the rest. Queue.mu guards the queue, and is held for a walk over the
+// any goroutine may call the rest. Queue.mu guards the queue, and is held for a walk over the
 // partitions at most; keep and isolated, which are called under it, must be as quick. The
 // lock in an Entry is held for a look at a map. Batches, and lists of items, never change
 // once they are in a queue.

@@ -236,10 +236,10 @@ func (l *List) divided(n int) (first, rest List) {
 }
 
 // What is held in memory is bounded in bytes (I6): a native histogram can be a
-// hundred times a sample, and labels of tens of kilobytes are legal. Counted is
-// what an item keeps alive that nobody else does. The labels of a series in the
-// table are the table's; those of one that had left it when it was read, the
-// item's. They count once for each batch.
+// hundred times a sample, and labels of tens of kilobytes are legal. An item is charged
+// for what it alone keeps alive: the labels of a series in the table are the
+// table's, and those of one that had left it when the item was read are the item's.
+// They count once for each batch.
 
 // each returns how many bytes each item takes, without what it refers to.
 func (l *List) each() int {

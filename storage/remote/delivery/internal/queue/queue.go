@@ -62,7 +62,7 @@ type Queue struct {
 	senders int
 	linger  time.Duration // How long items wait for others to fill a request.
 
-	// Who waits, and since when.
+	// What waits, and since when.
 	since   time.Time   // When ready last rose from zero, or the last Take.
 	timer   *time.Timer // Wakes senders when the oldest item has lingered.
 	idle    int         // Senders that wait in Take.
@@ -261,8 +261,8 @@ func (q *Queue) arm() {
 	q.timer.Reset(d)
 }
 
-// wake lets everybody look again. It takes the lock, since who has looked and is
-// about to wait would not notice.
+// wake lets all waiting goroutines look again. It takes the lock, since one that has
+// looked and is about to wait would not notice.
 func (q *Queue) wake() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

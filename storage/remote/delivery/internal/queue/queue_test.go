@@ -265,7 +265,7 @@ func checkMarks(t *testing.T, q *Queue, log []logged, delivered map[int64]int) {
 }
 
 // TestQueueWaitsForRoom defends I6: a queue whose endpoint does not deliver
-// stops the reader, and closing it lets everybody go.
+// stops the reader, and closing it releases all that wait.
 func TestQueueWaitsForRoom(t *testing.T) {
 	all := someSeries(10)
 	q := New(time.Now)

@@ -24,9 +24,9 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
-// TestStatsGroupNothing: who asks once a second how far an endpoint is behind
-// makes no copy, by partition, of batches that have the order of the log; and is
-// told the same as of one that is kept by partition.
+// TestStatsGroupNothing: asking once a second how far an endpoint is behind makes
+// no copy, by partition, of batches that have the order of the log, and the answer
+// is the same as for one that is kept by partition.
 func TestStatsGroupNothing(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
