@@ -37,11 +37,11 @@ import (
 // its rules were applied. One item of the log is several time series then, and
 // stays one item: it is acknowledged, retried and dropped as a whole.
 //
-// Whoever stores the classic series has to be told when a bucket ends, because
-// the histogram has other bounds now, because its series is stale, or because it
-// continues as something else. So a stream remembers the bounds that each series
-// was last sent with. What a request changes in that counts once the request is
-// settled: until then it may be encoded again, or in parts.
+// The receiver has to be told when a bucket ends, because the histogram has other
+// bounds now, because its series is stale, or because it continues as something
+// else. So a stream remembers the bounds that each series was last sent with. A
+// change that a request makes to them counts once the request is settled: until
+// then it may be encoded again, or in parts.
 
 // layout is the bounds of the buckets of a histogram, shared by the series that
 // have the same. It never changes.

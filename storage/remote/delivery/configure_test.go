@@ -153,8 +153,8 @@ func TestAgeWithoutSavepoint(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestLogsTheNewName: log lines of an endpoint say what it is called now, also those
-// of who had its logger before.
+// TestLogsTheNewName: log lines of an endpoint have its new name, even if they come
+// from a logger that was made before.
 func TestLogsTheNewName(t *testing.T) {
 	var log logBuffer
 	n := newNamed(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

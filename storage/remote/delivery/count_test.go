@@ -52,7 +52,7 @@ func TestForfeitDoesNotCountForLong(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
 		r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
 		r.attach(remoteWrite("a"))
-		r.apply() // It is held, and nobody else reads.
+		r.apply() // The endpoint is held, and no other reads.
 		var enc record.Encoder
 		for n := range 300 {
 			samples := make([]record.RefSample, 10)
@@ -149,8 +149,8 @@ func TestCountAtOnce(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// What a limit takes and nobody has time to read is estimated by the partitions that have
-// series, be it one (I1).
+// If there is no time to read what a limit takes, it is estimated by the partitions that
+// have series, even if only one has (I1).
 func TestEstimateOfOneSeries(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	for range 3 {

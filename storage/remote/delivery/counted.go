@@ -32,8 +32,8 @@ const mostCounted = 1024
 const slack = 32
 
 // counted remembers which parts of the log were counted as unreadable, so that none is
-// counted again by who reads there later: the next run, if the endpoint has not
-// acknowledged anything behind it by then, or its isolator. It may be used from any
+// counted again by a later reader: by that of the next run, if the endpoint has not
+// acknowledged anything behind it by then, or by the isolator. It may be used from any
 // goroutine.
 type counted struct {
 	mtx   sync.Mutex
@@ -82,8 +82,8 @@ func (c *counted) have(u queue.Unread) bool {
 	return len(u.Parts) > 0
 }
 
-// from returns those that an endpoint may meet again which needs the log from a
-// position on.
+// from returns the parts that an endpoint may meet again if it needs the log from
+// floor on.
 func (c *counted) from(floor cursor.Position) (parts []savepoint.Stretch) {
 	c.mtx.Lock()
 	defer c.mtx.Unlock()

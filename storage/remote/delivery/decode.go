@@ -107,7 +107,7 @@ func (d *decoder) decode(rec []byte, bb *queue.Builder) error {
 	return d.evicted.failure()
 }
 
-// resolve finds the series of a ref. An item nobody can name is counted in the
+// resolve finds the series of a ref. An item without a series is counted in the
 // batch, and by each endpoint that receives it.
 func (d *decoder) resolve(ref chunks.HeadSeriesRef, k queue.Kind, bb *queue.Builder) *series.Series {
 	var s *series.Series

@@ -43,8 +43,8 @@ var errBehind = errors.New("position is behind the shared batches")
 //
 // It has no goroutine of its own, which would have to be woken for everything
 // that is committed, only to wake others: of the readers that wait at the head,
-// one reads for all, until there is a batch. While none does, since what they
-// have fills their queues, nobody needs it.
+// one leads: it reads for all, until there is a batch. While none leads, all of
+// them have enough to fill their queues, and no batch is needed.
 //
 // mu is never held across I/O.
 type dispatcher struct {
@@ -68,7 +68,7 @@ type dispatcher struct {
 	head     cursor.Point // Where the next batch will start.
 	follow   map[*subscription]struct{}
 	attached int           // How many of them are.
-	changed  chan struct{} // Closed when there is a batch or nobody leads; nil if nobody waits.
+	changed  chan struct{} // Closed when there is a batch or no reader leads; nil if none waits.
 }
 
 // subscription is one endpoint's place among the shared batches.
@@ -95,14 +95,13 @@ func (f *dispatcher) close() {
 	f.reader.close()
 }
 
-// notify tells who leads that something was written, if there is need to. It never
-// blocks, and returns false if that had been told already and nobody has looked
-// yet.
+// notify tells the leading reader that something was written, if it has to know. It
+// never blocks, and returns false if an earlier notification was not taken yet.
 func (f *dispatcher) notify() bool {
 	return f.hand.rests(f.reader.head()) || f.rouse()
 }
 
-// rouse makes who leads look again.
+// rouse makes the leading reader look again.
 func (f *dispatcher) rouse() bool {
 	select {
 	case f.notified <- struct{}{}:
@@ -112,7 +111,7 @@ func (f *dispatcher) rouse() bool {
 	}
 }
 
-// setDelay makes readers as patient as p says, from now on.
+// setDelay replaces the batch delay at once. Nil is for none.
 func (f *dispatcher) setDelay(p *batchDelay) {
 	f.hand.delay.Store(p)
 	f.rouse()
@@ -135,12 +134,12 @@ func (f *dispatcher) leave(fl *subscription) {
 	delete(f.follow, fl)
 }
 
-// place notes where a subscription is, and moves the head up to it if it is
-// further back, since nobody kept up. Callers hold mu.
+// place notes where a subscription is, and moves the head up to it if the head is
+// further back, since no reader kept up. Callers hold mu.
 func (f *dispatcher) place(fl *subscription, p cursor.Point) {
 	if f.head.Before(p.Position) {
 		f.head, f.shared, f.items, f.bytes = p, nil, 0, 0
-		f.rouse() // Who leads is behind now.
+		f.rouse() // The leading reader is behind now.
 	}
 	fl.at = p
 	f.attach(fl, f.index(p.Position) >= 0)
@@ -186,7 +185,7 @@ func (f *dispatcher) index(p cursor.Position) int {
 	return i
 }
 
-// signal lets everybody look again who waits. Callers hold mu.
+// signal lets all readers that wait look again. Callers hold mu.
 func (f *dispatcher) signal() {
 	if f.changed != nil {
 		close(f.changed)
@@ -284,7 +283,7 @@ func (f *dispatcher) read(head cursor.Point, limit int) (*queue.Batch, error) {
 			return nil, err
 		}
 	}
-	// Who is far behind asks for partitions, and one order is enough memory.
+	// Endpoints far behind ask for partitions, and a second order would cost memory.
 	f.reader.bb.Ordered = !lags(head.Position, f.reader.head())
 	b, err := f.reader.batch(limit, f.hand.starts)
 	if err == nil {
@@ -299,7 +298,7 @@ func (f *dispatcher) stillAt(head cursor.Position) bool {
 	return f.head.Position == head
 }
 
-// rest closes the log if nobody leads.
+// rest closes the log if no reader leads.
 func (f *dispatcher) rest() {
 	f.mu.Lock()
 	leading := f.leading
@@ -311,7 +310,7 @@ func (f *dispatcher) rest() {
 	}
 }
 
-// resign lets another one lead.
+// resign lets another reader lead.
 func (f *dispatcher) resign() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -338,9 +337,9 @@ func (f *dispatcher) shares(p cursor.Position) bool {
 	return !p.Before(oldest)
 }
 
-// publish shares a batch and lets the oldest go beyond the bound. Followers
-// that needed those are on their own from here on. A batch that was read before
-// the head was moved is dropped. Who has read it leads no more.
+// publish shares a batch and lets go of the oldest ones beyond the bounds. Endpoints
+// that needed those read on their own from here on. A batch that was read before
+// the head was moved is discarded. The reader of the batch no longer leads.
 func (f *dispatcher) publish(b *queue.Batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -36,7 +36,7 @@ import (
 func openDispatcher(t *testing.T, j *journal, at cursor.Position) *dispatcher {
 	src := j.source()
 	f := newDispatcher(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
-	f.poll.Reset(time.Hour) // Nobody looks but who is told to.
+	f.poll.Reset(time.Hour) // A reader looks only when it is notified.
 	t.Cleanup(func() {
 		f.close()
 		_ = j.wal.Close() // One test removes the segment.
@@ -64,7 +64,7 @@ func (f *dispatcher) ask(at cursor.Point) *waiter {
 	return w
 }
 
-// state waits until somebody leads, or nobody, and somebody waits, or nobody.
+// state waits until a reader leads or none does, and others wait or none do.
 func (f *dispatcher) state(t *testing.T, leading, waiting bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -177,8 +177,8 @@ func TestFeedLeads(t *testing.T) {
 	})
 }
 
-// TestFeedFollowers defends that whoever follows gets all of the log, in order
-// and once, whoever reads it, comes and goes.
+// TestFeedFollowers defends that every subscription gets all of the log, in order
+// and once, whichever reader leads, comes or goes.
 func TestFeedFollowers(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
@@ -208,7 +208,7 @@ func TestFeedFollowers(t *testing.T) {
 					}
 				default:
 				}
-				// Some have little patience, and leave while they lead.
+				// Some give up soon, and leave while they lead.
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+n%leaveEvery)*time.Millisecond)
 				fl := f.join(at)
 				b, err := f.after(ctx, fl, at, maxBatchItems)

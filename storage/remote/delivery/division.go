@@ -263,8 +263,8 @@ func (z *isolator) maySuspect() bool {
 	return d.free > 0
 }
 
-// again reports whether a trial is to be tried again as a whole: it is the turn of that
-// for as long as a sender's would be.
+// again reports whether a trial is to be repeated as a whole, which has the turn for as
+// long as a sender's request would.
 func (z *isolator) again(set *settings, a answer) bool {
 	d := z.d
 	if !d.whole || !scarce(a.res) {
@@ -273,7 +273,7 @@ func (z *isolator) again(set *settings, a answer) bool {
 	if d.until.IsZero() {
 		turn := timeToDoubt(set)
 		if !z.stream.turn.take(z.stream, turn) {
-			return true // After whoever's it is.
+			return true // After the owner of the turn.
 		}
 		d.until, d.inTurn = time.Now().Add(turn), 0
 	}

@@ -47,7 +47,7 @@
 // partition.
 //
 // The log is either that of an engine made for it, which shares its series table
-// (Attach), or one that somebody else writes in stock's format (Follow). In the
+// (Attach), or one in stock's format that has another writer (Follow). In the
 // second case package follow keeps a table in step with it, and the storage's own
 // gate tells the writer, if it asks, what it may remove (Floor).
 //

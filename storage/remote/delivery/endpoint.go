@@ -49,7 +49,7 @@ type endpoint struct {
 	metrics  atomic.Pointer[endpointMetrics]
 	families *endpointMetrics // Under which metrics of metadata are shown; Storage.mtx guards it.
 	pending  pending
-	// cache is where requests are shared, with whom the settings allow it.
+	// cache is where requests are shared with endpoints whose settings allow it.
 	cache  atomic.Pointer[requestCache]
 	caches *requestCaches
 

@@ -109,7 +109,7 @@ func (st *endpointState) floor() savepoint.Mark {
 	return lowestOf([]savepoint.Mark{floor}, st.fresh.apart)
 }
 
-// dispatched returns the dispatch mark for those who know one range only.
+// dispatched returns the dispatch mark for a release that knows one range only.
 func (st *endpointState) dispatched() cursor.Position {
 	if st.fresh != nil {
 		return st.fresh.mark

@@ -25,7 +25,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 )
 
-// FollowOptions say which log somebody else writes.
+// FollowOptions say which log is followed.
 type FollowOptions struct {
 	// WALDir holds the segments and checkpoints. Savepoints are written to the
 	// data directory that NewStorage was given.
@@ -43,20 +43,20 @@ type FollowOptions struct {
 	Lost []repair.Damage
 }
 
-// Follow gives the storage a log in stock's format that somebody else writes,
+// Follow gives the storage a log in stock's format that has a writer of its own,
 // in this process or in another. It takes the place of Attach; call it once,
 // after the writer has opened the log. Delivery begins when a configuration has
 // been applied too.
 //
-// Everything that is known of the log is read from it: series from the newest
-// checkpoint and the segments, and that a series is no longer in use from a
-// newer checkpoint appearing whose segments are gone. The log is never written
-// to, and what is in it is not held: see Floor. Notify tells of commits; without
-// it, they are found a tenth of a second later.
+// All that is known of the log is read from it: series come from the newest
+// checkpoint and the segments, and a series that neither mentions any more is no
+// longer in use. The log is never written to, and what is in it is not held: see
+// Floor. Notify tells of commits; without it, they are found a tenth of a second
+// later.
 //
-// Saved positions are taken up whoever wrote the log, as long as the segments
-// are those that they were saved for. If segments are gone that an endpoint
-// still needed, delivery goes on with the oldest one there is, and
+// Saved positions are taken up whichever writer made the log, as long as the
+// segments are those that they were saved for. If segments that an endpoint
+// still needed are gone, delivery goes on with the oldest one there is, and
 // segments_missing_total says how many are lost.
 //
 // It is an error if there is no log, or if the savepoint is of a later version
@@ -88,10 +88,10 @@ func (s *Storage) Follow(o FollowOptions) error {
 	return nil
 }
 
-// Reopened tells that this process has opened the log to write to it, and that nobody
-// else does. Without that, a series record that comes in a later segment than the first
-// samples of its series is not taken to be theirs: the log may have been opened in
-// between, and the ref given to another series.
+// Reopened tells that this process has opened the log, as its only writer. Without
+// that, a series record that comes in a later segment than the first samples of its
+// series is not taken to be theirs: the log may have been opened in between, and the
+// ref given to another series.
 func (s *Storage) Reopened() {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
@@ -125,8 +125,7 @@ func (s *Storage) Floor() gate.Floor {
 	return g.Floor()
 }
 
-// followLog begins to read a log of somebody else's for series. Callers hold
-// mtx.
+// followLog begins to read a followed log for series. Callers hold mtx.
 func (s *Storage) followLog(ctx context.Context) {
 	f := s.src.follow
 	s.listMtx.Lock()
@@ -140,8 +139,8 @@ func (s *Storage) followLog(ctx context.Context) {
 	}
 }
 
-// catchUp makes sure that what was written last is seen, if somebody else writes
-// the log. Callers hold mtx.
+// catchUp makes sure that what was written last is seen, if the log is followed.
+// Callers hold mtx.
 func (s *Storage) catchUp(ctx context.Context) {
 	if f := s.src.follow; f != nil {
 		f.CatchUp(ctx)
@@ -150,9 +149,9 @@ func (s *Storage) catchUp(ctx context.Context) {
 }
 
 // truncated lets endpoints go on at a segment because those before it were
-// removed, and reports whether nobody reads in them any more. A file that is
-// open can be read without its name, but who is so far behind would not get
-// beyond it.
+// removed, and reports whether no leading reader is in them any more. A file that
+// is open can be read without its name, but an endpoint that far behind would not
+// get beyond it.
 func (s *Storage) truncated(first int) bool {
 	to := cursor.Position{Segment: first}
 	s.listMtx.Lock()
@@ -173,8 +172,8 @@ func (e *endpoint) skipped(from, to cursor.Position) {
 	e.metrics.Load().segmentsMissing.Add(float64(to.Segment - from.Segment))
 }
 
-// readsBefore reports whether somebody reads for all before p. Who is about to
-// finds that its place was moved before it uses what it read.
+// readsBefore reports whether a leading reader is before p. One that is about to
+// lead finds that its place was moved before it uses what it read.
 func (f *dispatcher) readsBefore(p cursor.Position) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

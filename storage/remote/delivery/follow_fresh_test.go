@@ -26,8 +26,8 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 )
 
-// TestFollowFreshFirst defends I1, I2 and I4 for two streams on a log of somebody
-// else's: who truncates where Floor says takes nothing of the backlog, and after
+// TestFollowFreshFirst defends I1, I2 and I4 for two streams on a followed log: a
+// writer that truncates where Floor says takes nothing of the backlog, and after
 // a restart of both, from which on refs mean other series, both streams go on
 // where they were.
 func TestFollowFreshFirst(t *testing.T) {
@@ -63,8 +63,8 @@ func TestFollowFreshFirst(t *testing.T) {
 				write(30)
 				e.cut()
 			}
-			// Whoever follows sees later what is written. The end of the log is where
-			// the backlog is to end.
+			// The follower sees later what is written. The backlog is to end at the
+			// end of the log.
 			write(1)
 			require.Eventually(t, func() bool { return r.src.Head().Segment == 6 && r.src.Head().Offset > 0 }, time.Minute, time.Millisecond)
 			r.until = e.time

@@ -123,7 +123,7 @@ func TestFollowStockTruncation(t *testing.T) {
 			}
 			before := arrived()
 			require.Eventually(t, func() bool {
-				more() // Nobody holds the log for an endpoint that is late.
+				more() // The log is not held for an endpoint that is late.
 				return arrived() >= before+3*len(live)
 			}, time.Minute, 20*time.Millisecond)
 			require.Eventually(t, func() bool { return tableLen(r) == len(live) }, time.Minute, 20*time.Millisecond, "%s", inMemory)

@@ -201,7 +201,7 @@ func TestFollowOutage(t *testing.T) {
 	e.check(rc)
 	require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
 	require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", nil))
-	e.commit(live...) // Nobody tells; closing finds it.
+	e.commit(live...) // Without a notification: closing finds it.
 	e.close()
 	require.NoError(t, r.Close())
 	stored, _ := rc.counts()
@@ -309,7 +309,7 @@ func TestFollowUngated(t *testing.T) {
 	e.close()
 	require.NoError(t, r.Close())
 
-	// Truncation while nobody is there is counted too.
+	// Truncation while the log is not followed is counted too.
 	rc.set(unavailable)
 	e.open()
 	r = e.follow(map[string]*receiver{"a": rc})

@@ -112,7 +112,7 @@ func (m *freshModel) start() {
 	m.freshRig = newFreshRig(m.t, m.journal, m.rc, opts, m.conf)
 }
 
-// limit takes the log up to a segment, as whoever owns the directory does.
+// limit takes the log up to a segment, as the owner of the directory does.
 func (m *freshModel) limit(segment int) {
 	require.NoError(m.t, m.Forfeit(m.t.Context(), cursor.Position{Segment: segment}, "max_size"))
 	require.NoError(m.t, m.journal.wal.Truncate(segment))
@@ -138,7 +138,7 @@ func (m *freshModel) stop() {
 // receiver, and what is on the disk then is all there is.
 func (m *freshModel) crash() {
 	m.unsure = true
-	m.rc.mtx.Lock() // Nobody is about to store anything.
+	m.rc.mtx.Lock() // No request is being stored.
 	m.mtx.Lock()
 	m.dead = true
 	m.mtx.Unlock()

@@ -45,7 +45,7 @@ type lateReceiver struct {
 	times  map[arrival]int // How often each sample was stored.
 	order  map[string][]int64
 	stored int
-	frozen bool // Whoever sent the request is dead.
+	frozen bool // The process that sent the request is dead.
 	// before is asked with the timestamps a request spans, ahead of storing it;
 	// after it was stored, after. A result is the answer. Both may wait.
 	before, after func(ctx context.Context, oldest, newest int64) *client.Result

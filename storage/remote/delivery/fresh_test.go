@@ -63,7 +63,7 @@ func TestFreshFirst(t *testing.T) {
 			r.value("prometheus_remote_storage_acked_segment", nil) == float64(floor.Position.Segment)
 	}, time.Minute, 5*time.Millisecond)
 
-	// Nobody waits for anybody.
+	// Neither stream waits for the other.
 	release()
 	r.live(20)
 	r.complete()
@@ -95,7 +95,7 @@ func TestFreshFirstIsAsked(t *testing.T) {
 	r.rc.requireOrdered(t, 0)
 	r.end()
 
-	// A name that nobody has is most likely a mistake, and said so.
+	// A name that no endpoint has is most likely a mistake, and reported as one.
 	var log bytes.Buffer
 	s, err := NewStorage(slog.New(slog.NewTextHandler(&log, nil)), nil, func() (int64, error) { return 0, nil }, t.TempDir(), time.Second, nil, false, opts)
 	require.NoError(t, err)

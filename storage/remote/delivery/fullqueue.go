@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// fullQueue counts what stock counts in enqueue_retries_total. There, whoever
-// has an item for a full queue tries again after min_backoff, after twice that,
+// fullQueue counts what stock counts in enqueue_retries_total. There, the watcher
+// tries again to put an item into a full queue after min_backoff, after twice that,
 // and so on up to max_backoff, and counts each try. Here the reader is woken when
 // there is room and tries nothing; what is counted while it waits is how often it
 // would have tried, so that rates mean the same on dashboards.
@@ -31,7 +31,7 @@ type fullQueue struct {
 	rest func()
 
 	mtx   sync.Mutex
-	timer *time.Timer // Nil while nobody waits.
+	timer *time.Timer // Nil while the reader does not wait.
 	wait  time.Duration
 	waits int // How often it would have tried, since begin.
 }

@@ -28,8 +28,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
-// Commit is what one commit writes to the log, in memory: handed over by whoever
-// writes it, it spares readers to read and decode the same. It is filled
+// Commit is what one commit writes to the log, in memory: handed over by the writer
+// of the log, it spares readers the reading and decoding of the same. It is filled
 // in the order of the records, since positions count items in that order.
 //
 // It belongs to one goroutine until [Storage.Committed] or [Commit.Discard].
@@ -89,11 +89,11 @@ func (c *Commit) Record(rec []byte) {
 // Discard gives a commit back that was not written, or not in one segment.
 func (c *Commit) Discard() { c.to.recycle(c) }
 
-// handover holds what was committed until who leads (dispatcher) takes it. It is
-// bounded (I6), and nothing depends on it being complete: where a commit is
+// handover holds what was committed until the leading reader (dispatcher) takes it.
+// It is bounded (I6), and nothing depends on it being complete: where a commit is
 // missing, the log is read up to the next one.
 type handover struct {
-	wanted atomic.Bool // Somebody follows the head of the log.
+	wanted atomic.Bool // A subscription is at the shared batches.
 
 	delay atomic.Pointer[batchDelay] // Nil for none.
 
@@ -206,8 +206,8 @@ func (h *handover) pop() {
 	h.ready = h.ready[:n]
 }
 
-// starts reports whether a commit that waits begins at p: there, nobody need
-// read on.
+// starts reports whether a commit that waits begins at p, so that no reader need
+// read on there.
 func (h *handover) starts(p cursor.Position) bool {
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
@@ -246,7 +246,7 @@ func (h *handover) batch(bb *queue.Builder, head cursor.Point) *queue.Batch {
 // are woken once for a request and not with each commit. An item that waits has
 // that part of batch_send_deadline behind it when it is read.
 type batchDelay struct {
-	items int           // Enough to fill a request: nobody waits for more.
+	items int           // Enough to fill a request: no reader waits for more.
 	wait  time.Duration // How long less than that may wait.
 }
 

@@ -107,7 +107,7 @@ func TestHandover(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestHandoverBounds defends I6: nobody who follows, nothing that waits; and no
+// TestHandoverBounds defends I6: nothing waits while no endpoint follows, and no
 // more waits than the bound says, whatever is committed.
 func TestHandoverBounds(t *testing.T) {
 	var h handover

@@ -179,7 +179,7 @@ func (x *isolation) senderWaits() bool {
 	return x.parking > 0
 }
 
-// close lets nobody wait in park any more.
+// close releases the senders that wait in park, and lets none wait there again.
 func (x *isolation) close() {
 	x.mtx.Lock()
 	defer x.mtx.Unlock()

@@ -33,7 +33,7 @@ func (e *endpoint) adopt(set *settings, fresh *endpointMetrics) {
 		e.show(fresh)
 		if m != nil {
 			fresh.inherit(m)
-			// Only now, so that hardly anything is counted where nobody looks.
+			// Only now, so that hardly anything is counted in metrics that are gone.
 			e.sets.release(m)
 		}
 		m = fresh

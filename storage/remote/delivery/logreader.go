@@ -173,8 +173,8 @@ func (r *logReader) passRest(p cursor.Point, cause error) (*queue.Batch, error) 
 	return r.bb.Build(), nil
 }
 
-// missing reports whether it is certain that somebody has removed a segment: the log
-// can be listed, has the one that is written to, and not this one. If all of it is
+// missing reports whether it is certain that a segment was removed: the log can be
+// listed, has the one that is written to, and not this one. If all of the log is
 // away, or a link leads nowhere, it may be back in a moment.
 func (r *logReader) missing(segment int, cause error) bool {
 	if !errors.Is(cause, os.ErrNotExist) {
@@ -211,9 +211,9 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 	return bytes
 }
 
-// close lets go of the log and of what it takes to read it. Nobody who has no
-// need of it now keeps a segment: removed, it would still take room on the disk.
-// Nor does anybody keep series that have left the table.
+// close lets go of the log and of what it takes to read it. A reader with no need
+// of it now must not keep a segment open, which would take room on the disk even
+// when removed, nor keep series that have left the table.
 func (r *logReader) close() {
 	if r.tail != nil {
 		r.bb.Items = queue.Sequence{}
@@ -391,8 +391,8 @@ func continues(rec []byte) bool {
 const backlog = 1 << 20
 
 // lags reports whether an endpoint that reads at one position, while the log
-// ends at another, has to catch up. Who reads for it is another question: if
-// all endpoints are as far behind, one of them reads for all.
+// ends at another, has to catch up. Which reader reads for it is another question:
+// if all endpoints are as far behind, that of one of them reads for all.
 func lags(at, head cursor.Position) bool {
 	return at.Segment != head.Segment || head.Offset-at.Offset > backlog
 }

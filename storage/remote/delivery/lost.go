@@ -29,7 +29,7 @@ type lostRange struct {
 	apart    []*missing // In place of marks.
 }
 
-// loss is a range that somebody gives up, and what is in it.
+// loss is a range that an endpoint has to give up, and what is in it.
 type loss struct {
 	lostRange
 	name      string // Of the endpoint.

@@ -32,8 +32,8 @@ import (
 // nothing is left to be read: the savepoint says how far that was. The next savepoint does
 // not, so that is counted at the start, or noted as yet to be counted, for every endpoint.
 
-// compare finds out whether a log that somebody else writes is the one that a savepoint
-// is about, and what it says of the sizes of segments.
+// compare finds out whether a followed log is the one that a savepoint is about, and
+// what the savepoint says of the sizes of segments.
 func compare(src *Source, f savepoint.File, segments []epoch.Segment) {
 	if src.follow == nil {
 		return

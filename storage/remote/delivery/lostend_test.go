@@ -112,8 +112,8 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 	}
 }
 
-// Somebody who writes the log removes segments of which an endpoint has a part in memory:
-// what it had not read is missing, once, and the rest is counted by the next start (I1).
+// The writer of the log removes segments of which an endpoint has a part in memory: what
+// it had not read counts as missing, once, and the next start counts the rest (I1).
 func TestTruncatedByItsWriterIsCountedOnce(t *testing.T) {
 	j, receivers, r := newBlockedRig(t)
 	require.NoError(t, j.wal.Truncate(4))
@@ -441,8 +441,8 @@ func TestNothingIsGoneAfterKill(t *testing.T) {
 	}
 }
 
-// A finished segment is gone of which an endpoint had acknowledged half: the other half is
-// counted, whoever says how large it was (I9).
+// A finished segment of which an endpoint had acknowledged half is gone: the other half is
+// counted, wherever its size is known from (I9).
 func TestHalfOfSegmentThatIsGone(t *testing.T) {
 	for name, harm := range map[string]func(path string) error{
 		"removed": os.Remove,

@@ -21,10 +21,10 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
-// metricSets hands out the metrics of endpoints. Two can want those of one name
-// and URL for a moment, while a reload changes hands; and names are shared for
-// longer: a consumer of the log is known by its name alone, whatever its URL. So
-// each is there until nobody uses it any more.
+// metricSets hands out the metrics of endpoints. Two endpoints can want those of
+// one name and URL for a moment during a reload, and names are shared for longer:
+// a consumer of the log is known by its name alone, whatever its URL. So each set
+// is there until no endpoint uses it any more.
 type metricSets struct {
 	reg     prometheus.Registerer
 	watcher *watcherMetrics

@@ -112,7 +112,7 @@ func TestMetricsOfAnotherURL(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestMetricSets: metrics are there, and count on, until nobody uses them.
+// TestMetricSets: metrics are there, and count on, until no endpoint uses them.
 func TestMetricSets(t *testing.T) {
 	r := &rig{t: t, reg: prometheus.NewRegistry()}
 	w := newWatcherMetrics(r.reg)
@@ -136,7 +136,7 @@ func TestMetricSets(t *testing.T) {
 	x.release(other)
 	require.False(t, r.has(read, a))
 
-	// Somebody else's metric stands in the way: nothing is left of the attempt.
+	// A foreign metric is in the way: nothing is left of the attempt.
 	taken := prometheus.NewGauge(prometheus.GaugeOpts{Name: shards, ConstLabels: prometheus.Labels{"remote_name": "a", "url": "3"}, Help: "Number of senders at work for the endpoint."})
 	require.NoError(t, r.reg.Register(taken))
 	_, err := x.get("a", "3")

@@ -22,8 +22,8 @@ import (
 )
 
 // named is a log handler that says which endpoint a line is about. An endpoint can
-// change its name and URL while it is at work, and whoever has a logger of it,
-// or one made from it, then logs the new ones.
+// change its name and URL while it is at work, and its loggers, and those made from
+// them, then log the new ones.
 type named struct {
 	base *slog.Logger
 	now  *atomic.Pointer[slog.Handler] // Shared with those made from it.

@@ -84,8 +84,8 @@ func (s *sender) collect() {
 // has to stand alone. In live operation receivers see what stock sends them.
 func (s *sender) groups() bool { return s.req.Behind && !s.req.Replay }
 
-// work is what deliver has to send: a request in order as a whole, whose items nobody has
-// listed, since it is encoded as it lies in the log, or items.
+// work is what deliver has to send: items, or a request in order as a whole, whose items
+// are not listed, since it is encoded as it lies in the log.
 type work struct {
 	whole bool
 	items []queue.ItemView // Used as scratch space.

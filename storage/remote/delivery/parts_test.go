@@ -47,8 +47,8 @@ import (
 // bodies keeps the bodies it is sent.
 type bodies struct{ c chan []byte }
 
-// next returns the next request, and fails with what everybody does if none
-// comes.
+// next returns the next request, and fails with the stacks of all goroutines if
+// none comes.
 func (b bodies) next(t testing.TB) []byte {
 	t.Helper()
 	select {

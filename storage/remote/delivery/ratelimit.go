@@ -168,17 +168,17 @@ func (l *sizeLimit) took(n, wanted int) {
 	l.most.Store(int32(most))
 }
 
-// turn lets one request at a time be repeated of those that were answered as if there
-// were too many. If others were sent meanwhile they would take what the endpoint still
+// turn lets the requests that were answered as if there were too many be repeated one
+// at a time. If others were sent meanwhile, they would take what the endpoint still
 // gives, and a request that comes too late each time would look like one that is not
 // taken at all.
-// It is asked for by senders, and by the isolator in the name of its stream.
+// Its owner is a sender, or a stream, in whose name the isolator asks for it.
 type turn struct {
 	mtx   sync.Mutex
-	of    any // Who has it, nil for nobody.
+	of    any // The owner, nil for none.
 	until time.Time
-	over  chan struct{} // Closed when it is not theirs any more.
-	next  []nextTurn    // Who was told that it is somebody else's, in that order.
+	over  chan struct{} // Closed when the owner loses it.
+	next  []nextTurn    // Those that were refused it, in that order.
 }
 
 type nextTurn struct {
@@ -186,9 +186,9 @@ type nextTurn struct {
 	lasts time.Duration
 }
 
-// take makes it somebody's turn for a while. It reports false if it is somebody else's;
-// then it will be theirs after those who were told so before, or small requests, which
-// fail sooner, would always be first.
+// take makes s the owner for a while. It reports false if there is another; s then gets
+// the turn after those that were refused it before, or small requests, which fail
+// sooner, would always be first.
 func (t *turn) take(s any, lasts time.Duration) bool {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
@@ -202,14 +202,14 @@ func (t *turn) take(s any, lasts time.Duration) bool {
 	return true
 }
 
-// hand makes it somebody's turn at once, whoever's it is.
+// hand makes s the owner at once, even if there is another.
 func (t *turn) hand(s any, lasts time.Duration) {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
 	t.set(s, lasts)
 }
 
-// give ends somebody's turn, if it is theirs, or their wait for it.
+// give ends the turn of s, if it is the owner, or its wait for the turn.
 func (t *turn) give(s any) {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
@@ -224,7 +224,7 @@ func (t *turn) give(s any) {
 	}
 }
 
-// set makes it somebody's turn. Callers hold mtx.
+// set makes s the owner. Callers hold mtx.
 func (t *turn) set(s any, lasts time.Duration) {
 	t.forget(s)
 	if t.of != s {
@@ -236,13 +236,13 @@ func (t *turn) set(s any, lasts time.Duration) {
 	t.until = time.Now().Add(lasts)
 }
 
-// forget ends somebody's wait. Callers hold mtx.
+// forget ends the wait of s. Callers hold mtx.
 func (t *turn) forget(s any) {
 	t.next = slices.DeleteFunc(t.next, func(n nextTurn) bool { return n.of == s })
 }
 
-// others returns for how long it is the turn of somebody else, and a channel that is
-// closed if it ends before.
+// others returns how long the turn of an owner other than s lasts, and a channel that
+// is closed if it ends before.
 func (t *turn) others(s any) (wait time.Duration, over <-chan struct{}) {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()

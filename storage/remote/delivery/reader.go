@@ -29,8 +29,8 @@ import (
 //
 //	replaying ──▶ resuming ──▶ following ◀─────┐
 //	                            │       ▲      │ a batch begins there that others
-//	                 what it is │       └──────┤ share, or it is the one who reads
-//	                 to read is │              │ for all
+//	                 what it is │       └──────┤ share, or this is the reader that
+//	                 to read is │              │ leads
 //	                 not shared └──▶ alone ────┘
 //
 // replaying: before the end of the replay range, alone, one commit at a time, so that
@@ -156,7 +156,7 @@ func (r *reader) follow(limit int) (*queue.Batch, error) {
 		r.log.close()
 		r.log.tries.worked(b)
 	case errors.Is(err, os.ErrNotExist):
-		err = errBehind // Who reads alone finds the way behind what is gone.
+		err = errBehind // Alone, it finds the way past what is gone.
 	case ctx.Err() == nil && !errors.Is(err, errBehind):
 		r.log.tries.failed(r.pos.Position)
 	}

@@ -94,15 +94,15 @@ func (x *requestCaches) leave(ex *requestCache) {
 	}
 }
 
-// requestCache lets the endpoints of a group share requests: who comes first encodes
-// one, those who come to the same items soon after send the same bytes. It
-// holds the latest few, each with a count of who uses it, and buffers return to
-// the request cache. What it takes is bounded by cachedRequests and those under
-// way, however many endpoints there are (I6).
+// requestCache lets the endpoints of a group share requests: the first sender that
+// comes to some items encodes them, and senders that come to them soon after send
+// the same bytes. It holds the latest few requests, each with a count of its uses,
+// and gets their buffers back. Its size is bounded by cachedRequests and the
+// requests under way, however many endpoints there are (I6).
 //
-// Who finds a request that is being encoded waits for that. Encoding neither
-// blocks nor takes a lock of an endpoint, so nobody waits for anybody's
-// receiver (I5).
+// A sender that finds a request being encoded waits for that. Encoding neither
+// blocks nor takes a lock of an endpoint, so no endpoint waits for the receiver of
+// another (I5).
 type requestCache struct {
 	group cacheKey
 
@@ -127,8 +127,8 @@ type shared struct {
 }
 
 // get returns the encoded request for a key. If made is true, the caller has to fill it
-// and call filled. Either way it calls done when it needs it no longer. get
-// returns nil if there is nobody to share with.
+// and call filled. Either way it calls done when it needs the request no longer. get
+// returns nil if there is no endpoint to share with.
 func (x *requestCache) get(key queue.Key) (sh *shared, made bool) {
 	x.mtx.Lock()
 	if x.members < 2 {

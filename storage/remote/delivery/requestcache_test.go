@@ -29,8 +29,8 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 )
 
-// TestRequestCache covers who makes an encoded request, who shares it, and that its buffer is
-// used again only when nobody uses it any more.
+// TestRequestCache covers which caller makes an encoded request, which ones share it, and
+// that its buffer is used again only when all are done with it.
 func TestRequestCache(t *testing.T) {
 	var all requestCaches
 	k := cacheKey{exemplars: true}
@@ -58,7 +58,7 @@ func TestRequestCache(t *testing.T) {
 	x.done(got)
 	require.LessOrEqual(t, len(x.free), cachedRequests)
 
-	// Of many who come at once, one encodes and the others wait for it.
+	// Of many callers at once, one encodes and the others wait for it.
 	var (
 		wg    sync.WaitGroup
 		mtx   sync.Mutex

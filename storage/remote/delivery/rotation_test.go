@@ -29,8 +29,8 @@ func withToken(token string) *config.RemoteWriteConfig {
 	return c
 }
 
-// TestTokenInURL defends I2: who rotates a token that is a part of the URL
-// keeps the position, by a reload and over a restart, in the middle of an outage.
+// TestTokenInURL defends I2: an endpoint keeps its position when a token in its URL
+// is rotated, by a reload and over a restart, in the middle of an outage.
 func TestTokenInURL(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	rc := newReceiver()

@@ -192,8 +192,8 @@ func (r *rules) decide(s *series.Series, b *labels.Builder) decided {
 	return d
 }
 
-// store keeps outcomes, but for series that have left the table meanwhile: nobody
-// would say when to forget them.
+// store keeps outcomes, except those of series that have left the table meanwhile,
+// which forget is not called for again.
 func (r *rules) store(all map[*series.Series]decided) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -224,7 +224,7 @@ func (r *rules) forget(refs []chunks.HeadSeriesRef) {
 	if len(r.configs) == 0 {
 		return
 	}
-	r.gone.age() // Nobody else would, when nobody has to catch up any more.
+	r.gone.age() // Nothing else does once no endpoint has to catch up any more.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, ref := range refs {
@@ -245,8 +245,8 @@ type rulebook struct {
 	rules map[string]*rules
 }
 
-// get returns the rules for a configuration, shared with all who ask for equal
-// ones since the last retain.
+// get returns the rules for a configuration, shared with all callers that asked for
+// equal ones since the last retain.
 func (rb *rulebook) get(external labels.Labels, configs []*relabel.Config) (*rules, error) {
 	key, err := rulesKey(external, configs)
 	if err != nil {

@@ -142,12 +142,12 @@ func TestRulesOfGoneSeries(t *testing.T) {
 	judged()
 }
 
-// TestRulesHoldNobodyUp defends I5: rules are applied without keeping those out who
+// TestRulesHoldNobodyUp defends I5: rules are applied without blocking callers that
 // only look up what is known, such as endpoints that have nothing to catch up with.
 func TestRulesHoldNobodyUp(t *testing.T) {
 	r := costlyRules(t)
 	all := goneSeriesFrom(0, 10)
-	r.mu.RLock() // Somebody looks something up.
+	r.mu.RLock() // A caller looks something up.
 	done := make(chan []judgement)
 	go func() { done <- r.judge(len(all), func(i int) *series.Series { return all[i] }, nil) }()
 	select {

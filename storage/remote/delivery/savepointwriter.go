@@ -29,7 +29,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// states returns where everyone stands, those at work and those held.
+// states returns the states of all endpoints, those at work and those held.
 func (s *Storage) states() []*endpointState {
 	s.listMtx.Lock()
 	running, held := s.running, s.held
@@ -56,8 +56,8 @@ func (s *Storage) saveStates(states func() []*endpointState, durable, clean bool
 	return s.write(states, durable, clean)
 }
 
-// saveUnless writes a durable savepoint, unless done says that somebody else's,
-// which had to be waited for, will do.
+// saveUnless writes a durable savepoint, unless done says that another caller's,
+// for which it had to wait, will do.
 func (s *Storage) saveUnless(done func() bool) error {
 	s.saveMtx.Lock()
 	defer s.saveMtx.Unlock()
@@ -277,7 +277,7 @@ func (s *Storage) writeSavepoints(ctx context.Context) {
 // expire gives up what endpoints hold that were removed from the configuration
 // longer than the grace time ago.
 //
-// Whoever holds mtx may be waiting for the savepoint writer to end; there is a next time.
+// A caller with mtx may be waiting for the savepoint writer to end; there is a next time.
 func (s *Storage) expire(now time.Time) {
 	if !s.mtx.TryLock() {
 		return

@@ -22,8 +22,8 @@ import (
 
 // This file is about what the streams of an endpoint may have of its senders.
 
-// freshShare returns the share of a backlog, also of one that is left over
-// although nobody asks for fresh samples first any more.
+// freshShare returns the share of a backlog, even of one that is left over
+// although the endpoint is no longer to have fresh samples first.
 func (s *settings) freshShare() float64 {
 	if s.share > 0 {
 		return s.share

@@ -32,7 +32,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// Source is the log that is delivered, as whoever writes it describes it.
+// Source is the log that is delivered, as its writer describes it.
 type Source struct {
 	// WALDir holds the segments, DataDir the savepoints beside it.
 	WALDir, DataDir string
@@ -54,7 +54,7 @@ type Source struct {
 	// Release is called once when the storage is closed, may be nil.
 	Release func() error
 
-	follow *follow.Follower // Of a log of somebody else's, see Follow.
+	follow *follow.Follower // Of a followed log, see Follow.
 	begun  bool             // See FollowOptions.FromStart.
 	lost   []repair.Damage  // See FollowOptions.Lost.
 	other  bool             // It is not the log that positions were saved for, or not up to where they are.

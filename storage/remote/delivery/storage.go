@@ -75,7 +75,7 @@ type Storage struct {
 	wg         sync.WaitGroup
 
 	listMtx sync.Mutex
-	wake    func() bool // Tells whoever reads the log first.
+	wake    func() bool // Tells the follower, or else the dispatcher.
 	gate    *gate.Gate
 	running []*endpoint      // Replaced, never changed in place.
 	held    []*endpointState // Likewise.
@@ -176,9 +176,9 @@ func (s *Storage) Persist(context.Context) error {
 	return s.save(true)
 }
 
-// Take returns a commit to fill with so many items at most, and nil if nobody
-// wants it: because no endpoint keeps up with the log, because too much waits
-// already, or because it is too large. Who is behind reads the log.
+// Take returns a commit to fill with so many items at most, and nil if none is
+// wanted: because no endpoint keeps up with the log, because too much waits
+// already, or because it is too large. Endpoints that are behind read the log.
 func (s *Storage) Take(items int) *Commit {
 	s.listMtx.Lock()
 	f := s.dispatcher

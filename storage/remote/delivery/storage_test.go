@@ -198,7 +198,7 @@ func TestNewEndpointBeginsNow(t *testing.T) {
 
 // TestCleanStopInOutage defends that positions saved before the first delivery
 // are found again: nothing that was not committed after the endpoint began is
-// sent, and nobody is alarmed.
+// sent, and no position resumes at the start of a segment.
 func TestCleanStopInOutage(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	j.commit(100)

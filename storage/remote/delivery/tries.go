@@ -31,9 +31,8 @@ const (
 	forgetTries = time.Minute
 )
 
-// attempts decides for whoever reads the log when it passes over what the disk
-// refuses of a segment, or of the snapshot that has the labels to it. One goroutine
-// owns it.
+// attempts decides when a reader of the log passes over what the disk refuses of a
+// segment, or of the snapshot that has the labels to it. One goroutine owns it.
 type attempts struct {
 	most int // Failures in a segment that are enough.
 	of   map[int]failures

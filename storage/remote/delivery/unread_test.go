@@ -126,9 +126,9 @@ func TestUnreadableSegmentIsPassedOver(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// Somebody removes segments that are still to be delivered, or has their names lead
-// nowhere: what the others hold is delivered, and what is gone is counted, whether
-// there are others in their place by then or not (I9).
+// Segments that are still to be delivered are removed, or their names lead nowhere:
+// what the others hold is delivered, and what is gone is counted, whether or not
+// there are stand-ins by then (I9).
 func TestSegmentThatIsGoneIsPassedOver(t *testing.T) {
 	repairs := func(src Source) error {
 		_, err := repair.Segments(vfs.OS, src.WALDir, src.Head().Segment, promslog.NewNopLogger())
@@ -219,8 +219,8 @@ func TestApartPassesOverWhatIsGone(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// Somebody removes the newest segments of a log that is not in use. Their numbers are
-// given again; endpoints that had not everything of them count them (I9).
+// The newest segments of a log that is not in use are removed. Their numbers are given
+// again; endpoints that had not been sent all of them count them (I9).
 func TestNewestSegmentsAreGone(t *testing.T) {
 	j, receivers := behind(t, 3)
 	r := newRig(t, j, receivers, Options{})
@@ -250,8 +250,8 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// A finished segment that somebody has emptied, or cut off behind a record, reads as if
-// it were whole. It is counted by the size that it had.
+// A finished segment that was emptied, or cut off behind a record, reads as if it were
+// whole. What is gone is counted by the size that it had.
 func TestEndThatIsGoneIsCounted(t *testing.T) {
 	for name, keep := range map[string]int64{"emptied": 0, "cut off behind a record": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -382,7 +382,7 @@ func TestZerosAreCounted(t *testing.T) {
 			require.NoError(t, r.Close())
 		}
 		require.Equal(t, [2]float64{float64(len(b)), 0}, lost, "repaired before run %d", repaired)
-		// How much of it padded the last page nobody knows any more.
+		// How much of it padded the last page is no longer known.
 		require.InEpsilon(t, 2000/used, items[0]/lost[0], 0.4)
 		require.Zero(t, items[1])
 		require.NoError(t, j.wal.Close())
@@ -402,7 +402,7 @@ func TestFirstThingIsDamaged(t *testing.T) {
 	for range 2 {
 		for range 20 {
 			j.commit(100)
-			j.log(append([]byte{250}, noise(2000)...)) // Of a type that nobody knows.
+			j.log(append([]byte{250}, noise(2000)...)) // Of an unknown type.
 		}
 		j.cut()
 	}
