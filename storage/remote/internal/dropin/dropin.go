@@ -385,7 +385,7 @@ func (w *Write) Repair() (done func()) {
 		if w.closed || w.pending == nil {
 			return
 		}
-		// Nothing of it is stock's, so nobody else needs to be asked.
+		// Nothing of it is stock's, so stock need not be called.
 		w.await(w.pending, func(conf *config.Config) error {
 			_, err := w.ApplyConfig(conf, nil)
 			return err
@@ -463,7 +463,7 @@ func (w *Write) Close() error {
 	w.wg.Wait()
 	w.mtx.Lock()
 	defer w.mtx.Unlock()
-	w.checks.Lock() // Nobody who asks makes a savepoint after the last.
+	w.checks.Lock() // No check makes a savepoint after the last.
 	s := w.storage.Swap(nil)
 	w.delivered = s
 	w.checks.Unlock()
@@ -519,7 +519,7 @@ func (r *waitingRegisterer) MustRegister(cs ...prometheus.Collector) {
 }
 
 // Unregister implements prometheus.Registerer. What waits is not there: metrics of the
-// same names may be somebody else's.
+// same names may belong to another component.
 func (r *waitingRegisterer) Unregister(c prometheus.Collector) bool {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()

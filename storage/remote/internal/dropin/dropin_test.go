@@ -514,7 +514,7 @@ func TestAnotherLog(t *testing.T) {
 			require.NoError(t, r.w.Close())
 			r.closeLog()
 			require.NoError(t, os.RemoveAll(wal))
-			t.Setenv(EnvDelivery, BestEffort) // Whoever wrote it did not know of us.
+			t.Setenv(EnvDelivery, BestEffort) // By a writer that does not know of us.
 			r.openLog()
 			for range c.after {
 				r.commit()
@@ -817,7 +817,7 @@ func TestLimitsOfALinkedDirectory(t *testing.T) {
 	dir := t.TempDir()
 	wal := filepath.Join(t.TempDir(), "wal")
 	if err := os.Symlink(dir, wal); err != nil {
-		t.Skip(err) // Not everybody may on Windows.
+		t.Skip(err) // Not every user may on Windows.
 	}
 	require.NoError(t, os.WriteFile(wlog.SegmentName(dir, 0), make([]byte, 2), 0o600))
 	reason, err := (&limits{maxSize: 1}).exceeded(wal, 0)

@@ -101,8 +101,8 @@ func (l *limits) fromEnvironment(get func(string) string) (leave bool, err error
 
 // mayRemove returns why the segments up to last have to stay. Where a limit is exceeded
 // they need not, and what endpoints lose by it is counted before they go. All of them
-// go then, because it is the writer who says how far it removes. s is nil while nobody
-// delivers.
+// go then, because the writer decides how far it removes. s is nil while nothing is
+// delivered.
 func (l *limits) mayRemove(ctx context.Context, logger *slog.Logger, s *delivery.Storage, wal string, last int) error {
 	l.mtx.Lock()
 	defer l.mtx.Unlock()

@@ -55,9 +55,9 @@ func makeWhole(walDir string, logger *slog.Logger) {
 	}
 }
 
-// fillEnd puts segments in the place of the newest ones, where those are gone that there
-// were at the last savepoint: their numbers must not be given again, for positions are
-// told by them, and what they held is counted by who reads that they are missing.
+// fillEnd puts stand-ins in the place of the newest segments, if some that there were at
+// the last savepoint are gone: their numbers must not be given again, for positions are
+// told by them, and readers that find them missing count what they held.
 func fillEnd(f savepoint.File, walDir string, logger *slog.Logger) error {
 	last := -1
 	if _, err := os.Stat(walDir); err == nil {
