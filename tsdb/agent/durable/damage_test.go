@@ -480,8 +480,8 @@ func FuzzDamage(f *testing.F) {
 	})
 }
 
-// Somebody removes a segment from the midst of the log while it is in use: what was
-// delivered goes nevertheless, and a start finds nothing new (I7, I9).
+// An operator removes a segment from the middle of the log while it is in use: what was
+// delivered is still truncated, and a start finds nothing new (I7, I9).
 func TestHoleInTheLogInUse(t *testing.T) {
 	dir := t.TempDir()
 	sender := &fakeSender{}

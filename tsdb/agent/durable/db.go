@@ -86,7 +86,7 @@ type environment struct {
 	diskSpace func(dir string) (free, total int64, err error)
 	wrap      func(segmentLog) segmentLog
 	idle      bool // No goroutines.
-	// uptime is a clock that nobody sets; nil if now is one.
+	// uptime is a clock that cannot be set; nil if now is one.
 	uptime func() time.Duration
 }
 
@@ -102,7 +102,7 @@ var processStart = time.Now()
 // newRef returns the next unused ref.
 func (db *DB) newRef() chunks.HeadSeriesRef { return chunks.HeadSeriesRef(db.nextRef.Inc()) }
 
-// SetWriteNotified names who is told after each commit, in place of the delivery
+// SetWriteNotified has wn notified after each commit, in place of the delivery
 // that was given to Open. It must not be called once there are appenders.
 func (db *DB) SetWriteNotified(wn wlog.WriteNotified) { db.writeNotified = wn }
 

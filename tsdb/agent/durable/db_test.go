@@ -56,7 +56,7 @@ func TestLockfile(t *testing.T) {
 }
 
 // The lock is held by storage and delivery, and released by the last of them;
-// whoever meets it is told which file it is.
+// an Open that finds it held says which file it is.
 func TestLockIsShared(t *testing.T) {
 	for _, first := range []string{"storage", "delivery"} {
 		t.Run(first, func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestConcurrency(t *testing.T) {
 			for ts := range int64(each) {
 				app := db.Appender(context.Background())
 				for i := range 300 {
-					// Most series are this goroutine's, some are everybody's.
+					// Most series are this goroutine's own, some are shared.
 					l := metric(1000*g + i)
 					if i >= 250 {
 						l = metric(100_000 + int(ts))

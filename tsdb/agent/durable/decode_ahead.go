@@ -158,7 +158,7 @@ func eachRecord(dir string, number int, f func(rec []byte, offset int64) bool) (
 	for {
 		item, e := tail.Next()
 		if errors.Is(e, cursor.ErrCaughtUp) {
-			// Nobody writes to it yet, so what the disk refuses at its end counts too.
+			// The log has no writer yet, so a read error at its end counts too.
 			tail.Finish()
 			item, e = tail.Next()
 		}

@@ -30,7 +30,7 @@
 //
 // It is kept in series/ beside wal/ (package snapshot) and has, of every series
 // whose record is in a finished segment, the ref and the labels. It is brought
-// up to date when a segment was finished, at a rate that nobody notices. With it
+// up to date when a segment was finished, too slowly to be noticed. With it
 // a start does not read finished segments: those that are as they were, by size
 // and time, are only checked afterwards, one every few seconds. Checkpoints are
 // links to its files. Series that went out of use leave memory once the snapshot
@@ -70,7 +70,7 @@
 //	snapshotter.mtx held through an update of the snapshot
 //	journal.mtx     held through a commit's write and a cut
 //	journal.headMtx held for a copy only
-//	syncer.mtx      held through a sync of the log; nobody else waits for it
+//	syncer.mtx      held through a sync of the log; only syncs wait for it
 //	exemplars       a lock per shard, for a look only
 //
 // The order is recovery or maintenance, snapshotter.mtx, journal.mtx, the rest. The table of series has its

@@ -85,10 +85,10 @@ type journal struct {
 	all     [][]byte
 	encoder record.Encoder
 
-	// handle is held while log is exchanged, and by who uses it beside commits.
+	// handle is held to exchange log, and to use it outside of commits.
 	handle sync.Mutex
 
-	headMtx sync.Mutex // Guards what follows; who writes may read head without.
+	headMtx sync.Mutex // Guards what follows; with mtx held, head may be read without it.
 	head    cursor.Position
 	ends    map[int]int64 // Where the records of finished segments end.
 }
@@ -228,7 +228,7 @@ func (j *journal) endOf(segment int) int64 {
 	return j.ends[segment]
 }
 
-// sizeOf returns the size of a file that nobody reads from. Seeking tells it
+// sizeOf returns the size of a file that is not read from. Seeking finds it
 // without an allocation, which counts in every commit.
 func sizeOf(f vfs.File) (int64, error) {
 	if s, ok := f.(io.Seeker); ok {
@@ -245,8 +245,8 @@ func sizeOf(f vfs.File) (int64, error) {
 // it returns nil, all of it is in the log and before the head. If it does not,
 // none of it is in the end, unless it was too much for one segment.
 //
-// c is the same in memory, or nil. If it is in the log in one piece, it goes to
-// to, in the order of the log: nobody else writes meanwhile.
+// c is the same in memory, or nil. If the log has it in one piece, it is passed to
+// to, in the order of the log: no other commit writes meanwhile.
 func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Commit, to commitSink) error {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()

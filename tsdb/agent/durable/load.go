@@ -74,8 +74,8 @@ func (db *DB) load() error {
 			return err
 		}
 	}
-	// Refs that only the snapshot knows of are not handed out again, for it may
-	// be read by somebody who is behind.
+	// Refs that only the snapshot has are not handed out again: an endpoint that
+	// is behind may still look them up in it.
 	db.nextRef.Store(uint64(max(found.maxRef, state.HighRef)))
 	db.metrics.replayDuration.Set(since(begin, time.Now()))
 	db.metrics.unknownRefs.Add(float64(found.unknown))
@@ -174,9 +174,9 @@ func (db *DB) repair(opts repair.Options) (repair.Report, error) {
 	return report, nil
 }
 
-// fillHoles puts segments that say so in the place of those that somebody has
-// removed from the midst of the log, without which no list of them can be had. active
-// is the segment that is written to, negative if none is yet.
+// fillHoles puts stand-ins in the place of segments that were removed from the middle
+// of the log, since a log with holes in its numbering cannot be listed. active is the
+// segment that is written to, negative if none is yet.
 func (db *DB) fillHoles(active int) []repair.Damage {
 	if _, _, err := wlog.Segments(db.journal.dir); err == nil {
 		return nil

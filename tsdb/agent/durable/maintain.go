@@ -33,11 +33,11 @@ const (
 	lastRetry  = 5 * time.Second
 )
 
-// placeInterval is how often it is looked whether the active segment is in its place.
+// placeInterval is how often maintain checks that the active segment is in its place.
 const placeInterval = time.Second
 
 // maintain is the goroutine that finishes segments by age and recovers a broken
-// log. It waits for nobody who removes segments.
+// log. It does not wait for the removal of segments.
 func (db *DB) maintain(ctx context.Context) {
 	age := time.NewTicker(max(10*time.Millisecond, min(db.opts.SegmentMaxAge/10, time.Minute)))
 	defer age.Stop()
@@ -210,7 +210,7 @@ func (db *DB) recoverNow() error {
 
 // truncate retires series that nothing was appended to for a while, finishes
 // the active segment, has the positions of all endpoints saved, brings the
-// snapshot up to date, and removes what nobody needs, or what the limits demand.
+// snapshot up to date, and removes what no holder needs, or what the limits demand.
 // The snapshot is written at leisure, and without a lock that others wait for.
 func (db *DB) truncate(ctx context.Context) error {
 	begin := time.Now()
@@ -240,7 +240,7 @@ func (db *DB) retireAndPersist(ctx context.Context) error {
 // room, demands it.
 func (db *DB) enforceLimits(ctx context.Context) error {
 	if !db.maintenance.TryLock() {
-		// Whoever is at work may be taking its time.
+		// The goroutine that holds it may be writing at leisure.
 		defer db.snapshotter.hurry()()
 		db.maintenance.Lock()
 	}
@@ -248,8 +248,8 @@ func (db *DB) enforceLimits(ctx context.Context) error {
 	return db.removeWhatMay(ctx, false)
 }
 
-// removeWhatMay decides and removes: what nobody needs if all is set or if a limit
-// is reached, and then only what it takes of the rest. The caller holds maintenance.
+// removeWhatMay decides and removes: what no holder needs if all is set or if a limit
+// is reached, and then only as much of the rest as it takes. The caller holds maintenance.
 func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
 	db.fillHoles(db.journal.Head().Segment)
 	u, err := db.measure()
@@ -305,8 +305,8 @@ func (db *DB) prepare(ctx context.Context, oldest, first int) (int, error) {
 	return first, captureErr
 }
 
-// remove deletes the segments that were decided upon, after a checkpoint. Nobody is
-// made to give up samples before it is known that their segments can go.
+// remove deletes the segments that were decided upon, after a checkpoint. No endpoint
+// has to give up samples before it is known that their segments can go.
 func (db *DB) remove(ctx context.Context, u usage, lim limits, what removal) error {
 	if len(u.sealed) == 0 || what.first <= u.sealed[0].number {
 		return nil
@@ -418,8 +418,8 @@ func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err erro
 	return true, nil
 }
 
-// showHolders sets the gauges of who keeps how much, and for how long that can
-// go on.
+// showHolders sets the gauges of how much each holder keeps, and for how long that
+// can go on.
 func (db *DB) showHolders(u usage, total limits) {
 	m := db.metrics
 	for _, v := range []*prometheus.GaugeVec{m.segmentsHeld, m.bytesHeld, m.secondsHeld, m.secondsUntilLoss} {
@@ -481,8 +481,8 @@ func (db *DB) keepSynced(ctx context.Context) {
 	}
 }
 
-// checkInterval is how often a segment is read that was taken to be whole at the
-// start. Nobody waits for it.
+// checkInterval is how often a segment that the start took to be whole is read.
+// Nothing waits for it.
 const checkInterval = 5 * time.Second
 
 // snapshotLoop is the goroutine of the snapshot and of truncation.

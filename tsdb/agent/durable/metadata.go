@@ -40,8 +40,8 @@ func (b *batch) describe(s *series.Series, m metadata.Metadata) bool {
 	return true
 }
 
-// encodeMetadata adds the records of what is described, and makes it known to
-// those who will read the samples. forgetMetadata is for when the log did not
+// encodeMetadata adds the records of new metadata, and enters it in the table for
+// the readers of the samples. forgetMetadata takes it out again if the log did not
 // take it.
 func (b *batch) encodeMetadata(enc *record.Encoder, limit int) {
 	if len(b.described) == 0 {

@@ -23,7 +23,7 @@ import (
 )
 
 // modelSample is a sample that a schedule has appended. Its number is its
-// value, so that whoever receives it can look it up here.
+// value, so that a receiver can look it up here.
 type modelSample struct {
 	number    int
 	name      string // The series' labels, without what a configuration adds.
@@ -34,7 +34,7 @@ type modelSample struct {
 
 	begun  int64 // Tick at which the append began.
 	done   int64 // Tick at which Commit had returned, 0 if it did not or failed.
-	rolled bool  // Rolled back: nobody may ever see it.
+	rolled bool  // Rolled back: no receiver may ever get it.
 	life   int   // Of the agent that it was appended to.
 }
 
@@ -97,8 +97,8 @@ func (m *ledger) add(s *modelSeries, life int, t int64) *modelSample {
 	return sample
 }
 
-// committed notes that a Commit has returned. If the agent crashed meanwhile
-// nobody can tell whether that came first.
+// committed notes that a Commit has returned. If the agent crashed meanwhile,
+// either may have come first.
 func (m *ledger) committed(samples []*modelSample) {
 	m.mtx.Lock()
 	defer m.mtx.Unlock()

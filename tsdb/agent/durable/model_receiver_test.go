@@ -396,8 +396,8 @@ func (e *modelEndpoint) store(req *modelRequest, chosen []modelTimeSeries) (floa
 				e.newest[ts.name] = s
 				e.highest = max(e.highest, s.t)
 			case had&(flagStored|flagExcused) == 0:
-				// A stock server finds out only while it commits, tells
-				// nobody, and without a window drops the sample.
+				// A stock server finds out only while it commits, does not
+				// tell the sender, and without a window drops the sample.
 				e.fail("I4: %s got sample %d of %s at %d after the one at %d", e.server.URL, s.number, s.name, s.t, last.t)
 				continue
 			}

@@ -33,8 +33,8 @@ const probeName = ".write-probe"
 // recoverLog puts a log in order whose last write failed: what the write left
 // behind is cut off, and a new segment begins. It returns nil if the log can be
 // written to, and else why not; it can be called again at any time. Commits
-// fail at once while it works. The caller holds recovery, and waits for nobody who
-// removes segments or writes snapshots.
+// fail at once while it works. The caller holds recovery, and does not wait for the
+// removal of segments or for a snapshot.
 func (db *DB) recoverLog() error {
 	j := &db.journal
 	failure := j.broken()
@@ -53,7 +53,7 @@ func (db *DB) recoverLog() error {
 	if err := probe(j.fs, j.dir, min(maxRecord, j.segmentSize)); err != nil {
 		return again(err)
 	}
-	// From here to the end nobody else writes to the log: commits see the failure.
+	// From here to the end nothing else writes to the log: commits see the failure.
 	j.handle.Lock()
 	if j.log != nil {
 		// Closing writes what the failed write left in memory, and works only
@@ -75,8 +75,8 @@ func (db *DB) recoverLog() error {
 	}
 
 	head := j.Head()
-	// If somebody has removed segments, others keep their numbers: positions would be
-	// ahead of a log that has them again.
+	// If segments were removed, their numbers stay taken: saved positions would be
+	// ahead of a log that gave them out again.
 	damages, err := repair.SegmentsTo(j.fs, j.dir, head.Segment, db.logger)
 	db.damaged(damages...)
 	if err == nil {

@@ -38,7 +38,7 @@ func newRegistry(reg prometheus.Registerer) *registry {
 	return &registry{inner: reg}
 }
 
-// registerer returns r for those who take an interface, in which a nil pointer
+// registerer returns r for functions that take an interface, in which a nil pointer
 // would not be nil.
 func (r *registry) registerer() prometheus.Registerer {
 	if r == nil {

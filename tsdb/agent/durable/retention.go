@@ -75,13 +75,13 @@ func decide(sealed []segmentFile, active int, activeSize, other int64, floor gat
 	out := removal{free: oldest, first: oldest}
 	switch floor.State {
 	case gate.Closed:
-		// It is not known yet who needs what, so not even a limit counts.
+		// The holders are not all known yet, so not even a limit counts.
 		return out
 	case gate.Held:
 		out.free = max(oldest, min(floor.Position.Segment, active))
 		out.freeReason = reasonSent
 	case gate.Free:
-		// Nobody needs anything, but somebody may come, so the newest third
+		// No endpoint needs anything, but one may be added, so the newest third
 		// stays, and whatever is young.
 		out.freeReason = reasonNoEndpoint
 		for _, s := range sealed[:len(sealed)*2/3] {

@@ -178,7 +178,7 @@ func TestLimits(t *testing.T) {
 func TestLimitsOfALinkedDirectory(t *testing.T) {
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	if err := os.Symlink(elsewhere, filepath.Join(dir, "wal")); err != nil {
-		t.Skip(err) // Not everybody may on Windows.
+		t.Skip(err) // Not every user may on Windows.
 	}
 	sender := &fakeSender{}
 	db := openTest(t, dir, sender, small(), still())

@@ -83,7 +83,7 @@ func (r *reserve) keep() (err error) {
 	return nil
 }
 
-// release gives the room to who needs it.
+// release frees the room for a removal.
 func (r *reserve) release() error {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
@@ -97,8 +97,8 @@ func (r *reserve) release() error {
 	return nil
 }
 
-// lowSpace is how little free room makes what was delivered go at once, whoever
-// used it.
+// lowSpace is the free room below which what was delivered goes at once, whatever
+// fills the disk.
 func lowSpace(total int64) int64 { return min(total/10, 1<<30) }
 
 // fittingSegment is the largest segment that leaves several to a file system.

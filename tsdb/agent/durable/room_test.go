@@ -103,7 +103,7 @@ func TestAcknowledgedGoesFirst(t *testing.T) {
 	require.Positive(t, testutil.ToFloat64(db.metrics.segmentsRemoved.WithLabelValues(reasonSent)))
 }
 
-// With little room on the disk, whoever uses it, the same holds without a limit.
+// With little room on the disk, whatever fills it, the same holds without a limit.
 func TestLittleRoom(t *testing.T) {
 	dir := t.TempDir()
 	sender := &fakeSender{}
@@ -122,7 +122,7 @@ func TestLittleRoom(t *testing.T) {
 	require.False(t, db.underPressure() && !db.pressed.Load(), "there is nothing left to go")
 }
 
-// Nobody gives up samples for segments that cannot be removed.
+// No endpoint gives up samples for segments that cannot be removed.
 func TestForfeitOnlyWhatCanGo(t *testing.T) {
 	dir := t.TempDir()
 	opts := small()
@@ -243,8 +243,8 @@ func TestHeadIsRemovedWhileBroken(t *testing.T) {
 	require.Equal(t, 2, db.journal.Head().Segment)
 }
 
-// Recovering the log waits for nobody who removes segments, and a limit makes who
-// writes a snapshot at leisure go on without pauses before it waits for them.
+// Recovering the log does not wait for the removal of segments, and a limit has the
+// snapshotter go on without pauses before it waits for it.
 func TestNobodyWaitsForTheSlow(t *testing.T) {
 	sender := &fakeSender{forfeit: func(cursor.Position, string) error { return nil }}
 	dir := t.TempDir()
@@ -256,7 +256,7 @@ func TestNobodyWaitsForTheSlow(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- db.enforceLimits(context.Background()) }()
 	require.Eventually(t, func() bool { return db.snapshotter.urgent.Load() > 0 }, time.Minute, time.Millisecond)
-	// Whoever holds the lock does not pause any more: this would take half an hour.
+	// The snapshotter does not pause any more: this would take half an hour.
 	require.NoError(t, db.snapshotter.pace(t.Context(), 1<<30))
 	db.maintenance.Unlock()
 	require.NoError(t, <-done)

@@ -100,8 +100,8 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 	}
 	if a.rebuild {
 		// The list of fresh series may miss some, the table does not. What is
-		// retired is walked twice, and may have changed in between; whoever
-		// came back until then is on the list of the next update.
+		// retired is walked twice, and may have changed in between; a series
+		// that came back until then is on the list of the next update.
 		u.Series = func(yield func(record.RefSeries) bool) {
 			for s := range db.table.All() {
 				if s.LoggedOnce() && !yield(record.RefSeries{Ref: s.Ref(), Labels: s.Labels()}) {
@@ -152,7 +152,7 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 }
 
 // finished lists the segments from first to last as they are on the disk, so
-// that a start can tell that nobody touched them since.
+// that a start can tell that they have not been touched since.
 func (db *DB) finished(first, last int) []snapshot.SegmentInfo {
 	known := map[int]snapshot.SegmentInfo{}
 	for _, s := range db.snapshotter.state.Segments {
@@ -164,7 +164,7 @@ func (db *DB) finished(first, last int) []snapshot.SegmentInfo {
 		if end := db.journal.endOf(k); !ok || s.Size < end {
 			info, err := db.secure(wlog.SegmentName(db.journal.dir, k))
 			if (err == nil && cursor.RecordEnd(info.Size()) < end) || (errors.Is(err, os.ErrNotExist) && end > 0) {
-				// Somebody has removed it, and a repair may have put something in its place.
+				// It was removed, and a repair may have put a stand-in in its place.
 				out = append(out, snapshot.SegmentInfo{Index: k, Size: end})
 				continue
 			}

@@ -34,15 +34,15 @@ import (
 const seriesDir = "series"
 
 // snapshotRate is how fast snapshots are written, in bytes per second, unless
-// something waits for them: a rate that nobody else on the disk notices.
+// something waits for them: too slow for other users of the disk to notice.
 const snapshotRate = 512 << 10
 
 // snapshotter keeps the snapshot of the series, which is what checkpoints are made
 // of and what a start reads instead of finished segments.
 type snapshotter struct {
 	wanted chan struct{} // Has an element when a segment was finished.
-	urgent atomic.Int32  // Those who wait for it: no pauses between writes.
-	users  atomic.Int32  // Those who need the store open.
+	urgent atomic.Int32  // How many wait for it: then there are no pauses between writes.
+	users  atomic.Int32  // How many need the store open.
 
 	// sizes are those of the finished segments in state, in bytes.
 	sizes atomic.Pointer[map[int]int64]

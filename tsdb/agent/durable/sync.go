@@ -72,7 +72,7 @@ func (s *syncer) sync() (bool, error) {
 		path := wlog.SegmentName(s.dir, k)
 		if err := syncFile(s.fs, path); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // Nobody needs it any more.
+				continue // It was removed and needs no sync.
 			}
 			return true, fmt.Errorf("sync segment %s: %w", path, err)
 		}

@@ -30,9 +30,9 @@ import (
 // unfinishedSuffix is that of files in wal/ that a start removes.
 const unfinishedSuffix = ".unfinished"
 
-// keepInPlace begins a segment if somebody has removed the one that is written to, or
-// put another file in its place: what is in a file without a name is lost with the
-// process. As long as it is open it can be copied, so it is put back before.
+// keepInPlace begins a segment if the one that is written to was removed, or another
+// file put in its place: what is in an unlinked file is lost with the process. As long
+// as it is open it can be copied, so it is put back before.
 func (db *DB) keepInPlace() {
 	db.recovery.Lock() // It opens another file too, and commits are not there to wait.
 	defer db.recovery.Unlock()
@@ -144,7 +144,7 @@ func ignoreAbsent(err error) error {
 // awayFor is how long a directory may be away, and come back, before it is made anew.
 const awayFor = 10 * time.Second
 
-// makeDirAgain makes the directory of the log if somebody has removed it. Callers hold
+// makeDirAgain recreates the directory of the log if it was removed. Callers hold
 // recovery.
 func (db *DB) makeDirAgain() error {
 	j := &db.journal

@@ -46,7 +46,7 @@ var displace = map[string]func(t *testing.T, path string){
 	},
 }
 
-// Somebody removes the segment that is written to: nothing that was committed is lost,
+// An operator removes the segment that is written to: nothing that was committed is lost,
 // neither to a stop nor to a kill that comes later than the next look (I8).
 func TestActiveSegmentIsPutBack(t *testing.T) {
 	for name, away := range displace {

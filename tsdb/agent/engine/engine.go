@@ -86,7 +86,7 @@ type Remote interface {
 // DB is the database half of an engine.
 type DB interface {
 	storage.Storage
-	// SetWriteNotified names who is told of every commit.
+	// SetWriteNotified has wn notified of every commit.
 	SetWriteNotified(wn wlog.WriteNotified)
 }
 

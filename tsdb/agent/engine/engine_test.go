@@ -74,7 +74,7 @@ func TestOpenFails(t *testing.T) {
 }
 
 // Stock's default age limit must not reach the durable engine: it would give
-// up samples nobody allowed it to (I1).
+// up samples without being told to (I1).
 func TestDurableOptions(t *testing.T) {
 	opts := agent.DefaultOptions()
 	opts.MaxWALTime = 90_000

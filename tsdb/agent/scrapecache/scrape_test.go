@@ -281,7 +281,7 @@ func TestScrapesAreTheSame(t *testing.T) {
 			<-done
 			stale := 0
 			for i := range pages {
-				if soon { // Who is forgotten has no end.
+				if soon { // A forgotten series gets no stale marker.
 					is := func(sample string) bool { return strings.Contains(sample, " stale ") }
 					require.Equal(t, slices.DeleteFunc(stock[i], is), slices.DeleteFunc(byRef[i], is), "scrape %d of:\n%s", i, pages[i].text)
 					continue

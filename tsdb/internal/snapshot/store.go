@@ -48,8 +48,8 @@ type Store struct {
 	problems problems
 	cache    *cache
 
-	// The view is read by everybody and exchanged by a writer. ViewMtx is held
-	// for no I/O.
+	// Readers share the view, and a writer exchanges it. viewMtx is not held
+	// through I/O.
 	viewMtx sync.RWMutex
 	view    *view
 

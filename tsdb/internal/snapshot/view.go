@@ -19,8 +19,8 @@ import (
 	"go.uber.org/atomic"
 )
 
-// view is one version of the snapshot. It is immutable. Whoever uses its files
-// holds a reference.
+// view is one version of the snapshot. It is immutable. Users of its files
+// hold a reference.
 type view struct {
 	manifest   manifest
 	ok         bool // There is a manifest.

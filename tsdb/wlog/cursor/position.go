@@ -55,8 +55,8 @@ func (p Position) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "[%d,%d]", p.Segment, p.Offset), nil
 }
 
-// UnmarshalJSON is the reverse of MarshalJSON. What the numbers may be is left to
-// whoever stores positions.
+// UnmarshalJSON is the reverse of MarshalJSON. Checking the range of the numbers is
+// left to the callers that store positions.
 func (p *Position) UnmarshalJSON(data []byte) error {
 	t, err := tuple(data, "position", 2)
 	if err == nil {

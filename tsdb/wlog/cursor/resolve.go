@@ -163,7 +163,7 @@ func identify(walDir string, s Saved) (Verdict, error) {
 		return SegmentStart, err
 	}
 	if err != nil {
-		return SegmentStart, nil //nolint:nilerr // Nobody knows whether it is the same.
+		return SegmentStart, nil //nolint:nilerr // It cannot be told whether it is the same.
 	}
 	defer f.Close()
 

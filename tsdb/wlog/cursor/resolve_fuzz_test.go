@@ -55,7 +55,7 @@ func newSavedLog(f *testing.F, c compression.Type) *savedLog {
 	return s
 }
 
-// harm changes a segment as a crash, a bad disk or somebody else may: by flipping
+// harm changes a segment as a crash, a bad disk or another program may: by flipping
 // bits, cutting it off, zeroing a part, or putting one part in place of another.
 func harm(b, how []byte) []byte {
 	b = bytes.Clone(b)

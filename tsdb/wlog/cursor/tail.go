@@ -293,7 +293,7 @@ func (t *Tail) mayEnd() error {
 }
 
 // Finish says that the segment is finished although the next one is not there,
-// after Next has returned ErrCaughtUp: somebody has removed that one.
+// after Next has returned ErrCaughtUp: it was removed, or the log has no writer.
 func (t *Tail) Finish() { t.sealed = true }
 
 // atEnd decides what the end of the data is. Torn is nil if it is between

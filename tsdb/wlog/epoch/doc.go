@@ -31,11 +31,11 @@
 //
 //  1. A record is a marker only if it is one byte for byte (I7: nothing another
 //     engine writes is mistaken for ours).
-//  2. A segment whose first record is damaged is nobody's: it never counts as
-//     foreign, because that would skip what it holds (I2, I9).
+//  2. A segment whose first record is damaged belongs to no engine: it never
+//     counts as foreign, because that would skip what it holds (I2, I9).
 //
-// Whoever opens a segment writes the marker before anything else. The writer of
-// the log must therefore never go over to a new segment by itself.
+// An engine that opens a segment writes the marker before anything else. The writer
+// of the log must therefore never go over to a new segment by itself.
 //
 // The package has no state and starts no goroutine; its functions may be called
 // from anywhere. Scan only reads.

@@ -69,14 +69,14 @@ func Parse(rec []byte) (run ulid.ULID, ok bool) {
 	return run, true
 }
 
-// Segment says who opened a segment.
+// Segment says which run opened a segment.
 type Segment struct {
 	Index int
 	// Empty says that the segment has no complete record, damaged ones aside.
 	Empty bool
-	// Damaged says that the first record cannot be read, be it that the segment is
-	// missing or the disk refuses to, and so not whose segment it is. Filler or
-	// padding at the start is what a repair leaves.
+	// Damaged says that the first record, and so the run, cannot be read: it is damaged,
+	// the segment is missing, or the disk refuses to read. Filler or padding at the start
+	// is what a repair leaves.
 	Damaged bool
 	// Run is the run that opened the segment. It is zero if that was another
 	// engine, and if the segment is empty or damaged.

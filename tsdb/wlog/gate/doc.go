@@ -17,13 +17,13 @@
 //
 // The type is pure bookkeeping, without I/O and without goroutines of its own,
 // so that its correctness can be seen and tested apart from everything else.
-// It decides nothing about limits: whoever has to remove more than the floor
-// allows moves the holders first, and counts what that costs them.
+// It decides nothing about limits: a caller that has to remove more than the
+// floor allows moves the holders first, and counts what that costs them.
 //
 // What it defends:
 //
-//  1. The floor is the minimum over all holders, so a segment below it is
-//     needed by nobody (I1).
+//  1. The floor is the minimum over all holders, so no holder needs a segment
+//     below it (I1).
 //  2. What is set is a position that is on the disk already. The write side
 //     calls Set after the savepoint was written durably, never before (I1).
 //  3. Until Open, nothing is released: at start the log is there before the

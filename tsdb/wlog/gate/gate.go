@@ -25,9 +25,9 @@ import (
 type State uint8
 
 const (
-	// Closed says that nothing may be removed, since it is not known yet who needs what.
+	// Closed says that nothing may be removed, since the holders are not all known yet.
 	Closed State = iota
-	// Free says that nobody holds anything.
+	// Free says that there are no holders.
 	Free
 	// Held says that everything from the floor's position on is needed.
 	Held
@@ -117,7 +117,7 @@ func (g *Gate) Open() {
 
 // Floor returns what may be removed at this instant. It may only rise while
 // the caller looks at it, except where Set lowers a position or adds an
-// endpoint; whoever does that takes care that the log there still exists.
+// endpoint; the caller of Set then makes sure that the log there still exists.
 func (g *Gate) Floor() Floor {
 	g.mtx.Lock()
 	defer g.mtx.Unlock()
@@ -141,8 +141,8 @@ func (g *Gate) Floor() Floor {
 	return floor
 }
 
-// Holders returns everyone who holds something, lowest position first and by
-// name among equals, whether the gate is open or not. The caller owns it.
+// Holders returns all holders, lowest position first and by name among equals,
+// whether the gate is open or not. The caller owns the slice.
 func (g *Gate) Holders() []Holder {
 	g.mtx.Lock()
 	holders := make([]Holder, 0, len(g.holders))

@@ -11,11 +11,11 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package hold lets who delivers a write-ahead log have a say in what its writer does
-// with it, where the two do not know of each other. Writers that go by stock's API open
+// Package hold gives the delivery of a write-ahead log a say in what its writer does
+// with it, where the two do not know of each other. Writers that use stock's API open
 // the log by wlog.NewSize, and make a checkpoint before they remove the segments that it
-// replaces; if that fails they remove nothing and try again later. So who delivers
-// registers a [Holder] for the directory, and stock's functions tell of what happens
+// replaces; if that fails they remove nothing and try again later. So the delivery
+// registers a [Holder] for the directory, and stock's functions tell it what happens
 // there, or ask.
 //
 // It also notes which data directories are those of a server's database, which is
@@ -85,7 +85,7 @@ func (h *Hold) Release() {
 }
 
 // Leave ends the hold when the log is closed, or another holder registers: a writer that
-// is closed after who delivers may truncate in between.
+// is closed after the delivery may truncate in between.
 func (h *Hold) Leave() {
 	mtx.Lock()
 	defer mtx.Unlock()
@@ -95,7 +95,7 @@ func (h *Hold) Leave() {
 	}
 }
 
-// holder returns who holds a log, nil for nobody. A server's is not held.
+// holder returns the holder of a log, nil if there is none. A server's is not held.
 func holder(walDir string) Holder {
 	mtx.Lock()
 	defer mtx.Unlock()

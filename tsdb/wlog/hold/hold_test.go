@@ -52,7 +52,7 @@ func TestHolder(t *testing.T) {
 	dir := t.TempDir()
 	wal, link := filepath.Join(dir, "data", "wal"), filepath.Join(dir, "link")
 	names := []string{wal, filepath.Join("data", ".", "wal"), wal + string(filepath.Separator)}
-	if err := os.Symlink("data", link); err == nil { // Not everybody may on Windows.
+	if err := os.Symlink("data", link); err == nil { // Not every user may on Windows.
 		names = append(names, filepath.Join(link, "wal"))
 	}
 	h := &holds{}
@@ -143,7 +143,7 @@ func TestLeave(t *testing.T) {
 	require.NoError(t, Check(wal, 4))
 }
 
-// A server's log is not held, also if somebody has begun to.
+// A server's log is not held, even if a holder registered for it before.
 func TestServer(t *testing.T) {
 	dir := t.TempDir()
 	require.False(t, IsServer(dir))

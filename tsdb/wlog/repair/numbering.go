@@ -43,10 +43,10 @@ func missing(numbers []int) []gap {
 	return gaps
 }
 
-// Segments makes the numbering of a log without holes again while it is in use: where
-// a segment is missing before the one that is written to, because somebody has removed
-// it, there is one again that says so. Nobody else may remove segments meanwhile. If
-// none is written to, active is negative.
+// Segments closes the holes in the numbering of a log that is in use: a stand-in takes
+// the place of each segment that was removed before the one that is written to, which
+// is active, negative if there is none. The caller sees to it that no other segments are
+// removed meanwhile.
 func Segments(fsys vfs.FS, walDir string, active int, log *slog.Logger) ([]Damage, error) {
 	return segments(fsys, walDir, log, func(there []int) []gap {
 		for len(there) > 0 && active >= 0 && there[len(there)-1] > active {
@@ -59,7 +59,7 @@ func Segments(fsys vfs.FS, walDir string, active int, log *slog.Logger) ([]Damag
 	})
 }
 
-// SegmentsTo is Segments for a log that nobody writes to and whose last segments may be
+// SegmentsTo is Segments for a log that has no writer and whose last segments may be
 // missing too: there are segments up to last then. If there was none at all, that is the
 // only one.
 func SegmentsTo(fsys vfs.FS, walDir string, last int, log *slog.Logger) ([]Damage, error) {

@@ -135,7 +135,7 @@ func TestOneByteInEachPlace(t *testing.T) {
 					}
 					require.False(t, missing > 0 && told == 0, "byte %d: nobody is told", at)
 
-					// What was lost shows to whoever reads the repaired log.
+					// A reader of the repaired log sees what was lost.
 					read, gaps = readAsItIs(t, dir)
 					require.Len(t, read, len(after))
 					if missing > 0 && report.Damages[0].Kind != TornTail {

@@ -27,9 +27,9 @@
 //     a version before it. Only then may the caller act on it (I1).
 //  3. A damaged file is found by its checksum, costs at most what was
 //     acknowledged since the last durable version, and stops nothing (I9).
-//  4. That positions were lost is told apart from that there never were any.
-//     It is an error of its own, so that nobody can take it for a first start
-//     and begin at now (I2).
+//  4. Lost positions are told apart from there never having been any: Load
+//     returns an error of its own for them, so that no caller takes it for a
+//     first start and begins at now (I2).
 //  5. A file of a later release is neither used nor overwritten nor set aside.
 //  6. Load never returns a part of a file: it is whole and valid, or an error.
 //

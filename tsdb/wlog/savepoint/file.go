@@ -121,7 +121,7 @@ type runs struct {
 	Apart *apart    `json:"isolated,omitempty"`
 }
 
-// apart is what those who know isolated series find beside the marks of a range,
+// apart is what releases that know isolated series read beside the marks of a range,
 // which are cautious then.
 type apart struct {
 	Runs   [][]int64 `json:"acked"`  // The true marks.
@@ -256,7 +256,7 @@ type File struct {
 	// Clean is set by the last write of a graceful stop: nothing was in flight
 	// any more, and nothing was sent after it.
 	Clean bool `json:"clean"`
-	// Written is when the file was written. Whoever writes sets it; it is
+	// Written is when the file was written. The caller of Write sets it; it is
 	// stored in UTC with nanoseconds.
 	Written time.Time `json:"written"`
 	// Partitions is the number of partitions, and so of marks per endpoint.
@@ -274,7 +274,7 @@ type File struct {
 	// EndCRC is the checksum of the record that ends there, as in a point; 0 if it is
 	// not known.
 	EndCRC uint32 `json:"end_crc,omitempty"`
-	// Followed says that the log is written by somebody else.
+	// Followed says that the log is another writer's.
 	Followed bool `json:"followed,omitempty"`
 	// Sizes are those of the segments up to the one before Segment, in bytes and
 	// ascending order, as they were when they were finished; 0 is unknown. It is

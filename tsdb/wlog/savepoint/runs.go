@@ -71,8 +71,8 @@ func encodeMarks(marks []Mark, points []cursor.Point) [][]int64 {
 	return runs
 }
 
-// encodeRange returns the marks of a range as every reader understands them, and
-// what those who know isolated series find beside them.
+// encodeRange returns the marks of a range as every release reads them, and what
+// releases that know isolated series read beside them.
 func encodeRange(acked []Mark, series []Isolated, points []cursor.Point) runs {
 	if len(series) == 0 {
 		return runs{Runs: encodeMarks(acked, points)}

@@ -85,7 +85,7 @@ func (s *Store) Write(f File, durable bool) error {
 	return s.WriteEncoded(data, durable)
 }
 
-// WriteEncoded is Write for who has the bytes that [Encode] returned, to see whether
+// WriteEncoded is Write for callers that have called [Encode] before, to see whether
 // there is anything to be written.
 func (s *Store) WriteEncoded(data []byte, durable bool) error {
 	s.mtx.Lock()
@@ -201,8 +201,8 @@ func (s *Store) replace(name string, data []byte, durable bool) (err error) {
 		if e != nil || !info.IsDir() {
 			return err
 		}
-		// Somebody has made a directory of the name, as container runtimes do for
-		// what is to be mounted and is not there.
+		// There is a directory of that name, such as container runtimes make for
+		// a file that is to be mounted and does not exist.
 		if _, err = s.moveAside(path); err != nil {
 			return err
 		}

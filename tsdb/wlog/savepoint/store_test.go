@@ -290,7 +290,7 @@ func TestLoadCombinations(t *testing.T) {
 	}
 }
 
-// Directories in the place of the files keep nobody from saving positions.
+// Directories in the place of the files do not keep positions from being saved.
 func TestWriteInPlaceOfDirectories(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{CurrentName, PreviousName} {

@@ -18,8 +18,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// This file is for tables that are fed from a log somebody else writes, whose
-// only news of a series' life are its records and the checkpoints.
+// This file is for tables that are fed from another writer's log, in which only
+// records and checkpoints tell of a series' life.
 
 // Define makes ref stand for a label set from here on and notes that a segment
 // mentions it. What ref stood for before, if that was another label set, is
@@ -40,7 +40,7 @@ func (t *Table) Define(ref chunks.HeadSeriesRef, lset labels.Labels, segment, by
 		t.discard(old)
 		t.announce([]chunks.HeadSeriesRef{ref})
 	}
-	t.insert(ref, lset, segment, int64(by)) // Nobody appends to it.
+	t.insert(ref, lset, segment, int64(by)) // Without appends, lastTs is free.
 	t.refs.get(ref).Mentioned(segment)
 }
 

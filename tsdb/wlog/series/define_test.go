@@ -22,8 +22,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// TestDefine covers tables that are fed from somebody else's log: the last
-// definition holds, and nobody takes the outcome for one series as that for
+// TestDefine covers tables that are fed from another writer's log: the last
+// definition holds, and the outcome for one series is never taken for that of
 // another with its ref (I3).
 func TestDefine(t *testing.T) {
 	table := New(Options{})

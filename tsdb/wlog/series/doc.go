@@ -22,27 +22,27 @@
 // Every name and value is kept once, as a text with a number (symbols.go). A
 // series is a pointer to the names it shares with others and a list of numbers,
 // 4 bytes for each value: in most agents a few thousand texts make up all label
-// sets. Whoever reads many series compares numbers, see [Series.Encoded]; Labels
-// puts label sets together anew, for what is seldom done. Counting how often a
+// sets. Readers of many series compare numbers, see [Series.Encoded]; Labels puts
+// a label set together anew at each call, for rare uses. Counting how often a
 // text is used would cost more than adding a series does, so a sweep, now and
 // then, walks over the table and gives back what nothing has (sweep.go).
 //
 // # Why a number is never read as another text
 //
 // A sweep frees a number when no series in the table has it, and no series that has
-// left the table with it either, unless the garbage collector has found that nobody
-// holds that series (see grave). So a number is good as long as its series is held,
-// and there are four ways to use it:
+// left the table with it either, unless the garbage collector has found that series
+// unreachable (see grave). So a number is good as long as its series is held, and
+// there are four ways to use it:
 //
 //   - [Series.Value] is the only way from a number to its text outside of the table.
 //     It keeps its series alive until it has the text. Everything that reads labels is
 //     made of it.
 //   - [Table.First] looks for the numbers of a series that may have left the table,
 //     and keeps it alive meanwhile.
-//   - Who remembers a number, to compare it with those of other series, remembers the
-//     [Numbering] too. Every step of a sweep changes it before numbers can be given
-//     out again, hence before anybody can have a series with such a number in its
-//     new meaning.
+//   - Code that remembers a number, to compare it with those of other series, remembers
+//     the [Numbering] too. Every step of a sweep changes it before numbers can be given
+//     out again, hence before there can be a series with such a number in its new
+//     meaning.
 //   - Turning texts into numbers, to look them up or add them, is a matter of the
 //     table, which holds symbols.inUse against sweeps.
 //
@@ -82,7 +82,7 @@
 //     retired. A retired series is dropped only with all segments up to the one
 //     that was active when it was retired; so every ref in a kept segment
 //     resolves (I3).
-//  3. Labels, ref and partition never change while anyone can see the series.
+//  3. Labels, ref and partition never change while a goroutine can see the series.
 //     A reader may keep a *Series for as long as it likes; being dropped only
 //     means that it does not resolve any longer. Its labels stay what they are, see
 //     above.
@@ -93,13 +93,13 @@
 //
 // Resolve is lock-free and may be called from any goroutine, as may Find,
 // GetOrCreate, Pin, All and OnRemove, which take at most the lock of one of the
-// stripes of the index and never hold it across I/O. Insert and Fillers are for
+// stripes of the index and never hold it across I/O. Insert and BulkLoaders are for
 // the replay, before the table is shared, and may be used by several goroutines.
 // Retire and Drop, with which sweeps come, belong to one goroutine; they may run
-// beside all of the above. Who turns texts into numbers holds symbols.inUse for
+// beside all of the above. Code that turns texts into numbers holds symbols.inUse for
 // reading until the series is in the table, a BulkLoader until Flush; a sweep holds
 // it for writing by steps of a millisecond or so. Lock order: symbols.inUse, a stripe,
-// refMap's locks, symbols.mtx. Where the log is written by somebody else, nothing
+// refMap's locks, symbols.mtx. Where the log is another writer's, nothing
 // is appended through the table: Define and DropUnmentioned keep it in step, on
 // one goroutine, beside any number of readers.
 // The package starts no goroutines.

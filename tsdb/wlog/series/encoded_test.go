@@ -115,7 +115,7 @@ func collect(t *testing.T, tbl *Table, n int) {
 }
 
 // Texts go with the series that have them, however many come and go (I6), and
-// not before the last one who holds such a series has let go of it.
+// not before the last reader that holds such a series has let go of it.
 func TestTextsGoWithTheirSeries(t *testing.T) {
 	c := newClock()
 	tbl, next := New(Options{Now: c.now.Load}), atomic.NewUint64(0)
@@ -163,8 +163,8 @@ func TestTextsGoWithTheirSeries(t *testing.T) {
 	require.Equal(t, churning(1, 3), s.Labels())
 }
 
-// Sweeps beside everything else: whoever finds a series finds it with its labels
-// (invariant 3).
+// Sweeps beside everything else: a lookup that finds a series finds it with its
+// labels (invariant 3).
 func TestSweepBesideWriters(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
 	var (

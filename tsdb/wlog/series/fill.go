@@ -21,7 +21,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// BulkLoader adds series to a table that nobody appends to yet, as a start does with
+// BulkLoader adds series to a table that has no appenders yet, as a start does with
 // a million of them. What takes the time then is waiting for memory and for other
 // cores: where a series belongs in the index is another place each time. So a
 // BulkLoader collects series and enters them many at a time, stripe by stripe, which

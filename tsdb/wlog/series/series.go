@@ -224,8 +224,8 @@ func (s *Series) setMeta(id uint32) {
 	}
 }
 
-// newSeries sets what is atomic by copies: nobody sees the series yet, and a
-// million stores that others have to see take a tenth of a start.
+// newSeries sets atomic fields by copies: no other goroutine sees the series yet, and
+// a million stores that others have to see take a tenth of a start.
 func newSeries(ref chunks.HeadSeriesRef, hash uint32, of set, state int32, now time.Time, record uint64) *Series {
 	return &Series{
 		lastTs:  *atomic.NewInt64(math.MinInt64),

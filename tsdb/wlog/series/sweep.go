@@ -25,13 +25,13 @@ import (
 //
 // A series that left the table may still be held by a reader, for as long as it
 // likes. Hence a grave for each, which keeps its numbers in use until the
-// garbage collector has found that nobody holds the series.
+// garbage collector has found the series unreachable.
 //
 // Marking runs beside everything else, and freeing goes by small steps. What is made
 // meanwhile marks itself.
 type sweep struct {
 	graves []*grave      // Guarded by symbols.mtx.
-	closed atomic.Uint32 // Graves whose series nobody holds.
+	closed atomic.Uint32 // Graves whose series are unreachable.
 
 	// Guarded by inUse; the goroutine that sweeps may read them at any time.
 	round   uint32
@@ -65,7 +65,7 @@ func (y *symbols) grave(of set) *grave {
 	return g
 }
 
-// close is called when nobody has the series of a grave any more.
+// close is called once the series of a grave is unreachable.
 func (y *symbols) close(g *grave) {
 	g.closed.Store(true)
 	y.sweep.closed.Inc()
@@ -86,7 +86,7 @@ func (y *symbols) sweepBy(inTable func(mark func(set))) {
 	y.finish()
 }
 
-// begin makes everybody mark what they make from here on. What they made before
+// begin has all goroutines mark what they make from here on. What they made before
 // is in the table when begin returns.
 func (y *symbols) begin() {
 	y.inUse.Lock()
@@ -131,13 +131,13 @@ func (w *sweep) mark(n symbol) {
 	}
 }
 
-// sweepStep is how many elements of sweep.marks are looked at while everybody else
-// waits: with texts that are all unused, a millisecond or so.
+// sweepStep is how many elements of sweep.marks are looked at while appenders wait:
+// with texts that are all unused, a millisecond or so.
 const sweepStep = 32
 
-// finish frees what nobody has marked. It lets others at work again and again:
-// until it is done, what they make marks itself, and what it has freed they do not
-// find any more.
+// finish frees what is not marked. It lets appenders work in between: until it is
+// done, what they make marks itself, and they do not find any more what it has
+// freed.
 func (y *symbols) finish() {
 	y.freeNames()
 	for from := 0; from < len(y.sweep.marks); from += sweepStep {

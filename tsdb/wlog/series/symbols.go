@@ -30,9 +30,9 @@ type symbol = uint32
 // label sets.
 //
 // Numbers are given out again when nothing in the table has them any more and
-// nobody holds a series that has, see sweep. Whoever turns texts into numbers
-// therefore holds inUse for reading until a series with the numbers can be
-// found in the table.
+// no series that has them is reachable, see sweep. Code that turns texts into
+// numbers therefore holds inUse for reading until a series with the numbers can
+// be found in the table.
 type symbols struct {
 	// First, so that 32-bit platforms can use it as an atomic. It rises whenever
 	// numbers have been freed, before they can be given out again: what was

@@ -50,9 +50,9 @@ func TestSymbolsAfterRemovals(t *testing.T) {
 	}
 }
 
-// Turning a number into a text is for those who hold symbols.inUse or symbols.mtx,
-// and for Series.Value, which keeps the series alive (invariant 3). Who else does it
-// has to say in the package's documentation why that is safe.
+// Only functions that hold symbols.inUse or symbols.mtx turn numbers into texts, and
+// Series.Value, which keeps the series alive (invariant 3). The package's documentation
+// has to say of any other why that is safe.
 func TestWhoTurnsNumbersIntoTexts(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)

@@ -148,8 +148,8 @@ func (t *Table) Pin(s *Series) bool {
 				return true
 			}
 		case state == stateRetired:
-			// Before the change, so that nobody who sees it active takes the
-			// old record for one.
+			// Before the change, so that no goroutine that sees the series active
+			// takes the old record for its record.
 			s.setRecord(recordMissing)
 			if s.state.CompareAndSwap(stateRetired, 1) {
 				t.retired.Dec()
@@ -316,8 +316,8 @@ func (t *Table) All() iter.Seq[*Series] {
 	}
 }
 
-// bury keeps the numbers of s, which has left the table, in use for as long as
-// anybody has s.
+// bury keeps the numbers of s, which has left the table, in use for as long as s is
+// reachable.
 func (t *Table) bury(s *Series) { runtime.AddCleanup(s, t.symbols.close, t.symbols.grave(s.set)) }
 
 // tidy gives up texts that nothing has, if it is worth the while. It belongs to

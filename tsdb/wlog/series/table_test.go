@@ -279,7 +279,7 @@ func TestTimestampAndLogged(t *testing.T) {
 	require.False(t, s.ChooseForLog())
 }
 
-// A series that comes back needs a record again, whoever asked for it, and it is
+// A series that comes back needs a record again, whichever way it does, and it is
 // known that there was one before (I3: the earlier one may go with its segment).
 func TestReturnIsLoggedAgain(t *testing.T) {
 	tbl, next := New(Options{}), atomic.NewUint64(0)
@@ -397,9 +397,9 @@ func TestDetached(t *testing.T) {
 	require.Same(t, s, tbl.Resolve(1))
 }
 
-// Appenders, readers and maintenance at the same time: whoever holds a pin can
-// resolve the series by its ref, and nobody sees two live series of one label
-// set (invariants 1 and 2). Run it with -race.
+// Appenders, readers and maintenance at the same time: a goroutine with a pin can
+// resolve the series by its ref, and none sees two live series of one label set
+// (invariants 1 and 2). Run it with -race.
 func TestConcurrency(t *testing.T) {
 	c := newClock()
 	tbl, next := New(Options{Now: c.now.Load}), atomic.NewUint64(0)

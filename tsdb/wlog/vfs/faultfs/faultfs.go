@@ -147,8 +147,8 @@ func (f *FS) Before(call func(Op)) {
 	f.before = call
 }
 
-// Outside does an operation of somebody who does not use f on a path, as one of
-// f's own: it is counted, and if it is to fail, do is not called.
+// Outside does an operation on a path, of code that does not use f, as one of f's
+// own: it is counted, and if it is to fail, do is not called.
 func (f *FS) Outside(name, path string, do func() error) error {
 	if err := f.check(Op{Name: name, Path: path, Changes: true}); err != nil {
 		return err

@@ -165,7 +165,7 @@ func TestClone(t *testing.T) {
 				}
 				require.NoError(r.t, r.SyncDir(r.root))
 				require.NoError(r.t, r.Remove(r.path("0")))
-				require.NoError(r.t, os.Remove(r.path("1"))) // By somebody else.
+				require.NoError(r.t, os.Remove(r.path("1"))) // By another process.
 			},
 			least: content{"0": "x", "1": "x", "2": "x"},
 			some:  []content{{"0": "x", "1": "x", "2": "x"}, {"1": "x", "2": "x"}, {"2": "x"}},

@@ -19,8 +19,8 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
-// file is an open file. Its Close never fails, because nobody can do anything
-// about it: whoever wants to be sure syncs before.
+// file is an open file. Its Close never fails, because callers cannot do anything
+// about it: a caller that wants to be sure syncs before.
 type file struct {
 	vfs.File
 	fs   *FS

@@ -229,7 +229,7 @@ func (f *FS) settle(n *node) error {
 	return nil
 }
 
-// Synced says that somebody has synced a file when it had at least size bytes.
+// Synced says that a file was synced when it had at least size bytes.
 func (f *FS) Synced(path string, size int64) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -241,7 +241,7 @@ func (f *FS) Synced(path string, size int64) error {
 	return errors.Join(err, f.synced(info, size))
 }
 
-// SyncedDir says that somebody has synced a directory.
+// SyncedDir says that a directory was synced.
 func (f *FS) SyncedDir(path string) error {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
@@ -255,8 +255,8 @@ func (f *FS) SyncedDir(path string) error {
 	return err
 }
 
-// Settled says that somebody has synced all files and directories from path
-// down, and the one that path is in.
+// Settled says that all files and directories from path down were synced, and the
+// one that path is in.
 func (f *FS) Settled(path string) error {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
