@@ -32,8 +32,8 @@ type Counts struct {
 	Duplicated int `json:"duplicated"` // Arrivals of what the receiver held already.
 	OutOfOrder int `json:"outOfOrder"` // Arrivals after a newer one of their series.
 	Wrong      int `json:"wrong"`      // Two times for one sample, or a number that was never served.
-	// Doubtful are the samples of scrapes of which nobody can say whether the
-	// sender had them when it was stopped.
+	// Doubtful counts the samples of scrapes that the sender may or may not have
+	// had when it was stopped.
 	Doubtful int `json:"doubtful"`
 	// Example is a lost or wrong sample, in words.
 	Example string `json:"example,omitempty"`

@@ -146,7 +146,7 @@ func (s Sender) config(setup Setup) (string, error) {
 	return text, nil
 }
 
-// freeAddress returns an address on loopback that nobody listens at now.
+// freeAddress returns a loopback address that no process listens on at the moment.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -165,7 +165,7 @@ func quiet(ctx context.Context, err error) error {
 	return err
 }
 
-// freePorts finds loopback addresses nobody listens on.
+// freePorts finds loopback addresses that no process listens on.
 func freePorts(n int) ([]string, error) {
 	var addrs []string
 	for range n {

@@ -24,8 +24,8 @@ import (
 	"github.com/ackwal/ackwal/scripts/sync/tree"
 )
 
-// formatPatch makes the same bytes of a commit whoever runs it where: nothing
-// in them depends on names of commits, the version of git, or settings.
+// formatPatch makes the same bytes of a commit for every user on every machine:
+// they do not depend on commit hashes, the version of git, or settings.
 var formatPatch = []string{
 	"format-patch", "--stdout", "--zero-commit", "--no-signature", "--no-numbered", "--keep-subject", "--full-index", "--binary",
 	"--no-renames", "--diff-algorithm=myers", "--unified=3", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/",

@@ -189,8 +189,8 @@ func (c composed) stack(ctx context.Context, o options, who git.Person, commits 
 	}
 	where = filepath.Join(o.out, repository)
 	in := where
-	// A new repository gets its name when it is whole: what a run that was killed
-	// leaves is in nobody's way.
+	// A new repository gets its name once it is complete: what a killed run leaves
+	// behind does not block the next one.
 	if entries, err := os.ReadDir(where); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		in = filepath.Join(o.out, unfinished)
 		if err := os.RemoveAll(in); err != nil {

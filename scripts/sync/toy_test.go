@@ -32,7 +32,7 @@ import (
 
 const toyDir = "testdata/toy"
 
-// toyPerson is who the tests commit as.
+// toyPerson sets the identity that the tests commit with.
 func toyPerson(t *testing.T) {
 	t.Helper()
 	t.Setenv("GIT_AUTHOR_NAME", "Toy Maker")

@@ -102,7 +102,7 @@ func (c composed) sameAsFork(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	// Who signs does not matter here, and nothing is kept.
+	// The signer does not matter here, and nothing is kept.
 	who := git.Person{Name: "verify", Email: "verify@localhost"}
 	parent, err := c.found(ctx, filepath.Join(dir, repository), "", who)
 	if err != nil {

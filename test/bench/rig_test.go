@@ -266,7 +266,7 @@ func (r *rig) waitFor(want int, poll time.Duration) {
 	}
 }
 
-// wait waits until everything was acknowledged by everyone.
+// wait waits until every receiver has acknowledged everything.
 func (r *rig) wait(poll time.Duration) {
 	r.b.Helper()
 	want := r.committed * len(r.receivers)

@@ -46,7 +46,7 @@ func binary(t *testing.T) string {
 }
 
 // TestDurable defends I1, I2, I4, I8 and I9 from outside, by the same rules for
-// everybody: nothing is lost, reordered, or sent again without a crash; a
+// all senders: nothing is lost, reordered, or sent again without a crash; a
 // flipped byte costs a part of what its file held and nothing else.
 func TestDurable(t *testing.T) {
 	for _, protocol := range []wire.Protocol{wire.V1, wire.V2} {

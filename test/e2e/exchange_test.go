@@ -53,9 +53,9 @@ func stretch(t *testing.T, s *harness.Scenario, engine harness.Engine) {
 	requireContent(t, s)
 }
 
-// deliver waits for everything that the current run committed so far. What a
-// run commits after that, up to its stop, is in nobody's promise if stock
-// comes next: stock does not look back.
+// deliver waits for everything that the current run has committed so far. No
+// engine promises what a run commits after that, up to its stop, if stock comes
+// next: stock does not look back.
 func deliver(s *harness.Scenario) harness.Verdict {
 	return s.Deliver(s.Main(), s.Agent.Run().Number)
 }
@@ -101,7 +101,7 @@ func TestDowngrade(t *testing.T) {
 		s.Terminate()
 
 		// A graceful stop with a backlog. Stock does not send what was held
-		// for it, and after stock nobody does.
+		// for it, and neither does the durable engine after stock.
 		s.StartEngine(durable)
 		s.WaitScrapes(5)
 		delivered := deliver(s)

@@ -21,9 +21,9 @@
 // code has none of it. A replacement whose place is not found exactly once fails
 // the test; with -short, that is all it looks at.
 //
-// In the same way it takes from package series, one after the other, what keeps the
-// numbers of a series from being given to other texts while somebody reads them,
-// and demands that a reader is seen to read wrong labels.
+// In the same way it takes from package series, one at a time, the pins that keep
+// the numbers of a series from being given to other texts while a reader uses them,
+// and demands that the reader then gets wrong labels.
 //
 // ACKWAL_MUTATION_RUNS is how many schedules each defect has to survive to
 // count as not noticed, default 60.

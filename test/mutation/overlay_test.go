@@ -35,7 +35,7 @@ type edit struct {
 
 // overlay returns the path of a file for go's flag of that name: with it, the
 // compiler sees the sources with the edits and with the texts of added files.
-// Nobody else does.
+// The sources on disk stay as they are.
 func overlay(t *testing.T, edits []edit, added map[string]string) string {
 	dir, err := filepath.Abs(root)
 	require.NoError(t, err)

@@ -45,9 +45,9 @@ var unhurried = []edit{
 // pins are what keeps the numbers of a series its own until they have been used.
 var pins = []string{"tsdb/wlog/series/encoded.go", "tsdb/wlog/series/table.go"}
 
-// TestPinsAreNeeded defends invariant 3 of package series: whoever reads a series
-// reads its own labels. With all pins that is so however long a reader takes, and
-// without any one of them it is not.
+// TestPinsAreNeeded defends invariant 3 of package series: a reader of a series
+// gets its own labels. With all pins that holds however long the reader takes, and
+// without any one of them it does not.
 func TestPinsAreNeeded(t *testing.T) {
 	added := map[string]string{}
 	for _, name := range []string{"pause.go", "pins_test.go"} {

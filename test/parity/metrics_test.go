@@ -35,7 +35,7 @@ import (
 var excused = map[string]string{}
 
 // variable are labels whose values depend on the process, not on the engine: a
-// slow start answers 503 to who asks whether it is ready.
+// slow start answers readiness probes with 503.
 var variable = []string{"version", "goversion", "revision", "branch", "tags", "le", "quantile", "address", "endpoint", "handler", "code"}
 
 // shape is a metric as a dashboard refers to it: name, type and labels, with

@@ -41,7 +41,7 @@ const (
 	memoryLimit = 400 << 20
 )
 
-// flood writes a beginning and then filler until nobody reads any more.
+// flood writes a beginning and then filler until the client stops reading.
 func flood(begin string, filler []byte, pause time.Duration) func(net.Conn) {
 	return func(conn net.Conn) {
 		if !skipRequest(conn) {

@@ -11,12 +11,12 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package git runs git on repositories that may be somebody else's.
+// Package git runs git on repositories that may not be ours.
 //
 // Everything here obeys three rules. A checkout is never changed: neither its
-// files nor its index nor the branch that is checked out; what is written are
-// new objects and new references, and a reference that exists is never moved.
-// Nothing is ever pushed or fetched. And the result does not depend on who runs
-// it where: GIT_* variables and the user's settings have no influence, except
+// files nor its index nor the branch that is checked out; only new objects and
+// new references are written, and an existing reference is never moved. Nothing
+// is ever pushed or fetched. And the result depends on neither the user nor the
+// machine: GIT_* variables and the user's settings have no influence, except
 // for name and e-mail address, which have to be the user's.
 package git

@@ -125,7 +125,7 @@ func (l *Lost) Add(entry string, h *Hook) {
 	if l.by == nil {
 		l.by = map[string]string{}
 	}
-	// Whoever waits for this one waits for the one that it waits for.
+	// An entry that needs these lines waits for the one that this entry waits for.
 	if first, ok := l.Waiting[entry]; ok && l.needed(h) != "" {
 		entry = first
 	}

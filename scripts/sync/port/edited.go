@@ -32,8 +32,8 @@ import (
 
 const (
 	// taken is the share of an entry's change, from -1 for none to 1 for all,
-	// from which on upstream counts as having it, and maybeTaken that from which
-	// on somebody has to look.
+	// from which on upstream counts as having it; from maybeTaken on, a
+	// maintainer has to look.
 	taken, maybeTaken = 0.3, 0
 	// maxWords bounds the time and memory that a comparison takes; beyond it
 	// lines are compared instead.

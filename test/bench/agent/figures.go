@@ -60,7 +60,7 @@ func (r result) overSteady(ph *phase) (float64, bool) {
 	return ratio(ph.PeakRSS, r.Steady.RSS)
 }
 
-// lasted is how long a catch-up took. Who never has everything has no such time.
+// lasted is how long a catch-up took; an agent that never catches up has no such time.
 func lasted(ph *phase) (float64, bool) {
 	if ph == nil || !ph.CaughtUp {
 		return 0, false

@@ -376,7 +376,7 @@ func (r *Recorder) Refused() int {
 	return r.refused
 }
 
-// WriteTrace writes a line per request, for people who look into a failure.
+// WriteTrace writes a line per request, for debugging a failure.
 func (r *Recorder) WriteTrace(w io.Writer) error {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()

@@ -25,7 +25,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// TestPins reads series that nobody but the reader has, while their numbers are
+// TestPins reads series that only the reader holds, while their numbers are
 // given to other texts if that is possible at all (invariant 3).
 func TestPins(t *testing.T) {
 	tbl := New(Options{})
@@ -39,7 +39,7 @@ func TestPins(t *testing.T) {
 	whenGone = func() {
 		paused++
 		// One more object, and time for its grave: those before it are closed by
-		// then, if nobody has their series.
+		// then, unless a reader holds their series.
 		collected := make(chan struct{})
 		runtime.AddCleanup(new([64]byte), func(c chan struct{}) { close(c) }, collected)
 		runtime.GC()

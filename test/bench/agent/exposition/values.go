@@ -49,7 +49,7 @@ type movement struct {
 
 const (
 	// idle is the share of counters and gauges that never move: interfaces
-	// without errors, routes that nobody calls, collectors that found nothing.
+	// without errors, routes without requests, collectors that found nothing.
 	idle = 0.4
 	// observations is how many of them a histogram has in a second.
 	observations = 12

@@ -68,7 +68,7 @@ type targets struct {
 
 type target struct {
 	*exposition.Target
-	mtx  sync.Mutex // Guards what follows: nobody should scrape twice at once, but may.
+	mtx  sync.Mutex // Guards the rest: an agent should not scrape it twice at once, but may.
 	page *exposition.Page
 	last time.Time
 }
@@ -78,9 +78,9 @@ func TargetHost(i int) string {
 	return fmt.Sprintf("127.%d.%d.%d", 1+i/64_000, i/250%256, 1+i%250)
 }
 
-// ServeTargets serves targets until it fails. It may be paused, so that what is
+// ServeTargets serves targets until it fails. It may be paused, so that requests
 // under way can settle: scrapes then wait, and are broken off at the end of the
-// pause, when nobody can know whether their agent is still there.
+// pause, since their agent may be gone by then.
 func ServeTargets(out io.Writer, settings TargetSettings) error {
 	debug.SetGCPercent(400) // What the pages take is no figure of anything.
 	t := newTargets(settings)
@@ -202,7 +202,7 @@ func (t *targets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.buffers.Put(buf)
 }
 
-// negotiate returns the form that a client gets. Whoever takes text only gets
+// negotiate returns the form that a client gets. One that accepts only text gets
 // it from all targets.
 func negotiate(have exposition.Form, accept string) exposition.Form {
 	media, _, _ := strings.Cut(have.ContentType(), ";")

@@ -130,7 +130,7 @@ func TestPausedTargetsServeNothing(t *testing.T) {
 	require.Equal(t, int64(1), targets.stats().Scrapes)
 }
 
-// waiting tells when somebody begins to wait for the end of a context.
+// waiting tells when a handler begins to wait for the end of a context.
 type waiting struct {
 	context.Context
 	asked chan struct{}
