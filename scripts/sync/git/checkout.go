@@ -24,7 +24,7 @@ import (
 )
 
 // CleanHead returns the commit that is checked out in dir. dir must be the top
-// of a checkout without changes: they would be left out without notice.
+// of a checkout without changes: uncommitted ones would be left out without notice.
 func CleanHead(ctx context.Context, dir string) (string, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return "", err

@@ -34,7 +34,7 @@
 //  2. A segment whose first record is damaged belongs to no engine: it never
 //     counts as foreign, because that would skip what it holds (I2, I9).
 //
-// An engine that opens a segment writes the marker before anything else. The writer
+// A run that opens a segment writes its marker before anything else. The writer
 // of the log must therefore never go over to a new segment by itself.
 //
 // The package has no state and starts no goroutine; its functions may be called

@@ -44,9 +44,8 @@ func missing(numbers []int) []gap {
 }
 
 // Segments closes the holes in the numbering of a log that is in use: a stand-in takes
-// the place of each segment that was removed before the one that is written to, which
-// is active, negative if there is none. The caller sees to it that no other segments are
-// removed meanwhile.
+// the place of each missing segment below active, the one that is written to, which is
+// negative if there is none. No segments may be removed meanwhile.
 func Segments(fsys vfs.FS, walDir string, active int, log *slog.Logger) ([]Damage, error) {
 	return segments(fsys, walDir, log, func(there []int) []gap {
 		for len(there) > 0 && active >= 0 && there[len(there)-1] > active {

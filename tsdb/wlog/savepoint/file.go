@@ -324,8 +324,8 @@ func (f *File) Last() (segment int) {
 	return f.Segment
 }
 
-// identified is how many of the last segments a log is known by that somebody else
-// writes, if some of them should be gone.
+// identified is how many of the last segments another writer's log is known by, in case
+// some of them are gone.
 const identified = 4
 
 // Referenced returns, in ascending order, the segments that Segments should hold
