@@ -22,7 +22,7 @@
 // the test; with -short, that is all it looks at.
 //
 // In the same way it takes from package series, one at a time, the pins that keep
-// the numbers of a series from being given to other texts while a reader uses them,
+// the numbers of a series from being given to other strings while a reader uses them,
 // and demands that the reader then gets wrong labels.
 //
 // ACKWAL_MUTATION_RUNS is how many schedules each defect has to survive to

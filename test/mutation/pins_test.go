@@ -28,10 +28,10 @@ import (
 var unhurried = []edit{
 	{
 		file:   "tsdb/wlog/series/encoded.go",
-		anchor: `text := y.text(s.values[place])`,
+		anchor: `str := y.str(s.values[place])`,
 		replacement: `n, gone := s.values[place], s.Gone()
 	pause(gone)
-	text := y.text(n)`,
+	str := y.str(n)`,
 	},
 	{
 		file:   "tsdb/wlog/series/table.go",

@@ -26,12 +26,12 @@ import (
 )
 
 // TestPins reads series that only the reader holds, while their numbers are
-// given to other texts if that is possible at all (invariant 3).
+// given to other strings if that is possible at all (invariant 3).
 func TestPins(t *testing.T) {
 	tbl := New(Options{})
 	next := chunks.HeadSeriesRef(0)
-	add := func(text string) *Series {
-		s, _ := tbl.GetOrCreate(labels.FromStrings("a", text), func() chunks.HeadSeriesRef { next++; return next })
+	add := func(str string) *Series {
+		s, _ := tbl.GetOrCreate(labels.FromStrings("a", str), func() chunks.HeadSeriesRef { next++; return next })
 		return s
 	}
 	add("stays") // It is pinned: the names stay.

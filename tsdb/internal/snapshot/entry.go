@@ -56,8 +56,8 @@ func uvarint(b []byte) (uint64, []byte, bool) {
 	return v, b[n:], true
 }
 
-// text reads bytes that have their length in front.
-func text(b []byte) (part, rest []byte, ok bool) {
+// str reads bytes that have their length in front.
+func str(b []byte) (part, rest []byte, ok bool) {
 	n, b, ok := uvarint(b)
 	if !ok || n > uint64(len(b)) {
 		return nil, nil, false
@@ -110,8 +110,8 @@ func skipEntry(b []byte) ([]byte, bool) {
 	}
 	n, b, ok := labelCount(b[refSize:])
 	for ; ok && n > 0; n-- {
-		if _, b, ok = text(b); ok {
-			_, b, ok = text(b)
+		if _, b, ok = str(b); ok {
+			_, b, ok = str(b)
 		}
 	}
 	return b, ok
@@ -138,7 +138,7 @@ func (e entryError) Unwrap() error { return e.error }
 
 // each calls f for the entries of a payload but those that skip says to leave
 // out, nil for none, and returns how many of either there were. The labels,
-// their texts included, are valid during the call only. An error of the
+// their strings included, are valid during the call only. An error of the
 // payload's is an entryError; f has seen the entries before it.
 func (d *decoder) each(payload []byte, skip func(chunks.HeadSeriesRef) bool, f func(chunks.HeadSeriesRef, []labels.Label) error) (taken, skipped int, err error) {
 	it, err := newEntries(payload)
@@ -188,7 +188,7 @@ func (d *decoder) definitions(defs []record.RefSeries, payload []byte) ([]record
 	return defs, nil
 }
 
-// labels reads the labels of an entry into d.list, without copying texts, and
+// labels reads the labels of an entry into d.list, without copying strings, and
 // returns what follows them.
 func (d *decoder) labels(b []byte) ([]byte, bool) {
 	n, b, ok := labelCount(b)
@@ -199,7 +199,7 @@ func (d *decoder) labels(b []byte) ([]byte, bool) {
 	for place := range n {
 		if place < len(d.raw) && bytes.HasPrefix(b, d.raw[place]) {
 			// The same label as in the entry before, as most are: lengths stand
-			// before texts, so that equal bytes are equal labels.
+			// before strings, so that equal bytes are equal labels.
 			b = b[len(d.raw[place]):]
 			d.list = d.list[:place+1]
 			d.same |= 1 << place // None beyond the 64th.
@@ -207,8 +207,8 @@ func (d *decoder) labels(b []byte) ([]byte, bool) {
 		}
 		var name, value []byte
 		from := b
-		if name, b, ok = text(b); ok {
-			value, b, ok = text(b)
+		if name, b, ok = str(b); ok {
+			value, b, ok = str(b)
 		}
 		if !ok {
 			return nil, false

@@ -19,23 +19,23 @@
 //
 // # Labels
 //
-// Every name and value is kept once, as a text with a number (symbols.go). A
+// Every name and value is kept once, as a string with a number (symbols.go). A
 // series is a pointer to the names it shares with others and a list of numbers,
-// 4 bytes for each value: in most agents a few thousand texts make up all label
+// 4 bytes for each value: in most agents a few thousand strings make up all label
 // sets. Readers of many series compare numbers, see [Series.Encoded]; Labels puts
 // a label set together anew at each call, for rare uses. Counting how often a
-// text is used would cost more than adding a series does, so a sweep, now and
+// string is used would cost more than adding a series does, so a sweep, now and
 // then, walks over the table and gives back what nothing has (sweep.go).
 //
-// # Why a number is never read as another text
+// # Why a number is never read as another string
 //
 // A sweep frees a number when no series in the table has it, and no series that has
 // left the table with it either, unless the garbage collector has found that series
 // unreachable (see grave). So a number is good as long as its series is held, and
 // there are four ways to use it:
 //
-//   - [Series.Value] is the only way from a number to its text outside of the table.
-//     It keeps its series alive until it has the text. Everything that reads labels is
+//   - [Series.Value] is the only way from a number to its string outside of the table.
+//     It keeps its series alive until it has the string. Everything that reads labels is
 //     made of it.
 //   - [Table.First] looks for the numbers of a series that may have left the table,
 //     and keeps it alive meanwhile.
@@ -43,7 +43,7 @@
 //     the [Numbering] too. Every step of a sweep changes it before numbers can be given
 //     out again, hence before there can be a series with such a number in its new
 //     meaning.
-//   - Turning texts into numbers, to look them up or add them, is a matter of the
+//   - Turning strings into numbers, to look them up or add them, is a matter of the
 //     table, which holds symbols.inUse against sweeps.
 //
 // So runtime.KeepAlive stands twice in this package and nowhere else, and callers
@@ -51,7 +51,7 @@
 // these reads waits for the garbage collector and a sweep first, and fail without
 // either; the encoder's use of Numbering has TestNumbersChangeWithinARequest.
 //
-// Pointers to texts, as of package unique, would need no proof. They take 8 bytes
+// Pointers to strings, as of package unique, would need no proof. They take 8 bytes
 // for each label in the place of 4: 201 bytes for a series of ten labels in the
 // place of 161, and a million series give the garbage collector ten million more
 // pointers to follow.
@@ -86,7 +86,7 @@
 //     A reader may keep a *Series for as long as it likes; being dropped only
 //     means that it does not resolve any longer. Its labels stay what they are, see
 //     above.
-//  4. Texts that no series has are given up once a sixteenth of the series, or
+//  4. Strings that no series has are given up once a sixteenth of the series, or
 //     1,024 of them, are gone for good, whatever the churn was (I6).
 //
 // # Concurrency
@@ -96,7 +96,7 @@
 // stripes of the index and never hold it across I/O. Insert and BulkLoaders are for
 // the replay, before the table is shared, and may be used by several goroutines.
 // Retire and Drop, with which sweeps come, belong to one goroutine; they may run
-// beside all of the above. Code that turns texts into numbers holds symbols.inUse for
+// beside all of the above. Code that turns strings into numbers holds symbols.inUse for
 // reading until the series is in the table, a BulkLoader until Flush; a sweep holds
 // it for writing by steps of a millisecond or so. Lock order: symbols.inUse, a stripe,
 // refMap's locks, symbols.mtx. Where the log is another writer's, nothing

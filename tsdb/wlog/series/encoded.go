@@ -21,13 +21,13 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// This file is about how others read the labels of a series: as texts, or as
-// numbers to compare. How both are safe from numbers that are given to other texts
+// This file is about how others read the labels of a series: as strings, or as
+// numbers to compare. How both are safe from numbers that are given to other strings
 // is in the package's documentation.
 
 // Encoded returns the label set in numbers, the fastest form to compare: names and,
-// for each of them, the number of its value. Number 0 is the empty text, and equal
-// numbers are equal texts while the [Numbering] is the same. names is nil for a
+// for each of them, the number of its value. Number 0 is the empty string, and equal
+// numbers are equal strings while the [Numbering] is the same. names is nil for a
 // detached series. The slice must not be modified.
 func (s *Series) Encoded() (names *Names, values []uint32) {
 	if s.names.y == nil {
@@ -37,7 +37,7 @@ func (s *Series) Encoded() (names *Names, values []uint32) {
 }
 
 // Numbering identifies what numbers stand for. A number that was taken from a
-// series together with its Numbering, and remembered, stands for the same text as
+// series together with its Numbering, and remembered, stands for the same string as
 // an equal one of a series that has an equal Numbering now.
 type Numbering struct {
 	y     *symbols
@@ -53,14 +53,14 @@ func (s *Series) Value(place int) string {
 	if y == nil {
 		return s.names.own[place]
 	}
-	text := y.text(s.values[place])
+	str := y.str(s.values[place])
 	runtime.KeepAlive(s) // Its numbers are its own until here.
-	return text
+	return str
 }
 
-// Range calls f for each label in their order. The texts may be kept.
+// Range calls f for each label in their order. The strings may be kept.
 func (s *Series) Range(f func(l labels.Label)) {
-	for i, name := range s.names.texts {
+	for i, name := range s.names.strs {
 		f(labels.Label{Name: name, Value: s.Value(i)})
 	}
 }
@@ -69,7 +69,7 @@ func (s *Series) Range(f func(l labels.Label)) {
 func (s *Series) stablePartition() uint64 {
 	const separator = 0xff
 	b := make([]byte, 0, 1024)
-	for i, name := range s.names.texts {
+	for i, name := range s.names.strs {
 		b = append(b, name...)
 		b = append(b, separator)
 		b = append(b, s.Value(i)...)
@@ -80,7 +80,7 @@ func (s *Series) stablePartition() uint64 {
 
 // Labels makes labels of their own for the caller, which costs allocations.
 func (s *Series) Labels() labels.Labels {
-	b := labels.NewScratchBuilder(len(s.names.texts))
+	b := labels.NewScratchBuilder(len(s.names.strs))
 	s.Range(func(l labels.Label) { b.Add(l.Name, l.Value) })
 	return b.Labels()
 }
@@ -89,10 +89,10 @@ func (s *Series) Labels() labels.Labels {
 func (s *Series) Has(lset labels.Labels) bool {
 	place, same := 0, true
 	lset.Range(func(l labels.Label) {
-		same = same && place < len(s.names.texts) && s.names.texts[place] == l.Name && s.Value(place) == l.Value
+		same = same && place < len(s.names.strs) && s.names.strs[place] == l.Name && s.Value(place) == l.Value
 		place++
 	})
-	return same && place == len(s.names.texts)
+	return same && place == len(s.names.strs)
 }
 
 // SameLabels reports whether two series have equal labels, whatever table they
@@ -101,11 +101,11 @@ func SameLabels(a, b *Series) bool {
 	if a == b || (a.names == b.names && a.names.y != nil && a.equal(b.set)) {
 		return true
 	}
-	if len(a.names.texts) != len(b.names.texts) {
+	if len(a.names.strs) != len(b.names.strs) {
 		return false
 	}
-	for i, name := range a.names.texts {
-		if name != b.names.texts[i] || a.Value(i) != b.Value(i) {
+	for i, name := range a.names.strs {
+		if name != b.names.strs[i] || a.Value(i) != b.Value(i) {
 			return false
 		}
 	}

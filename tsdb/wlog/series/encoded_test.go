@@ -98,7 +98,7 @@ func TestSpelling(t *testing.T) {
 	require.Nil(t, tbl.Find(labels.FromStrings("a", "never seen")))
 }
 
-// churning returns labels of the i-th series of a round: some texts are those of
+// churning returns labels of the i-th series of a round: some strings are those of
 // all rounds, some are the round's own.
 func churning(round, i int) labels.Labels {
 	return labels.FromStrings("__name__", fmt.Sprint("m", i%10), "i", strconv.Itoa(i), "pod", fmt.Sprintf("pod-%d-%d", round, i%50), fmt.Sprint("round_", round%7), "x")
@@ -114,9 +114,9 @@ func collect(t *testing.T, tbl *Table, n int) {
 	}, time.Minute, time.Millisecond)
 }
 
-// Texts go with the series that have them, however many come and go (I6), and
+// Strings go with the series that have them, however many come and go (I6), and
 // not before the last reader that holds such a series has let go of it.
-func TestTextsGoWithTheirSeries(t *testing.T) {
+func TestStringsGoWithTheirSeries(t *testing.T) {
 	c := newClock()
 	tbl, next := New(Options{Now: c.now.Load}), atomic.NewUint64(0)
 	const n = 2000
@@ -150,7 +150,7 @@ func TestTextsGoWithTheirSeries(t *testing.T) {
 		}
 	}
 	tbl.sweep()
-	require.Equal(t, 2*held.Labels().Len(), tbl.symbols.count, "the texts of the series that is held")
+	require.Equal(t, 2*held.Labels().Len(), tbl.symbols.count, "the strings of the series that is held")
 	require.Equal(t, churning(1, 3), held.Labels())
 	held = nil
 	collect(t, tbl, 1)

@@ -56,7 +56,7 @@ func (t *Table) BulkLoader(segment int, at time.Time) *BulkLoader {
 
 // Add is [Table.Insert]. Bit i of same says that label i is the one that stood
 // there when Add was last called with more than i labels, which spares comparing
-// their texts; 0 is always right. Nothing of lset is kept.
+// their strings; 0 is always right. Nothing of lset is kept.
 func (f *BulkLoader) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {
 	if n := len(f.run); n == runLength || n > 0 && f.run[0].ref>>pageBits != ref>>pageBits {
 		f.claim()

@@ -31,7 +31,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// feed is a source of series that says which labels stayed as they were, in texts
+// feed is a source of series that says which labels stayed as they were, in strings
 // that are overwritten after each call.
 type feed struct {
 	*BulkLoader
@@ -56,13 +56,13 @@ func (f *feed) add(ref chunks.HeadSeriesRef, lset labels.Labels) {
 	for _, l := range list {
 		f.room = append(append(f.room, l.Name...), l.Value...)
 	}
-	text := func(n int) (s string) {
+	str := func(n int) (s string) {
 		s, f.room = unsafe.String(unsafe.SliceData(f.room), n), f.room[n:]
 		return s
 	}
 	all := f.room
 	for i, l := range list {
-		list[i] = labels.Label{Name: text(len(l.Name)), Value: text(len(l.Value))}
+		list[i] = labels.Label{Name: str(len(l.Name)), Value: str(len(l.Value))}
 	}
 	f.Add(ref, list, same)
 	for i := range all {

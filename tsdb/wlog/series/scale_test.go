@@ -71,21 +71,21 @@ func TestFarRefsInPages(t *testing.T) {
 	require.Nil(t, tbl.refs.far.Load())
 }
 
-// A sweep of texts that are all dead lets others at work in between: a goroutine
+// A sweep of strings that are all dead lets others at work in between: a goroutine
 // that makes series all the while never finds what was freed.
 func TestSweepByStepsBesideWriters(t *testing.T) {
 	tbl := New(Options{})
 	var next chunks.HeadSeriesRef
-	create := func(text string) *Series {
-		s, _ := tbl.GetOrCreate(labels.FromStrings("a", text), func() chunks.HeadSeriesRef { next++; return next })
+	create := func(str string) *Series {
+		s, _ := tbl.GetOrCreate(labels.FromStrings("a", str), func() chunks.HeadSeriesRef { next++; return next })
 		return s
 	}
 	const dead = 40 * sweepStep * markBits
 	for i := range dead {
 		y := tbl.symbols
 		y.inUse.RLock()
-		text := fmt.Sprint("dead ", i)
-		y.intern(y.hash(text), text)
+		str := fmt.Sprint("dead ", i)
+		y.intern(y.hash(str), str)
 		y.inUse.RUnlock()
 	}
 	var (
@@ -95,7 +95,7 @@ func TestSweepByStepsBesideWriters(t *testing.T) {
 	begun, end := newSignal(), newSignal()
 	done.Go(func() {
 		for i := 0; !end.given(); i++ {
-			// The same texts as the dead ones, so that numbers are found that are
+			// The same strings as the dead ones, so that numbers are found that are
 			// about to be freed.
 			made = append(made, create(fmt.Sprint("dead ", i%dead)))
 			begun.give()
@@ -163,7 +163,7 @@ func BenchmarkRefs(b *testing.B) {
 }
 
 // BenchmarkSweepStall says how long a new series waits at the most while a sweep
-// frees a million texts.
+// frees a million strings.
 func BenchmarkSweepStall(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
@@ -171,8 +171,8 @@ func BenchmarkSweepStall(b *testing.B) {
 		y := tbl.symbols
 		y.inUse.RLock()
 		for i := range 1_000_000 {
-			text := fmt.Sprint("dead ", i)
-			y.intern(y.hash(text), text)
+			str := fmt.Sprint("dead ", i)
+			y.intern(y.hash(str), str)
 		}
 		y.inUse.RUnlock()
 		var (
@@ -206,7 +206,7 @@ func BenchmarkFilter(b *testing.B) {
 		s, _ := tbl.GetOrCreate(labels.FromStrings("a", strconv.Itoa(i%1000), "b", strconv.Itoa(i/1000)), func() chunks.HeadSeriesRef { next++; return next })
 		s.Unpin()
 	}
-	var absent []labels.Labels // Of texts that are there.
+	var absent []labels.Labels // Of strings that are there.
 	for i := range 1000 {
 		absent = append(absent, labels.FromStrings("a", strconv.Itoa(i%200), "b", strconv.Itoa(i)))
 	}

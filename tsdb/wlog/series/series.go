@@ -85,7 +85,7 @@ func (s *Series) Ref() chunks.HeadSeriesRef { return s.ref }
 func (s *Series) Partition() int {
 	key := s.key.Load()
 	if key&partitionKnown == 0 {
-		// It takes the whole text of the labels, for which a start has no time.
+		// It takes all strings of the labels, for which a start has no time.
 		found := s.stablePartition()<<partitionShift | partitionKnown
 		for !s.key.CompareAndSwap(key, key|found) {
 			key = s.key.Load()
@@ -139,7 +139,7 @@ func (s *Series) Alias() bool { return s.state.Load() == stateAlias }
 func Detached(ref chunks.HeadSeriesRef, lset labels.Labels) *Series {
 	x := &Names{}
 	lset.Range(func(l labels.Label) {
-		x.texts = append(x.texts, strings.Clone(l.Name))
+		x.strs = append(x.strs, strings.Clone(l.Name))
 		x.own = append(x.own, strings.Clone(l.Value))
 	})
 	return newSeries(ref, 0, set{names: x}, stateDetached, time.Time{}, recordThere)

@@ -61,11 +61,11 @@ type setEncoder struct {
 }
 
 type known struct {
-	text string
-	n    symbol
+	str string
+	n   symbol
 }
 
-// encoderMemory is how many texts an encoder remembers by hash.
+// encoderMemory is how many strings an encoder remembers by hash.
 const encoderMemory = 1024
 
 func (y *symbols) setEncoder() *setEncoder {
@@ -133,16 +133,16 @@ func (sp *setEncoder) refresh() {
 	}
 }
 
-func (sp *setEncoder) number(place int, text string) symbol {
+func (sp *setEncoder) number(place int, str string) symbol {
 	k := &sp.places[place]
-	if k.text == text {
+	if k.str == str {
 		return k.n
 	}
-	hash := sp.y.hash(text)
+	hash := sp.y.hash(str)
 	r := &sp.recent[hash%encoderMemory]
-	if r.text != text {
-		n := sp.y.intern(hash, text)
-		*r = known{text: sp.y.text(n), n: n} // The caller's text may not last.
+	if r.str != str {
+		n := sp.y.intern(hash, str)
+		*r = known{str: sp.y.str(n), n: n} // The caller's string may not last.
 	}
 	*k = *r
 	return k.n

@@ -20,7 +20,7 @@ import (
 	"go.uber.org/atomic"
 )
 
-// sweep finds the numbers of texts that nothing needs any more. Counting the
+// sweep finds the numbers of strings that nothing needs any more. Counting the
 // uses of each would cost more than all else there is to do for a new series.
 //
 // A series that left the table may still be held by a reader, for as long as it
@@ -132,7 +132,7 @@ func (w *sweep) mark(n symbol) {
 }
 
 // sweepStep is how many elements of sweep.marks are looked at while appenders wait:
-// with texts that are all unused, a millisecond or so.
+// with strings that are all unused, a millisecond or so.
 const sweepStep = 32
 
 // finish frees what is not marked. It lets appenders work in between: until it is
@@ -141,7 +141,7 @@ const sweepStep = 32
 func (y *symbols) finish() {
 	y.freeNames()
 	for from := 0; from < len(y.sweep.marks); from += sweepStep {
-		y.freeTexts(from, min(from+sweepStep, len(y.sweep.marks)))
+		y.freeStrings(from, min(from+sweepStep, len(y.sweep.marks)))
 	}
 	y.inUse.Lock()
 	defer y.inUse.Unlock()
@@ -161,22 +161,22 @@ func (y *symbols) freeNames() {
 	y.freed.Inc()
 }
 
-// freeTexts frees those of a range of marks' elements.
-func (y *symbols) freeTexts(from, to int) {
+// freeStrings frees those of a range of marks' elements.
+func (y *symbols) freeStrings(from, to int) {
 	y.inUse.Lock()
 	defer y.inUse.Unlock()
 	y.mtx.Lock()
 	defer y.mtx.Unlock()
-	texts := *y.texts.Load()
+	pages := *y.strs.Load()
 	for i := from; i < to; i++ {
 		for unused := ^y.sweep.marks[i].Load(); unused != 0; unused &= unused - 1 {
 			n := symbol(i*markBits + bits.TrailingZeros32(unused))
 			if n >= y.next {
 				break
 			}
-			at := &texts[n/textPageSize][n%textPageSize]
-			if text := at.Load(); text != nil {
-				y.remove(*text)
+			at := &pages[n/stringPageSize][n%stringPageSize]
+			if str := at.Load(); str != nil {
+				y.remove(*str)
 				at.Store(nil)
 				y.free = append(y.free, n)
 			}

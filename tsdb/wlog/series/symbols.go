@@ -21,16 +21,16 @@ import (
 	"go.uber.org/atomic"
 )
 
-// symbol is the number of a text that occurs in labels: a name or a value.
-// 0 is the empty text.
+// symbol is the number of a string that occurs in labels: a name or a value.
+// 0 is the empty string.
 type symbol = uint32
 
-// symbols keeps each text once and gives it a number, so that a label set is a
-// handful of numbers. In most agents a few thousand texts make up a million
+// symbols keeps each string once and gives it a number, so that a label set is a
+// handful of numbers. In most agents a few thousand strings make up a million
 // label sets.
 //
 // Numbers are given out again when nothing in the table has them any more and
-// no series that has them is reachable, see sweep. Code that turns texts into
+// no series that has them is reachable, see sweep. Code that turns strings into
 // numbers therefore holds inUse for reading until a series with the numbers can
 // be found in the table.
 type symbols struct {
@@ -52,64 +52,64 @@ type symbols struct {
 	names     map[string]*Names
 	nameLists uint32 // How many there ever were.
 
-	// texts are the texts by number. Reading takes no lock.
-	texts atomic.Pointer[[]*textPage]
+	// strs are the strings by number. Reading takes no lock.
+	strs atomic.Pointer[[]*stringPage]
 
 	sweep sweep
 }
 
-const textPageSize = 512
+const stringPageSize = 512
 
-type textPage [textPageSize]atomic.Pointer[string]
+type stringPage [stringPageSize]atomic.Pointer[string]
 
 // minSlots is the size of the hash table to begin with.
 const minSlots = 256
 
 func newSymbols() *symbols {
 	y := &symbols{seed: maphash.MakeSeed(), slots: make([]symbol, minSlots), next: 1, names: map[string]*Names{}}
-	y.texts.Store(&[]*textPage{})
+	y.strs.Store(&[]*stringPage{})
 	return y
 }
 
-// text returns what a number stands for. The caller holds inUse, or a series
+// str returns what a number stands for. The caller holds inUse, or a series
 // with the number.
-func (y *symbols) text(n symbol) string {
+func (y *symbols) str(n symbol) string {
 	if n == 0 {
 		return ""
 	}
-	return *(*y.texts.Load())[n/textPageSize][n%textPageSize].Load()
+	return *(*y.strs.Load())[n/stringPageSize][n%stringPageSize].Load()
 }
 
 // hash is the hash that intern and lookup want.
-func (y *symbols) hash(text string) uint64 { return maphash.String(y.seed, text) }
+func (y *symbols) hash(str string) uint64 { return maphash.String(y.seed, str) }
 
-// lookup returns the number of a text, and false if it has none. The caller
+// lookup returns the number of a string, and false if it has none. The caller
 // holds inUse.
-func (y *symbols) lookup(hash uint64, text string) (symbol, bool) {
-	if text == "" {
+func (y *symbols) lookup(hash uint64, str string) (symbol, bool) {
+	if str == "" {
 		return 0, true
 	}
 	y.mtx.RLock()
 	defer y.mtx.RUnlock()
-	n := y.slots[y.probe(hash, text)]
+	n := y.slots[y.probe(hash, str)]
 	return n, n != 0
 }
 
-// intern returns the number of a text, which is copied if it has none yet. The
+// intern returns the number of a string, which is copied if it has none yet. The
 // caller holds inUse.
-func (y *symbols) intern(hash uint64, text string) symbol {
-	if n, ok := y.lookup(hash, text); ok {
+func (y *symbols) intern(hash uint64, str string) symbol {
+	if n, ok := y.lookup(hash, str); ok {
 		return n
 	}
 	y.mtx.Lock()
 	defer y.mtx.Unlock()
-	at := y.probe(hash, text)
+	at := y.probe(hash, str)
 	if n := y.slots[at]; n != 0 {
 		return n // Another goroutine was faster.
 	}
 	n := y.number()
-	own := strings.Clone(text)
-	(*y.texts.Load())[n/textPageSize][n%textPageSize].Store(&own)
+	own := strings.Clone(str)
+	(*y.strs.Load())[n/stringPageSize][n%stringPageSize].Store(&own)
 	y.slots[at] = n
 	y.count++
 	if 2*y.count > len(y.slots) {
@@ -118,7 +118,7 @@ func (y *symbols) intern(hash uint64, text string) symbol {
 	return n
 }
 
-// number returns one that is not in use, with a place for its text. The caller
+// number returns one that is not in use, with a place for its string. The caller
 // holds mtx for writing.
 func (y *symbols) number() symbol {
 	if last := len(y.free) - 1; last >= 0 {
@@ -128,21 +128,21 @@ func (y *symbols) number() symbol {
 	}
 	n := y.next
 	y.next++
-	if pages := *y.texts.Load(); int(n/textPageSize) >= len(pages) {
+	if pages := *y.strs.Load(); int(n/stringPageSize) >= len(pages) {
 		// Readers may have the list there is, so that it must not change; what
 		// a longer one shares with it does not.
-		pages = append(pages, &textPage{})
-		y.texts.Store(&pages)
+		pages = append(pages, &stringPage{})
+		y.strs.Store(&pages)
 	}
 	return n
 }
 
-// probe returns the slot that has a text, or the free one where it belongs. The
+// probe returns the slot that has a string, or the free one where it belongs. The
 // caller holds mtx.
-func (y *symbols) probe(hash uint64, text string) int {
+func (y *symbols) probe(hash uint64, str string) int {
 	mask := len(y.slots) - 1
 	for at := int(hash) & mask; ; at = (at + 1) & mask {
-		if n := y.slots[at]; n == 0 || y.text(n) == text {
+		if n := y.slots[at]; n == 0 || y.str(n) == str {
 			return at
 		}
 	}
@@ -154,24 +154,24 @@ func (y *symbols) grow() {
 	y.slots = make([]symbol, 2*len(old))
 	for _, n := range old {
 		if n != 0 {
-			text := y.text(n)
-			y.slots[y.probe(y.hash(text), text)] = n
+			str := y.str(n)
+			y.slots[y.probe(y.hash(str), str)] = n
 		}
 	}
 }
 
-// remove takes a text out of the hash table. The caller holds mtx for writing.
-func (y *symbols) remove(text string) {
+// remove takes a string out of the hash table. The caller holds mtx for writing.
+func (y *symbols) remove(str string) {
 	mask := len(y.slots) - 1
-	hole := y.probe(y.hash(text), text)
+	hole := y.probe(y.hash(str), str)
 	y.slots[hole] = 0
 	y.count--
 	// Those behind it were perhaps put there because it was in their way.
 	for at := (hole + 1) & mask; y.slots[at] != 0; at = (at + 1) & mask {
 		n := y.slots[at]
-		text := y.text(n)
+		str := y.str(n)
 		y.slots[at] = 0
-		y.slots[y.probe(y.hash(text), text)] = n
+		y.slots[y.probe(y.hash(str), str)] = n
 	}
 }
 
@@ -179,8 +179,8 @@ func (y *symbols) remove(text string) {
 // one. It never changes.
 type Names struct {
 	id      uint32 // Part of the hash of a label set.
-	texts   []string
-	numbers []symbol // Of texts.
+	strs    []string
+	numbers []symbol // Of strs.
 	y       *symbols // What values are numbers of; nil for a detached series.
 	own     []string // The values of a detached series, by place.
 
@@ -189,7 +189,7 @@ type Names struct {
 
 // All returns the names in the order in which the labels stand. The slice must
 // not be modified.
-func (x *Names) All() []string { return x.texts }
+func (x *Names) All() []string { return x.strs }
 
 // namesOf returns the ones with the given numbers, of which key is made. The
 // caller holds inUse.
@@ -206,9 +206,9 @@ func (y *symbols) namesOf(numbers []symbol, key []byte) *Names {
 		return x
 	}
 	y.nameLists++
-	x = &Names{id: y.nameLists, y: y, numbers: append([]symbol(nil), numbers...), texts: make([]string, len(numbers))}
+	x = &Names{id: y.nameLists, y: y, numbers: append([]symbol(nil), numbers...), strs: make([]string, len(numbers))}
 	for i, n := range numbers {
-		x.texts[i] = y.text(n)
+		x.strs[i] = y.str(n)
 	}
 	y.names[string(key)] = x
 	return x

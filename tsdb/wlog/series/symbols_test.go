@@ -27,33 +27,33 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Texts are found by whatever texts were removed before.
+// Strings are found by whatever strings were removed before.
 func TestSymbolsAfterRemovals(t *testing.T) {
 	y := newSymbols()
 	r := rand.New(rand.NewPCG(3, 4))
 	have := map[string]symbol{}
 	for range 50_000 {
-		text := strconv.Itoa(r.IntN(3000))
-		n, ok := y.lookup(y.hash(text), text)
-		require.Equal(t, have[text], n)
+		str := strconv.Itoa(r.IntN(3000))
+		n, ok := y.lookup(y.hash(str), str)
+		require.Equal(t, have[str], n)
 		switch {
 		case !ok:
-			have[text] = y.intern(y.hash(text), text)
-			require.Equal(t, text, y.text(have[text]))
+			have[str] = y.intern(y.hash(str), str)
+			require.Equal(t, str, y.str(have[str]))
 		case r.IntN(3) > 0:
-			y.remove(text)
-			(*y.texts.Load())[n/textPageSize][n%textPageSize].Store(nil)
+			y.remove(str)
+			(*y.strs.Load())[n/stringPageSize][n%stringPageSize].Store(nil)
 			y.free = append(y.free, n)
-			delete(have, text)
+			delete(have, str)
 		}
 		require.Len(t, have, y.count)
 	}
 }
 
-// Only functions that hold symbols.inUse or symbols.mtx turn numbers into texts, and
+// Only functions that hold symbols.inUse or symbols.mtx turn numbers into strings, and
 // Series.Value, which keeps the series alive (invariant 3). The package's documentation
 // has to say of any other why that is safe.
-func TestWhoTurnsNumbersIntoTexts(t *testing.T) {
+func TestWhoTurnsNumbersIntoStrings(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	var who []string
@@ -70,7 +70,7 @@ func TestWhoTurnsNumbersIntoTexts(t *testing.T) {
 			}
 			ast.Inspect(f, func(n ast.Node) bool {
 				if call, ok := n.(*ast.CallExpr); ok {
-					if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "text" {
+					if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "str" {
 						who = append(who, f.Name.Name)
 					}
 				}

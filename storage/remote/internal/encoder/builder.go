@@ -221,9 +221,9 @@ func (b *Builder) MetricMetadata(family, help, unit string, typ model.MetricType
 	w := &b.body
 	message := w.open(b.shape.families, 1)
 	w.number(familyType, uint64(prompb.FromMetadataType(typ)))
-	w.text(familyName, family)
-	w.text(familyHelp, help)
-	w.text(familyUnit, unit)
+	w.str(familyName, family)
+	w.str(familyHelp, help)
+	w.str(familyUnit, unit)
 	w.close(message)
 }
 

@@ -300,36 +300,36 @@ func TestSymbols(t *testing.T) {
 		want := map[string]uint32{"": 0}
 		random := rand.New(rand.NewSource(4))
 		for range 20000 {
-			text := strings.Repeat("s", random.Intn(3)) + strconv.Itoa(random.Intn(5000))
-			ref, known := want[text]
+			str := strings.Repeat("s", random.Intn(3)) + strconv.Itoa(random.Intn(5000))
+			ref, known := want[str]
 			if !known {
 				ref = uint32(len(want))
-				want[text] = ref
+				want[str] = ref
 			}
-			require.Equal(t, ref, s.ref(text))
-			require.Equal(t, ref, s.at(random.Intn(40), text))
+			require.Equal(t, ref, s.ref(str))
+			require.Equal(t, ref, s.at(random.Intn(40), str))
 		}
 		require.Equal(t, uint32(0), s.ref(""))
-		require.Len(t, s.texts, len(want))
-		require.LessOrEqual(t, 2*len(s.texts), len(s.slots))
+		require.Len(t, s.strs, len(want))
+		require.LessOrEqual(t, 2*len(s.strs), len(s.slots))
 
 		var r writev2.Request
 		require.NoError(t, r.Unmarshal(s.wire.buf))
-		require.Equal(t, s.texts, r.Symbols)
+		require.Equal(t, s.strs, r.Symbols)
 	}
 
 	s.reset()
-	for i, text := range []string{"a", "b", "c"} {
-		place := s.probe(7, text)
+	for i, str := range []string{"a", "b", "c"} {
+		place := s.probe(7, str)
 		require.Zero(t, s.slots[place].ref)
 		s.slots[place] = slot{hash: 7, ref: uint32(i + 1)}
-		s.texts = append(s.texts, text)
+		s.strs = append(s.strs, str)
 	}
-	for i, text := range []string{"a", "b", "c"} {
-		require.Equal(t, uint32(i+1), s.slots[s.probe(7, text)].ref)
+	for i, str := range []string{"a", "b", "c"} {
+		require.Equal(t, uint32(i+1), s.slots[s.probe(7, str)].ref)
 	}
 	s.reset()
-	require.Equal(t, []string{"", "", "", ""}, s.texts[:4], "strings of the request before are let go")
+	require.Equal(t, []string{"", "", "", ""}, s.strs[:4], "strings of the request before are let go")
 }
 
 // TestSteadyStateDoesNotAllocate defends invariant 3 (I6): memory depends on the

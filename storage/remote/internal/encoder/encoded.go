@@ -24,7 +24,7 @@ import (
 
 // Label sets of the table of series come in numbers (see [series.Series.Encoded]),
 // which are compared in an instant. What has been written for a value is written
-// again for the next series that has the same one in its place, and texts are
+// again for the next series that has the same one in its place, and strings are
 // looked at only when they change.
 
 // TableSeries is Series for one of the table, with the same result.
@@ -89,7 +89,7 @@ func (ps *plans) reset() {
 	ps.forget()
 }
 
-// forget is for when numbers stand for other texts.
+// forget is for when numbers stand for other strings.
 func (ps *plans) forget() {
 	for i := range ps.said {
 		ps.said[i].value, ps.said[i].name = 0, ""

@@ -59,7 +59,7 @@ func (d *dice) float() float64 {
 	}[d.roll(11)]
 }
 
-func (d *dice) text() string {
+func (d *dice) str() string {
 	length := d.roll(20)
 	return []string{
 		"", "a", "instance", "日本語.名前", "with spaces and \"quotes\"", "\xff\xfe not utf-8", "\x00",
@@ -76,7 +76,7 @@ func (d *dice) labelPairs(most int) []labels.Label {
 	for range d.roll(most + 1) {
 		name := names[d.roll(len(names))]
 		if !slices.ContainsFunc(list, func(l labels.Label) bool { return l.Name == name }) {
-			v := d.text()
+			v := d.str()
 			if name == model.MetricTypeLabel && d.roll(2) == 0 {
 				v = string(d.metricType())
 			}
@@ -153,7 +153,7 @@ func (d *dice) batch() *batch {
 	for range d.roll(6) {
 		l := line{lset: labels.New(d.labelPairs(6)...)}
 		if d.roll(2) == 1 {
-			l.meta = &metadata.Metadata{Type: d.metricType(), Unit: d.text(), Help: d.text()}
+			l.meta = &metadata.Metadata{Type: d.metricType(), Unit: d.str(), Help: d.str()}
 		}
 		for range d.roll(5) {
 			l.items = append(l.items, d.item(d.roll(4)))

@@ -98,8 +98,8 @@ func appendPair(buf []byte, l labels.Label) []byte {
 	}
 	w := wire{buf: buf}
 	pair := w.open(seriesLabels, 2)
-	w.text(pairName, l.Name)
-	w.text(pairValue, l.Value)
+	w.str(pairName, l.Name)
+	w.str(pairValue, l.Value)
 	w.close(pair)
 	return w.buf
 }

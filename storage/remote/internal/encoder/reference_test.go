@@ -184,7 +184,7 @@ func requireWireEqual(t testing.TB, x *batch, b1, b2 *Builder) {
 	require.NoError(t, err)
 	requireSame(t, x.stockV2(t), again)
 
-	// Label sets in numbers, of tables that give the same texts other numbers.
+	// Label sets in numbers, of tables that give the same strings other numbers.
 	for _, b := range []*Builder{b1, b2} {
 		want := slices.Clone(unpack(t, b))
 		for range 2 {
@@ -219,7 +219,7 @@ func unpack(t testing.TB, b *Builder) []byte {
 }
 
 // A request that is being built may outlast series it has written, whose numbers
-// then are those of other texts: no series is sent with the labels of another.
+// then are those of other strings: no series is sent with the labels of another.
 func TestNumbersChangeWithinARequest(t *testing.T) {
 	for _, p := range []Protocol{V1, V2} {
 		var (
@@ -227,8 +227,8 @@ func TestNumbersChangeWithinARequest(t *testing.T) {
 			next  chunks.HeadSeriesRef
 			dummy *series.Series
 		)
-		add := func(text string) *series.Series {
-			s, _ := table.GetOrCreate(labels.FromStrings("a", text), func() chunks.HeadSeriesRef { next++; return next })
+		add := func(str string) *series.Series {
+			s, _ := table.GetOrCreate(labels.FromStrings("a", str), func() chunks.HeadSeriesRef { next++; return next })
 			return s
 		}
 		names, _ := add("stays").Encoded() // It is pinned: the number of "a" stays.

@@ -23,7 +23,7 @@ import "hash/maphash"
 // addressing, at most half full, never deleting single entries.
 type symbols struct {
 	wire   wire     // The strings as fields of the request.
-	texts  []string // By reference.
+	strs   []string // By reference.
 	slots  []slot   // A power of two of them.
 	seed   maphash.Seed
 	recent []recent
@@ -39,8 +39,8 @@ type slot struct {
 // names of one job's series are the same place by place, and most values too,
 // and comparing two strings is several times cheaper than a look-up.
 type recent struct {
-	text string
-	ref  uint32
+	str string
+	ref uint32
 }
 
 // requestSymbols is the field of a V2 request that holds the strings.
@@ -54,28 +54,28 @@ func (s *symbols) reset() {
 		s.slots, s.seed = make([]slot, minSlots), maphash.MakeSeed()
 	}
 	clear(s.slots)
-	clear(s.texts) // Lets go of the labels.
+	clear(s.strs) // Lets go of the labels.
 	clear(s.recent)
-	s.texts = append(s.texts[:0], "")
+	s.strs = append(s.strs[:0], "")
 	s.wire.buf = s.wire.buf[:0]
 	s.wire.element(requestSymbols, "")
 }
 
 // ref returns the reference of a string, which is added if it is new.
-func (s *symbols) ref(text string) uint32 {
-	if text == "" {
+func (s *symbols) ref(str string) uint32 {
+	if str == "" {
 		return 0
 	}
-	hash := uint32(maphash.String(s.seed, text))
-	place := s.probe(hash, text)
+	hash := uint32(maphash.String(s.seed, str))
+	place := s.probe(hash, str)
 	if found := s.slots[place].ref; found != 0 {
 		return found
 	}
-	ref := uint32(len(s.texts))
+	ref := uint32(len(s.strs))
 	s.slots[place] = slot{hash: hash, ref: ref}
-	s.texts = append(s.texts, text)
-	s.wire.element(requestSymbols, text)
-	if 2*len(s.texts) > len(s.slots) {
+	s.strs = append(s.strs, str)
+	s.wire.element(requestSymbols, str)
+	if 2*len(s.strs) > len(s.slots) {
 		s.grow()
 	}
 	return ref
@@ -83,12 +83,12 @@ func (s *symbols) ref(text string) uint32 {
 
 // probe returns the slot that holds the string, or the free one where it
 // belongs.
-func (s *symbols) probe(hash uint32, text string) int {
+func (s *symbols) probe(hash uint32, str string) int {
 	mask := len(s.slots) - 1
 	place := int(hash) & mask
 	for {
 		at := s.slots[place]
-		if at.ref == 0 || (at.hash == hash && s.texts[at.ref] == text) {
+		if at.ref == 0 || (at.hash == hash && s.strs[at.ref] == str) {
 			return place
 		}
 		place = (place + 1) & mask
@@ -100,27 +100,27 @@ func (s *symbols) grow() {
 	s.slots = make([]slot, 2*len(old))
 	for _, at := range old {
 		if at.ref != 0 {
-			s.slots[s.probe(at.hash, s.texts[at.ref])] = at
+			s.slots[s.probe(at.hash, s.strs[at.ref])] = at
 		}
 	}
 }
 
 // at returns the reference of a string that stands at the given place. What is
 // seldom done is elsewhere, so that the rest can be inlined.
-func (s *symbols) at(place int, text string) uint32 {
+func (s *symbols) at(place int, str string) uint32 {
 	// A place never used holds the empty string and its reference, 0.
-	if place < len(s.recent) && s.recent[place].text == text {
+	if place < len(s.recent) && s.recent[place].str == str {
 		return s.recent[place].ref
 	}
-	return s.put(place, text)
+	return s.put(place, str)
 }
 
 // put makes a string what a place held last.
-func (s *symbols) put(place int, text string) uint32 {
+func (s *symbols) put(place int, str string) uint32 {
 	if place >= len(s.recent) {
 		s.recent = append(s.recent, make([]recent, place+1-len(s.recent))...)
 	}
-	ref := s.ref(text)
-	s.recent[place] = recent{text: text, ref: ref}
+	ref := s.ref(str)
+	s.recent[place] = recent{str: str, ref: ref}
 	return ref
 }

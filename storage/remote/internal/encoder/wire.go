@@ -71,7 +71,7 @@ func (w *wire) memberBits(t tag, bits uint64) {
 	w.buf = binary.LittleEndian.AppendUint64(w.buf, bits)
 }
 
-func (w *wire) text(t tag, s string) {
+func (w *wire) str(t tag, s string) {
 	if s != "" {
 		w.element(t, s)
 	}
