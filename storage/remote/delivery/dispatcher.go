@@ -50,13 +50,13 @@ var errBehind = errors.New("position is behind the shared batches")
 type dispatcher struct {
 	// What follows belongs to the reader that leads.
 	reader *logReader
-	own    queue.Builder   // For what was handed over.
+	own    queue.Builder   // For in-memory commits.
 	at     cursor.Position // Where the log's reader stands.
 	poll   *time.Ticker
 	every  time.Duration // The interval of poll.
 
 	notified chan struct{} // Something was written. Capacity 1.
-	hand     handover
+	commits  commitQueue
 
 	mu       sync.Mutex
 	leading  bool           // A reader leads.
@@ -98,7 +98,7 @@ func (f *dispatcher) close() {
 // notify tells the leading reader that something was written, if it has to know. It
 // never blocks, and returns false if an earlier notification was not taken yet.
 func (f *dispatcher) notify() bool {
-	return f.hand.rests(f.reader.head()) || f.rouse()
+	return f.commits.rests(f.reader.head()) || f.rouse()
 }
 
 // rouse makes the leading reader look again.
@@ -113,7 +113,7 @@ func (f *dispatcher) rouse() bool {
 
 // setDelay replaces the batch delay at once. Nil is for none.
 func (f *dispatcher) setDelay(p *batchDelay) {
-	f.hand.delay.Store(p)
+	f.commits.delay.Store(p)
 	f.rouse()
 }
 
@@ -145,8 +145,8 @@ func (f *dispatcher) place(fl *subscription, p cursor.Point) {
 	f.attach(fl, f.index(p.Position) >= 0)
 }
 
-// attach notes whether a subscription is at the shared batches. If none is, nothing
-// needs to be handed over. Callers hold mu.
+// attach notes whether a subscription is at the shared batches. If none is, no
+// commit needs to be queued. Callers hold mu.
 func (f *dispatcher) attach(fl *subscription, attached bool) {
 	switch {
 	case attached && !fl.attached:
@@ -155,10 +155,10 @@ func (f *dispatcher) attach(fl *subscription, attached bool) {
 		f.attached--
 	}
 	fl.attached = attached
-	if wanted := f.attached > 0; wanted != f.hand.wanted.Load() {
-		f.hand.wanted.Store(wanted)
+	if wanted := f.attached > 0; wanted != f.commits.wanted.Load() {
+		f.commits.wanted.Store(wanted)
 		if !wanted {
-			f.hand.clear()
+			f.commits.clear()
 		}
 	}
 }
@@ -251,7 +251,7 @@ func (f *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) err
 			f.resign()
 			return nil
 		}
-		if p := f.hand.delay.Load(); p != nil && p.wait != f.every {
+		if p := f.commits.delay.Load(); p != nil && p.wait != f.every {
 			f.every = p.wait
 			f.poll.Reset(f.every)
 		}
@@ -265,10 +265,10 @@ func (f *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) err
 	}
 }
 
-// read returns what was committed at the head: as it was handed over, or from
-// the log, and then about limit items.
+// read returns what was committed at the head: in-memory commits, or what
+// is in the log, and then about limit items.
 func (f *dispatcher) read(head cursor.Point, limit int) (*queue.Batch, error) {
-	if b := f.hand.batch(&f.own, head); b != nil {
+	if b := f.commits.batch(&f.own, head); b != nil {
 		if b.Start.Segment == b.End.Segment {
 			f.reader.density.saw(b.Total, b.End.Offset-b.Start.Offset)
 		}
@@ -285,7 +285,7 @@ func (f *dispatcher) read(head cursor.Point, limit int) (*queue.Batch, error) {
 	}
 	// Endpoints far behind ask for partitions, and a second order would cost memory.
 	f.reader.bb.Ordered = !lags(head.Position, f.reader.head())
-	b, err := f.reader.batch(limit, f.hand.starts)
+	b, err := f.reader.batch(limit, f.commits.starts)
 	if err == nil {
 		f.at = b.End.Position
 	}

@@ -85,7 +85,7 @@ func TestFeedLeads(t *testing.T) {
 		f.state(t, true, false)
 		second = f.ask(f.head)
 		f.state(t, true, true)
-		require.True(t, f.hand.wanted.Load())
+		require.True(t, f.commits.wanted.Load())
 		return j, f, first, second
 	}
 	t.Run("leaves", func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestFeedLeads(t *testing.T) {
 		require.NoError(t, second.err)
 		require.Equal(t, 10, second.b.Total)
 		require.Equal(t, *j.head.Load(), second.b.End.Position)
-		require.False(t, f.hand.wanted.Load(), "nobody follows, and commits are handed over")
+		require.False(t, f.commits.wanted.Load(), "nobody follows, and commits are wanted")
 	})
 	t.Run("came by another way", func(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
@@ -245,35 +245,35 @@ func TestFeedFollowers(t *testing.T) {
 	}
 }
 
-// TestPatience defends that what waits in memory is never what fills a request,
-// that the log is looked at where something was not handed over, and that
+// TestBatchDelay defends that what waits in memory is never what fills a request,
+// that the log is looked at where a commit is missing in memory, and that
 // batch_send_deadline begins with the commit.
-func TestPatience(t *testing.T) {
-	h := handover{}
-	h.wanted.Store(true)
+func TestBatchDelay(t *testing.T) {
+	q := commitQueue{}
+	q.wanted.Store(true)
 	all := someSeries(t, 1)
 	head := at(0, 10).Position
 	put := func(n int) {
-		c := h.take(n)
+		c := q.take(n)
 		for range n {
 			c.Float(all[0], 0, 1, 1)
 		}
 		c.start = head
 		head.Offset += 10
 		c.end = head
-		h.put(c)
+		q.put(c)
 	}
 	put(10)
-	require.False(t, h.rests(head), "nobody said how long it may wait")
-	h.delay.Store(&batchDelay{items: 100})
-	require.True(t, h.rests(head))
+	require.False(t, q.rests(head), "nobody said how long it may wait")
+	q.delay.Store(&batchDelay{items: 100})
+	require.True(t, q.rests(head))
 	put(89)
-	require.True(t, h.rests(head))
-	require.False(t, h.rests(at(0, 31).Position), "the last commit was not handed over")
+	require.True(t, q.rests(head))
+	require.False(t, q.rests(at(0, 31).Position), "the last commit is missing")
 	put(1)
-	require.False(t, h.rests(head), "enough for a request")
-	h.clear()
-	require.False(t, h.rests(head), "nothing was handed over")
+	require.False(t, q.rests(head), "enough for a request")
+	q.clear()
+	require.False(t, q.rests(head), "nothing waits")
 
 	set := func(items int, deadline time.Duration) *settings {
 		return &settings{queue: config.QueueConfig{MaxSamplesPerSend: items, BatchSendDeadline: model.Duration(deadline)}}
@@ -281,5 +281,5 @@ func TestPatience(t *testing.T) {
 	require.Nil(t, batchDelayFor(nil))
 	require.Nil(t, batchDelayFor([]*settings{set(100, time.Minute), set(100, 0)}))
 	require.Equal(t, &batchDelay{items: 100, wait: pollInterval}, batchDelayFor([]*settings{set(100, time.Minute), set(200, time.Hour)}))
-	require.Equal(t, &batchDelay{items: handedItems / 2, wait: 25 * time.Millisecond}, batchDelayFor([]*settings{set(1<<20, 100*time.Millisecond)}))
+	require.Equal(t, &batchDelay{items: queuedItems / 2, wait: 25 * time.Millisecond}, batchDelayFor([]*settings{set(1<<20, 100*time.Millisecond)}))
 }

@@ -33,9 +33,9 @@
 // without draining anything. A savepoint (package savepoint) keeps what each partition
 // has acknowledged over a restart.
 //
-// Where the log is written in this process, commits are handed over in memory
-// too, see [Commit]: the log is read only where one is missing. They wait until
-// they fill a request, or for a part of batch_send_deadline (handover.go), so
+// Where the log is written in this process, commits are handed to the dispatcher
+// in memory too, see [Commit]: the log is read only where one is missing. They wait
+// until they fill a request, or for a part of batch_send_deadline (commitqueue.go), so
 // that a request, and not each commit, wakes a reader and a sender.
 //
 // How requests are cut depends on how far behind an endpoint is. At the head of
@@ -111,7 +111,7 @@
 // or 49 bytes for each item of capacity if that is more, and one batch beyond;
 // what a partition has had acknowledged is forgotten at once. The rest waits in
 // the log. A batch is 1 MiB, or one commit if that is more, up to 16 MiB, or one
-// record. What was handed over and not read yet is bounded by 65,536 items and
+// record. In-memory commits that were not read yet are bounded by 65,536 items and
 // 8 MiB, what is shared by as much, and by 8 requests for each group of
 // endpoints. Bytes are those of the items with what only they refer to:
 // histograms, labels of exemplars, and labels of series that have left the table
@@ -140,12 +140,12 @@
 // followed, the goroutine that reads it for series. Each endpoint owns a pacer,
 // which alone makes and ends streams, and each stream a reader, an isolator and its
 // senders; all of them belong to the endpoint's wait group. The reader that leads has the
-// dispatcher's log reader and what was handed over to itself until it publishes or
+// dispatcher's log reader and the in-memory commits to itself until it publishes or
 // resigns. Items, batches and settings never change once they are shared.
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
 // endpoint.streamsMtx, readCursor.mu; Queue.mu, then endpoint.sendersMtx or isolation.mtx,
-// then dispatchMark.mtx; fullQueue.mtx, then dispatcher.mu, then handover.mtx. Only
+// then dispatchMark.mtx; fullQueue.mtx, then dispatcher.mu, then commitQueue.mtx. Only
 // Storage.mtx and Storage.saveMtx are held across I/O, save that a file is closed under
 // fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for
 // a sender that has to raise the dispatch mark.

@@ -186,7 +186,7 @@ func (s *Storage) Take(items int) *Commit {
 	if f == nil || f.reader.dec.follow != nil {
 		return nil
 	}
-	return f.hand.take(items)
+	return f.commits.take(items)
 }
 
 // Committed hands a commit over that was written between two positions of one

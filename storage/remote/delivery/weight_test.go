@@ -219,12 +219,12 @@ func TestSharedBytes(t *testing.T) {
 	require.Equal(t, at(0, 40), f.head)
 	runtime.KeepAlive(f)
 
-	h := &handover{}
-	h.wanted.Store(true)
+	q := &commitQueue{}
+	q.wanted.Store(true)
 	taken := 0
 	grown = grownBy(func() {
 		for n := range int64(40) {
-			c := h.take(len(all))
+			c := q.take(len(all))
 			if c == nil {
 				break
 			}
@@ -232,18 +232,17 @@ func TestSharedBytes(t *testing.T) {
 				c.Histogram(s, 0, 1, wide())
 			}
 			c.start, c.end = at(0, n).Position, at(0, n+1).Position
-			h.put(c)
+			q.put(c)
 			taken++
 		}
 	})
-	require.Less(t, grown, int64(bound), "handed over")
+	require.Less(t, grown, int64(bound), "in the queue")
 	require.Greater(t, taken, 2)
-	require.NotEmpty(t, h.ready)
+	require.NotEmpty(t, q.ready)
 
-	// A commit that is too much alone is not handed over, and what comes after it
-	// is.
-	h.clear()
-	c := h.take(keptItems)
+	// A commit that is too much alone is not queued, and what comes after it is.
+	q.clear()
+	c := q.take(keptItems)
 	grown = grownBy(func() {
 		for range keptItems / len(all) {
 			for _, s := range all {
@@ -252,13 +251,13 @@ func TestSharedBytes(t *testing.T) {
 		}
 	})
 	require.Less(t, grown, int64(bound), "in a commit")
-	h.put(c)
-	require.Empty(t, h.ready)
-	c = h.take(1)
+	q.put(c)
+	require.Empty(t, q.ready)
+	c = q.take(1)
 	c.Float(all[0], 0, 1, 1)
-	h.put(c)
-	require.Len(t, h.ready, 1)
-	h.clear()
-	require.Zero(t, h.bytes)
-	runtime.KeepAlive(h)
+	q.put(c)
+	require.Len(t, q.ready, 1)
+	q.clear()
+	require.Zero(t, q.bytes)
+	runtime.KeepAlive(q)
 }

@@ -39,7 +39,7 @@ type counted struct {
 	st, t int64
 }
 
-// listing lists what is handed over.
+// listing lists the items of an in-memory commit.
 type listing []counted
 
 func (l *listing) Float(s *series.Series, st, t int64, _ float64) {
@@ -93,7 +93,7 @@ func (l *listing) read(t *testing.T, recs [][]byte) {
 	}
 }
 
-// TestHandingMatchesRecords defends I2 and I8: what is handed over in memory is,
+// TestHandingMatchesRecords defends I2 and I8: what an in-memory commit has is,
 // item by item and in the same order, what a reader of the log finds, with any
 // mixture of kinds, records of any size and both ways to keep start timestamps.
 // Saved positions count items, so that another order would skip others after a

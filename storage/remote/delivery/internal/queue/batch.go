@@ -172,7 +172,7 @@ func (bb *Builder) Build() *Batch {
 	case !bb.Ordered:
 		b.byPart.Store(bb.Items.byPartition(&b.lengths, true))
 	default:
-		b.inOrder = bb.Items.handOver()
+		b.inOrder = bb.Items.detach()
 	}
 	b.weigh()
 	bb.Reset(b.End)
@@ -251,9 +251,9 @@ func (s *Sequence) Attached() int { return s.attached }
 // Bytes returns how many bytes they take with that, labels of series left out.
 func (s *Sequence) Bytes() int { return s.list.each()*s.Len() + s.attached }
 
-// handOver returns the items: with their memory if they fill most of it, else as a
+// detach returns the items: with their memory if they fill most of it, else as a
 // copy.
-func (s *Sequence) handOver() (own Sequence) {
+func (s *Sequence) detach() (own Sequence) {
 	n := s.Len()
 	if s.Cap()-n <= n/8 {
 		own, *s = *s, Sequence{}

@@ -28,8 +28,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
-// Commit is what one commit writes to the log, in memory: handed over by the writer
-// of the log, it spares readers the reading and decoding of the same. It is filled
+// Commit is what one commit writes to the log, in memory: the writer of the log hands
+// it to the dispatcher, and readers need not read and decode the same. It is filled
 // in the order of the records, since positions count items in that order.
 //
 // It belongs to one goroutine until [Storage.Committed] or [Commit.Discard].
@@ -38,8 +38,8 @@ type Commit struct {
 	records    queue.RecordCounts
 	start, end cursor.Position
 	written    time.Time
-	to         *handover
-	over       bool // It is too much to be handed over, and not filled any more.
+	to         *commitQueue
+	tooLarge   bool // For the queue, and it is not filled any more.
 }
 
 // Float adds a sample. Times are in ms; st is 0 where the log does not keep it.
@@ -69,11 +69,11 @@ func (c *Commit) Exemplar(s *series.Series, t int64, v float64, lset labels.Labe
 // room reports whether there is room for what can be large. If not, the commit
 // comes to nothing: the same is read from the log.
 func (c *Commit) room() bool {
-	if !c.over && c.items.Attached() >= handedBytes/2 {
-		c.over = true
+	if !c.tooLarge && c.items.Attached() >= queuedBytes/2 {
+		c.tooLarge = true
 		c.items.Reset()
 	}
-	return !c.over
+	return !c.tooLarge
 }
 
 // bytes returns how much memory the commit takes.
@@ -89,10 +89,10 @@ func (c *Commit) Record(rec []byte) {
 // Discard gives a commit back that was not written, or not in one segment.
 func (c *Commit) Discard() { c.to.recycle(c) }
 
-// handover holds what was committed until the leading reader (dispatcher) takes it.
+// commitQueue holds in-memory commits until the leading reader (dispatcher) takes them.
 // It is bounded (I6), and nothing depends on it being complete: where a commit is
 // missing, the log is read up to the next one.
-type handover struct {
+type commitQueue struct {
 	wanted atomic.Bool // A subscription is at the shared batches.
 
 	delay atomic.Pointer[batchDelay] // Nil for none.
@@ -105,9 +105,9 @@ type handover struct {
 }
 
 const (
-	// handedItems and handedBytes bound what waits.
-	handedItems = 1 << 16
-	handedBytes = 8 << 20
+	// queuedItems and queuedBytes bound what waits.
+	queuedItems = 1 << 16
+	queuedBytes = 8 << 20
 	// keptCommits and keptItems bound the buffers that are kept.
 	keptCommits = 16
 	keptItems   = 2 * maxBatchItems
@@ -116,19 +116,19 @@ const (
 	wholeItems = 256
 )
 
-func (h *handover) take(items int) *Commit {
-	if !h.wanted.Load() || items > keptItems {
+func (q *commitQueue) take(items int) *Commit {
+	if !q.wanted.Load() || items > keptItems {
 		return nil
 	}
-	h.mtx.Lock()
-	defer h.mtx.Unlock()
-	if h.items+items > handedItems || h.bytes >= handedBytes {
+	q.mtx.Lock()
+	defer q.mtx.Unlock()
+	if q.items+items > queuedItems || q.bytes >= queuedBytes {
 		return nil
 	}
-	c := &Commit{to: h}
-	if n := len(h.free); n > 0 {
-		c = h.free[n-1]
-		h.free = h.free[:n-1]
+	c := &Commit{to: q}
+	if n := len(q.free); n > 0 {
+		c = q.free[n-1]
+		q.free = q.free[:n-1]
 	}
 	if c.items.Cap() < items { // A batch may take them as they are.
 		c.items = queue.SequenceFor(items)
@@ -136,88 +136,88 @@ func (h *handover) take(items int) *Commit {
 	return c
 }
 
-func (h *handover) put(c *Commit) {
+func (q *commitQueue) put(c *Commit) {
 	c.written = time.Now()
-	h.mtx.Lock()
-	fits := !c.over && h.bytes+c.bytes() <= handedBytes
+	q.mtx.Lock()
+	fits := !c.tooLarge && q.bytes+c.bytes() <= queuedBytes
 	if fits {
-		h.ready = append(h.ready, c)
-		h.items += c.items.Len()
-		h.bytes += c.bytes()
+		q.ready = append(q.ready, c)
+		q.items += c.items.Len()
+		q.bytes += c.bytes()
 	}
-	h.mtx.Unlock()
+	q.mtx.Unlock()
 	if !fits {
-		h.recycle(c) // It is read from the log.
+		q.recycle(c) // It is read from the log.
 	}
 }
 
-func (h *handover) recycle(c *Commit) {
+func (q *commitQueue) recycle(c *Commit) {
 	c.items.Reset()
-	*c = Commit{items: c.items, to: h}
-	h.mtx.Lock()
-	defer h.mtx.Unlock()
-	if len(h.free) < keptCommits && c.items.Cap() <= 2*keptItems {
-		h.free = append(h.free, c)
+	*c = Commit{items: c.items, to: q}
+	q.mtx.Lock()
+	defer q.mtx.Unlock()
+	if len(q.free) < keptCommits && c.items.Cap() <= 2*keptItems {
+		q.free = append(q.free, c)
 	}
 }
 
 // clear drops what waits.
-func (h *handover) clear() {
-	h.mtx.Lock()
-	gone := h.ready
-	h.ready, h.items, h.bytes = nil, 0, 0
-	h.mtx.Unlock()
+func (q *commitQueue) clear() {
+	q.mtx.Lock()
+	gone := q.ready
+	q.ready, q.items, q.bytes = nil, 0, 0
+	q.mtx.Unlock()
 	for _, c := range gone {
-		h.recycle(c)
+		q.recycle(c)
 	}
 }
 
 // next returns the first commit that begins at or after p, and drops those
 // before: they were read from the log. It stays in the list unless it begins at
 // p.
-func (h *handover) next(p cursor.Position) (c *Commit, at bool) {
+func (q *commitQueue) next(p cursor.Position) (c *Commit, at bool) {
 	var gone []*Commit
-	h.mtx.Lock()
-	for len(h.ready) > 0 && c == nil {
-		switch first := h.ready[0]; {
+	q.mtx.Lock()
+	for len(q.ready) > 0 && c == nil {
+		switch first := q.ready[0]; {
 		case p.Before(first.start):
 			c = first
 		case first.start == p:
 			c, at = first, true
-			h.pop()
+			q.pop()
 		default:
 			gone = append(gone, first)
-			h.pop()
+			q.pop()
 		}
 	}
-	h.mtx.Unlock()
+	q.mtx.Unlock()
 	for _, c := range gone {
-		h.recycle(c)
+		q.recycle(c)
 	}
 	return c, at
 }
 
 // pop takes the first commit off the list. Callers hold mtx.
-func (h *handover) pop() {
-	h.items -= h.ready[0].items.Len()
-	h.bytes -= h.ready[0].bytes()
-	n := copy(h.ready, h.ready[1:])
-	h.ready[n] = nil
-	h.ready = h.ready[:n]
+func (q *commitQueue) pop() {
+	q.items -= q.ready[0].items.Len()
+	q.bytes -= q.ready[0].bytes()
+	n := copy(q.ready, q.ready[1:])
+	q.ready[n] = nil
+	q.ready = q.ready[:n]
 }
 
 // starts reports whether a commit that waits begins at p, so that no reader need
 // read on there.
-func (h *handover) starts(p cursor.Position) bool {
-	h.mtx.Lock()
-	defer h.mtx.Unlock()
-	return len(h.ready) > 0 && h.ready[0].start == p
+func (q *commitQueue) starts(p cursor.Position) bool {
+	q.mtx.Lock()
+	defer q.mtx.Unlock()
+	return len(q.ready) > 0 && q.ready[0].start == p
 }
 
-// batch makes one of what was handed over from a position on, nil if nothing
-// was. bb is scratch space.
-func (h *handover) batch(bb *queue.Builder, head cursor.Point) *queue.Batch {
-	c, at := h.next(head.Position)
+// batch makes one of the commits that wait from a position on, nil if none does. bb
+// is scratch space.
+func (q *commitQueue) batch(bb *queue.Builder, head cursor.Point) *queue.Batch {
+	c, at := q.next(head.Position)
 	if !at {
 		return nil
 	}
@@ -231,18 +231,18 @@ func (h *handover) batch(bb *queue.Builder, head cursor.Point) *queue.Batch {
 		}
 		bb.Records.Plus(&c.records)
 		bb.End = cursor.Point{Position: c.end}
-		h.recycle(c)
+		q.recycle(c)
 		if bb.Items.Len() >= wholeItems {
 			break
 		}
-		if c, at = h.next(bb.End.Position); !at {
+		if c, at = q.next(bb.End.Position); !at {
 			break
 		}
 	}
 	return bb.Build()
 }
 
-// batchDelay is how long what was handed over may wait, so that readers and senders
+// batchDelay is how long in-memory commits may wait, so that readers and senders
 // are woken once for a request and not with each commit. An item that waits has
 // that part of batch_send_deadline behind it when it is read.
 type batchDelay struct {
@@ -256,7 +256,7 @@ const leastWait = time.Millisecond
 // batchDelayFor returns what suits all of some endpoints, nil if one of them wants
 // everything at once.
 func batchDelayFor(all []*settings) *batchDelay {
-	p := batchDelay{items: handedItems / 2, wait: pollInterval}
+	p := batchDelay{items: queuedItems / 2, wait: pollInterval}
 	for _, set := range all {
 		p.items = min(p.items, set.queue.MaxSamplesPerSend)
 		p.wait = min(p.wait, time.Duration(set.queue.BatchSendDeadline)/4)
@@ -268,14 +268,14 @@ func batchDelayFor(all []*settings) *batchDelay {
 }
 
 // rests reports whether the dispatcher need not be told now that the log ends at
-// head: all of it was handed over, and is not enough yet.
-func (h *handover) rests(head cursor.Position) bool {
-	p := h.delay.Load()
+// head: all of it waits in the queue, and is not enough yet.
+func (q *commitQueue) rests(head cursor.Position) bool {
+	p := q.delay.Load()
 	if p == nil {
 		return false
 	}
-	h.mtx.Lock()
-	defer h.mtx.Unlock()
-	n := len(h.ready)
-	return n > 0 && h.items < p.items && h.bytes < handedBytes/2 && h.ready[n-1].end == head
+	q.mtx.Lock()
+	defer q.mtx.Unlock()
+	n := len(q.ready)
+	return n > 0 && q.items < p.items && q.bytes < queuedBytes/2 && q.ready[n-1].end == head
 }

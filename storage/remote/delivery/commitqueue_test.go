@@ -29,8 +29,9 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
-// handed commits like journal.commit, and hands the commit over.
-func (r *rig) handed(n int, late bool) {
+// commitInMemory commits like journal.commit, and hands the commit to the dispatcher
+// in memory.
+func (r *rig) commitInMemory(n int, late bool) {
 	j := r.journal
 	from := *j.head.Load()
 	c := r.Take(n)
@@ -48,10 +49,10 @@ func (r *rig) handed(n int, late bool) {
 	r.Notify()
 }
 
-// TestHandover defends that what is delivered, and the positions that are saved,
-// do not depend on how the dispatcher came to know of a commit: handed over in
+// TestInMemoryCommits defends that what is delivered, and the positions that are saved,
+// do not depend on how the dispatcher came to know of a commit: in memory in
 // time, too late or not at all, across segments (I2, I4, I8).
-func TestHandover(t *testing.T) {
+func TestInMemoryCommits(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewSource(seed))
@@ -65,27 +66,27 @@ func TestHandover(t *testing.T) {
 		if run == 0 {
 			r.commit(150)
 		}
-		require.Eventually(t, r.dispatcher.hand.wanted.Load, time.Minute, time.Millisecond)
+		require.Eventually(t, r.dispatcher.commits.wanted.Load, time.Minute, time.Millisecond)
 		for range 100 {
 			n := 1 + rnd.Intn(2*wholeItems)
 			switch rnd.Intn(6) {
 			case 0:
 				r.commit(n)
 			case 1:
-				r.handed(n, true)
+				r.commitInMemory(n, true)
 			case 2:
 				j.cut()
-				r.handed(n, false)
+				r.commitInMemory(n, false)
 			default:
-				r.handed(n, false)
+				r.commitInMemory(n, false)
 			}
 			if rnd.Intn(10) == 0 {
 				r.complete("a", j.count)
 			}
 		}
-		r.dispatcher.hand.mtx.Lock()
-		taken += len(r.dispatcher.hand.free)
-		r.dispatcher.hand.mtx.Unlock()
+		r.dispatcher.commits.mtx.Lock()
+		taken += len(r.dispatcher.commits.free)
+		r.dispatcher.commits.mtx.Unlock()
 		r.complete("a", j.count)
 		_, before := rc.counts()
 		require.Equal(t, j.count, before, "something was sent twice")
@@ -107,17 +108,17 @@ func TestHandover(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestHandoverBounds defends I6: nothing waits while no endpoint follows, and no
+// TestCommitQueueBounds defends I6: nothing waits while no endpoint follows, and no
 // more waits than the bound says, whatever is committed.
-func TestHandoverBounds(t *testing.T) {
-	var h handover
-	require.Nil(t, h.take(1), "nobody wants it")
-	h.wanted.Store(true)
-	require.Nil(t, h.take(keptItems+1), "too large")
+func TestCommitQueueBounds(t *testing.T) {
+	var q commitQueue
+	require.Nil(t, q.take(1), "nobody wants it")
+	q.wanted.Store(true)
+	require.Nil(t, q.take(keptItems+1), "too large")
 	all := someSeries(t, 1)
 	pos := at(0, 0)
 	put := func(items int) bool {
-		c := h.take(items)
+		c := q.take(items)
 		if c == nil {
 			return false
 		}
@@ -127,38 +128,38 @@ func TestHandoverBounds(t *testing.T) {
 		c.start = pos.Position
 		pos.Offset += 10
 		c.end = pos.Position
-		h.put(c)
+		q.put(c)
 		return true
 	}
 	n := 0
 	for put(1000) {
 		n++
-		require.Less(t, n*1000, handedItems+1)
+		require.Less(t, n*1000, queuedItems+1)
 	}
-	require.Greater(t, n*1000, handedItems-1001)
+	require.Greater(t, n*1000, queuedItems-1001)
 
 	bb := queue.Builder{Ordered: true}
-	require.Nil(t, h.batch(&bb, at(0, 5)), "not the start of a commit")
-	require.Len(t, h.ready, n-1, "the first begins before, and was read from the log")
-	require.True(t, h.starts(at(0, 10).Position))
-	b := h.batch(&bb, at(0, 10))
+	require.Nil(t, q.batch(&bb, at(0, 5)), "not the start of a commit")
+	require.Len(t, q.ready, n-1, "the first begins before, and was read from the log")
+	require.True(t, q.starts(at(0, 10).Position))
+	b := q.batch(&bb, at(0, 10))
 	require.Equal(t, at(0, 20).Position, b.End.Position)
 	require.Equal(t, 1000, b.Total)
 	require.Zero(t, bb.Items.Len())
-	require.LessOrEqual(t, len(h.free), keptCommits)
-	h.clear()
-	require.Zero(t, h.items)
-	require.Empty(t, h.ready)
+	require.LessOrEqual(t, len(q.free), keptCommits)
+	q.clear()
+	require.Zero(t, q.items)
+	require.Empty(t, q.ready)
 
 	// Small ones are put together.
 	first := pos
 	for range 3 {
 		require.True(t, put(100))
 	}
-	b = h.batch(&bb, first)
+	b = q.batch(&bb, first)
 	require.Equal(t, pos.Position, b.End.Position)
 	require.Equal(t, 300, b.Total)
-	require.Empty(t, h.ready)
+	require.Empty(t, q.ready)
 }
 
 // removedButOpen returns the segments that are removed and take room on the disk all
@@ -213,21 +214,21 @@ func TestWaitingReaderHoldsNoSegment(t *testing.T) {
 	}
 }
 
-// TestHandoverClosesTheLog: while commits are handed over, nothing is open that may
-// be removed.
-func TestHandoverClosesTheLog(t *testing.T) {
+// TestInMemoryCommitsCloseTheLog: while the dispatcher gets commits in memory, nothing is
+// open that may be removed.
+func TestInMemoryCommitsCloseTheLog(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	f := openDispatcher(t, j, cursor.Position{})
-	f.hand.wanted.Store(true)
+	f.commits.wanted.Store(true)
 	j.commit(10)
 	b, err := f.read(cursor.Point{}, maxBatchItems)
 	require.NoError(t, err)
 	require.Equal(t, 10, b.Total)
 	require.NotNil(t, f.reader.tail)
-	c := f.hand.take(1)
+	c := f.commits.take(1)
 	c.Float(j.series[0], 0, 1, 1)
 	c.start, c.end = b.End.Position, cursor.Position{Segment: 1}
-	f.hand.put(c)
+	f.commits.put(c)
 	b, err = f.read(b.End, maxBatchItems)
 	require.NoError(t, err)
 	require.Equal(t, 1, b.Total)
@@ -254,8 +255,8 @@ func TestRemovedSegmentsAreNotHeld(t *testing.T) {
 	slow.set(nil)
 	r.complete("b", j.count)
 	for range 3 {
-		require.Eventually(t, r.dispatcher.hand.wanted.Load, time.Minute, time.Millisecond)
-		r.handed(1000, false)
+		require.Eventually(t, r.dispatcher.commits.wanted.Load, time.Minute, time.Millisecond)
+		r.commitInMemory(1000, false)
 		r.complete("a", j.count)
 		r.complete("b", j.count)
 	}
