@@ -123,7 +123,7 @@ func (f *dispatcher) join(p cursor.Point) *subscription {
 	defer f.mu.Unlock()
 	fl := &subscription{}
 	f.follow[fl] = struct{}{}
-	f.place(fl, p)
+	f.advance(fl, p)
 	return fl
 }
 
@@ -134,9 +134,9 @@ func (f *dispatcher) leave(fl *subscription) {
 	delete(f.follow, fl)
 }
 
-// place notes where a subscription is, and moves the head up to it if the head is
+// advance notes where a subscription is now, and moves the head up to it if the head is
 // further back, since no reader kept up. Callers hold mu.
-func (f *dispatcher) place(fl *subscription, p cursor.Point) {
+func (f *dispatcher) advance(fl *subscription, p cursor.Point) {
 	if f.head.Before(p.Position) {
 		f.head, f.shared, f.items, f.bytes = p, nil, 0, 0
 		f.rouse() // The leading reader is behind now.
@@ -200,7 +200,7 @@ func (f *dispatcher) signal() {
 func (f *dispatcher) after(ctx context.Context, fl *subscription, p cursor.Point, limit int) (*queue.Batch, error) {
 	for {
 		f.mu.Lock()
-		f.place(fl, p)
+		f.advance(fl, p)
 		i := f.index(p.Position)
 		if i < 0 {
 			f.mu.Unlock()

@@ -147,11 +147,11 @@ func (st *endpointState) given(before cursor.Position) (after *endpointState, lo
 		end = st.fresh.from.Position
 		fresh := *st.fresh
 		lost = append(lost, lostBefore(before, fresh.marks, fresh.apart)...)
-		fresh.marks, fresh.apart = raisedTo(fresh.marks, before), raisedApart(fresh.apart, fresh.marks, before)
+		fresh.marks, fresh.apart = marksFrom(fresh.marks, before), isolatedFrom(fresh.apart, fresh.marks, before)
 		moved.fresh = &fresh
 	}
 	lost = append(lost, lostBefore(end, st.marks, st.apart)...)
-	moved.marks, moved.apart = raisedTo(st.marks, end), raisedApart(st.apart, st.marks, end)
+	moved.marks, moved.apart = marksFrom(st.marks, end), isolatedFrom(st.apart, st.marks, end)
 	if moved.fresh != nil {
 		moved.confine()
 		moved.settle()

@@ -159,7 +159,7 @@ func (s *Storage) truncated(first int) bool {
 	s.listMtx.Unlock()
 	for _, e := range running {
 		e.gone.Store(max(e.gone.Load(), int64(first)))
-		for _, g := range e.raise(to) {
+		for _, g := range e.skipTo(to) {
 			e.skipped(g.from, g.to)
 		}
 	}

@@ -69,7 +69,7 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 	for _, e := range s.running {
 		if name := e.settings.Load().name; meant(name, e.id) {
 			e.gone.Store(max(e.gone.Load(), int64(before.Segment)))
-			for _, l := range e.raise(before) {
+			for _, l := range e.skipTo(before) {
 				all = append(all, newLoss(name, l, &e.counted))
 			}
 		}

@@ -158,13 +158,13 @@ func (e *endpoint) pace() {
 	}
 }
 
-// raise makes all streams give up what they have not read before a position. None
+// skipTo makes all streams give up what they have not read before a position. None
 // gives up what is another's. It returns what was given up.
-func (e *endpoint) raise(before cursor.Position) (given []lostRange) {
+func (e *endpoint) skipTo(before cursor.Position) (given []lostRange) {
 	e.streamsMtx.Lock()
 	defer e.streamsMtx.Unlock()
 	for _, l := range e.at {
-		given = append(given, lostApart(l.isolation.raise(before), before)...)
+		given = append(given, lostApart(l.isolation.skipTo(before), before)...)
 		from, to, skip, moved := l.cursor.skipTo(before)
 		if !moved {
 			continue

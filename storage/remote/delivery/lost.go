@@ -82,9 +82,9 @@ func lostApart(series []*missing, before cursor.Position) []lostRange {
 	return []lostRange{l}
 }
 
-// raisedApart returns isolated series as they are when everything before a
+// isolatedFrom returns isolated series as they are when everything before a
 // position is given up. marks are those of the partitions before that.
-func raisedApart(apart []isolatedMark, marks []savepoint.Mark, to cursor.Position) (out []isolatedMark) {
+func isolatedFrom(apart []isolatedMark, marks []savepoint.Mark, to cursor.Position) (out []isolatedMark) {
 	for _, is := range apart {
 		if is.Mark.Before(to) {
 			if m := marks[is.Series%queue.Partitions]; m.Before(to) || (m.Position == to && m.Skip == 0) {
@@ -97,8 +97,8 @@ func raisedApart(apart []isolatedMark, marks []savepoint.Mark, to cursor.Positio
 	return out
 }
 
-// raisedTo returns a copy of marks with none before a position.
-func raisedTo(marks []savepoint.Mark, to cursor.Position) []savepoint.Mark {
+// marksFrom returns a copy of marks with none before a position.
+func marksFrom(marks []savepoint.Mark, to cursor.Position) []savepoint.Mark {
 	out := slices.Clone(marks)
 	for p, m := range out {
 		if m.Before(to) {

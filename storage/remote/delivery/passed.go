@@ -110,7 +110,7 @@ func partsOf(l lostRange, runs []ownRun) (parts []lostRange) {
 		}
 		part := lostRange{from: from, to: to, marks: l.marks}
 		if l.from.Before(from) {
-			part.marks = raisedTo(l.marks, from) // What was to be skipped is not behind it.
+			part.marks = marksFrom(l.marks, from) // What was to be skipped is not behind it.
 		}
 		parts = append(parts, part)
 	}

@@ -27,8 +27,8 @@ import (
 const saveInterval = 250 * time.Millisecond
 
 // readCursor is where a stream reads on. A limit may move it while the reader is at
-// work; what the reader had claimed before then is delivered all the same. Once
-// it has an end, nothing behind that can be claimed.
+// work; what the reader had advanced past before then is delivered all the same. Once
+// it has an end, it does not advance beyond that.
 type readCursor struct {
 	mu    sync.Mutex
 	pos   cursor.Point

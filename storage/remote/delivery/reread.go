@@ -202,9 +202,9 @@ func share(t *series.Table, n int, u queue.Unread) float64 {
 	return max((u.Items()+float64(u.Labels))*float64(n)/float64(max(active, n)), float64(n))
 }
 
-// raise moves isolated series on to a position, as far as what is before
+// skipTo moves isolated series on to a position, as far as what is before
 // it is not in memory, and returns what they lose by it.
-func (x *isolation) raise(to cursor.Position) (lost []*missing) {
+func (x *isolation) skipTo(to cursor.Position) (lost []*missing) {
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
 	for _, is := range x.all() {

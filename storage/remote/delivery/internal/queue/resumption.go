@@ -21,18 +21,18 @@ import (
 // Resumption filters what an earlier run had acknowledged already, per
 // partition, out of what is read again. One goroutine owns it; its marks never change.
 type Resumption struct {
-	marks  []savepoint.Mark
-	places map[cursor.Position]bool // Of all marks.
-	skip   [Partitions]int
-	beyond cursor.Position // No mark lies after it.
+	marks     []savepoint.Mark
+	positions map[cursor.Position]bool // Of all marks.
+	skip      [Partitions]int
+	beyond    cursor.Position // No mark lies after it.
 }
 
 // NewResumption returns one that goes on where marks say.
 func NewResumption(marks []savepoint.Mark) *Resumption {
-	r := &Resumption{marks: marks, places: map[cursor.Position]bool{}}
+	r := &Resumption{marks: marks, positions: map[cursor.Position]bool{}}
 	for p, m := range marks {
 		r.skip[p] = m.Skip
-		r.places[m.Position] = true
+		r.positions[m.Position] = true
 		if r.beyond.Before(m.Position) {
 			r.beyond = m.Position
 		}
@@ -46,7 +46,7 @@ func (r *Resumption) Marks() []savepoint.Mark { return r.marks }
 // At reports whether a mark lies at pos. A batch that is filtered must end
 // there, so that each partition's mark is at or before its start, or at or after
 // its end.
-func (r *Resumption) At(pos cursor.Position) bool { return r.places[pos] }
+func (r *Resumption) At(pos cursor.Position) bool { return r.positions[pos] }
 
 // Active reports whether something may have to be filtered at or after pos.
 func (r *Resumption) Active(pos cursor.Position) bool {
