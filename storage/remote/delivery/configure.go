@@ -330,8 +330,8 @@ func (s *Storage) halt(all []*endpoint, now time.Time) (states []*endpointState)
 	}
 	for _, e := range all {
 		st := e.finishStop(context.Background())
-		s.forfeitMemory(st.name, st.memory, st.floor().Position, st.givenUp)
-		st = st.without(st.givenUp)
+		s.forfeitMemory(st.name, st.memory, st.floor().Position, st.forfeitedBefore)
+		st = st.without(st.forfeitedBefore)
 		st.removed = &now
 		states = append(states, st)
 		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "grace", s.opts.Grace)

@@ -24,19 +24,19 @@ import (
 // endpointState is where an endpoint stands while it is not at work: loaded from a
 // savepoint, or removed from the configuration and held for a while.
 type endpointState struct {
-	id       string
-	identity savepoint.Identity
-	name     string // Last known name, for logs and metrics.
-	marks    []savepoint.Mark
-	apart    []isolatedMark
-	mark     cursor.Position // Dispatch mark.
-	removed  *time.Time
-	fresh    *freshRange // What was delivered before its turn, or nil.
-	stream   *stream     // Whose marks these are, nil if it has stopped.
-	counted  []savepoint.Stretch
-	memory   queue.Counts     // What of it was given up in the log.
-	givenUp  int              // The segment before which that is, although marks are before it; 0 if they are not.
-	acked    []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
+	id              string
+	identity        savepoint.Identity
+	name            string // Last known name, for logs and metrics.
+	marks           []savepoint.Mark
+	apart           []isolatedMark
+	mark            cursor.Position // Dispatch mark.
+	removed         *time.Time
+	fresh           *freshRange // What was delivered before its turn, or nil.
+	stream          *stream     // Whose marks these are, nil if it has stopped.
+	counted         []savepoint.Stretch
+	memory          queue.Counts     // What of it was given up in the log.
+	forfeitedBefore int              // The segment before which that is, although marks are before it; 0 if they are not.
+	acked           []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
 
 	uncounted [3]int64 // Sums of what starts found lost, until metrics have them.
 }
@@ -54,17 +54,17 @@ type freshRange struct {
 // saved returns what is written of it to the savepoint.
 func (st *endpointState) saved() savepoint.Endpoint {
 	e := savepoint.Endpoint{
-		ID:         st.id,
-		Identity:   st.identity,
-		Floor:      st.floor(),
-		Dispatched: st.dispatched(),
-		Acked:      st.marks,
-		Isolated:   st.apart,
-		Removed:    st.removed,
-		Counted:    st.counted,
-		Memory:     st.memory,
-		GivenUp:    st.givenUp,
-		Uncounted:  st.uncounted,
+		ID:              st.id,
+		Identity:        st.identity,
+		Floor:           st.floor(),
+		Dispatched:      st.dispatched(),
+		Acked:           st.marks,
+		Isolated:        st.apart,
+		Removed:         st.removed,
+		Counted:         st.counted,
+		Memory:          st.memory,
+		ForfeitedBefore: st.forfeitedBefore,
+		Uncounted:       st.uncounted,
 	}
 	if r := st.fresh; r != nil {
 		e.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}
@@ -138,9 +138,9 @@ func (st *endpointState) settle() {
 	}
 }
 
-// given returns the state after everything before a position was given up, and
+// forfeit returns the state after everything before a position was given up, and
 // the ranges of that of which something was left.
-func (st *endpointState) given(before cursor.Position) (after *endpointState, lost []lostRange) {
+func (st *endpointState) forfeit(before cursor.Position) (after *endpointState, lost []lostRange) {
 	moved := *st
 	end := before
 	if st.fresh != nil && st.fresh.from.Before(before) {

@@ -80,7 +80,7 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 		if !st.floor().Before(before) || !meant(st.name, st.id) {
 			continue
 		}
-		moved, lost := st.given(before)
+		moved, lost := st.forfeit(before)
 		for _, l := range lost {
 			all = append(all, newLoss(st.name, l, &counted{parts: st.counted}))
 		}
@@ -115,8 +115,8 @@ func (st *endpointState) without(segment int) *endpointState {
 	if segment == 0 {
 		return st
 	}
-	moved, _ := st.given(cursor.Position{Segment: segment})
-	moved.memory, moved.givenUp = queue.Counts{}, 0
+	moved, _ := st.forfeit(cursor.Position{Segment: segment})
+	moved.memory, moved.forfeitedBefore = queue.Counts{}, 0
 	return moved
 }
 

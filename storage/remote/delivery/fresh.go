@@ -160,11 +160,11 @@ func (e *endpoint) pace() {
 
 // skipTo makes all streams give up what they have not read before a position. None
 // gives up what is another's. It returns what was given up.
-func (e *endpoint) skipTo(before cursor.Position) (given []lostRange) {
+func (e *endpoint) skipTo(before cursor.Position) (lost []lostRange) {
 	e.streamsMtx.Lock()
 	defer e.streamsMtx.Unlock()
 	for _, l := range e.at {
-		given = append(given, lostApart(l.isolation.skipTo(before), before)...)
+		lost = append(lost, lostApart(l.isolation.skipTo(before), before)...)
 		from, to, skip, moved := l.cursor.skipTo(before)
 		if !moved {
 			continue
@@ -175,7 +175,7 @@ func (e *endpoint) skipTo(before cursor.Position) (given []lostRange) {
 				marks[p] = savepoint.Mark{Point: from, Skip: skip[p]}
 			}
 		}
-		given = append(given, lostRange{from: from.Position, to: to, marks: marks})
+		lost = append(lost, lostRange{from: from.Position, to: to, marks: marks})
 	}
-	return given
+	return lost
 }

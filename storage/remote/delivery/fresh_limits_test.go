@@ -89,7 +89,7 @@ func TestForfeitOfTwoRanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := held()
-			after, ranges := st.given(tc.before.Position)
+			after, ranges := st.forfeit(tc.before.Position)
 			require.Equal(t, held(), st, "states are shared")
 			var got []lost
 			for _, l := range ranges {

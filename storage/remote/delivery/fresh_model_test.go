@@ -172,8 +172,8 @@ func (m *freshModel) check() {
 	f, _, err := savepoint.NewStore(m.journal.dir).Load()
 	require.NoError(m.t, err)
 	saved := f.Endpoints[0].Floor.Position
-	if given := (cursor.Position{Segment: f.Endpoints[0].GivenUp}); saved.Before(given) {
-		saved = given
+	if forfeited := (cursor.Position{Segment: f.Endpoints[0].ForfeitedBefore}); saved.Before(forfeited) {
+		saved = forfeited
 	}
 	require.False(m.t, saved.Before(floor), "I1: the gate is at %s, the savepoint at %s", floor, saved)
 }

@@ -72,7 +72,7 @@ func TestLastSave(t *testing.T) {
 		"removed later":   func(st *endpointState) { later := now.Add(1); st.removed = &later },
 		"counted":         func(st *endpointState) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
 		"memory":          func(st *endpointState) { st.memory[queue.Samples]++ },
-		"given up":        func(st *endpointState) { st.givenUp++ },
+		"forfeited":       func(st *endpointState) { st.forfeitedBefore++ },
 		"not removed":     func(st *endpointState) { st.removed = nil },
 		"one range":       func(st *endpointState) { st.fresh = nil },
 		"from":            func(st *endpointState) { st.fresh.from.Offset++ },

@@ -287,7 +287,7 @@ func (e *endpoint) state(final bool) *endpointState {
 		st.confine()
 	}
 	if gone := int(e.gone.Load()); st.floor().Segment < gone {
-		st.memory, st.givenUp = e.memoryBefore(gone, final), gone
+		st.memory, st.forfeitedBefore = e.memoryBefore(gone, final), gone
 	}
 	if final {
 		st.settle()

@@ -147,16 +147,16 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 			return nil, nil, lost, err
 		}
 	}
-	given := e.GivenUp
-	if given == 0 && e.Memory != [3]int{} {
-		given = segments[0].Index // A release before said no more.
+	forfeitedBefore := e.ForfeitedBefore
+	if forfeitedBefore == 0 && e.Memory != [3]int{} {
+		forfeitedBefore = segments[0].Index // A release before said no more.
 	}
-	if worst == cursor.SegmentStart || worst == cursor.Ahead || given > src.Head().Segment {
-		given = 0 // It is not certain that this is still the log it was given up in.
+	if worst == cursor.SegmentStart || worst == cursor.Ahead || forfeitedBefore > src.Head().Segment {
+		forfeitedBefore = 0 // It is not certain that this is still the log it was given up in.
 	}
-	st = st.without(given)
-	s.forfeitMemory(st.name, e.Memory, e.Floor.Position, max(given, segments[0].Index))
-	lost = startOf(src, f, e, given, &counted{parts: st.counted}, segments)
+	st = st.without(forfeitedBefore)
+	s.forfeitMemory(st.name, e.Memory, e.Floor.Position, max(forfeitedBefore, segments[0].Index))
+	lost = startOf(src, f, e, forfeitedBefore, &counted{parts: st.counted}, segments)
 	if from.Segment <= foreign && !s.opts.ResumeForeign {
 		at := cursor.Position{Segment: foreign + 1}
 		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
@@ -188,7 +188,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		// The log was wiped: nothing in it can have been sent.
 		st.mark = st.floor().Position
 	}
-	if worst > cursor.Sealed && (worst != cursor.Oldest || given < st.floor().Segment) {
+	if worst > cursor.Sealed && (worst != cursor.Oldest || forfeitedBefore < st.floor().Segment) {
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}

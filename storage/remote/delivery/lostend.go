@@ -239,14 +239,14 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 
 // startOf returns what an endpoint lost of the segments before the oldest one there is. It
 // had given up those before a segment, and some was counted before.
-func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, givenUp int, before *counted, segments []epoch.Segment) (lost queue.Unread) {
+func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, forfeitedBefore int, before *counted, segments []epoch.Segment) (lost queue.Unread) {
 	acked, ahead := e.MarksFor(queue.Partitions), e.FreshFor(queue.Partitions)
 	in := spreadOf(src.Table, acked)
 	last := segments[0].Index - 1
 	if src.follow == nil { // Else its writer may have gone on after delivery ended.
 		last = min(last, f.Segment)
 	}
-	gone := goneSegments(src, f, max(e.Floor.Segment, givenUp), last, segments)
+	gone := goneSegments(src, f, max(e.Floor.Segment, forfeitedBefore), last, segments)
 	for _, part := range gone.Parts {
 		if ahead != nil && part.Segment >= ahead.From.Segment {
 			acked, in, ahead = ahead.Acked, spreadOf(src.Table, ahead.Acked), nil

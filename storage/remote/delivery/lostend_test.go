@@ -57,7 +57,7 @@ func newBlockedRig(t *testing.T) (*journal, map[string]*receiver, *rig) {
 // the process is stopped or killed: what was in memory is lost with it, and counted. With
 // what the limit took that is all that is not delivered, once, whether the segments were
 // removed or not (I1).
-func TestGivenUpIsCountedOnce(t *testing.T) {
+func TestForfeitedIsCountedOnce(t *testing.T) {
 	for _, tc := range []struct {
 		name            string
 		holders         []string // None is a limit of the whole log.
@@ -83,7 +83,7 @@ func TestGivenUpIsCountedOnce(t *testing.T) {
 			if tc.before {
 				f, err := savepoint.Decode(left)
 				require.NoError(t, err)
-				f.Endpoints[0].GivenUp = 0
+				f.Endpoints[0].ForfeitedBefore = 0
 				left, err = savepoint.Encode(f)
 				require.NoError(t, err)
 			}
@@ -134,7 +134,7 @@ func TestTruncatedByItsWriterIsCountedOnce(t *testing.T) {
 
 // What a savepoint says was given up of a log that was wiped since says nothing of the one
 // that is there now (I2).
-func TestGivenUpOfAnotherLog(t *testing.T) {
+func TestForfeitedOfAnotherLog(t *testing.T) {
 	j, receivers := behind(t, 5)
 	receivers["a"].set(unavailable)
 	r := newRig(t, j, receivers, Options{})
@@ -154,7 +154,7 @@ func TestGivenUpOfAnotherLog(t *testing.T) {
 		if e.Identity.Name != "a" {
 			continue
 		}
-		require.Equal(t, 4, e.GivenUp)
+		require.Equal(t, 4, e.ForfeitedBefore)
 		for p := range e.Acked { // Marks inside of the segment, of which nothing is known then.
 			e.Acked[p].Offset, e.Acked[p].CRC = 100, 1
 		}

@@ -66,7 +66,7 @@ func (s *Storage) countPassed(passed []passedOver) {
 		if len(p.runs) == 0 {
 			continue
 		}
-		_, ranges := p.behind.given(p.runs[len(p.runs)-1].to)
+		_, ranges := p.behind.forfeit(p.runs[len(p.runs)-1].to)
 		for _, l := range ranges {
 			parts := []lostRange{l} // Series by series, wherever they are.
 			if l.apart == nil {

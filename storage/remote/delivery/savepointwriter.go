@@ -212,8 +212,8 @@ func (s *Storage) release(all []*endpointState) {
 		}
 		holders[name] = true
 		floor := st.floor().Position
-		if given := (cursor.Position{Segment: st.givenUp}); floor.Before(given) {
-			floor = given // What is before it and in memory needs no log.
+		if forfeited := (cursor.Position{Segment: st.forfeitedBefore}); floor.Before(forfeited) {
+			floor = forfeited // What is before it and in memory needs no log.
 		}
 		s.src.Gate.Set(name, floor)
 	}

@@ -79,7 +79,7 @@ func anyFile(rnd *rand.Rand) File {
 		e.Floor.Point = cursor.Point{Position: lowest, CRC: rnd.Uint32()}
 		e.Memory[rnd.Intn(3)] = rnd.Intn(2) * rnd.Intn(1000)
 		e.Uncounted[rnd.Intn(3)] = rnd.Int63n(2) * rnd.Int63n(1000)
-		e.GivenUp = rnd.Intn(2) * rnd.Intn(100)
+		e.ForfeitedBefore = rnd.Intn(2) * rnd.Intn(100)
 		e.Dispatched = point().Position
 		for range rnd.Intn(3) {
 			e.Counted = append(e.Counted, Stretch{Segment: rnd.Intn(100), From: rnd.Int63n(9), To: 9 + rnd.Int63n(9)})
@@ -133,7 +133,7 @@ func TestAnyFile(t *testing.T) {
 			require.Equal(t, e.Counted, got.Endpoints[i].Counted)
 			require.Equal(t, e.Memory, got.Endpoints[i].Memory)
 			require.Equal(t, e.Uncounted, got.Endpoints[i].Uncounted)
-			require.Equal(t, e.GivenUp, got.Endpoints[i].GivenUp)
+			require.Equal(t, e.ForfeitedBefore, got.Endpoints[i].ForfeitedBefore)
 			if e.Fresh != nil {
 				require.Equal(t, *e.Fresh, *got.Endpoints[i].Fresh)
 			}

@@ -105,10 +105,10 @@ type Endpoint struct {
 	// to acknowledge that are in memory only, because a limit has had them given up
 	// in the log.
 	Memory [3]int `json:"memory,omitzero"`
-	// GivenUp is the segment before which a limit has made the endpoint give up the
+	// ForfeitedBefore is the segment before which a limit has made the endpoint give up the
 	// log, and counted it, although marks are before it for what is in memory; 0 if
 	// there is none.
-	GivenUp int `json:"given_up,omitempty"`
+	ForfeitedBefore int `json:"given_up,omitempty"`
 	// Uncounted is how many bytes, samples and segments of the log starts have found
 	// to be lost to the endpoint that were not counted yet.
 	Uncounted [3]int64 `json:"uncounted,omitzero"`
@@ -444,8 +444,8 @@ func (e *Endpoint) validate(partitions int) error {
 			return fmt.Errorf("%v that are yet to be counted is out of range", e.Uncounted)
 		}
 	}
-	if e.GivenUp < 0 || e.GivenUp > maxSegment {
-		return fmt.Errorf("segment %d, before which the log is given up, is out of range", e.GivenUp)
+	if e.ForfeitedBefore < 0 || e.ForfeitedBefore > maxSegment {
+		return fmt.Errorf("segment %d, before which the log is given up, is out of range", e.ForfeitedBefore)
 	}
 	for _, c := range e.Counted {
 		if c.Segment < 0 || c.Segment > maxSegment || c.From < 0 || c.From >= c.To || c.To > maxOffset {
