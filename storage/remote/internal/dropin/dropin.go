@@ -161,7 +161,7 @@ func (w *Write) letGo() {
 
 // ApplyConfig makes conf the configuration, and reports whether that was done here. If
 // it was not, it is stock's to apply. While the log is not there, conf waits for it, and
-// stock is called with a copy when it is known whose it is.
+// stock is called with a copy when its owner is known.
 func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) error) (taken bool, err error) {
 	w.mtx.Lock()
 	defer w.mtx.Unlock()
@@ -179,9 +179,9 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 	if w.since.IsZero() && len(conf.RemoteWriteConfigs) > 0 {
 		w.since = time.Now()
 	}
-	s, whose := w.storage.Load(), w.whose()
+	s, owner := w.storage.Load(), w.owner()
 	switch {
-	case whose == servers:
+	case owner == ownerServer:
 		w.ignoreEnvironment()
 		if err := w.stocks.register(); err != nil {
 			return true, fmt.Errorf("register metrics of remote write: %w", err)
@@ -208,7 +208,7 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 	if err := w.hold(); err != nil {
 		return true, err
 	}
-	if whose == nobodys {
+	if owner == ownerNone {
 		if _, _, err := identity.Of(conf.RemoteWriteConfigs); err != nil {
 			return true, err
 		}
@@ -263,34 +263,35 @@ func (w *Write) begin(conf *config.Config) error {
 	return nil
 }
 
-// Whose log there is.
+// Which kind of process writes the log that is there.
 const (
-	nobodys = iota
-	agents
-	servers
+	ownerNone = iota
+	ownerAgent
+	ownerServer
 )
 
 // othersAfter is how long a log that this process does not write to is waited for to be
 // opened by it, before it is taken to be written by another.
 const othersAfter = 10 * time.Second
 
-// whose says what there is to follow. Callers hold mtx.
-func (w *Write) whose() int {
+// owner says what writes the log, ownerNone if it is not known yet or there is nothing
+// to follow. Callers hold mtx.
+func (w *Write) owner() int {
 	if isServers(w.dir) {
-		return servers
+		return ownerServer
 	}
 	if w.repairing {
-		return nobodys
+		return ownerNone
 	}
 	_, last, err := wlog.Segments(w.wal)
 	switch there := err == nil && last >= 0 || err != nil && !errors.Is(err, os.ErrNotExist); {
 	case !there:
 		w.hadNoLog = w.hadNoLog || !w.since.IsZero() && w.applied == nil && w.pending == nil
-		return nobodys
+		return ownerNone
 	case hold.IsOpen(w.wal), !w.since.IsZero() && time.Since(w.since) > othersAfter:
-		return agents
+		return ownerAgent
 	}
-	return nobodys
+	return ownerNone
 }
 
 const (
@@ -322,7 +323,7 @@ func (w *Write) await(conf *config.Config, apply func(*config.Config) error) {
 				w.mtx.Unlock()
 				return
 			}
-			if w.whose() == nobodys {
+			if w.owner() == ownerNone {
 				w.mtx.Unlock()
 				continue
 			}

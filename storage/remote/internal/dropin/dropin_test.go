@@ -378,7 +378,7 @@ func TestRepairedLog(t *testing.T) {
 
 // Damage is taken out of the log before its writer opens it, or stock's repair would
 // delete all that comes after. It costs what was damaged, which is counted (I9).
-func TestDamageIsMendedBeforeTheLogIsOpened(t *testing.T) {
+func TestDamageIsRepairedBeforeTheLogIsOpened(t *testing.T) {
 	r := newRig(t)
 	r.openLog()
 	require.NoError(t, r.apply())
@@ -679,7 +679,7 @@ func TestLeavesToStock(t *testing.T) {
 // until ours of the same names are, or they are registered.
 func TestMetricsWithoutEndpoints(t *testing.T) {
 	const name, theirs, ours = "prometheus_remote_storage_highest_timestamp_in_seconds", "Stock's.", "Highest timestamp that was appended, in seconds since the epoch."
-	for _, servers := range []bool{false, true} {
+	for _, server := range []bool{false, true} {
 		r := newRig(t)
 		shown := func() (help string) {
 			t.Helper()
@@ -701,7 +701,7 @@ func TestMetricsWithoutEndpoints(t *testing.T) {
 			require.NoError(t, r.applied(&config.Config{}))
 			require.Equal(t, theirs, shown())
 		}
-		if servers {
+		if server {
 			hold.Server(r.dir)
 			require.NoError(t, r.apply())
 			require.Equal(t, theirs, shown())
