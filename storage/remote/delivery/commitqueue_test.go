@@ -218,21 +218,21 @@ func TestWaitingReaderHoldsNoSegment(t *testing.T) {
 // open that may be removed.
 func TestInMemoryCommitsCloseTheLog(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
-	f := openDispatcher(t, j, cursor.Position{})
-	f.commits.wanted.Store(true)
+	d := openDispatcher(t, j, cursor.Position{})
+	d.commits.wanted.Store(true)
 	j.commit(10)
-	b, err := f.read(cursor.Point{}, maxBatchItems)
+	b, err := d.read(cursor.Point{}, maxBatchItems)
 	require.NoError(t, err)
 	require.Equal(t, 10, b.Total)
-	require.NotNil(t, f.reader.tail)
-	c := f.commits.take(1)
+	require.NotNil(t, d.reader.tail)
+	c := d.commits.take(1)
 	c.Float(j.series[0], 0, 1, 1)
 	c.start, c.end = b.End.Position, cursor.Position{Segment: 1}
-	f.commits.put(c)
-	b, err = f.read(b.End, maxBatchItems)
+	d.commits.put(c)
+	b, err = d.read(b.End, maxBatchItems)
 	require.NoError(t, err)
 	require.Equal(t, 1, b.Total)
-	require.Nil(t, f.reader.tail)
+	require.Nil(t, d.reader.tail)
 }
 
 // TestRemovedSegmentsAreNotHeld defends that a segment which is removed gives its

@@ -58,17 +58,17 @@ type dispatcher struct {
 	notified chan struct{} // Something was written. Capacity 1.
 	commits  commitQueue
 
-	mu       sync.Mutex
-	leading  bool           // A reader leads.
-	shared   []*queue.Batch // Oldest first; each starts where the one before ends.
-	items    int            // Items in shared.
-	bytes    int            // What they take in memory.
-	count    uint64         // Batches there were, and items in them.
-	total    uint64
-	head     cursor.Point // Where the next batch will start.
-	follow   map[*subscription]struct{}
-	attached int           // How many of them are.
-	changed  chan struct{} // Closed when there is a batch or no reader leads; nil if none waits.
+	mu            sync.Mutex
+	leading       bool           // A reader leads.
+	shared        []*queue.Batch // Oldest first; each starts where the one before ends.
+	items         int            // Items in shared.
+	bytes         int            // What they take in memory.
+	count         uint64         // Batches there were, and items in them.
+	total         uint64
+	head          cursor.Point // Where the next batch will start.
+	subscriptions map[*subscription]struct{}
+	attached      int           // How many of them are.
+	changed       chan struct{} // Closed when there is a batch or no reader leads; nil if none waits.
 }
 
 // subscription is one endpoint's place among the shared batches.
@@ -79,32 +79,32 @@ type subscription struct {
 
 func newDispatcher(r *logReader, head cursor.Point) *dispatcher {
 	return &dispatcher{
-		reader:   r,
-		own:      queue.Builder{Ordered: true},
-		poll:     time.NewTicker(pollInterval),
-		every:    pollInterval,
-		notified: make(chan struct{}, 1),
-		head:     head,
-		follow:   map[*subscription]struct{}{},
+		reader:        r,
+		own:           queue.Builder{Ordered: true},
+		poll:          time.NewTicker(pollInterval),
+		every:         pollInterval,
+		notified:      make(chan struct{}, 1),
+		head:          head,
+		subscriptions: map[*subscription]struct{}{},
 	}
 }
 
 // close ends it when all readers have ended.
-func (f *dispatcher) close() {
-	f.poll.Stop()
-	f.reader.close()
+func (d *dispatcher) close() {
+	d.poll.Stop()
+	d.reader.close()
 }
 
 // notify tells the leading reader that something was written, if it has to know. It
 // never blocks, and returns false if an earlier notification was not taken yet.
-func (f *dispatcher) notify() bool {
-	return f.commits.rests(f.reader.head()) || f.rouse()
+func (d *dispatcher) notify() bool {
+	return d.commits.rests(d.reader.head()) || d.rouse()
 }
 
 // rouse makes the leading reader look again.
-func (f *dispatcher) rouse() bool {
+func (d *dispatcher) rouse() bool {
 	select {
-	case f.notified <- struct{}{}:
+	case d.notified <- struct{}{}:
 		return true
 	default:
 		return false
@@ -112,71 +112,71 @@ func (f *dispatcher) rouse() bool {
 }
 
 // setDelay replaces the batch delay at once. Nil is for none.
-func (f *dispatcher) setDelay(p *batchDelay) {
-	f.commits.delay.Store(p)
-	f.rouse()
+func (d *dispatcher) setDelay(p *batchDelay) {
+	d.commits.delay.Store(p)
+	d.rouse()
 }
 
 // join adds an endpoint that reads on at p. leave takes it out again.
-func (f *dispatcher) join(p cursor.Point) *subscription {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fl := &subscription{}
-	f.follow[fl] = struct{}{}
-	f.advance(fl, p)
-	return fl
+func (d *dispatcher) join(p cursor.Point) *subscription {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sub := &subscription{}
+	d.subscriptions[sub] = struct{}{}
+	d.advance(sub, p)
+	return sub
 }
 
-func (f *dispatcher) leave(fl *subscription) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.attach(fl, false)
-	delete(f.follow, fl)
+func (d *dispatcher) leave(sub *subscription) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.attach(sub, false)
+	delete(d.subscriptions, sub)
 }
 
 // advance notes where a subscription is now, and moves the head up to it if the head is
 // further back, since no reader kept up. Callers hold mu.
-func (f *dispatcher) advance(fl *subscription, p cursor.Point) {
-	if f.head.Before(p.Position) {
-		f.head, f.shared, f.items, f.bytes = p, nil, 0, 0
-		f.rouse() // The leading reader is behind now.
+func (d *dispatcher) advance(sub *subscription, p cursor.Point) {
+	if d.head.Before(p.Position) {
+		d.head, d.shared, d.items, d.bytes = p, nil, 0, 0
+		d.rouse() // The leading reader is behind now.
 	}
-	fl.at = p
-	f.attach(fl, f.index(p.Position) >= 0)
+	sub.at = p
+	d.attach(sub, d.index(p.Position) >= 0)
 }
 
 // attach notes whether a subscription is at the shared batches. If none is, no
 // commit needs to be queued. Callers hold mu.
-func (f *dispatcher) attach(fl *subscription, attached bool) {
+func (d *dispatcher) attach(sub *subscription, attached bool) {
 	switch {
-	case attached && !fl.attached:
-		f.attached++
-	case !attached && fl.attached:
-		f.attached--
+	case attached && !sub.attached:
+		d.attached++
+	case !attached && sub.attached:
+		d.attached--
 	}
-	fl.attached = attached
-	if wanted := f.attached > 0; wanted != f.commits.wanted.Load() {
-		f.commits.wanted.Store(wanted)
+	sub.attached = attached
+	if wanted := d.attached > 0; wanted != d.commits.wanted.Load() {
+		d.commits.wanted.Store(wanted)
 		if !wanted {
-			f.commits.clear()
+			d.commits.clear()
 		}
 	}
 }
 
 // detach says that a subscription does not wait at the head any more.
-func (f *dispatcher) detach(fl *subscription) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.attach(fl, false)
+func (d *dispatcher) detach(sub *subscription) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.attach(sub, false)
 }
 
 // index returns which shared batch starts at p, len(shared) for the head, and
 // -1 for none. Callers hold mu.
-func (f *dispatcher) index(p cursor.Position) int {
-	if p == f.head.Position {
-		return len(f.shared)
+func (d *dispatcher) index(p cursor.Position) int {
+	if p == d.head.Position {
+		return len(d.shared)
 	}
-	i, found := slices.BinarySearchFunc(f.shared, p, func(b *queue.Batch, p cursor.Position) int {
+	i, found := slices.BinarySearchFunc(d.shared, p, func(b *queue.Batch, p cursor.Position) int {
 		return b.Start.Compare(p)
 	})
 	if !found {
@@ -186,10 +186,10 @@ func (f *dispatcher) index(p cursor.Position) int {
 }
 
 // signal lets all readers that wait look again. Callers hold mu.
-func (f *dispatcher) signal() {
-	if f.changed != nil {
-		close(f.changed)
-		f.changed = nil
+func (d *dispatcher) signal() {
+	if d.changed != nil {
+		close(d.changed)
+		d.changed = nil
 	}
 }
 
@@ -197,35 +197,35 @@ func (f *dispatcher) signal() {
 // It returns errBehind where the endpoint has to read on its own, and what kept
 // it from reading if it was to read for all. Limit is how many items it then reads
 // at a time.
-func (f *dispatcher) after(ctx context.Context, fl *subscription, p cursor.Point, limit int) (*queue.Batch, error) {
+func (d *dispatcher) after(ctx context.Context, sub *subscription, p cursor.Point, limit int) (*queue.Batch, error) {
 	for {
-		f.mu.Lock()
-		f.advance(fl, p)
-		i := f.index(p.Position)
+		d.mu.Lock()
+		d.advance(sub, p)
+		i := d.index(p.Position)
 		if i < 0 {
-			f.mu.Unlock()
+			d.mu.Unlock()
 			return nil, errBehind
 		}
-		if i < len(f.shared) {
-			b := f.shared[i]
-			f.mu.Unlock()
+		if i < len(d.shared) {
+			b := d.shared[i]
+			d.mu.Unlock()
 			return b, nil
 		}
-		if !f.leading {
-			f.leading = true
-			head := f.head
-			f.mu.Unlock()
-			if err := f.lead(ctx, head, limit); err != nil {
-				f.detach(fl)
+		if !d.leading {
+			d.leading = true
+			head := d.head
+			d.mu.Unlock()
+			if err := d.lead(ctx, head, limit); err != nil {
+				d.detach(sub)
 				return nil, err
 			}
 			continue
 		}
-		if f.changed == nil {
-			f.changed = make(chan struct{})
+		if d.changed == nil {
+			d.changed = make(chan struct{})
 		}
-		changed := f.changed
-		f.mu.Unlock()
+		changed := d.changed
+		d.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -235,31 +235,31 @@ func (f *dispatcher) after(ctx context.Context, fl *subscription, p cursor.Point
 }
 
 // lead reads at the head until there is a batch, or the head is another.
-func (f *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) error {
+func (d *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) error {
 	for {
-		b, err := f.read(head, limit)
+		b, err := d.read(head, limit)
 		if err == nil {
-			f.publish(b)
+			d.publish(b)
 			return nil
 		}
 		if !errors.Is(err, cursor.ErrCaughtUp) {
-			f.reader.close()
-			f.resign()
+			d.reader.close()
+			d.resign()
 			return err
 		}
-		if !f.stillAt(head.Position) {
-			f.resign()
+		if !d.stillAt(head.Position) {
+			d.resign()
 			return nil
 		}
-		if p := f.commits.delay.Load(); p != nil && p.wait != f.every {
-			f.every = p.wait
-			f.poll.Reset(f.every)
+		if p := d.commits.delay.Load(); p != nil && p.wait != d.every {
+			d.every = p.wait
+			d.poll.Reset(d.every)
 		}
 		select {
-		case <-f.notified:
-		case <-f.poll.C:
+		case <-d.notified:
+		case <-d.poll.C:
 		case <-ctx.Done():
-			f.resign()
+			d.resign()
 			return ctx.Err()
 		}
 	}
@@ -267,72 +267,72 @@ func (f *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) err
 
 // read returns what was committed at the head: in-memory commits, or what
 // is in the log, and then about limit items.
-func (f *dispatcher) read(head cursor.Point, limit int) (*queue.Batch, error) {
-	if b := f.commits.batch(&f.own, head); b != nil {
+func (d *dispatcher) read(head cursor.Point, limit int) (*queue.Batch, error) {
+	if b := d.commits.batch(&d.own, head); b != nil {
 		if b.Start.Segment == b.End.Segment {
-			f.reader.density.saw(b.Total, b.End.Offset-b.Start.Offset)
+			d.reader.density.saw(b.Total, b.End.Offset-b.Start.Offset)
 		}
-		f.reader.close() // What it read last may be removed while the log is not read.
+		d.reader.close() // What it read last may be removed while the log is not read.
 		return b, nil
 	}
-	if !head.Before(f.reader.head()) {
+	if !head.Before(d.reader.head()) {
 		return nil, cursor.ErrCaughtUp
 	}
-	if f.reader.tail == nil || f.at != head.Position {
-		if err := f.reader.seek(head); err != nil {
+	if d.reader.tail == nil || d.at != head.Position {
+		if err := d.reader.seek(head); err != nil {
 			return nil, err
 		}
 	}
 	// Endpoints far behind ask for partitions, and a second order would cost memory.
-	f.reader.bb.Ordered = !lags(head.Position, f.reader.head())
-	b, err := f.reader.batch(limit, f.commits.starts)
+	d.reader.bb.Ordered = !lags(head.Position, d.reader.head())
+	b, err := d.reader.batch(limit, d.commits.starts)
 	if err == nil {
-		f.at = b.End.Position
+		d.at = b.End.Position
 	}
 	return b, err
 }
 
-func (f *dispatcher) stillAt(head cursor.Position) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.head.Position == head
+func (d *dispatcher) stillAt(head cursor.Position) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.head.Position == head
 }
 
 // rest closes the log if no reader leads.
-func (f *dispatcher) rest() {
-	f.mu.Lock()
-	leading := f.leading
-	f.leading = true
-	f.mu.Unlock()
+func (d *dispatcher) rest() {
+	d.mu.Lock()
+	leading := d.leading
+	d.leading = true
+	d.mu.Unlock()
 	if !leading {
-		f.reader.close()
-		f.resign()
+		d.reader.close()
+		d.resign()
 	}
 }
 
 // resign lets another reader lead.
-func (f *dispatcher) resign() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.leading = false
-	f.signal()
+func (d *dispatcher) resign() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leading = false
+	d.signal()
 }
 
 // meets reports whether an endpoint that reads on its own may stop at p because
 // a shared batch starts there.
-func (f *dispatcher) meets(p cursor.Position) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.index(p) >= 0
+func (d *dispatcher) meets(p cursor.Position) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.index(p) >= 0
 }
 
 // shares reports whether p is no further back than the shared batches.
-func (f *dispatcher) shares(p cursor.Position) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	oldest := f.head.Position
-	if len(f.shared) > 0 {
-		oldest = f.shared[0].Start.Position
+func (d *dispatcher) shares(p cursor.Position) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	oldest := d.head.Position
+	if len(d.shared) > 0 {
+		oldest = d.shared[0].Start.Position
 	}
 	return !p.Before(oldest)
 }
@@ -340,30 +340,30 @@ func (f *dispatcher) shares(p cursor.Position) bool {
 // publish shares a batch and lets go of the oldest ones beyond the bounds. Endpoints
 // that needed those read on their own from here on. A batch that was read before
 // the head was moved is discarded. The reader of the batch no longer leads.
-func (f *dispatcher) publish(b *queue.Batch) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.leading = false
-	f.signal()
-	if b.Start.Position != f.head.Position {
+func (d *dispatcher) publish(b *queue.Batch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leading = false
+	d.signal()
+	if b.Start.Position != d.head.Position {
 		return
 	}
-	b.Number, b.Before = f.count+1, f.total
-	f.count, f.total = b.Number, f.total+uint64(b.Total)
-	f.shared = append(f.shared, b)
-	f.items += b.Total
-	f.bytes += b.Bytes
-	f.head = b.End
-	for len(f.shared) > 1 && (f.items > sharedItems || f.bytes > sharedBytes || len(f.shared) > sharedItems/16) {
-		f.items -= f.shared[0].Total
-		f.bytes -= f.shared[0].Bytes
-		f.shared[0] = nil
-		f.shared = f.shared[1:]
+	b.Number, b.Before = d.count+1, d.total
+	d.count, d.total = b.Number, d.total+uint64(b.Total)
+	d.shared = append(d.shared, b)
+	d.items += b.Total
+	d.bytes += b.Bytes
+	d.head = b.End
+	for len(d.shared) > 1 && (d.items > sharedItems || d.bytes > sharedBytes || len(d.shared) > sharedItems/16) {
+		d.items -= d.shared[0].Total
+		d.bytes -= d.shared[0].Bytes
+		d.shared[0] = nil
+		d.shared = d.shared[1:]
 	}
-	oldest := f.shared[0].Start.Position
-	for fl := range f.follow {
-		if fl.attached && fl.at.Before(oldest) {
-			f.attach(fl, false)
+	oldest := d.shared[0].Start.Position
+	for sub := range d.subscriptions {
+		if sub.attached && sub.at.Before(oldest) {
+			d.attach(sub, false)
 		}
 	}
 }

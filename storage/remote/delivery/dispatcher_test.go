@@ -35,13 +35,13 @@ import (
 
 func openDispatcher(t *testing.T, j *journal, at cursor.Position) *dispatcher {
 	src := j.source()
-	f := newDispatcher(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
-	f.poll.Reset(time.Hour) // A reader looks only when it is notified.
+	d := newDispatcher(newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {}), cursor.Point{Position: at})
+	d.poll.Reset(time.Hour) // A reader looks only when it is notified.
 	t.Cleanup(func() {
-		f.close()
+		d.close()
 		_ = j.wal.Close() // One test removes the segment.
 	})
-	return f
+	return d
 }
 
 // waiter is one subscription that asks for the batch at a position.
@@ -52,65 +52,65 @@ type waiter struct {
 	err    error
 }
 
-func (f *dispatcher) ask(at cursor.Point) *waiter {
+func (d *dispatcher) ask(at cursor.Point) *waiter {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &waiter{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
-		fl := f.join(at)
-		defer f.leave(fl)
-		w.b, w.err = f.after(ctx, fl, at, maxBatchItems)
+		sub := d.join(at)
+		defer d.leave(sub)
+		w.b, w.err = d.after(ctx, sub, at, maxBatchItems)
 	}()
 	return w
 }
 
 // state waits until a reader leads or none does, and others wait or none do.
-func (f *dispatcher) state(t *testing.T, leading, waiting bool) {
+func (d *dispatcher) state(t *testing.T, leading, waiting bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.leading == leading && (f.changed != nil) == waiting
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.leading == leading && (d.changed != nil) == waiting
 	}, time.Minute, time.Millisecond)
 }
 
-// TestFeedLeads defends I5 where one reader reads for all: it may leave, fail or
+// TestOneReaderLeads defends I5 where one reader reads for all: it may leave, fail or
 // be overtaken, and the others go on.
-func TestFeedLeads(t *testing.T) {
-	both := func(t *testing.T) (j *journal, f *dispatcher, first, second *waiter) {
+func TestOneReaderLeads(t *testing.T) {
+	both := func(t *testing.T) (j *journal, d *dispatcher, first, second *waiter) {
 		j = openJournal(t, t.TempDir(), nil)
 		j.commit(10)
-		f = openDispatcher(t, j, *j.head.Load())
-		first = f.ask(f.head)
-		f.state(t, true, false)
-		second = f.ask(f.head)
-		f.state(t, true, true)
-		require.True(t, f.commits.wanted.Load())
-		return j, f, first, second
+		d = openDispatcher(t, j, *j.head.Load())
+		first = d.ask(d.head)
+		d.state(t, true, false)
+		second = d.ask(d.head)
+		d.state(t, true, true)
+		require.True(t, d.commits.wanted.Load())
+		return j, d, first, second
 	}
 	t.Run("leaves", func(t *testing.T) {
-		j, f, first, second := both(t)
+		j, d, first, second := both(t)
 		first.cancel()
 		<-first.done
 		require.ErrorIs(t, first.err, context.Canceled)
-		f.state(t, true, false)
+		d.state(t, true, false)
 		j.commit(10)
-		f.notify()
+		d.notify()
 		<-second.done
 		require.NoError(t, second.err)
 		require.Equal(t, 10, second.b.Total)
 		require.Equal(t, *j.head.Load(), second.b.End.Position)
-		require.False(t, f.commits.wanted.Load(), "nobody follows, and commits are wanted")
+		require.False(t, d.commits.wanted.Load(), "no subscription is attached, and commits are wanted")
 	})
 	t.Run("came by another way", func(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
 		j.commit(10)
-		f := openDispatcher(t, j, *j.head.Load())
-		f.head.CRC = 1
-		w := f.ask(cursor.Point{Position: f.head.Position})
-		f.state(t, true, false)
+		d := openDispatcher(t, j, *j.head.Load())
+		d.head.CRC = 1
+		w := d.ask(cursor.Point{Position: d.head.Position})
+		d.state(t, true, false)
 		j.commit(10)
-		f.notify()
+		d.notify()
 		<-w.done
 		require.NoError(t, w.err)
 		require.Equal(t, uint32(1), w.b.Start.CRC, "what identifies the start is lost")
@@ -118,28 +118,28 @@ func TestFeedLeads(t *testing.T) {
 	t.Run("is far behind", func(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
 		j.commit(10)
-		f := openDispatcher(t, j, *j.head.Load())
+		d := openDispatcher(t, j, *j.head.Load())
 		for _, ordered := range []bool{false, true} {
 			j.commit(10)
 			if !ordered {
 				j.cut()
 			}
-			w := f.ask(f.head)
+			w := d.ask(d.head)
 			<-w.done
 			require.NoError(t, w.err)
 			require.Equal(t, 10, w.b.Total)
 			require.Equal(t, ordered, w.b.Ordered, "I6")
 			if !ordered {
-				w = f.ask(f.head) // The rest, without items.
+				w = d.ask(d.head) // The rest, without items.
 				<-w.done
 				require.Equal(t, *j.head.Load(), w.b.End.Position)
 			}
 		}
 	})
 	t.Run("reads", func(t *testing.T) {
-		j, f, first, second := both(t)
+		j, d, first, second := both(t)
 		j.commit(10)
-		f.notify()
+		d.notify()
 		<-first.done
 		<-second.done
 		require.NoError(t, first.err)
@@ -147,21 +147,21 @@ func TestFeedLeads(t *testing.T) {
 		require.Same(t, first.b, second.b)
 	})
 	t.Run("fails", func(t *testing.T) {
-		j, f, first, second := both(t)
+		j, d, first, second := both(t)
 		j.commit(10)
 		require.NoError(t, os.Remove(wlog.SegmentName(j.source().WALDir, 0)))
-		f.notify()
+		d.notify()
 		<-first.done
 		<-second.done
 		require.ErrorIs(t, first.err, os.ErrNotExist)
 		require.ErrorIs(t, second.err, os.ErrNotExist)
-		f.state(t, false, false)
+		d.state(t, false, false)
 	})
 	t.Run("is overtaken", func(t *testing.T) {
-		j, f, first, second := both(t)
-		before := f.head
+		j, d, first, second := both(t)
+		before := d.head
 		j.commit(10)
-		third := f.ask(cursor.Point{Position: *j.head.Load()})
+		third := d.ask(cursor.Point{Position: *j.head.Load()})
 		<-first.done
 		<-second.done
 		for _, w := range []*waiter{first, second} {
@@ -173,13 +173,13 @@ func TestFeedLeads(t *testing.T) {
 		}
 		third.cancel()
 		<-third.done
-		f.state(t, false, false)
+		d.state(t, false, false)
 	})
 }
 
-// TestFeedFollowers defends that every subscription gets all of the log, in order
+// TestSubscriptionsGetAll defends that every subscription gets all of the log, in order
 // and once, whichever reader leads, comes or goes.
-func TestFeedFollowers(t *testing.T) {
+func TestSubscriptionsGetAll(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewSource(seed))
@@ -187,15 +187,15 @@ func TestFeedFollowers(t *testing.T) {
 	j.commit(10)
 	began := *j.head.Load()
 	before := j.count
-	f := openDispatcher(t, j, began)
-	f.setDelay(&batchDelay{items: 100, wait: time.Millisecond})
+	d := openDispatcher(t, j, began)
+	d.setDelay(&batchDelay{items: 100, wait: time.Millisecond})
 	const commits = 300
 	last := make(chan struct{}) // Closed when everything is committed.
-	var followers sync.WaitGroup
+	var readers sync.WaitGroup
 	totals := make([]int, 4)
 	for i := range totals {
 		leaveEvery := 1 + rnd.Intn(5)
-		followers.Go(func() {
+		readers.Go(func() {
 			at := cursor.Point{Position: began}
 			src := j.source()
 			own := newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {})
@@ -210,13 +210,13 @@ func TestFeedFollowers(t *testing.T) {
 				}
 				// Some give up soon, and leave while they lead.
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+n%leaveEvery)*time.Millisecond)
-				fl := f.join(at)
-				b, err := f.after(ctx, fl, at, maxBatchItems)
-				f.leave(fl)
+				sub := d.join(at)
+				b, err := d.after(ctx, sub, at, maxBatchItems)
+				d.leave(sub)
 				cancel()
 				if errors.Is(err, errBehind) {
 					if err = own.seek(at); err == nil {
-						b, err = own.batch(maxBatchItems, f.meets)
+						b, err = own.batch(maxBatchItems, d.meets)
 					}
 				}
 				if err != nil {
@@ -236,10 +236,10 @@ func TestFeedFollowers(t *testing.T) {
 		if rnd.Intn(20) == 0 {
 			j.cut()
 		}
-		f.notify()
+		d.notify()
 	}
 	close(last)
-	followers.Wait()
+	readers.Wait()
 	for _, n := range totals {
 		require.Equal(t, j.count-before, n)
 	}

@@ -173,9 +173,9 @@ func (e *endpoint) skipped(from, to cursor.Position) {
 }
 
 // readsBefore reports whether a leading reader is before p. One that is about to
-// lead finds that its place was moved before it uses what it read.
-func (f *dispatcher) readsBefore(p cursor.Position) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.leading && f.head.Before(p)
+// lead finds that the head was moved before it uses what it read.
+func (d *dispatcher) readsBefore(p cursor.Position) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.leading && d.head.Before(p)
 }

@@ -181,12 +181,12 @@ func (s *Storage) Persist(context.Context) error {
 // already, or because it is too large. Endpoints that are behind read the log.
 func (s *Storage) Take(items int) *Commit {
 	s.listMtx.Lock()
-	f := s.dispatcher
+	d := s.dispatcher
 	s.listMtx.Unlock()
-	if f == nil || f.reader.dec.follow != nil {
+	if d == nil || d.reader.dec.follow != nil {
 		return nil
 	}
-	return f.commits.take(items)
+	return d.commits.take(items)
 }
 
 // Committed hands a commit over that was written between two positions of one

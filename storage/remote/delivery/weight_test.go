@@ -202,7 +202,7 @@ func TestSharedBytes(t *testing.T) {
 	const bound = 12 << 20 // 8 MiB, and what it takes to keep that.
 	all := someSeries(t, 1000)
 
-	f := newDispatcher(&logReader{}, at(0, 0))
+	d := newDispatcher(&logReader{}, at(0, 0))
 	bb := queue.Builder{Ordered: true}
 	bb.Reset(at(0, 0))
 	grown := grownBy(func() {
@@ -211,13 +211,13 @@ func TestSharedBytes(t *testing.T) {
 				bb.Items.Histogram(s, 0, 1, wide())
 			}
 			bb.End = at(0, int64(n+1))
-			f.publish(bb.Build())
+			d.publish(bb.Build())
 		}
 	})
 	require.Less(t, grown, int64(bound), "shared")
-	require.NotEmpty(t, f.shared)
-	require.Equal(t, at(0, 40), f.head)
-	runtime.KeepAlive(f)
+	require.NotEmpty(t, d.shared)
+	require.Equal(t, at(0, 40), d.head)
+	runtime.KeepAlive(d)
 
 	q := &commitQueue{}
 	q.wanted.Store(true)
