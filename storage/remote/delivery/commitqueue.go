@@ -116,7 +116,7 @@ const (
 	wholeItems = 256
 )
 
-func (q *commitQueue) take(items int) *Commit {
+func (q *commitQueue) newCommit(items int) *Commit {
 	if !q.wanted.Load() || items > keptItems {
 		return nil
 	}

@@ -34,7 +34,7 @@ import (
 func (r *rig) commitInMemory(n int, late bool) {
 	j := r.journal
 	from := *j.head.Load()
-	c := r.Take(n)
+	c := r.NewCommit(n)
 	j.commit(n)
 	if late {
 		r.Notify() // The dispatcher may read it from the log now.
@@ -112,13 +112,13 @@ func TestInMemoryCommits(t *testing.T) {
 // more waits than the bound says, whatever is committed.
 func TestCommitQueueBounds(t *testing.T) {
 	var q commitQueue
-	require.Nil(t, q.take(1), "nobody wants it")
+	require.Nil(t, q.newCommit(1), "nobody wants it")
 	q.wanted.Store(true)
-	require.Nil(t, q.take(keptItems+1), "too large")
+	require.Nil(t, q.newCommit(keptItems+1), "too large")
 	all := someSeries(t, 1)
 	pos := at(0, 0)
 	put := func(items int) bool {
-		c := q.take(items)
+		c := q.newCommit(items)
 		if c == nil {
 			return false
 		}
@@ -225,7 +225,7 @@ func TestInMemoryCommitsCloseTheLog(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 10, b.Total)
 	require.NotNil(t, d.reader.tail)
-	c := d.commits.take(1)
+	c := d.commits.newCommit(1)
 	c.Float(j.series[0], 0, 1, 1)
 	c.start, c.end = b.End.Position, cursor.Position{Segment: 1}
 	d.commits.put(c)

@@ -254,7 +254,7 @@ func TestBatchDelay(t *testing.T) {
 	all := someSeries(t, 1)
 	head := at(0, 10).Position
 	put := func(n int) {
-		c := q.take(n)
+		c := q.newCommit(n)
 		for range n {
 			c.Float(all[0], 0, 1, 1)
 		}

@@ -176,20 +176,20 @@ func (s *Storage) Persist(context.Context) error {
 	return s.save(true)
 }
 
-// Take returns a commit to fill with so many items at most, and nil if none is
+// NewCommit returns a commit to fill with so many items at most, and nil if none is
 // wanted: because no endpoint keeps up with the log, because too much waits
 // already, or because it is too large. Endpoints that are behind read the log.
-func (s *Storage) Take(items int) *Commit {
+func (s *Storage) NewCommit(items int) *Commit {
 	s.listMtx.Lock()
 	d := s.dispatcher
 	s.listMtx.Unlock()
 	if d == nil || d.reader.dec.follow != nil {
 		return nil
 	}
-	return d.commits.take(items)
+	return d.commits.newCommit(items)
 }
 
-// Committed hands a commit over that was written between two positions of one
+// Committed takes a commit that was written between two positions of one
 // segment. Calls are made in the order of the log, before Notify and never at
 // the same time. It does not block.
 func (*Storage) Committed(c *Commit, start, end cursor.Position) {

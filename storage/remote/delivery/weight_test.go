@@ -224,7 +224,7 @@ func TestSharedBytes(t *testing.T) {
 	taken := 0
 	grown = grownBy(func() {
 		for n := range int64(40) {
-			c := q.take(len(all))
+			c := q.newCommit(len(all))
 			if c == nil {
 				break
 			}
@@ -242,7 +242,7 @@ func TestSharedBytes(t *testing.T) {
 
 	// A commit that is too much alone is not queued, and what comes after it is.
 	q.clear()
-	c := q.take(keptItems)
+	c := q.newCommit(keptItems)
 	grown = grownBy(func() {
 		for range keptItems / len(all) {
 			for _, s := range all {
@@ -253,7 +253,7 @@ func TestSharedBytes(t *testing.T) {
 	require.Less(t, grown, int64(bound), "in a commit")
 	q.put(c)
 	require.Empty(t, q.ready)
-	c = q.take(1)
+	c = q.newCommit(1)
 	c.Float(all[0], 0, 1, 1)
 	q.put(c)
 	require.Len(t, q.ready, 1)

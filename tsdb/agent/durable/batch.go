@@ -189,7 +189,7 @@ func (b *batch) commit() error {
 		return nil
 	}
 	b.encodeMetadata(&b.db.encoder, b.db.recordLimit)
-	to, c := b.db.take(len(b.touched) + len(b.exemplars))
+	to, c := b.db.newCommit(len(b.touched) + len(b.exemplars))
 	b.encodeSamples(&b.db.encoder, b.db.recordLimit, b.hand(c))
 	if err := b.db.journal.commit(b.fresh, b.out.recs, c, to); err != nil {
 		b.db.metrics.refusedCommits.Inc()
@@ -277,13 +277,13 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
 	})
 }
 
-// take returns a commit to fill for the sender, if it wants one.
-func (db *DB) take(items int) (commitSink, *delivery.Commit) {
+// newCommit returns a commit to fill for the sender, if it wants one.
+func (db *DB) newCommit(items int) (commitSink, *delivery.Commit) {
 	to, ok := db.sender.(commitSink)
 	if !ok {
 		return nil, nil
 	}
-	return to, to.Take(items)
+	return to, to.NewCommit(items)
 }
 
 // hand returns the handing of the batch into c, which may be nil.

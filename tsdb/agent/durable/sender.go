@@ -38,10 +38,10 @@ type Sender interface {
 
 // commitSink is a sender that takes commits in memory, so that it need not read them.
 type commitSink interface {
-	// Take returns what is to be filled with a commit of so many items, nil if
+	// NewCommit returns what is to be filled with a commit of so many items, nil if
 	// the sender reads it from the log.
-	Take(items int) *delivery.Commit
-	// Committed hands a commit over that was written between two positions.
+	NewCommit(items int) *delivery.Commit
+	// Committed takes a commit that was written between two positions.
 	Committed(c *delivery.Commit, start, end cursor.Position)
 }
 
