@@ -190,7 +190,7 @@ func (b *batch) commit() error {
 	}
 	b.encodeMetadata(&b.db.encoder, b.db.recordLimit)
 	to, c := b.db.newCommit(len(b.touched) + len(b.exemplars))
-	b.encodeSamples(&b.db.encoder, b.db.recordLimit, b.hand(c))
+	b.encodeSamples(&b.db.encoder, b.db.recordLimit, b.itemsInto(c))
 	if err := b.db.journal.commit(b.fresh, b.out.recs, c, to); err != nil {
 		b.db.metrics.refusedCommits.Inc()
 		b.forgetMetadata()
@@ -237,14 +237,14 @@ func (b *batch) clear() {
 
 // encodeSamples adds the records of everything in the batch but series, in the
 // order that readers of stock's log are used to, and hands the same over.
-func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
+func (b *batch) encodeSamples(enc *record.Encoder, limit int, items commitItems) {
 	var of []touch // The series of the floats that are left, if there is nothing else.
 	if len(b.touched) == len(b.floatSamples) {
 		of = b.touched
 	}
 	inRuns(b.floatSamples, limit, func(*record.RefSample) int { return sampleBound }, func(run []record.RefSample) {
 		b.out.add(func(dst []byte) []byte { return enc.Samples(run, dst) })
-		hand.samples(run, of)
+		items.samples(run, of)
 		of = of[min(len(run), len(of)):]
 	})
 	inRuns(b.histogramSamples, limit, func(h *record.RefHistogramSample) int { return sampleBound + histogramBound(h.H) }, func(run []record.RefHistogramSample) {
@@ -253,10 +253,10 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
 			rec, custom = enc.HistogramSamples(run, dst)
 			return rec
 		})
-		hand.histograms(run, len(custom) == 0)
+		items.histograms(run, len(custom) == 0)
 		if len(custom) > 0 {
 			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsHistogramSamples(custom, dst) })
-			hand.histograms(custom, true)
+			items.histograms(custom, true)
 		}
 	})
 	inRuns(b.floatHistogramSamples, limit, func(h *record.RefFloatHistogramSample) int { return sampleBound + floatHistogramBound(h.FH) }, func(run []record.RefFloatHistogramSample) {
@@ -265,15 +265,15 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int, hand handing) {
 			rec, custom = enc.FloatHistogramSamples(run, dst)
 			return rec
 		})
-		hand.floatHistograms(run, len(custom) == 0)
+		items.floatHistograms(run, len(custom) == 0)
 		if len(custom) > 0 {
 			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsFloatHistogramSamples(custom, dst) })
-			hand.floatHistograms(custom, true)
+			items.floatHistograms(custom, true)
 		}
 	})
 	inRuns(b.exemplars, limit, func(e *record.RefExemplar) int { return sampleBound + labelsBound(e.Labels) }, func(run []record.RefExemplar) {
 		b.out.add(func(dst []byte) []byte { return enc.Exemplars(run, dst) })
-		hand.exemplars(run)
+		items.exemplars(run)
 	})
 }
 
@@ -286,11 +286,11 @@ func (db *DB) newCommit(items int) (commitSink, *delivery.Commit) {
 	return to, to.NewCommit(items)
 }
 
-// hand returns the handing of the batch into c, which may be nil.
-func (b *batch) hand(c *delivery.Commit) handing {
-	h := handing{table: b.db.table, starts: b.db.encoder.EnableSTStorage}
+// itemsInto returns what fills c from the batch. c may be nil.
+func (b *batch) itemsInto(c *delivery.Commit) commitItems {
+	items := commitItems{table: b.db.table, starts: b.db.encoder.EnableSTStorage}
 	if c != nil {
-		h.collector = c
+		items.collector = c
 	}
-	return h
+	return items
 }

@@ -93,12 +93,12 @@ func (l *listing) read(t *testing.T, recs [][]byte) {
 	}
 }
 
-// TestHandingMatchesRecords defends I2 and I8: what an in-memory commit has is,
+// TestCommitItemsMatchRecords defends I2 and I8: what an in-memory commit has is,
 // item by item and in the same order, what a reader of the log finds, with any
 // mixture of kinds, records of any size and both ways to keep start timestamps.
 // Saved positions count items, so that another order would skip others after a
 // restart.
-func TestHandingMatchesRecords(t *testing.T) {
+func TestCommitItemsMatchRecords(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewSource(seed))
@@ -131,12 +131,12 @@ func TestHandingMatchesRecords(t *testing.T) {
 			_, err := app.Append(0, lset, int64(i), int64(1000+i), 1, h, fh, aopts)
 			require.NoError(t, err)
 		}
-		var handed, read listing
-		hand := app.hand(nil)
-		hand.collector = &handed
-		app.encodeSamples(&db.encoder, db.recordLimit, hand)
+		var got, read listing
+		items := app.itemsInto(nil)
+		items.collector = &got
+		app.encodeSamples(&db.encoder, db.recordLimit, items)
 		read.read(t, app.out.recs)
-		require.Equal(t, read, handed)
+		require.Equal(t, read, got)
 		require.NoError(t, app.Rollback())
 		require.NoError(t, db.Close())
 	}

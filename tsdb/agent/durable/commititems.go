@@ -35,69 +35,69 @@ type collector interface {
 	Exemplar(s *series.Series, t int64, v float64, lset labels.Labels)
 }
 
-// handing fills what the sender gets of a commit in memory. Item by item it is
+// commitItems fills the in-memory commit that the sender gets. Item by item it is
 // what a reader of the records would find, in the same order: saved positions
 // count items. Without a collector it does nothing.
-type handing struct {
+type commitItems struct {
 	collector
 	table  *series.Table
 	starts bool // The log keeps start timestamps.
 }
 
-func (h *handing) start(st int64) int64 {
-	if h.starts {
+func (c *commitItems) start(st int64) int64 {
+	if c.starts {
 		return st
 	}
 	return 0
 }
 
 // samples adds the floats of a run. of says which series they are, or is nil.
-func (h *handing) samples(run []record.RefSample, of []touch) {
-	if h.collector == nil {
+func (c *commitItems) samples(run []record.RefSample, of []touch) {
+	if c.collector == nil {
 		return
 	}
 	if of != nil {
 		for i := range run {
-			h.Float(of[i].series, h.start(run[i].ST), run[i].T, run[i].V)
+			c.Float(of[i].series, c.start(run[i].ST), run[i].T, run[i].V)
 		}
 		return
 	}
 	for i := range run {
 		// They are pinned, so that all of them resolve.
-		h.Float(h.table.Resolve(run[i].Ref), h.start(run[i].ST), run[i].T, run[i].V)
+		c.Float(c.table.Resolve(run[i].Ref), c.start(run[i].ST), run[i].T, run[i].V)
 	}
 }
 
 // histograms adds those of a run. Custom buckets may have a record of their own
 // behind that of the others; all is false then for the first.
-func (h *handing) histograms(run []record.RefHistogramSample, all bool) {
-	if h.collector == nil {
+func (c *commitItems) histograms(run []record.RefHistogramSample, all bool) {
+	if c.collector == nil {
 		return
 	}
 	for i := range run {
 		if s := &run[i]; all || !s.H.UsesCustomBuckets() {
-			h.Histogram(h.table.Resolve(s.Ref), h.start(s.ST), s.T, s.H)
+			c.Histogram(c.table.Resolve(s.Ref), c.start(s.ST), s.T, s.H)
 		}
 	}
 }
 
 // floatHistograms is the same for histograms of floats.
-func (h *handing) floatHistograms(run []record.RefFloatHistogramSample, all bool) {
-	if h.collector == nil {
+func (c *commitItems) floatHistograms(run []record.RefFloatHistogramSample, all bool) {
+	if c.collector == nil {
 		return
 	}
 	for i := range run {
 		if s := &run[i]; all || !s.FH.UsesCustomBuckets() {
-			h.FloatHistogram(h.table.Resolve(s.Ref), h.start(s.ST), s.T, s.FH)
+			c.FloatHistogram(c.table.Resolve(s.Ref), c.start(s.ST), s.T, s.FH)
 		}
 	}
 }
 
-func (h *handing) exemplars(run []record.RefExemplar) {
-	if h.collector == nil {
+func (c *commitItems) exemplars(run []record.RefExemplar) {
+	if c.collector == nil {
 		return
 	}
 	for i := range run {
-		h.Exemplar(h.table.Resolve(run[i].Ref), run[i].T, run[i].V, run[i].Labels)
+		c.Exemplar(c.table.Resolve(run[i].Ref), run[i].T, run[i].V, run[i].Labels)
 	}
 }
