@@ -305,17 +305,17 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 // ones that segment mentions.
 func (db *DB) fill(load func(context.Context, int, snapshot.Definition) (snapshot.LoadReport, error), segment int) (snapshot.LoadReport, error) {
 	now := db.now()
-	fillers := make([]*series.BulkLoader, runtime.GOMAXPROCS(0))
-	for i := range fillers {
-		fillers[i] = db.table.BulkLoader(segment, now)
+	loaders := make([]*series.BulkLoader, runtime.GOMAXPROCS(0))
+	for i := range loaders {
+		loaders[i] = db.table.BulkLoader(segment, now)
 	}
 	defer func() {
-		for _, f := range fillers {
-			f.Flush()
+		for _, l := range loaders {
+			l.Flush()
 		}
 	}()
-	return load(context.Background(), len(fillers), func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) error {
-		fillers[worker].Add(ref, lset, same)
+	return load(context.Background(), len(loaders), func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) error {
+		loaders[worker].Add(ref, lset, same)
 		return nil
 	})
 }

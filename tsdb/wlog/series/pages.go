@@ -88,10 +88,10 @@ func (m *refMap) put(s *Series) {
 	}
 }
 
-// claim makes series what their refs resolve to, in their order, until one whose
+// putRun makes series what their refs resolve to, in their order, until one whose
 // ref means something already. It returns how many those before it are. The refs
 // are of one page.
-func (m *refMap) claim(all []*Series) (n int) {
+func (m *refMap) putRun(all []*Series) (n int) {
 	p, lock := m.locked(uint64(all[0].ref) >> pageBits)
 	defer lock.Unlock()
 	for n < len(all) && p.slots[all[n].ref%pageSize].CompareAndSwap(nil, all[n]) {

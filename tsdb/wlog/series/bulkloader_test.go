@@ -31,16 +31,16 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// feed is a source of series that says which labels stayed as they were, in strings
+// bulkSource is a source of series that says which labels stayed as they were, in strings
 // that are overwritten after each call.
-type feed struct {
+type bulkSource struct {
 	*BulkLoader
 	r    *rand.Rand
 	last []labels.Label // By place.
 	room []byte
 }
 
-func (f *feed) add(ref chunks.HeadSeriesRef, lset labels.Labels) {
+func (f *bulkSource) add(ref chunks.HeadSeriesRef, lset labels.Labels) {
 	clear(f.room)
 	f.room = f.room[:0]
 	list, same := listed(nil, lset), uint64(0)
@@ -74,12 +74,12 @@ func (f *feed) add(ref chunks.HeadSeriesRef, lset labels.Labels) {
 // What a BulkLoader makes of records is what Insert makes of them one after the other:
 // refs that come again, with the same or other labels, further refs of a label set,
 // and refs that are far away included (I3).
-func TestFillerIsInsert(t *testing.T) {
+func TestBulkLoaderIsInsert(t *testing.T) {
 	now := newClock()
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		one, many := New(Options{Now: now.now.Load}), New(Options{Now: now.now.Load})
-		f := &feed{BulkLoader: many.BulkLoader(3, now.now.Load()), r: r}
+		f := &bulkSource{BulkLoader: many.BulkLoader(3, now.now.Load()), r: r}
 		sets := map[string]labels.Labels{}
 		distinct, met, ref := r.IntN(2) == 0, []chunks.HeadSeriesRef{}, chunks.HeadSeriesRef(0)
 		for i := range 1500 {
@@ -141,7 +141,7 @@ func lifeOf(tbl *Table, refs []chunks.HeadSeriesRef, sets map[string]labels.Labe
 
 // Several at a time, with refs that two of them have: all resolve, and each label
 // set has one series that is handed out (invariant 1).
-func TestFillConcurrently(t *testing.T) {
+func TestBulkLoadersConcurrently(t *testing.T) {
 	tbl := New(Options{})
 	const sets, refsEach = 3000, 4
 	var wg sync.WaitGroup
@@ -161,7 +161,7 @@ func TestFillConcurrently(t *testing.T) {
 
 // A BulkLoader that goes on after a sweep takes no numbers from before it, whatever it
 // is told to be the same (invariant 3).
-func TestFillerAfterSweep(t *testing.T) {
+func TestBulkLoaderAfterSweep(t *testing.T) {
 	c := newClock()
 	tbl := New(Options{Now: c.now.Load})
 	lset := func(round, i int) labels.Labels {

@@ -37,14 +37,14 @@ type BulkLoader struct {
 	at      time.Time
 	holds   bool // symbols.inUse, for reading.
 
-	// What is not claimed by ref yet, of one page, with the stripe of each.
+	// What does not resolve by ref yet, of one page, with the stripe of each.
 	run     []*Series
 	stripes []uint8
 	pending [stripes][]*Series // Can be resolved, and not found yet.
 }
 
 const (
-	runLength = 256 // How many refs are claimed at a time.
+	runLength = 256 // How many refs are made to resolve at a time.
 	atOnce    = 64  // How many series of a stripe are entered at a time.
 )
 
@@ -57,69 +57,69 @@ func (t *Table) BulkLoader(segment int, at time.Time) *BulkLoader {
 // Add is [Table.Insert]. Bit i of same says that label i is the one that stood
 // there when Add was last called with more than i labels, which spares comparing
 // their strings; 0 is always right. Nothing of lset is kept.
-func (f *BulkLoader) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {
-	if n := len(f.run); n == runLength || n > 0 && f.run[0].ref>>pageBits != ref>>pageBits {
-		f.claim()
+func (b *BulkLoader) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {
+	if n := len(b.run); n == runLength || n > 0 && b.run[0].ref>>pageBits != ref>>pageBits {
+		b.resolveRun()
 	}
-	if !f.holds {
-		f.t.symbols.inUse.RLock()
-		f.holds = true
+	if !b.holds {
+		b.t.symbols.inUse.RLock()
+		b.holds = true
 	}
-	of := f.enc.set(lset, same)
+	of := b.enc.set(lset, same)
 	hash := of.hash()
-	f.run = append(f.run, newSeries(ref, chainHash(hash), f.enc.keep(of), 0, f.at, recordThere))
-	f.stripes = append(f.stripes, uint8(hash%stripes))
+	b.run = append(b.run, newSeries(ref, chainHash(hash), b.enc.keep(of), 0, b.at, recordThere))
+	b.stripes = append(b.stripes, uint8(hash%stripes))
 }
 
 // Flush takes everything that was added into the table.
-func (f *BulkLoader) Flush() {
-	f.claim()
-	f.enterAll()
-	if f.holds {
-		f.holds = false
-		f.t.symbols.inUse.RUnlock()
+func (b *BulkLoader) Flush() {
+	b.resolveRun()
+	b.enterAll()
+	if b.holds {
+		b.holds = false
+		b.t.symbols.inUse.RUnlock()
 	}
 }
 
-// claim lets the refs of the run resolve to its series.
-func (f *BulkLoader) claim() {
-	for from := 0; from < len(f.run); {
-		n := from + f.t.refs.claim(f.run[from:])
-		for i, s := range f.run[from:n] {
-			stripe := int(f.stripes[from+i])
-			if f.pending[stripe] = append(f.pending[stripe], s); len(f.pending[stripe]) == atOnce {
-				f.enter(stripe)
+// resolveRun lets the refs of the run resolve to its series.
+func (b *BulkLoader) resolveRun() {
+	for from := 0; from < len(b.run); {
+		n := from + b.t.refs.putRun(b.run[from:])
+		for i, s := range b.run[from:n] {
+			stripe := int(b.stripes[from+i])
+			if b.pending[stripe] = append(b.pending[stripe], s); len(b.pending[stripe]) == atOnce {
+				b.enter(stripe)
 			}
 		}
-		if n < len(f.run) {
-			f.again(f.run[n])
+		if n < len(b.run) {
+			b.again(b.run[n])
 		}
 		from = n + 1
 	}
-	clear(f.run)
-	f.run, f.stripes = f.run[:0], f.stripes[:0]
+	clear(b.run)
+	b.run, b.stripes = b.run[:0], b.stripes[:0]
 }
 
 // again adds a series whose ref was met before, which is rare and may mean several
 // things. Those before it have to be in the table then.
-func (f *BulkLoader) again(s *Series) {
-	f.enterAll()
-	w := f.t.writer(s.Labels()) // Its own encoder: what ours met last stays.
-	defer f.t.writers.Put(w)
-	w.insert(s.ref, f.segment, math.MinInt64)
+func (b *BulkLoader) again(s *Series) {
+	b.enterAll()
+	w := b.t.writer(s.Labels()) // Its own encoder: what ours met last stays.
+	defer b.t.writers.Put(w)
+	w.insert(s.ref, b.segment, math.MinInt64)
 }
 
-// enterAll makes all claimed series ones that can be found.
-func (f *BulkLoader) enterAll() {
-	for i := range f.pending {
-		f.enter(i)
+// enterAll makes all series that resolve ones that can be found.
+func (b *BulkLoader) enterAll() {
+	for i := range b.pending {
+		b.enter(i)
 	}
 }
 
-// enter makes the claimed series of a stripe ones that can be found. Where there
+// enter makes the series of a stripe that resolve ones that can be found. Where there
 // is one with the labels already, it becomes an alias.
-func (f *BulkLoader) enter(stripe int) {
-	t, st, pending := f.t, &f.t.index[stripe], f.pending[stripe]
+func (b *BulkLoader) enter(stripe int) {
+	t, st, pending := b.t, &b.t.index[stripe], b.pending[stripe]
 	if len(pending) == 0 {
 		return
 	}
@@ -132,11 +132,11 @@ func (f *BulkLoader) enter(stripe int) {
 			continue
 		}
 		s.state.Store(stateAlias)
-		s.retireAt(f.segment)
+		s.retireAt(b.segment)
 		aliases++
 	}
 	t.active.Add(int64(len(pending) - aliases))
 	t.retired.Add(int64(aliases))
 	clear(pending)
-	f.pending[stripe] = pending[:0]
+	b.pending[stripe] = pending[:0]
 }
