@@ -58,12 +58,12 @@ func (g *grouping) arrange(items []queue.ItemView, samples bool) []queue.ItemVie
 			of = g.canonical(of)
 		}
 		sl := g.find(of)
-		fresh := sl.round != g.round
-		if k == queue.Exemplar && fresh {
+		first := sl.round != g.round
+		if k == queue.Exemplar && first {
 			continue // Nothing of its series comes before it.
 		}
 		c := k.Class()
-		if k != queue.Exemplar && (fresh || !samples || sl.class != c) {
+		if k != queue.Exemplar && (first || !samples || sl.class != c) {
 			*sl = slot{series: of, round: g.round, class: c, last: int32(i)}
 			continue
 		}

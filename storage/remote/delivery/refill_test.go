@@ -72,7 +72,7 @@ func TestIsolatedSeriesPassWhatIsUnreadable(t *testing.T) {
 
 // A segment that a series waits in has gone when the endpoint begins again: the series
 // goes on behind it, and no other is sent twice for that (I8).
-func TestIsolatedSeriesWhosePlaceIsGone(t *testing.T) {
+func TestIsolatedSeriesOfRemovedSegment(t *testing.T) {
 	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
 	rc.bad["3"] = refusals["429"]
 	r := newPickyRig(t, j, rc, 1)

@@ -95,7 +95,7 @@ func (r *rules) judge(n int, at func(int) *series.Series, out []judgement) []jud
 	if len(r.configs) == 0 {
 		return append(out, make([]judgement, n)...)
 	}
-	var fresh, gone []int
+	var toJudge, gone []int
 	r.mu.RLock()
 	for i := range n {
 		s := at(i)
@@ -105,16 +105,16 @@ func (r *rules) judge(n int, at func(int) *series.Series, out []judgement) []jud
 		case s.Gone():
 			gone = append(gone, i)
 		default:
-			fresh = append(fresh, i)
+			toJudge = append(toJudge, i)
 		}
 		out = append(out, j)
 	}
 	r.mu.RUnlock()
-	if gone = r.gone.recall(gone, at, out); len(gone) > 0 {
+	if gone = r.gone.find(gone, at, out); len(gone) > 0 {
 		r.gone.remember(r.decideAll(gone, at, out))
 	}
-	if len(fresh) > 0 {
-		r.store(r.decideAll(fresh, at, out))
+	if len(toJudge) > 0 {
+		r.store(r.decideAll(toJudge, at, out))
 	}
 	return out
 }
@@ -308,9 +308,9 @@ type goneSeries struct {
 	bytes      int // Of the young ones.
 }
 
-// recall puts what is remembered of series in its place, and returns those of
+// find puts what is remembered of series in its place, and returns those of
 // which nothing is.
-func (g *goneSeries) recall(which []int, at func(int) *series.Series, out []judgement) (unknown []int) {
+func (g *goneSeries) find(which []int, at func(int) *series.Series, out []judgement) (unknown []int) {
 	if len(which) == 0 {
 		return nil
 	}

@@ -142,9 +142,9 @@ func TestRulesOfGoneSeries(t *testing.T) {
 	judged()
 }
 
-// TestRulesHoldNobodyUp defends I5: rules are applied without blocking callers that
+// TestRulesBlockNoLookup defends I5: rules are applied without blocking callers that
 // only look up what is known, such as endpoints that have nothing to catch up with.
-func TestRulesHoldNobodyUp(t *testing.T) {
+func TestRulesBlockNoLookup(t *testing.T) {
 	r := costlyRules(t)
 	all := goneSeriesFrom(0, 10)
 	r.mu.RLock() // A caller looks something up.

@@ -181,14 +181,14 @@ func (l *stream) reserve(end cursor.Position) bool {
 }
 
 // A request that was answered as if there were too many is repeated as it is for
-// patiently times max_backoff before there is a doubt, mostPatience at the most.
+// backoffsToDoubt times max_backoff before there is a doubt, maxTimeToDoubt at the most.
 const (
-	patiently    = 3
-	mostPatience = 15 * time.Second
+	backoffsToDoubt = 3
+	maxTimeToDoubt  = 15 * time.Second
 )
 
 func timeToDoubt(set *settings) time.Duration {
-	return min(patiently*time.Duration(set.queue.MaxBackoff), mostPatience)
+	return min(backoffsToDoubt*time.Duration(set.queue.MaxBackoff), maxTimeToDoubt)
 }
 
 // awaitTurn waits while it is the turn of another sender. It ends early when the

@@ -245,7 +245,7 @@ func TestHeadIsRemovedWhileBroken(t *testing.T) {
 
 // Recovering the log does not wait for the removal of segments, and a limit has the
 // snapshotter go on without pauses before it waits for it.
-func TestNobodyWaitsForTheSlow(t *testing.T) {
+func TestRecoveryWaitsForNoRemoval(t *testing.T) {
 	sender := &fakeSender{forfeit: func(cursor.Position, string) error { return nil }}
 	dir := t.TempDir()
 	db := openTest(t, dir, sender, small(), still())

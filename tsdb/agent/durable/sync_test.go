@@ -160,7 +160,7 @@ func TestSyncFailure(t *testing.T) {
 }
 
 // A disk that takes its time to sync keeps no commit waiting, nor a cut (I5).
-func TestSyncKeepsNobodyWaiting(t *testing.T) {
+func TestSyncKeepsNoCommitWaiting(t *testing.T) {
 	w := newWorld(t)
 	w.opts.SyncInterval = time.Second
 	require.True(t, w.open())

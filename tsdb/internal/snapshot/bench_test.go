@@ -67,17 +67,17 @@ func BenchmarkLoadTable(b *testing.B) {
 	for b.Loop() {
 		table := series.New(series.Options{})
 		table.Reserve(n)
-		fillers := make([]*series.BulkLoader, runtime.GOMAXPROCS(0))
-		for i := range fillers {
-			fillers[i] = table.BulkLoader(0, time.Now())
+		loaders := make([]*series.BulkLoader, runtime.GOMAXPROCS(0))
+		for i := range loaders {
+			loaders[i] = table.BulkLoader(0, time.Now())
 		}
-		_, err := s.Load(context.Background(), len(fillers), func(worker int, ref ref, lset []labels.Label, same uint64) error {
-			fillers[worker].Add(ref, lset, same)
+		_, err := s.Load(context.Background(), len(loaders), func(worker int, ref ref, lset []labels.Label, same uint64) error {
+			loaders[worker].Add(ref, lset, same)
 			return nil
 		})
 		require.NoError(b, err)
-		for _, f := range fillers {
-			f.Flush()
+		for _, l := range loaders {
+			l.Flush()
 		}
 		active, _ := table.Len()
 		require.Equal(b, n, active)

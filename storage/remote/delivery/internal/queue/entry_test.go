@@ -70,9 +70,9 @@ func TestAcknowledgedIsForgotten(t *testing.T) {
 	require.Zero(t, q.Stats().Queued)
 }
 
-// TestHeldIsGivenBack: what a queue counts as held is what its entries have that
+// TestHeldIsReleased: what a queue counts as held is what its entries have that
 // some partition is not through with, and nothing when all is acknowledged.
-func TestHeldIsGivenBack(t *testing.T) {
+func TestHeldIsReleased(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewSource(seed))
