@@ -124,7 +124,7 @@ func (a *appender) AppendExemplar(ref storage.SeriesRef, _ labels.Labels, e exem
 		s.Unpin()
 		return 0, err
 	}
-	a.noteFresh(s)
+	a.noteUnlogged(s)
 	a.held = append(a.held, s)
 	return storage.SeriesRef(s.Ref()), nil
 }
@@ -143,7 +143,7 @@ func (a *appender) UpdateMetadata(ref storage.SeriesRef, l labels.Labels, m meta
 		s.Unpin()
 		return ref, nil
 	}
-	a.noteFresh(s)
+	a.noteUnlogged(s)
 	a.held = append(a.held, s)
 	return storage.SeriesRef(s.Ref()), nil
 }

@@ -134,7 +134,7 @@ func (a *appenderV2) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es
 		s.Unpin()
 		return storage.SeriesRef(s.Ref()), err
 	}
-	a.noteFresh(s)
+	a.noteUnlogged(s)
 	a.held = append(a.held, s)
 	return storage.SeriesRef(s.Ref()), err
 }

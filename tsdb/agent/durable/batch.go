@@ -40,9 +40,9 @@ type batch struct {
 	floatHistogramSamples []record.RefFloatHistogramSample
 	exemplars             []record.RefExemplar
 
-	touched []touch          // One per sample, in the order of the appends.
-	held    []*series.Series // Pinned for the sake of an exemplar or of metadata only.
-	fresh   []*series.Series // Not logged when they were appended to; repetitions are fine.
+	touched  []touch          // One per sample, in the order of the appends.
+	held     []*series.Series // Pinned for the sake of an exemplar or of metadata only.
+	unlogged []*series.Series // Not logged when they were appended to; repetitions are fine.
 
 	described []description
 
@@ -62,7 +62,7 @@ type sample struct {
 func (b *batch) acquire(ref storage.SeriesRef, lset labels.Labels) (*series.Series, error) {
 	table := b.db.table
 	if s := b.db.pinned(ref); s != nil {
-		b.noteFresh(s)
+		b.noteUnlogged(s)
 		return s, nil
 	}
 	lset = lset.WithoutEmpty()
@@ -79,7 +79,7 @@ func (b *batch) acquire(ref storage.SeriesRef, lset labels.Labels) (*series.Seri
 		return nil, fmt.Errorf("label set of %d bytes is larger than the %d bytes that a segment of the write-ahead log allows: %w", size, b.db.itemLimit, tsdb.ErrInvalidSample)
 	}
 	s, _ := table.GetOrCreate(lset, b.db.newRef)
-	b.noteFresh(s)
+	b.noteUnlogged(s)
 	return s, nil
 }
 
@@ -109,9 +109,9 @@ func (db *DB) known(ref storage.SeriesRef, lset labels.Labels) *series.Series {
 	return s
 }
 
-func (b *batch) noteFresh(s *series.Series) {
+func (b *batch) noteUnlogged(s *series.Series) {
 	if !s.Logged() {
-		b.fresh = append(b.fresh, s)
+		b.unlogged = append(b.unlogged, s)
 	}
 }
 
@@ -191,7 +191,7 @@ func (b *batch) commit() error {
 	b.encodeMetadata(&b.db.encoder, b.db.recordLimit)
 	to, c := b.db.newCommit(len(b.touched) + len(b.exemplars))
 	b.encodeSamples(&b.db.encoder, b.db.recordLimit, b.itemsInto(c))
-	if err := b.db.journal.commit(b.fresh, b.out.recs, c, to); err != nil {
+	if err := b.db.journal.commit(b.unlogged, b.out.recs, c, to); err != nil {
 		b.db.metrics.refusedCommits.Inc()
 		b.forgetMetadata()
 		return err
@@ -230,7 +230,7 @@ func (b *batch) clear() {
 	b.histogramSamples = emptied(b.histogramSamples)
 	b.floatHistogramSamples = emptied(b.floatHistogramSamples)
 	b.exemplars = emptied(b.exemplars)
-	b.touched, b.held, b.fresh = emptied(b.touched), emptied(b.held), emptied(b.fresh)
+	b.touched, b.held, b.unlogged = emptied(b.touched), emptied(b.held), emptied(b.unlogged)
 	b.described = emptied(b.described)
 	b.out.reset()
 }

@@ -338,7 +338,7 @@ func TestAppendersAreCleared(t *testing.T) {
 	require.NoError(t, err)
 	require.Error(t, a.Commit())
 	require.Empty(t, a.touched)
-	require.Empty(t, a.fresh)
+	require.Empty(t, a.unlogged)
 	require.Empty(t, a.floatSamples)
 	require.Len(t, db.table.Retire(db.now().Add(time.Hour), func() int { return 0 }), 1, "nothing is pinned any more")
 	f.set(works)

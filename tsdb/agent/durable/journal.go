@@ -81,7 +81,7 @@ type journal struct {
 	began   time.Time  // When the active segment was opened.
 	records recordBuffer
 	chosen  []*series.Series
-	fresh   []*series.Series // Those whose records were written and not taken by takeFresh.
+	defined []*series.Series // Those whose records were written and not taken by takeDefined.
 	all     [][]byte
 	encoder record.Encoder
 
@@ -118,7 +118,7 @@ func (j *journal) rest() error {
 
 // begin opens the log, which starts a segment, and writes its marker. If it cannot,
 // it leaves no segment behind. Nothing else uses j meanwhile, apart from Head and
-// takeFresh.
+// takeDefined.
 func (j *journal) begin() error {
 	_, before, err := wlog.Segments(j.dir)
 	if err != nil {
@@ -241,13 +241,13 @@ func sizeOf(f vfs.File) (int64, error) {
 	return info.Size(), nil
 }
 
-// commit writes the records of those fresh series that have none, then recs. If
+// commit writes the records of those unlogged series that have none, then recs. If
 // it returns nil, all of it is in the log and before the head. If it does not,
 // none of it is in the end, unless it was too much for one segment.
 //
 // c is the same in memory, or nil. If the log has it in one piece, it is passed to
 // to, in the order of the log: no other commit writes meanwhile.
-func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Commit, to commitSink) error {
+func (j *journal) commit(unlogged []*series.Series, recs [][]byte, c *delivery.Commit, to commitSink) error {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()
 	if j.failure != nil {
@@ -256,8 +256,8 @@ func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Comm
 		}
 		return j.failure
 	}
-	if len(fresh) > 0 {
-		j.chooseSeries(fresh)
+	if len(unlogged) > 0 {
+		j.chooseSeries(unlogged)
 		j.all = append(append(j.all[:0], j.records.recs...), recs...)
 		recs = j.all
 	}
@@ -279,7 +279,7 @@ func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Comm
 		s.SetLogged(err == nil)
 	}
 	// A commit that fails may have left a part in a segment before the last.
-	j.fresh = append(j.fresh, j.chosen...)
+	j.defined = append(j.defined, j.chosen...)
 	j.chosen = emptied(j.chosen)
 	j.all = emptied(j.all)
 	j.records.reset()
@@ -287,8 +287,8 @@ func (j *journal) commit(fresh []*series.Series, recs [][]byte, c *delivery.Comm
 }
 
 // chooseSeries encodes the records of those series that the log lacks.
-func (j *journal) chooseSeries(fresh []*series.Series) {
-	for _, s := range fresh {
+func (j *journal) chooseSeries(unlogged []*series.Series) {
+	for _, s := range unlogged {
 		if s.ChooseForLog() {
 			j.chosen = append(j.chosen, s)
 		}
@@ -380,25 +380,25 @@ func (j *journal) cutIfOlder(age time.Duration) (bool, error) {
 	return true, nil
 }
 
-// takeFresh returns the series whose records were written since it was called
+// takeDefined returns the series whose records were written since it was called
 // the last time, and the last segment that is finished: all records in it, and
 // before, are of series that were returned.
-func (j *journal) takeFresh() (fresh []*series.Series, finished int) {
+func (j *journal) takeDefined() (defined []*series.Series, finished int) {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()
-	fresh, j.fresh = j.fresh, nil
+	defined, j.defined = j.defined, nil
 	finished = j.Head().Segment - 1 // Recovering moves it without mtx.
 	if errors.Is(j.failure, errClosed) && !j.torn {
 		finished++
 	}
-	return fresh, finished
+	return defined, finished
 }
 
-// putBack undoes a takeFresh.
-func (j *journal) putBack(fresh []*series.Series) {
+// putBack undoes a takeDefined.
+func (j *journal) putBack(defined []*series.Series) {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()
-	j.fresh = append(fresh, j.fresh...)
+	j.defined = append(defined, j.defined...)
 }
 
 // fail makes all commits fail with the cause until the log was recovered.

@@ -269,7 +269,7 @@ func (db *DB) loadSnapshot(state snapshot.State, filled []repair.Damage) (found 
 	db.snapshotter.setState(state)
 	for _, ref := range found.defined {
 		if s := db.table.Resolve(ref); s != nil {
-			db.journal.fresh = append(db.journal.fresh, s)
+			db.journal.defined = append(db.journal.defined, s)
 		}
 	}
 	if _, aliases := db.table.Len(); aliases == 0 {

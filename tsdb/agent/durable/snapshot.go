@@ -59,25 +59,25 @@ func (db *DB) capture(ctx context.Context, withTimes bool) error {
 	a := &db.snapshotter
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
-	fresh, covered := db.journal.takeFresh()
-	slices.SortFunc(fresh, func(a, b *series.Series) int { return cmp.Compare(a.Ref(), b.Ref()) })
-	fresh = slices.Compact(fresh)
-	if !a.rebuild && !withTimes && covered == a.state.Covered && len(fresh)+len(a.retired) == 0 {
+	defined, covered := db.journal.takeDefined()
+	slices.SortFunc(defined, func(a, b *series.Series) int { return cmp.Compare(a.Ref(), b.Ref()) })
+	defined = slices.Compact(defined)
+	if !a.rebuild && !withTimes && covered == a.state.Covered && len(defined)+len(a.retired) == 0 {
 		return nil
 	}
 	db.metrics.snapshots.Inc()
 	begin := time.Now()
-	if err := db.update(ctx, fresh, covered, withTimes); err != nil {
-		db.journal.putBack(fresh)
+	if err := db.update(ctx, defined, covered, withTimes); err != nil {
+		db.journal.putBack(defined)
 		db.metrics.snapshotsFailed.Inc()
 		return fmt.Errorf("write snapshot of series in %s: %w", seriesDir, err)
 	}
-	db.logger.Debug("Snapshot of series written", "up_to_segment", covered, "series", len(fresh), "duration", time.Since(begin))
+	db.logger.Debug("Snapshot of series written", "up_to_segment", covered, "series", len(defined), "duration", time.Since(begin))
 	return nil
 }
 
 // update writes a snapshot. The caller holds the snapshotter's lock.
-func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, withTimes bool) error {
+func (db *DB) update(ctx context.Context, defined []*series.Series, covered int, withTimes bool) error {
 	a := &db.snapshotter
 	first, _, err := wlog.Segments(db.journal.dir)
 	if err != nil {
@@ -99,7 +99,7 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 		u.Timestamps, u.Metadata = db.lastTimestamps, db.allMetadata
 	}
 	if a.rebuild {
-		// The list of fresh series may miss some, the table does not. What is
+		// The list of defined series may miss some, the table does not. What is
 		// retired is walked twice, and may have changed in between; a series
 		// that came back until then is on the list of the next update.
 		u.Series = func(yield func(record.RefSeries) bool) {
@@ -125,13 +125,13 @@ func (db *DB) update(ctx context.Context, fresh []*series.Series, covered int, w
 		a.salvaged = false
 	} else {
 		u.Series = func(yield func(record.RefSeries) bool) {
-			for _, s := range fresh {
+			for _, s := range defined {
 				if !yield(record.RefSeries{Ref: s.Ref(), Labels: s.Labels()}) {
 					return
 				}
 			}
 		}
-		for _, s := range fresh {
+		for _, s := range defined {
 			// Refs are handed out in order, so this one had a record before.
 			if s.Ref() <= a.state.HighRef && !s.Idle() {
 				u.Revived = append(u.Revived, s.Ref())
