@@ -23,15 +23,15 @@ import (
 // attempt is over. No caller sees it: the connection has been given up.
 var errEnded = errors.New("the attempt to send this request is over")
 
-// lentBody is the body of one attempt. net/http may read a request's body after
+// attemptBody is the body of one attempt. net/http may read a request's body after
 // Do has returned, while the caller wants to build the next request in the same
 // buffer. Readers copy under the lock, and never hold it while they wait for the
-// network, so that ending the loan does not wait either.
+// network, so that end does not wait either.
 //
 // It also knows whether the transport has taken the last byte. That happens
 // before the byte is sent, so a receiver cannot have a whole request of which
 // the body does not know.
-type lentBody struct {
+type attemptBody struct {
 	mtx   sync.Mutex
 	data  []byte // Nil after end.
 	taken bool
@@ -40,11 +40,11 @@ type lentBody struct {
 
 // open returns a reader of the body. Redirects and transports that send the
 // request a second time open it again.
-func (b *lentBody) open() (io.ReadCloser, error) { return &bodyReader{body: b}, nil }
+func (b *attemptBody) open() (io.ReadCloser, error) { return &bodyReader{body: b}, nil }
 
 // end gives the buffer back to its owner. It reports whether all of it had been
 // read.
-func (b *lentBody) end() (taken bool) {
+func (b *attemptBody) end() (taken bool) {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
 	taken = b.taken || len(b.data) == 0
@@ -55,7 +55,7 @@ func (b *lentBody) end() (taken bool) {
 // bodyReader reads a body once from start to end. It has Read only: io.Copy
 // would otherwise hand the buffer itself to the connection.
 type bodyReader struct {
-	body *lentBody
+	body *attemptBody
 	next int
 	done bool
 }

@@ -45,13 +45,13 @@ func TestBodyIsNotReadAfterStore(t *testing.T) {
 	require.Zero(t, <-foreign)
 }
 
-func opened(b *lentBody) io.ReadCloser {
+func opened(b *attemptBody) io.ReadCloser {
 	r, _ := b.open()
 	return r
 }
 
 func TestLentBody(t *testing.T) {
-	b := &lentBody{data: []byte("abcdef")}
+	b := &attemptBody{data: []byte("abcdef")}
 	first := opened(b)
 	p := make([]byte, 4)
 	n, err := first.Read(p)
@@ -68,10 +68,10 @@ func TestLentBody(t *testing.T) {
 	_, err = second.Read(p)
 	require.ErrorIs(t, err, io.EOF, "what has been read in full ends well even later")
 
-	partly := &lentBody{data: []byte("abc")}
+	partly := &attemptBody{data: []byte("abc")}
 	_, _ = opened(partly).Read(p[:1])
 	require.False(t, partly.end())
-	require.True(t, (&lentBody{}).end(), "there was nothing to take")
+	require.True(t, (&attemptBody{}).end(), "there was nothing to take")
 }
 
 // TestEarlierReaders defends invariant 4: a transport that still has the body of

@@ -122,7 +122,7 @@ func (c *Client) prepare(cfg Config) (err error) {
 		return err
 	}
 	// A URL of which no request can be made is found now.
-	if _, err := c.request(context.Background(), &lentBody{}, 0); err != nil {
+	if _, err := c.request(context.Background(), &attemptBody{}, 0); err != nil {
 		return err
 	}
 	return c.connect(cfg)
@@ -131,7 +131,7 @@ func (c *Client) prepare(cfg Config) (err error) {
 // request returns a request of its own for an attempt: nothing of it, neither
 // its URL nor its header, is in another, since the layers of the transport write
 // to what they are given.
-func (c *Client) request(ctx context.Context, body *lentBody, tries int) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, body *attemptBody, tries int) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, http.NoBody)
 	if err != nil {
 		return nil, err
@@ -220,7 +220,7 @@ func (c *Client) Store(ctx context.Context, payload []byte, tries int) (r Result
 		span.End()
 	}()
 
-	body := &lentBody{data: payload}
+	body := &attemptBody{data: payload}
 	request, err := c.request(within, body, tries)
 	if err != nil {
 		return Result{Err: c.failure(ctx, bounded, err)}
