@@ -84,10 +84,10 @@ func TestInMemoryCommits(t *testing.T) {
 				r.complete("a", j.count)
 			}
 		}
+		r.complete("a", j.count)
 		r.dispatcher.commits.mtx.Lock()
 		taken += len(r.dispatcher.commits.free)
 		r.dispatcher.commits.mtx.Unlock()
-		r.complete("a", j.count)
 		_, before := rc.counts()
 		require.Equal(t, j.count, before, "something was sent twice")
 		require.NoError(t, r.Close())
