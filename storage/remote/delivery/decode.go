@@ -20,87 +20,60 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/follow"
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/records"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // decoder turns records into items. One goroutine owns it; its buffers are
 // used again for every record.
 type decoder struct {
-	dec     record.Decoder
+	dec     *records.Decoder
 	table   *series.Table
 	evicted evictedSeries
 	follow  *follow.Follower // Nil if refs never change their meaning.
 	at      cursor.Position  // End of the record that is decoded.
-
-	samples   []record.RefSample
-	hists     []record.RefHistogramSample
-	floats    []record.RefFloatHistogramSample
-	exemplars []record.RefExemplar
 }
 
 func newDecoder(l *slog.Logger, src *Source) *decoder {
-	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l), table: src.Table, evicted: evictedSeries{from: src.Evicted}, follow: src.follow}
+	return &decoder{dec: records.NewDecoder(l), table: src.Table, evicted: evictedSeries{from: src.Evicted}, follow: src.follow}
 }
 
 // decode adds the items of rec to bb. Records that carry no items are only
 // counted. On an error nothing of the record is added, unless it is a
 // *lookupError: then the batch cannot be used.
 func (d *decoder) decode(rec []byte, bb *queue.Builder) error {
-	typ := d.dec.Type(rec)
-	bb.Records.Add(typ)
-	var err error
-	switch typ {
-	case record.Samples, record.SamplesV2:
-		if d.samples, err = d.dec.Samples(rec, d.samples[:0]); err != nil {
-			break
-		}
-		for i := range d.samples {
-			s := &d.samples[i]
-			if sr := d.resolve(s.Ref, queue.Float, bb); sr != nil {
-				bb.Items.Float(sr, s.ST, s.T, s.V)
-			}
-		}
-	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
-		if d.hists, err = d.dec.HistogramSamples(rec, d.hists[:0]); err != nil {
-			break
-		}
-		for i := range d.hists {
-			s := &d.hists[i]
-			if sr := d.resolve(s.Ref, queue.Histogram, bb); sr != nil {
-				bb.Items.Histogram(sr, s.ST, s.T, s.H)
-			}
-		}
-		clear(d.hists)
-	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
-		if d.floats, err = d.dec.FloatHistogramSamples(rec, d.floats[:0]); err != nil {
-			break
-		}
-		for i := range d.floats {
-			s := &d.floats[i]
-			if sr := d.resolve(s.Ref, queue.FloatHistogram, bb); sr != nil {
-				bb.Items.FloatHistogram(sr, s.ST, s.T, s.FH)
-			}
-		}
-		clear(d.floats)
-	case record.Exemplars:
-		if d.exemplars, err = d.dec.Exemplars(rec, d.exemplars[:0]); err != nil {
-			break
-		}
-		for i := range d.exemplars {
-			e := &d.exemplars[i]
-			if sr := d.resolve(e.Ref, queue.Exemplar, bb); sr != nil {
-				bb.Items.Exemplar(sr, e.T, e.V, e.Labels)
-			}
-		}
-		clear(d.exemplars)
-	}
+	defer d.dec.Release()
+	err := d.dec.DecodeItems(rec)
+	bb.Records.Add(d.dec.Type)
 	if err != nil {
 		bb.Records.Undecodable++
-		return fmt.Errorf("decode record of type %s: %w", typ, err)
+		return fmt.Errorf("decode record of type %s: %w", d.dec.Type, err)
+	}
+	for i := range d.dec.Samples {
+		s := &d.dec.Samples[i]
+		if sr := d.resolve(s.Ref, queue.Float, bb); sr != nil {
+			bb.Items.Float(sr, s.ST, s.T, s.V)
+		}
+	}
+	for i := range d.dec.Histograms {
+		s := &d.dec.Histograms[i]
+		if sr := d.resolve(s.Ref, queue.Histogram, bb); sr != nil {
+			bb.Items.Histogram(sr, s.ST, s.T, s.H)
+		}
+	}
+	for i := range d.dec.FloatHistograms {
+		s := &d.dec.FloatHistograms[i]
+		if sr := d.resolve(s.Ref, queue.FloatHistogram, bb); sr != nil {
+			bb.Items.FloatHistogram(sr, s.ST, s.T, s.FH)
+		}
+	}
+	for i := range d.dec.Exemplars {
+		e := &d.dec.Exemplars[i]
+		if sr := d.resolve(e.Ref, queue.Exemplar, bb); sr != nil {
+			bb.Items.Exemplar(sr, e.T, e.V, e.Labels)
+		}
 	}
 	bb.Unread.Labels += d.evicted.passed
 	d.evicted.passed = 0

@@ -23,8 +23,8 @@ import (
 	"sync"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/records"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -118,13 +118,13 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *seriesRecords)) 
 // it, and the rest is not to be lost for that (I9).
 func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*seriesRecords) bool) {
 	var (
-		dec = recordDecoder{dec: record.NewDecoder(labels.NewSymbolTable(), l)}
+		dec = records.NewDecoder(l)
 		f   = pool.Get().(*seriesRecords)
 	)
 	for k := p.first; k <= p.last; k++ {
 		path := wlog.SegmentName(p.dir, k)
 		unreadable, err := eachRecord(p.dir, k, func(rec []byte, offset int64) bool {
-			if err := dec.decode(rec, f); err != nil {
+			if err := decodeSeries(dec, rec, f); err != nil {
 				// The checksum was right, so this was written by something that
 				// knows another format, and nothing can be repaired.
 				f.undecodable++
@@ -177,57 +177,22 @@ func eachRecord(dir string, number int, f func(rec []byte, offset int64) bool) (
 	}
 }
 
-// recordDecoder decodes records as far as series are concerned. One goroutine owns
-// it.
-type recordDecoder struct {
-	dec             record.Decoder
-	samples         []record.RefSample
-	histograms      []record.RefHistogramSample
-	floatHistograms []record.RefFloatHistogramSample
-	exemplars       []record.RefExemplar
-}
-
-// decode adds what rec says to f. Types that say nothing about series, or that
-// are not known here, are skipped.
-func (d *recordDecoder) decode(rec []byte, f *seriesRecords) (err error) {
-	switch d.dec.Type(rec) {
-	case record.Series:
-		var defs []record.RefSeries
-		if defs, err = d.dec.Series(rec, f.defs); err == nil {
-			f.defs = defs
-		}
-	case record.Metadata:
-		var described []record.RefMetadata
-		if described, err = d.dec.Metadata(rec, f.described); err == nil {
-			f.described = described
-		}
-	case record.Samples, record.SamplesV2:
-		if d.samples, err = d.dec.Samples(rec, d.samples[:0]); err == nil {
-			for i := range d.samples {
-				f.seen = append(f.seen, lastSeen{d.samples[i].Ref, d.samples[i].T})
-			}
-		}
-	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
-		if d.histograms, err = d.dec.HistogramSamples(rec, d.histograms[:0]); err == nil {
-			for i := range d.histograms {
-				f.seen = append(f.seen, lastSeen{d.histograms[i].Ref, d.histograms[i].T})
-			}
-		}
-		clear(d.histograms)
-	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
-		if d.floatHistograms, err = d.dec.FloatHistogramSamples(rec, d.floatHistograms[:0]); err == nil {
-			for i := range d.floatHistograms {
-				f.seen = append(f.seen, lastSeen{d.floatHistograms[i].Ref, d.floatHistograms[i].T})
-			}
-		}
-		clear(d.floatHistograms)
-	case record.Exemplars:
-		if d.exemplars, err = d.dec.Exemplars(rec, d.exemplars[:0]); err == nil {
-			for i := range d.exemplars {
-				f.seen = append(f.seen, lastSeen{d.exemplars[i].Ref, math.MinInt64})
-			}
-		}
-		clear(d.exemplars)
+// decodeSeries adds to f what a record says about series.
+func decodeSeries(d *records.Decoder, rec []byte, f *seriesRecords) error {
+	err := d.Decode(rec)
+	f.defs = append(f.defs, d.Series...)
+	f.described = append(f.described, d.Metadata...)
+	for i := range d.Samples {
+		f.seen = append(f.seen, lastSeen{d.Samples[i].Ref, d.Samples[i].T})
+	}
+	for i := range d.Histograms {
+		f.seen = append(f.seen, lastSeen{d.Histograms[i].Ref, d.Histograms[i].T})
+	}
+	for i := range d.FloatHistograms {
+		f.seen = append(f.seen, lastSeen{d.FloatHistograms[i].Ref, d.FloatHistograms[i].T})
+	}
+	for i := range d.Exemplars {
+		f.seen = append(f.seen, lastSeen{d.Exemplars[i].Ref, math.MinInt64})
 	}
 	return err
 }

@@ -24,9 +24,9 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/ackwal/ackwal/tsdb/internal/frame"
+	"github.com/ackwal/ackwal/tsdb/wlog/records"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
@@ -38,48 +38,21 @@ var (
 // checker tells whether a record is one that upstream's replay can decode. A
 // record that came out of decompression is: its parts are what was compressed.
 // A bare one may have lost its flag, or be one fragment of a longer record.
-type checker struct {
-	dec record.Decoder
-
-	series     []record.RefSeries
-	samples    []record.RefSample
-	histograms []record.RefHistogramSample
-	floats     []record.RefFloatHistogramSample
-	exemplars  []record.RefExemplar
-	metadata   []record.RefMetadata
-}
+type checker struct{ dec *records.Decoder }
 
 func newChecker() *checker {
-	return &checker{dec: record.NewDecoder(labels.NewSymbolTable(), promslog.NewNopLogger())}
+	return &checker{dec: records.NewDecoder(promslog.NewNopLogger())}
 }
 
 func (c *checker) plausible(rec frame.Record) error {
 	if rec.Compressed || len(rec.Data) == 0 {
 		return nil
 	}
-	var err error
-	switch b := rec.Data; c.dec.Type(b) {
-	case record.Series:
-		c.series, err = c.dec.Series(b, c.series[:0])
-	case record.Samples, record.SamplesV2:
-		c.samples, err = c.dec.Samples(b, c.samples[:0])
-	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
-		c.histograms, err = c.dec.HistogramSamples(b, c.histograms[:0])
-	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
-		c.floats, err = c.dec.FloatHistogramSamples(b, c.floats[:0])
-	case record.Exemplars:
-		c.exemplars, err = c.dec.Exemplars(b, c.exemplars[:0])
-	case record.Metadata:
-		c.metadata, err = c.dec.Metadata(b, c.metadata[:0])
-	case record.Tombstones:
-		_, err = c.dec.Tombstones(b, nil)
-	case record.Unknown:
-		if packed(b) {
-			return errFlag
-		}
-	}
-	if err != nil {
+	if err := c.dec.Decode(rec.Data); err != nil {
 		return fmt.Errorf("%w: %w", errContent, err)
+	}
+	if c.dec.Type == record.Unknown && packed(rec.Data) {
+		return errFlag
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (f *Follower) mentionedIn(dir string, n int) error {
 		if !unknown {
 			return nil
 		}
-		defs, err := f.dec.definitions(rec)
+		defs, _, err := f.dec.about(rec)
 		if err != nil {
 			return errIncomplete
 		}

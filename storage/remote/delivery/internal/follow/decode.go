@@ -16,7 +16,8 @@ package follow
 import (
 	"log/slog"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/ackwal/ackwal/tsdb/wlog/records"
+
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/encoding"
 	"github.com/prometheus/prometheus/tsdb/record"
@@ -25,17 +26,12 @@ import (
 // decoder takes out of records what they say about series. One goroutine owns
 // it; what it returns is valid until its next call, save for labels.
 type decoder struct {
-	dec       record.Decoder
-	refs      []chunks.HeadSeriesRef
-	series    []record.RefSeries
-	samples   []record.RefSample
-	hists     []record.RefHistogramSample
-	floats    []record.RefFloatHistogramSample
-	exemplars []record.RefExemplar
+	dec  *records.Decoder
+	refs []chunks.HeadSeriesRef
 }
 
 func newDecoder(l *slog.Logger) *decoder {
-	return &decoder{dec: record.NewDecoder(labels.NewSymbolTable(), l)}
+	return &decoder{dec: records.NewDecoder(l)}
 }
 
 func isSeries(rec []byte) bool { return len(rec) > 0 && record.Type(rec[0]) == record.Series }
@@ -45,26 +41,10 @@ func isAboutSeries(rec []byte) bool {
 	return isSeries(rec) || len(rec) > 0 && record.Type(rec[0]) == record.Metadata
 }
 
-// about decodes a record that defines or describes series. The definitions are used
-// again by the next call, the metadata is not.
+// about decodes a record that defines or describes series.
 func (d *decoder) about(rec []byte) (defs []record.RefSeries, described []record.RefMetadata, err error) {
-	if isSeries(rec) {
-		defs, err = d.definitions(rec)
-		return defs, nil, err
-	}
-	described, err = d.dec.Metadata(rec, nil)
-	return nil, described, err
-}
-
-// definitions returns what a series record defines.
-func (d *decoder) definitions(rec []byte) ([]record.RefSeries, error) {
-	clear(d.series) // Labels must not be kept alive by the buffer.
-	defs, err := d.dec.Series(rec, d.series[:0])
-	if err != nil {
-		return nil, err
-	}
-	d.series = defs
-	return defs, nil
+	err = d.dec.Decode(rec)
+	return d.dec.Series, d.dec.Metadata, err
 }
 
 // defined returns the refs of a series record without building the labels.
@@ -85,36 +65,21 @@ func (d *decoder) defined(rec []byte) ([]chunks.HeadSeriesRef, error) {
 // counts and logs it.
 func (d *decoder) mentioned(rec []byte) []chunks.HeadSeriesRef {
 	d.refs = d.refs[:0]
-	switch d.dec.Type(rec) {
-	case record.Samples, record.SamplesV2:
-		if all, err := d.dec.Samples(rec, d.samples[:0]); err == nil {
-			d.samples = all
-			collect(d, all, func(s *record.RefSample) chunks.HeadSeriesRef { return s.Ref })
-		}
-	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
-		if all, err := d.dec.HistogramSamples(rec, d.hists[:0]); err == nil {
-			d.hists = all
-			collect(d, all, func(s *record.RefHistogramSample) chunks.HeadSeriesRef { return s.Ref })
-			clear(all)
-		}
-	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
-		if all, err := d.dec.FloatHistogramSamples(rec, d.floats[:0]); err == nil {
-			d.floats = all
-			collect(d, all, func(s *record.RefFloatHistogramSample) chunks.HeadSeriesRef { return s.Ref })
-			clear(all)
-		}
-	case record.Exemplars:
-		if all, err := d.dec.Exemplars(rec, d.exemplars[:0]); err == nil {
-			d.exemplars = all
-			collect(d, all, func(e *record.RefExemplar) chunks.HeadSeriesRef { return e.Ref })
-			clear(all)
-		}
+	if d.dec.DecodeItems(rec) != nil {
+		return nil
 	}
+	for i := range d.dec.Samples {
+		d.refs = append(d.refs, d.dec.Samples[i].Ref)
+	}
+	for i := range d.dec.Histograms {
+		d.refs = append(d.refs, d.dec.Histograms[i].Ref)
+	}
+	for i := range d.dec.FloatHistograms {
+		d.refs = append(d.refs, d.dec.FloatHistograms[i].Ref)
+	}
+	for i := range d.dec.Exemplars {
+		d.refs = append(d.refs, d.dec.Exemplars[i].Ref)
+	}
+	d.dec.Release()
 	return d.refs
-}
-
-func collect[T any](d *decoder, all []T, ref func(*T) chunks.HeadSeriesRef) {
-	for i := range all {
-		d.refs = append(d.refs, ref(&all[i]))
-	}
 }

@@ -217,7 +217,7 @@ func (f *Follower) readSegment(n int, yield func(definitions) bool) {
 				f.logger.Error("Skipped a record about series that cannot be decoded", "segment", n, "end_offset", it.End.Offset, "err", err)
 				continue
 			}
-			if !yield(definitions{series: slices.Clone(defs), described: described, end: it.End.Position}) {
+			if !yield(definitions{series: slices.Clone(defs), described: slices.Clone(described), end: it.End.Position}) {
 				return
 			}
 		}
