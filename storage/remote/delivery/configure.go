@@ -244,7 +244,7 @@ func (s *Storage) abandon(p *plan) {
 	}
 }
 
-// commit makes a plan what is. Nothing of it can fail.
+// commit carries out a plan. It cannot fail.
 func (s *Storage) commit(p *plan) {
 	var (
 		running  []*endpoint

@@ -43,8 +43,8 @@ var errBehind = errors.New("position is behind the shared batches")
 //
 // It has no goroutine of its own, which would have to be woken for everything
 // that is committed, only to wake others: of the readers that wait at the head,
-// one leads: it reads for all, until there is a batch. While none leads, all of
-// them have enough to fill their queues, and no batch is needed.
+// one leads. It reads a batch, publishes it for all, and stops leading. While none
+// leads, all of them have enough to fill their queues, and no batch is needed.
 //
 // mu is never held across I/O.
 type dispatcher struct {

@@ -85,6 +85,8 @@
 //
 // # Invariants
 //
+// Their numbers are those of docs/architecture.md; I3 and I7 are the storage's to keep.
+//
 // I1: the gate is told a position only after a savepoint with it was synced to
 // disk, including the position at which a new endpoint begins. With two streams it
 // is the backlog's. A limit that removes more goes through Forfeit, which counts

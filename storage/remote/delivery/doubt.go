@@ -25,8 +25,8 @@ import (
 
 // A request that fails again and again fails because the endpoint is down, or
 // because of something in it. As long as it is not known which, no more requests
-// are made than in any outage, but every other one is another one: a series of the
-// request or, since all of it may be at fault, one sample of what comes behind it.
+// are made than in any outage, but every second attempt is a different request: one
+// series of the failing one or, since all of it may be at fault, one sample behind it.
 // Once one of them is taken, the endpoint is up, and what is left goes on trial
 // (division.go).
 

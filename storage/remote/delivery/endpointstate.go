@@ -34,9 +34,9 @@ type endpointState struct {
 	fresh           *freshRange // What was delivered before its turn, or nil.
 	stream          *stream     // Whose marks these are, nil if it has stopped.
 	counted         []savepoint.Stretch
-	memory          queue.Counts     // What of it was given up in the log.
-	forfeitedBefore int              // The segment before which that is, although marks are before it; 0 if they are not.
-	acked           []savepoint.Mark // In place of marks, where some of that is to be sent again; nil if it is not.
+	memory          queue.Counts     // Items read before a limit forfeited their part of the log, and not acknowledged.
+	forfeitedBefore int              // The segment before which all of the log is forfeited, if marks lie before it; else 0.
+	acked           []savepoint.Mark // In place of marks where losses are counted, if some of it is sent again; else nil.
 
 	uncounted [3]int64 // Sums of what starts found lost, until metrics have them.
 }

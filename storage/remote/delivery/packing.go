@@ -42,7 +42,7 @@ type sender struct {
 	conversion *conversion // To classic histograms.
 
 	worked    time.Duration // How long the attempts took that settled the request.
-	pointless bool          // A part of the request was too large for the receiver that cannot be.
+	pointless bool          // The receiver called a part too large that cannot be made smaller.
 	sounded   bool          // Some series of the request were tried alone.
 	asked     time.Duration // What the answer to the last such request asked for,
 	gaveUp    bool          // and that there was none in the time that it had.

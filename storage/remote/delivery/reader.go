@@ -43,7 +43,7 @@ type reader struct {
 	log    *logReader    // Its own.
 	shared *subscription // Its place among what others share.
 	pos    cursor.Point  // Where the next batch begins,
-	moves  int           // unless a limit has moved the cursor since it was read: so often it had then.
+	moves  int           // if cursor.moves is the same still; else a limit has moved the cursor since.
 	met    bool          // The endpoint has been at the head of the log.
 }
 

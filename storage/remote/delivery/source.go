@@ -37,7 +37,7 @@ type Source struct {
 	// WALDir holds the segments, DataDir the savepoints beside it.
 	WALDir, DataDir string
 	// Table resolves the refs that retained segments mention, as long as the
-	// series are in use. Cold resolves the others; nil if Table has them all.
+	// series are in use. Evicted resolves the others; nil if Table has them all.
 	Table   *series.Table
 	Evicted Resolver
 	// Gate learns what is durably acknowledged.

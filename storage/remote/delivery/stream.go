@@ -40,7 +40,7 @@ type stream struct {
 	// The range of the log, and how far the stream has come.
 	cursor     readCursor
 	resumption *queue.Resumption // Owned by the reader, but for its marks, which never change.
-	acked      []savepoint.Mark  // What counts as acknowledged before, of what cannot be read.
+	acked      []savepoint.Mark  // By these what cannot be read is shared among the partitions.
 	replayEnd  cursor.Position
 	marks      dispatchMark
 
