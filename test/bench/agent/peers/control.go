@@ -26,7 +26,7 @@ import (
 	"github.com/ackwal/ackwal/conformance/process"
 )
 
-var readyLine = regexp.MustCompile(`^ready (.+)$`)
+var readyLine = regexp.MustCompile(`^ready (\{.+\})$`)
 
 // ready is what a process says of itself in its first line.
 type ready struct {
