@@ -75,6 +75,7 @@ func CatchUpRoom(series int) int { return catchUpRounds * series }
 // is set.
 type inOrder struct {
 	on      bool
+	able    bool // The last entry could be sent so, whatever is ahead of it.
 	entries fifo
 	taken   int // Items of the first entry that are taken.
 }
@@ -91,7 +92,8 @@ func (o *inOrder) add(e *Entry, empty bool) {
 			o.entries.pop()
 		}
 	}
-	if o.on = o.on && e.Batch.Ordered && !e.Replay && !e.Behind && e.Skipped == nil; o.on {
+	o.able = e.Batch.Ordered && !e.Replay && !e.Behind && e.Skipped == nil
+	if o.on = o.on && o.able; o.on {
 		o.entries.push(e)
 	}
 }
@@ -110,6 +112,8 @@ func (q *Queue) due() bool {
 		return q.blocked != nil || q.hasWindow()
 	case q.inOrder.on && q.flying > 0 && q.waiting < spreadAbove*q.max:
 		return false // It goes on where the request under way ends.
+	case !q.inOrder.on && q.inOrder.able && q.flying == 0:
+		return true // Once nothing waits by partition, what comes next is in order again.
 	}
 	return q.ready >= q.max
 }

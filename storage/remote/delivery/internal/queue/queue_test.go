@@ -392,6 +392,46 @@ func TestInOrder(t *testing.T) {
 	require.Equal(t, 200, steady[0].Items)
 }
 
+// TestBackInOrder defends that what several senders had to share is no reason to cut by
+// partition for good: once they keep up, requests are in order again, which endpoints
+// share.
+func TestBackInOrder(t *testing.T) {
+	all := someSeries(300)
+	q := New(time.Now)
+	q.Configure(1<<20, 200, time.Hour)
+	q.SetSenders(2)
+	bb := Builder{Ordered: true}
+	bb.Reset(at(0, 0))
+	n := 0
+	push := func() {
+		for range 130 {
+			n++
+			bb.Items.Float(all[n%len(all)], 0, int64(n), 0)
+		}
+		bb.End = at(0, int64(n))
+		require.True(t, q.Push(&Entry{Batch: bb.Build()}))
+	}
+	for range 7 {
+		push()
+	}
+	var a, b Request
+	require.True(t, q.Take(&a, always))
+	require.False(t, a.InOrder())
+	require.True(t, q.Take(&b, always))
+	require.False(t, b.InOrder())
+	q.Ack(&a)
+	q.Ack(&b)
+	for range 20 {
+		push()
+		for q.due() {
+			require.True(t, q.Take(&a, always))
+			q.Ack(&a)
+		}
+	}
+	require.True(t, a.InOrder())
+	require.Equal(t, 200, a.Items, "it is full")
+}
+
 // TestWindow defends that an endpoint that catches up waits for many items, and that
 // what it takes then are windows of one partition: full requests each, and no
 // more of them than fit between two savepoints (I8).
