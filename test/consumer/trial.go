@@ -239,7 +239,7 @@ func (t *trial) twice(kills int) {
 	for i, of := range t.receivers {
 		for k, r := range of {
 			most := 0
-			if k == 0 { // What it acknowledged since positions were saved: a quarter of a second.
+			if k == 0 { // What it acknowledged since positions were saved: a second at most.
 				most = kills * atKill
 			}
 			if _, n := r.counts(); n > most {

@@ -155,7 +155,7 @@
 // # What receivers have to do
 //
 // A receiver sees duplicates after a crash, at most what was acknowledged since
-// the last savepoint (a quarter of a second) and what was under way, and none
+// the last savepoint (a second at most) and what was under way, and none
 // after a graceful stop. It sees no sample of a series before an older one of the
 // same series was settled, unless it is to have fresh samples first; then it has
 // to take samples out of order.

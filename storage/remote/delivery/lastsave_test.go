@@ -105,7 +105,7 @@ func TestLastSave(t *testing.T) {
 	require.False(t, l.holds(file(whole())), "what there is is not known")
 }
 
-// TestSavesOnlyChanges: four times a second nothing is written if nothing
+// TestSavesOnlyChanges: no savepoint is written if nothing
 // happened; after a failure it is written again, and a durable savepoint always
 // is.
 func TestSavesOnlyChanges(t *testing.T) {
@@ -138,6 +138,31 @@ func TestSavesOnlyChanges(t *testing.T) {
 	before = writes()
 	require.NoError(t, r.save(false))
 	require.Equal(t, before, writes())
+	require.NoError(t, r.Close())
+	require.NoError(t, j.wal.Close())
+}
+
+// TestSavesByWhatIsSettled covers that a savepoint is not written four times a second for
+// a few samples, but once a second at the least, and at once when much would be sent again
+// after a crash (I8).
+func TestSavesByWhatIsSettled(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
+	r.attach(remoteWrite("a"))
+	r.commit(5)
+	r.complete("a", 5)
+	r.cancel() // The savepoint writer ends.
+	r.wg.Wait()
+	require.NoError(t, r.Persist(t.Context()))
+	written := r.last.written
+	require.False(t, r.saveDue(written.Add(saveInterval)))
+	require.True(t, r.saveDue(written.Add(slowSaves)))
+	r.running[0].settled(queue.Counts{queue.Samples: muchSettled - 1})
+	require.False(t, r.saveDue(written.Add(saveInterval)))
+	r.running[0].settled(queue.Counts{queue.Histograms: 1})
+	require.True(t, r.saveDue(written.Add(saveInterval)))
+	require.NoError(t, r.Persist(t.Context()))
+	require.False(t, r.saveDue(r.last.written.Add(saveInterval)))
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }

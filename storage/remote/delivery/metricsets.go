@@ -123,6 +123,8 @@ func (m *endpointMetrics) inherit(old *endpointMetrics) {
 type pending struct {
 	mtx sync.Mutex // Also orders changes of the metrics that show it.
 	n   queue.Counts
+
+	settled int // Items that ever left a queue.
 }
 
 // show makes m the endpoint's metrics and puts the numbers there.
@@ -143,6 +145,9 @@ func (e *endpoint) changePending(t queue.Counts, sign int) {
 	m := e.metrics.Load()
 	for c, n := range t {
 		e.pending.n[c] += sign * n
+		if sign < 0 {
+			e.pending.settled += n
+		}
 		m.pending[c].Set(float64(e.pending.n[c]))
 	}
 }

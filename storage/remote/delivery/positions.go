@@ -21,10 +21,16 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
-// saveInterval is how often positions are written without a sync. It bounds
-// what is sent again after a crash (I8). Each costs a small file, and only if
-// something changed.
-const saveInterval = 250 * time.Millisecond
+const (
+	// saveInterval is how often positions are written without a sync, if much was
+	// settled. It bounds what is sent again after a crash (I8).
+	saveInterval = 250 * time.Millisecond
+	// slowSaves is how often they are written if anything changed at all. Each costs a
+	// page on the disk, as much as the log takes for some 500 samples.
+	slowSaves = time.Second
+	// muchSettled is how many items of each endpoint are much: fifty times that page.
+	muchSettled = 25_000
+)
 
 // readCursor is where a stream reads on. A limit may move it while the reader is at
 // work; what the reader had advanced past before then is delivered all the same. Once

@@ -72,6 +72,7 @@ func (s *Storage) write(states func() []*endpointState, durable, clean bool) err
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
+	settled, _ := s.settled()
 	all := states()
 	f := s.content(all, durable, clean)
 	if !durable && s.last.holds(f) {
@@ -87,7 +88,7 @@ func (s *Storage) write(states func() []*endpointState, durable, clean bool) err
 		s.metrics.savepointFails.Inc()
 		return fmt.Errorf("write savepoint in %s: %w", s.src.DataDir, err)
 	}
-	s.last = lastSave{data: data, written: f.Written, segment: f.Segment, end: f.End, checkpoint: f.Checkpoint}
+	s.last = lastSave{settled: settled, data: data, written: f.Written, segment: f.Segment, end: f.End, checkpoint: f.Checkpoint}
 	s.unsaved.Store(false)
 	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
 	s.metrics.savepointWritten.set(f.Written)
@@ -265,6 +266,9 @@ func (s *Storage) writeSavepoints(ctx context.Context) {
 		select {
 		case now := <-ticker.C:
 			s.expire(now)
+			if !s.saveDue(now) {
+				continue
+			}
 			if err := s.save(false); err != nil {
 				s.logger.Error("Cannot write the savepoint; what is acknowledged now would be sent again after a crash", "err", err)
 			}
@@ -272,6 +276,29 @@ func (s *Storage) writeSavepoints(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// saveDue reports whether it is time for a savepoint without a sync, if anything changed:
+// where little is settled, few are as good as many.
+func (s *Storage) saveDue(now time.Time) bool {
+	s.saveMtx.Lock()
+	defer s.saveMtx.Unlock()
+	settled, endpoints := s.settled()
+	n := settled - s.last.settled
+	return n < 0 || n >= muchSettled*endpoints || now.Sub(s.last.written) > slowSaves-saveInterval
+}
+
+// settled returns how many items have left the queues of the endpoints at work.
+func (s *Storage) settled() (n, endpoints int) {
+	s.listMtx.Lock()
+	running := s.running
+	s.listMtx.Unlock()
+	for _, e := range running {
+		e.pending.mtx.Lock()
+		n += e.pending.settled
+		e.pending.mtx.Unlock()
+	}
+	return n, len(running)
 }
 
 // expire gives up what endpoints hold that were removed from the configuration
@@ -316,9 +343,10 @@ func (s *Storage) pointAt(walDir string, at cursor.Position) cursor.Point {
 	return p
 }
 
-// lastSave is the newest savepoint. It tells that nothing has changed since, which
-// four times a second is mostly so. It is guarded by saveMtx.
+// lastSave is the newest savepoint. It tells that nothing has changed since. It is guarded by saveMtx.
 type lastSave struct {
+	settled int // See Storage.settled.
+
 	data []byte // Nil if what there is on disk is not known.
 
 	written    time.Time
