@@ -70,17 +70,17 @@ var mutations = []mutation{
 	{
 		name: "retry_reversed", invariant: "I4", effect: "a request is sent in the opposite order when it is sent again", by: pipeline,
 		edit: edit{
-			file: "storage/remote/delivery/sender.go",
-			anchor: `		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
+			file: "storage/remote/delivery/deliver.go",
+			anchor: `	if d.request != nil && set == d.packed && set.queue.SampleAgeLimit == 0 {
 `,
-			replacement: `		if attempt > 0 && defect("retry_reversed") {
-			s.list(packed, &w)
-			for i, j := 0, len(w.items)-1; i < j; i, j = i+1, j-1 {
-				w.items[i], w.items[j] = w.items[j], w.items[i]
-			}
-			p = nil
+			replacement: `	if d.attempt > 0 && defect("retry_reversed") {
+		d.sender.list(d.packed, &d.work)
+		for i, j := 0, len(d.work.items)-1; i < j; i, j = i+1, j-1 {
+			d.work.items[i], d.work.items[j] = d.work.items[j], d.work.items[i]
 		}
-		if p == nil || set != packed || set.queue.SampleAgeLimit != 0 {
+		d.request = nil
+	}
+	if d.request != nil && set == d.packed && set.queue.SampleAgeLimit == 0 {
 `,
 		},
 	},

@@ -97,8 +97,6 @@ func (d *doubt) failed(l *stream, hung bool, res client.Result) {
 	d.hung, d.limited = d.hung || hung, d.scarce && l.limit.known()
 }
 
-func (d *doubt) restart() { *d = doubt{} }
-
 // due reports whether it is time for another request in the place of this.
 func (d *doubt) due(turn time.Duration) bool {
 	switch {

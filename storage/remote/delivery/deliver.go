@@ -1,0 +1,343 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
+)
+
+// delivery is a request, or a part of one, on its way to the endpoint. Attempts are made
+// with it until each of its items is settled: delivered, dropped, or on trial.
+//
+//	  ┌─────────────────────── again ◀──────────────────────────────┐
+//	  ▼                                                             │
+//	pack ──▶ turn ──▶ attempt ──▶ failed ──▶ pause ──┬──▶ no doubt ─┤
+//	  │                  │                           ├──▶ cut ──────┤
+//	  │ nothing          ├──▶ taken                  │              │
+//	  │ to send          ├──▶ refused: dropped,      └──▶ doubt ──▶ probe
+//	  │                  │    or on trial                           │ another request
+//	  │                  ├──▶ refused, or too large:                │ is taken: what is
+//	  ▼                  │    in halves                             ▼ left is on trial
+//	settled ◀────────────┴───────────────────────────────────────── settled
+//
+// From pack, turn, failed and both pauses it also comes to stopped, if the stream stops.
+// What is still to be delivered then is noted as undone.
+type delivery struct {
+	sender   *sender
+	work     work
+	rest     []queue.ItemView // What did not fit into the request, and is delivered after it.
+	replayed bool             // Some of it may have reached the receiver before.
+
+	request *encodedRequest // Nil if it has to be packed.
+	packed  *settings       // Those it was packed under last.
+	attempt int             // How many there were before.
+	backoff time.Duration   // After the next failure.
+	doubt   doubt
+}
+
+// step is how an attempt with a delivery ends.
+type step int
+
+const (
+	again   step = iota // Another one is to be made.
+	settled             // There is nothing more to do but for the rest.
+	halved              // It is to be delivered in two requests.
+	stopped             // The stream stops.
+)
+
+// deliver sends what it is given until each item is settled or isolated, and reports
+// whether it got there before the endpoint had to stop.
+//
+// replayed says that some of the items may have reached the receiver before. A
+// receiver that refuses a whole request for one sample it has already would
+// then make us lose the others, so such requests are split until what is
+// refused is refused on its own (I2).
+func (s *sender) deliver(w work, replayed bool) bool {
+	defer s.stream.turn.give(s)
+	d := delivery{sender: s, work: w, replayed: replayed}
+	for ; ; d.attempt++ {
+		switch d.tryOnce() {
+		case settled:
+			return s.goOn(d.rest, d.replayed)
+		case halved:
+			return s.halves(d.work.items, d.rest, d.replayed)
+		case stopped:
+			return false
+		}
+	}
+}
+
+// tryOnce makes one attempt, when it is the turn of the sender, and learns from the answer.
+func (d *delivery) tryOnce() step {
+	s, st := d.sender, d.sender.stream
+	set := st.endpoint.settings.Load()
+	if !d.pack(set) {
+		return d.stop()
+	}
+	if d.request.sent.Total() == 0 {
+		return settled
+	}
+	st.awaitTurn(s, set)
+	if set != st.endpoint.settings.Load() {
+		return again // They were replaced meanwhile.
+	}
+	if d.attempt > 0 && st.endpoint.stopping() {
+		return d.stop()
+	}
+	began := time.Now()
+	res := st.attempt(set, d.request.payload, d.attempt, d.request.sent)
+	took := time.Since(began)
+	if res.Outcome != client.Retry {
+		s.worked += took
+	}
+	if res.Outcome != client.Retry || !scarce(res) {
+		st.turn.give(s)
+	}
+	switch res.Outcome {
+	case client.Delivered:
+		return d.taken(set, res)
+	case client.TooLarge:
+		s.list(set, &d.work)
+		switch {
+		case d.halvesMayFit():
+			return d.halve(set, res)
+		case !maybeLater(res.Status): // Else what it says of the size cannot be meant.
+			return d.itemTooLarge(set, res)
+		}
+	case client.Denied, client.Refused:
+		return d.refused(set, res)
+	}
+	return d.failed(set, res, took >= set.timeout || res.RetryAfter > 0)
+}
+
+// pack makes a request of what is to be delivered, unless there is one that the settings
+// still make so. It returns false if the stream stops.
+func (d *delivery) pack(set *settings) bool {
+	if d.request != nil && set == d.packed && set.queue.SampleAgeLimit == 0 {
+		return true
+	}
+	s := d.sender
+	if d.request != nil {
+		// What was left out is counted, and stays out.
+		s.list(d.packed, &d.work)
+	}
+	if d.packed != nil && set != d.packed && !s.stream.reserve(s.req.End) {
+		return false
+	}
+	var n int
+	d.request, n = s.pack(set, &d.work)
+	d.packed = set
+	s.countDrops(d.request)
+	if items := d.work.items; n < len(items) {
+		d.work.items, d.rest = items[:n:n], append(items[n:], d.rest...)
+	}
+	return true
+}
+
+// taken accounts for a request that the endpoint took.
+func (d *delivery) taken(set *settings, res client.Result) step {
+	st := d.sender.stream
+	d.sender.delivered(set, d.request, res, d.replayed)
+	if d.doubt.limits() && st.limit.found(false) {
+		st.tellLimit()
+	}
+	return d.settled()
+}
+
+// settled notes that a part of what the sender took from the queue is settled.
+func (d *delivery) settled() step {
+	d.sender.partly = true
+	return settled
+}
+
+// leastSplit is the size of a request in bytes, before compression, below which
+// it is not cut in two because a receiver finds it too large: something else is
+// at fault then, and the rest of what was taken is not cut either.
+const leastSplit = 2 << 10
+
+// halvesMayFit reports whether halves of a request that is too large may be taken.
+func (d *delivery) halvesMayFit() bool {
+	s := d.sender
+	return d.request.raw > leastSplit && middle(d.work.items) > 0 && !s.pointless && s.stream.refusals.Load() == 0
+}
+
+// halve has a request that is too large delivered in two. If the endpoint has taken
+// nothing yet, some of its series are tried alone first: the size may be a pretext.
+func (d *delivery) halve(set *settings, res client.Result) step {
+	s := d.sender
+	d.replayed = d.replayed || res.Ambiguous
+	if s.stream.delivered.Load() == 0 && !s.sounded {
+		s.sounded = true
+		var alive bool
+		d.work.items, alive = s.sound(set, d.work.items, soundings)
+		s.partly = s.partly || alive
+		d.replayed = d.replayed || s.unsure
+	}
+	return halved
+}
+
+// itemTooLarge has it found out which sample the receiver finds too large, since it is
+// not the request, or gives up all of it.
+func (d *delivery) itemTooLarge(set *settings, res client.Result) step {
+	s := d.sender
+	s.pointless = s.pointless || d.request.raw <= leastSplit
+	d.divideOrDrop(set, res)
+	return d.settled()
+}
+
+// refused decides what becomes of a request that the endpoint refused for good. Of what
+// it may have already, each item has to be refused by itself (I2).
+func (d *delivery) refused(set *settings, res client.Result) step {
+	s := d.sender
+	s.list(set, &d.work)
+	if !d.replayed || !refusesData(res.Status) {
+		d.divideOrDrop(set, res)
+		return d.settled()
+	}
+	s.req.Refused = true
+	if middle(d.work.items) > 0 {
+		return halved
+	}
+	s.stream.endpoint.refusedOnReplay(d.request.sent, d.work.items[0], res)
+	return d.settled()
+}
+
+// divideOrDrop puts a refused request on trial or, if all of it is meant, drops it.
+func (d *delivery) divideOrDrop(set *settings, res client.Result) {
+	sent := d.request.sent // Its memory is used for what is tried of it.
+	if !d.sender.divided(set, d.work.items, d.replayed, res) {
+		d.sender.stream.endpoint.refused(set, sent, res)
+	}
+}
+
+// failed waits after an attempt that is to be made again, and decides with what: with the
+// same request, with less of it, or, once there is a doubt, with others in its place. hung
+// says that the endpoint was given, or asked for, more time than others need.
+func (d *delivery) failed(set *settings, res client.Result, hung bool) step {
+	s, st := d.sender, d.sender.stream
+	turn := timeToDoubt(set)
+	d.replayed = d.replayed || res.Ambiguous
+	if st.endpoint.stopping() {
+		return d.stop()
+	}
+	d.doubt.failed(st, hung, res)
+	if d.doubt.scarce && !d.doubt.turned && st.turn.take(s, turn) {
+		d.doubt.turned, d.doubt.began = true, time.Now()
+	}
+	if !d.pause(set, res, d.request.sent) {
+		return d.stop()
+	}
+	switch {
+	case d.cut(set, turn):
+		return again
+	case !d.doubt.due(turn) || set != st.endpoint.settings.Load():
+		return again // New settings are tried with all of it first.
+	}
+	st.turn.give(s)
+	s.list(set, &d.work)
+	return d.probe(set, res)
+}
+
+// pause waits before the next attempt. It returns false if the endpoint stops.
+func (d *delivery) pause(set *settings, res client.Result, sent queue.Counts) bool {
+	st := d.sender.stream
+	d.backoff = st.pause(set, d.backoff, st.hurried(res), sent)
+	return !st.endpoint.stopping()
+}
+
+// cut makes the next request smaller, if it failed because the endpoint takes no more
+// items at once, as packing it does by then.
+func (d *delivery) cut(set *settings, turn time.Duration) bool {
+	s := d.sender
+	if !d.doubt.scarce || !s.stream.smaller(d.request.items, d.doubt.hadTurn(turn)) {
+		return false
+	}
+	s.list(set, &d.work)
+	if middle(d.work.items) == 0 {
+		return false
+	}
+	s.stream.turn.give(s)
+	d.request = nil
+	d.doubt = doubt{}
+	return true
+}
+
+// probe makes another request in the place of this one, which is in doubt. If the
+// endpoint takes something, what is left of this goes on trial; else it is tried again.
+func (d *delivery) probe(set *settings, res client.Result) step {
+	s := d.sender
+	s.asked = 0
+	left, alive := s.probe(set, d.work.items, &d.doubt)
+	some := len(left) < len(d.work.items)
+	s.partly = s.partly || alive || some
+	if alive {
+		d.putOnTrial(left, timeToDoubt(set))
+		return settled
+	}
+	d.replayed = d.replayed || s.unsure
+	d.request = nil // Its memory was used.
+	if some {
+		d.backoff = 0 // The endpoint takes something.
+	}
+	d.work.items = left
+	res.RetryAfter = max(res.RetryAfter, s.asked)
+	if !d.pause(set, res, queue.Counts{}) {
+		return d.stop()
+	}
+	return again
+}
+
+// putOnTrial leaves items to the isolator. If the endpoint may limit the rate of
+// requests, they are tried as a whole, and in their turn, since they are most of what
+// there is to send.
+func (d *delivery) putOnTrial(items []queue.ItemView, turn time.Duration) {
+	if len(items) == 0 {
+		return
+	}
+	s := d.sender
+	whole := d.doubt.scarce && d.doubt.tries > 1
+	s.stream.isolation.park(&s.req, items, &trial{replayed: d.replayed || s.unsure, alive: true, whole: whole})
+	if whole {
+		s.stream.turn.hand(s.stream, turn)
+	}
+}
+
+// stop notes what is not delivered as the stream stops.
+func (d *delivery) stop() step {
+	if d.sender.partly {
+		d.sender.list(d.packed, &d.work)
+	}
+	d.sender.undone(d.work.items, d.rest)
+	return stopped
+}
+
+// goOn delivers what did not fit into a request.
+func (s *sender) goOn(rest []queue.ItemView, replayed bool) bool {
+	return len(rest) == 0 || s.deliverItems(rest, replayed)
+}
+
+// halves delivers items in two requests, and then the rest.
+func (s *sender) halves(items, rest []queue.ItemView, replayed bool) bool {
+	half := middle(items)
+	if !s.deliverItems(items[:half:half], replayed) {
+		return s.undone(items[half:], rest)
+	}
+	if !s.deliverItems(items[half:], replayed) {
+		return s.undone(rest)
+	}
+	return s.goOn(rest, replayed)
+}
