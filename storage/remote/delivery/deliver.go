@@ -229,7 +229,7 @@ func (d *delivery) divideOrDrop(set *settings, res client.Result) {
 // says that the endpoint was given, or asked for, more time than others need.
 func (d *delivery) failed(set *settings, res client.Result, hung bool) step {
 	s, st := d.sender, d.sender.stream
-	turn := timeToDoubt(set)
+	turn := set.timeToDoubt()
 	d.replayed = d.replayed || res.Ambiguous
 	if st.endpoint.stopping() {
 		return d.stop()
@@ -255,7 +255,7 @@ func (d *delivery) failed(set *settings, res client.Result, hung bool) step {
 // pause waits before the next attempt. It returns false if the endpoint stops.
 func (d *delivery) pause(set *settings, res client.Result, sent queue.Counts) bool {
 	st := d.sender.stream
-	d.backoff = st.pause(set, d.backoff, st.hurried(res), sent)
+	d.backoff = st.pause(set, d.backoff, res, sent)
 	return !st.endpoint.stopping()
 }
 
@@ -285,7 +285,7 @@ func (d *delivery) probe(set *settings, res client.Result) step {
 	some := len(left) < len(d.work.items)
 	s.partly = s.partly || alive || some
 	if alive {
-		d.putOnTrial(left, timeToDoubt(set))
+		d.putOnTrial(left, set.timeToDoubt())
 		return settled
 	}
 	d.replayed = d.replayed || s.unsure

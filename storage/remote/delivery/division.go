@@ -92,7 +92,7 @@ func (z *isolator) attempts(n int, series func(i int) []*isolated) (answers [ref
 // revive goes on with dividing: the endpoint answers again.
 func (z *isolator) revive() {
 	d := z.d
-	d.alive, d.refused, d.failed, d.wait, d.due = true, 0, 0, 0, time.Time{}
+	d.alive, d.refused, d.failed, d.backoff, d.due = true, 0, 0, 0, time.Time{}
 	d.found = z.stream.delivered.Load() - 1
 	d.parts = append(d.parts, part{series: d.series})
 }
@@ -137,12 +137,8 @@ func (z *isolator) probe() {
 		if a.gaveUp {
 			z.stream.lengthen()
 		}
-		most := 1
-		if z.stream.failing.Load() {
-			most = 4 // Senders try too.
-		}
-		d.wait = set.backoff(d.wait, most)
-		d.due = time.Now().Add(max(d.wait, a.res.RetryAfter))
+		wait, backoff := z.stream.untilTaken(set, d.backoff, a.res.RetryAfter)
+		d.due, d.backoff = time.Now().Add(wait), backoff
 	}
 }
 
@@ -168,7 +164,7 @@ func (z *isolator) part(p part, a answer) {
 		z.settle(a, true)
 		if !a.nothing() {
 			d.until, d.took = time.Time{}, true // As long for what is left.
-			d.wait, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
+			d.backoff, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
 			z.acquit(p.of, a)
 		}
 		if left := remaining(of); len(left) > 0 {
@@ -231,19 +227,12 @@ func (z *isolator) refusesAll() bool {
 	return z.stream.delivered.Load() == 0 || time.Since(z.stream.lastTaken.Load()) > took
 }
 
-// pause puts the next attempt of a trial off. As long as the endpoint takes other
-// parts, that is for moments only, whatever it asks for: it is not meant for those
-// that are innocent. If it takes none any more, the trial waits for a sign that it
-// does. An endpoint of which requests may be too many gets more of a pause.
+// pause puts the next attempt of a trial off. If the endpoint takes none any more, the
+// trial waits for a sign that it does.
 func (z *isolator) pause(set *settings, res client.Result) {
 	d := z.d
-	least := time.Duration(set.queue.MinBackoff)
-	most, asked := 8*least, time.Duration(0)
-	if scarce(res) && z.stream.limit.known() {
-		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), z.stream.askedApart(set, res)
-	}
-	d.wait = doubled(d.wait, least, most)
-	d.due = time.Now().Add(max(d.wait, asked))
+	wait, backoff := z.stream.betweenParts(set, d.backoff, res)
+	d.due, d.backoff = time.Now().Add(wait), backoff
 	d.failed++
 	if d.failed > mostFailures {
 		for _, p := range d.parts {
@@ -271,7 +260,7 @@ func (z *isolator) again(set *settings, a answer) bool {
 		return false
 	}
 	if d.until.IsZero() {
-		turn := timeToDoubt(set)
+		turn := set.timeToDoubt()
 		if !z.stream.turn.take(z.stream, turn) {
 			return true // After the owner of the turn.
 		}

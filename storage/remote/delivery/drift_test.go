@@ -55,8 +55,8 @@ func TestSettingsOfEndpointsAreKnown(t *testing.T) {
 		"MinShards":         "pace",
 		"MaxSamplesPerSend": "queue.configure, cutClassic",
 		"BatchSendDeadline": "patience, queue.configure",
-		"MinBackoff":        "stream.pause",
-		"MaxBackoff":        "stream.pause",
+		"MinBackoff":        "see retry.go",
+		"MaxBackoff":        "see retry.go",
 		"RetryOnRateLimit":  "not: 429 is always retried, since to drop is to lose",
 		"SampleAgeLimit":    "settings.tooOld",
 	}))

@@ -54,7 +54,7 @@ func (z *isolator) step(now time.Time) bool {
 // hasten lets everything be tried at once: settings have changed.
 func (z *isolator) hasten() {
 	if z.d != nil {
-		z.d.due, z.d.wait = time.Time{}, 0
+		z.d.due, z.d.backoff = time.Time{}, 0
 	}
 	z.until, z.backoff = time.Time{}, 0
 	x := z.stream.isolation
@@ -176,7 +176,7 @@ func (z *isolator) tried(is *isolated, a answer) {
 		z.refused(a)
 		is.refusals, is.wait = is.refusals+1, 0
 		if is.refusals > freeRefusals {
-			is.due = time.Now().Add(time.Duration(set.queue.MinBackoff))
+			is.due = time.Now().Add(set.leastBackoff())
 		}
 	case final(a.res):
 		// It goes on sample by sample, at once.
@@ -185,9 +185,7 @@ func (z *isolator) tried(is *isolated, a answer) {
 		z.judge(is, a)
 		z.slow(set, scarce(a.res))
 		is.wait = set.backoff(is.wait, suspectPace)
-		// One that hangs takes no more than a tenth of the isolator's time.
-		took := time.Since(a.began)
-		is.due = time.Now().Add(max(is.wait, z.stream.askedApart(set, a.res), 9*min(took, set.timeout)))
+		is.due = time.Now().Add(z.stream.betweenSuspects(set, is.wait, a.res.RetryAfter, time.Since(a.began)))
 		if a.res.Status == 0 {
 			is.timeout = 2 * max(is.timeout, z.stream.shortTimeout(set))
 		}
@@ -215,7 +213,7 @@ func (z *isolator) tryTogether(now time.Time) bool {
 	}
 	if a.res.Outcome != client.Delivered {
 		z.apart = set.backoff(z.apart, 1)
-		z.together = time.Now().Add(max(z.apart, 9*time.Since(a.began), z.stream.askedApart(set, a.res)))
+		z.together = time.Now().Add(z.stream.betweenSuspects(set, z.apart, a.res.RetryAfter, time.Since(a.began)))
 		z.slow(set, scarce(a.res))
 		return true
 	}

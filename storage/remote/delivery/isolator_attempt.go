@@ -75,7 +75,7 @@ type division struct {
 	half        int         // and in a half of a part of which both were taken.
 	refused     int         // Answers in a row, since it took something,
 	refusedOnes []*isolated // and the series they were about.
-	wait        time.Duration
+	backoff     time.Duration
 	due         time.Time
 }
 
@@ -106,8 +106,6 @@ const (
 	// suspectsEach is how many suspects are found for each request that the endpoint
 	// takes: as many may be wrong if it goes down just then.
 	suspectsEach = 16
-	// suspectPace is how many times max_backoff a suspect waits at the most.
-	suspectPace = 6
 	// watchFor is how long a series of which nothing comes any more is a suspect.
 	watchFor = 10 * time.Minute
 	// freeRefusals is how many samples of a suspect may be refused in a row before
@@ -317,8 +315,8 @@ func (z *isolator) suspect(is *isolated, res client.Result) bool {
 	is.suspect = true
 	is.scarce, is.failures = scarce(res), 0
 	is.alone = 1
-	is.wait = time.Duration(set.queue.MinBackoff)
-	is.due = time.Now().Add(max(is.wait, z.stream.askedApart(set, res)))
+	is.wait = set.leastBackoff()
+	is.due = time.Now().Add(z.stream.betweenSuspects(set, is.wait, res.RetryAfter, 0))
 	if len(is.items) > 0 {
 		z.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
 	}

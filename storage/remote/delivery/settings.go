@@ -158,19 +158,3 @@ func (s *settings) tooOld(now time.Time) (int64, bool) {
 	}
 	return now.Add(-time.Duration(s.queue.SampleAgeLimit)).UnixMilli(), true
 }
-
-// backoff returns the wait after another failure: twice the last one, between
-// min_backoff and so many times max_backoff.
-func (s *settings) backoff(last time.Duration, most int) time.Duration {
-	return doubled(last, time.Duration(s.queue.MinBackoff), time.Duration(most)*time.Duration(s.queue.MaxBackoff))
-}
-
-// retry returns how long is waited before a request is tried again, which is what the
-// answer asked for if it did, and what the wait is next time if it does not then.
-func (s *settings) retry(planned, asked time.Duration) (wait, next time.Duration) {
-	wait = max(planned, time.Duration(s.queue.MinBackoff))
-	if asked > 0 {
-		wait = asked
-	}
-	return wait, s.backoff(wait, 1)
-}

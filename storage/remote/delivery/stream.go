@@ -180,17 +180,6 @@ func (l *stream) reserve(end cursor.Position) bool {
 	return true
 }
 
-// A request that was answered as if there were too many is repeated as it is for
-// backoffsToDoubt times max_backoff before there is a doubt, maxTimeToDoubt at the most.
-const (
-	backoffsToDoubt = 3
-	maxTimeToDoubt  = 15 * time.Second
-)
-
-func timeToDoubt(set *settings) time.Duration {
-	return min(backoffsToDoubt*time.Duration(set.queue.MaxBackoff), maxTimeToDoubt)
-}
-
 // awaitTurn waits while it is the turn of another sender. It ends early when the
 // endpoint stops or its settings change.
 func (l *stream) awaitTurn(s any, set *settings) {
