@@ -88,11 +88,11 @@ var mutations = []mutation{
 		name: "no_replay_range", invariant: "I8", effect: "after a crash nothing counts as perhaps sent before", by: pipeline,
 		edit: edit{
 			file:   "storage/remote/delivery/stream.go",
-			anchor: `if head := e.src.Head(); head.Before(l.replayEnd) {`,
+			anchor: `if head := e.src.Head(); head.Before(s.replayEnd) {`,
 			replacement: `if defect("no_replay_range") {
-			l.replayEnd = cursor.Position{}
+			s.replayEnd = cursor.Position{}
 		}
-		if head := e.src.Head(); head.Before(l.replayEnd) {`,
+		if head := e.src.Head(); head.Before(s.replayEnd) {`,
 		},
 	},
 	{
@@ -107,10 +107,10 @@ var mutations = []mutation{
 		name: "skip_replay_range", invariant: "I8", effect: "after a crash delivery resumes at the dispatch mark", by: pipeline,
 		edit: edit{
 			file:   "storage/remote/delivery/stream.go",
-			anchor: `l.cursor.pos = lowest(marks).Point`,
-			replacement: `l.cursor.pos = lowest(marks).Point
+			anchor: `s.cursor.pos = lowest(acked).Point`,
+			replacement: `s.cursor.pos = lowest(acked).Point
 		if defect("skip_replay_range") {
-			l.cursor.pos = cursor.Point{Position: l.replayEnd}
+			s.cursor.pos = cursor.Point{Position: s.replayEnd}
 		}`,
 		},
 	},
@@ -121,7 +121,7 @@ var mutations = []mutation{
 			anchor: `floor := st.floor().Position`,
 			replacement: `floor := st.floor().Position
 		if st.fresh != nil && defect("fresh_floor") {
-			floor = lowest(st.fresh.marks).Position
+			floor = lowest(st.fresh.acked).Position
 		}`,
 		},
 	},
@@ -129,11 +129,11 @@ var mutations = []mutation{
 		name: "merge_early", invariant: "I2", effect: "the backlog counts as delivered when it was read", by: twoRanges,
 		edit: edit{
 			file:   "storage/remote/delivery/fresh.go",
-			anchor: `return bounded && l.queue.Done(until.Position)`,
+			anchor: `return bounded && s.queue.Done(until.Position)`,
 			replacement: `if defect("merge_early") {
-			return bounded && !l.cursor.start().Before(until.Position)
+			return bounded && !s.cursor.start().Before(until.Position)
 		}
-		return bounded && l.queue.Done(until.Position)`,
+		return bounded && s.queue.Done(until.Position)`,
 		},
 	},
 }

@@ -92,7 +92,7 @@ func TestInMemoryCommits(t *testing.T) {
 		require.Equal(t, j.count, before, "something was sent twice")
 		require.NoError(t, r.Close())
 		for _, st := range r.held {
-			for p, m := range st.marks {
+			for p, m := range st.acked {
 				want, err := cursor.PointAt(j.source().WALDir, m.Position)
 				require.NoError(t, err)
 				require.LessOrEqual(t, m.Compare(*j.head.Load()), 0)

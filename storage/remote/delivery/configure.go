@@ -320,7 +320,7 @@ func (s *Storage) newState(id savepoint.Identity, name string) *endpointState {
 	return stateAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), mark)
 }
 
-// halt stops endpoints and returns where they stand.
+// halt stops endpoints and returns their states.
 func (s *Storage) halt(all []*endpoint, now time.Time) (states []*endpointState) {
 	for _, e := range all {
 		e.stopMetadata()
@@ -359,13 +359,13 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 	e.logger = slog.New(e.names)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.counted.parts = st.counted
-	e.at = []*stream{e.newStream(st.marks, st.apart, st.mark)}
-	if st.acked != nil {
-		e.at[0].acked = st.acked
+	e.at = []*stream{e.newStream(st.acked, st.apart, st.dispatched)}
+	if st.countedAcked != nil {
+		e.at[0].countedAcked = st.countedAcked
 	}
 	if st.fresh != nil {
 		e.at[0].cursor.bound(st.fresh.from)
-		e.at = append(e.at, e.newStream(st.fresh.marks, st.fresh.apart, st.fresh.mark))
+		e.at = append(e.at, e.newStream(st.fresh.acked, st.fresh.apart, st.fresh.dispatched))
 	}
 	e.adopt(set, m)
 	e.metrics.Load().countUnread(st.uncounted)
@@ -374,8 +374,8 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 
 // start puts an endpoint to work.
 func (e *endpoint) start() {
-	for _, l := range e.streams() {
-		l.begin()
+	for _, s := range e.streams() {
+		s.begin()
 	}
 	e.observe()
 	e.wg.Go(e.pace)

@@ -32,7 +32,7 @@ func (s *Storage) count(ctx context.Context, all []*loss) {
 	stops := map[cursor.Position]bool{}
 	for _, l := range all {
 		stops[l.from], stops[l.to] = true, true
-		for _, m := range l.marks {
+		for _, m := range l.acked {
 			stops[m.Position] = true
 		}
 		for _, m := range l.apart {
@@ -96,7 +96,7 @@ func (s *Storage) countBatch(l *loss, b *queue.Batch) {
 	l.lost.Plus(mine.Counts)
 	l.lost.Plus(b.Unknown)
 	if len(b.Unread.Parts) > 0 {
-		lost := lostTo(&b.Unread, l.marks, spreadOf(s.src.Table, l.marks), l.counted)
+		lost := lostTo(&b.Unread, l.acked, spreadOf(s.src.Table, l.acked), l.counted)
 		l.guess(lost.Items())
 	}
 }
@@ -108,8 +108,8 @@ func (s *Storage) estimate(l *loss, u queue.Unread, end cursor.Position, series 
 	if l.reread != nil {
 		items = share(s.src.Table, series, u)
 	} else {
-		items = u.Items() * spreadOf(s.src.Table, l.marks).mean(func(p int) int64 {
-			if l.marks[p].Before(end) {
+		items = u.Items() * spreadOf(s.src.Table, l.acked).mean(func(p int) int64 {
+			if l.acked[p].Before(end) {
 				return 1
 			}
 			return 0

@@ -107,7 +107,7 @@ func TestDamageIsCountedBehindMarks(t *testing.T) {
 			marks[p] = savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 2}}}
 		}
 	}
-	l := newLoss("a", lostRange{to: cursor.Position{Segment: 2}, marks: marks}, &counted{})
+	l := newLoss("a", lostRange{to: cursor.Position{Segment: 2}, acked: marks}, &counted{})
 	r.count(t.Context(), []*loss{l})
 	exact := 0 // But for what is damaged.
 	for _, series := range j.series {
@@ -134,7 +134,7 @@ func TestCountAtOnce(t *testing.T) {
 			marks[p] = at
 		}
 		all = append(all,
-			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, marks: marks}, &counted{}),
+			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, acked: marks}, &counted{}),
 			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, apart: []*missing{{
 				hash: queue.StableHash(j.series[5]), from: at, until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 3}}},
 			}}}, &counted{}))
@@ -168,7 +168,7 @@ func TestEstimateOfOneSeries(t *testing.T) {
 			marks[p] = savepoint.Mark{Point: cursor.Point{Position: end}}
 		}
 	}
-	l := newLoss("a", lostRange{to: end, marks: marks}, &counted{})
+	l := newLoss("a", lostRange{to: end, acked: marks}, &counted{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r.count(ctx, []*loss{l})

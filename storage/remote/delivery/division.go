@@ -24,25 +24,25 @@ import (
 
 // divide makes an attempt with a part of the request on trial, and returns false
 // if none is due.
-func (z *isolator) divide(now time.Time) bool {
-	d := z.d
-	if !d.alive && (z.stream.delivered.Load() > d.delivered || z.stream.isolation.senderWaits()) {
-		z.revive()
+func (w *isolator) divide(now time.Time) bool {
+	d := w.division
+	if !d.alive && (w.stream.delivered.Load() > d.delivered || w.stream.isolation.senderWaits()) {
+		w.revive()
 	}
 	if now.Before(d.due) {
 		return false
 	}
-	if !d.joined && z.stream.limit.known() {
+	if !d.joined && w.stream.limit.known() {
 		d.join()
 	}
 	switch {
-	case !d.alive && !z.load(d.series...):
+	case !d.alive && !w.load(d.series...):
 		d.due = now.Add(retryInterval)
 	case !d.alive:
-		z.probe()
+		w.probe()
 	case len(d.parts) == 0:
-		z.finish()
-	case !z.tryParts():
+		w.finish()
+	case !w.tryParts():
 		d.due = now.Add(retryInterval)
 	}
 	return true
@@ -50,16 +50,16 @@ func (z *isolator) divide(now time.Time) bool {
 
 // atOnce is how many attempts are made at a time with what is refused: an endpoint that
 // refuses is up, and its answers may take long.
-func (z *isolator) atOnce() int {
-	return min(refusalsAtOnce, max(z.stream.endpoint.settings.Load().queue.MaxShards, 1))
+func (w *isolator) atOnce() int {
+	return min(refusalsAtOnce, max(w.stream.endpoint.settings.Load().queue.MaxShards, 1))
 }
 
 // tryParts makes attempts with the last parts: several at a time of what is refused, one
 // of what gets no good answer. It returns false if they cannot be read.
-func (z *isolator) tryParts() bool {
-	d, n := z.d, 1
+func (w *isolator) tryParts() bool {
+	d, n := w.division, 1
 	if d.final {
-		n = min(len(d.parts), z.atOnce())
+		n = min(len(d.parts), w.atOnce())
 	}
 	parts := slices.Clone(d.parts[len(d.parts)-n:])
 	slices.Reverse(parts)
@@ -67,86 +67,86 @@ func (z *isolator) tryParts() bool {
 	for _, p := range parts {
 		all = append(all, p.series...)
 	}
-	if !z.load(all...) {
+	if !w.load(all...) {
 		return false
 	}
 	d.parts = d.parts[:len(d.parts)-n]
-	answers := z.attempts(n, func(i int) []*isolated { return parts[i].series })
+	answers := w.attempts(n, func(i int) []*isolated { return parts[i].series })
 	for i, p := range parts {
-		z.part(p, answers[i])
+		w.part(p, answers[i])
 	}
 	return true
 }
 
 // attempts makes n attempts at a time.
-func (z *isolator) attempts(n int, series func(i int) []*isolated) (answers [refusalsAtOnce]answer) {
+func (w *isolator) attempts(n int, series func(i int) []*isolated) (answers [refusalsAtOnce]answer) {
 	var wg sync.WaitGroup
 	for i := range n {
 		of := series(i)
-		wg.Go(func() { answers[i] = z.attemptBy(&z.s[i], of) })
+		wg.Go(func() { answers[i] = w.attemptBy(&w.senders[i], of) })
 	}
 	wg.Wait()
 	return answers
 }
 
 // revive goes on with dividing: the endpoint answers again.
-func (z *isolator) revive() {
-	d := z.d
+func (w *isolator) revive() {
+	d := w.division
 	d.alive, d.refused, d.failed, d.backoff, d.due = true, 0, 0, 0, time.Time{}
-	d.found = z.stream.delivered.Load() - 1
+	d.found = w.stream.delivered.Load() - 1
 	d.parts = append(d.parts, part{series: d.series})
 }
 
 // finish ends a trial, or has it wait for a sign that the endpoint takes
 // something.
-func (z *isolator) finish() {
-	d, x := z.d, z.stream.isolation
+func (w *isolator) finish() {
+	d, iso := w.division, w.stream.isolation
 	if len(d.left) > 0 {
 		d.series, d.left = d.left, nil
-		d.alive, d.tries, d.delivered = false, 0, z.stream.delivered.Load()
+		d.alive, d.tries, d.delivered = false, 0, w.stream.delivered.Load()
 		return
 	}
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	x.trial, z.d = nil, nil
-	z.stream.turn.give(z.stream)
-	x.cond.Broadcast() // A sender may wait to have its turn.
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	iso.trial, w.division = nil, nil
+	w.stream.turn.give(w.stream)
+	iso.cond.Broadcast() // A sender may wait to have its turn.
 }
 
 // probe finds out whether the endpoint is up: alternately with all that is on
 // trial, as in any outage, and with a series of it.
-func (z *isolator) probe() {
-	d := z.d
-	set := z.stream.endpoint.settings.Load()
+func (w *isolator) probe() {
+	d := w.division
+	set := w.stream.endpoint.settings.Load()
 	part := d.series
 	if d.tries%2 == 1 {
 		i := rand.IntN(len(part))
 		part = part[i : i+1]
 	}
 	d.tries++
-	a := z.attempt(part)
+	a := w.attempt(part)
 	switch {
 	case a.res.Outcome == client.Delivered:
-		z.settle(a, true)
+		w.settle(a, true)
 		if d.series = remaining(d.series); !a.nothing() || len(d.series) == 0 {
-			z.revive()
+			w.revive()
 		}
 	case final(a.res):
-		z.revive()
+		w.revive()
 	default:
 		if a.gaveUp {
-			z.stream.lengthen()
+			w.stream.lengthen()
 		}
-		wait, backoff := z.stream.untilTaken(set, d.backoff, a.res.RetryAfter)
+		wait, backoff := w.stream.untilTaken(set, d.backoff, a.res.RetryAfter)
 		d.due, d.backoff = time.Now().Add(wait), backoff
 	}
 }
 
 // part learns from an attempt with series that are on trial, of an endpoint that takes
 // something.
-func (z *isolator) part(p part, a answer) {
-	d := z.d
-	set := z.stream.endpoint.settings.Load()
+func (w *isolator) part(p part, a answer) {
+	d := w.division
+	set := w.stream.endpoint.settings.Load()
 	if a.res.Outcome != client.Delivered {
 		d.final = final(a.res)
 	}
@@ -157,39 +157,39 @@ func (z *isolator) part(p part, a answer) {
 	}
 	of := p.series[:len(a.of)]
 	if !scarce(a.res) || !d.whole {
-		z.stream.turn.give(z.stream)
+		w.stream.turn.give(w.stream)
 	}
 	switch {
 	case a.res.Outcome == client.Delivered:
-		z.settle(a, true)
+		w.settle(a, true)
 		if !a.nothing() {
 			d.until, d.took = time.Time{}, true // As long for what is left.
 			d.backoff, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
-			z.acquit(p.of, a)
+			w.acquit(p.of, a)
 		}
 		if left := remaining(of); len(left) > 0 {
 			d.parts = append(d.parts, part{series: left}) // What came meanwhile.
 		}
 		return
-	case final(a.res) && !z.divisible(a):
+	case final(a.res) && !w.divisible(a):
 		if !a.again || !refusesData(a.res.Status) { // Else it may have it.
 			d.refused++
 		}
-		z.refused(a)
+		w.refused(a)
 		d.refusedOnes = append(d.refusedOnes, of[0])
 		if left := remaining(of); len(left) > 0 {
 			d.parts = append(d.parts, part{series: left})
 		}
 	case final(a.res):
 		d.parts = append(d.parts, halves(of)...)
-	case a.items > 1 && z.again(set, a):
+	case a.items > 1 && w.again(set, a):
 		d.parts = append(d.parts, part{series: of})
-		z.pause(set, a.res)
+		w.pause(set, a.res)
 		d.failed = 0
-	case z.mayBeInnocent(&p, a.res):
+	case w.mayBeInnocent(&p, a.res):
 		// Others come first, and show what to think of it.
 		d.parts = slices.Insert(d.parts, 0, part{series: of, failures: p.failures})
-		z.pause(set, a.res)
+		w.pause(set, a.res)
 	case len(of) > 1:
 		both := halves(of)
 		if scarce(a.res) {
@@ -197,41 +197,41 @@ func (z *isolator) part(p part, a answer) {
 			both[0].of, both[1].of = parent, parent
 		}
 		d.parts = append(d.parts, both...)
-		z.pause(set, a.res)
-	case z.maySuspect() && z.suspect(of[0], a.res):
+		w.pause(set, a.res)
+	case w.maySuspect() && w.suspect(of[0], a.res):
 		d.free--
-		z.pause(set, a.res)
+		w.pause(set, a.res)
 	default:
 		d.left = append(d.left, of[0])
-		z.pause(set, a.res)
+		w.pause(set, a.res)
 	}
-	if d.refused > mostRefusals && z.refusesAll() {
+	if d.refused > mostRefusals && w.refusesAll() {
 		// No series is at fault.
 		all := d.refusedOnes
 		for _, p := range d.parts {
 			all = append(all, p.series...)
 		}
 		d.parts, d.refusedOnes = nil, nil
-		z.refuse(all, a.res)
+		w.refuse(all, a.res)
 	}
 }
 
 // refusesAll reports whether an endpoint that refused many series in a row refuses
 // everything: it has taken nothing for a while. One that took a part of the trial has
 // most likely the rest of what it refuses already, because an answer was lost.
-func (z *isolator) refusesAll() bool {
+func (w *isolator) refusesAll() bool {
 	took := takesFor
-	if z.d.took {
+	if w.division.took {
 		took = tookFor
 	}
-	return z.stream.delivered.Load() == 0 || time.Since(z.stream.lastTaken.Load()) > took
+	return w.stream.delivered.Load() == 0 || time.Since(w.stream.lastTaken.Load()) > took
 }
 
 // pause puts the next attempt of a trial off. If the endpoint takes none any more, the
 // trial waits for a sign that it does.
-func (z *isolator) pause(set *settings, res client.Result) {
-	d := z.d
-	wait, backoff := z.stream.betweenParts(set, d.backoff, res)
+func (w *isolator) pause(set *settings, res client.Result) {
+	d := w.division
+	wait, backoff := w.stream.betweenParts(set, d.backoff, res)
 	d.due, d.backoff = time.Now().Add(wait), backoff
 	d.failed++
 	if d.failed > mostFailures {
@@ -244,9 +244,9 @@ func (z *isolator) pause(set *settings, res client.Result) {
 
 // maySuspect reports whether a series that got no good answer alone is at fault,
 // rather than the endpoint: it has taken something, and not many were found since.
-func (z *isolator) maySuspect() bool {
-	d := z.d
-	if at := z.stream.delivered.Load(); at > d.found {
+func (w *isolator) maySuspect() bool {
+	d := w.division
+	if at := w.stream.delivered.Load(); at > d.found {
 		d.found, d.free = at, suspectsEach
 	}
 	return d.free > 0
@@ -254,14 +254,14 @@ func (z *isolator) maySuspect() bool {
 
 // again reports whether a trial is to be repeated as a whole, which has the turn for as
 // long as a sender's request would.
-func (z *isolator) again(set *settings, a answer) bool {
-	d := z.d
+func (w *isolator) again(set *settings, a answer) bool {
+	d := w.division
 	if !d.whole || !scarce(a.res) {
 		return false
 	}
 	if d.until.IsZero() {
 		turn := set.timeToDoubt()
-		if !z.stream.turn.take(z.stream, turn) {
+		if !w.stream.turn.take(w.stream, turn) {
 			return true // After the owner of the turn.
 		}
 		d.until, d.inTurn = time.Now().Add(turn), 0
@@ -271,19 +271,19 @@ func (z *isolator) again(set *settings, a answer) bool {
 		return true
 	}
 	d.until, d.tooMany = time.Time{}, a.items
-	d.whole = z.smaller()
+	d.whole = w.smaller()
 	return d.whole
 }
 
 // smaller makes requests smaller if that is what the endpoint asks for: what was too
 // many in its turn is taken in halves, or so many were never taken.
-func (z *isolator) smaller() (smaller bool) {
-	d := z.d
+func (w *isolator) smaller() (smaller bool) {
+	d := w.division
 	switch {
 	case d.tooMany > d.half && d.half > 0:
-		smaller = z.stream.sizes.tooMany(d.tooMany, d.half)
-	case z.stream.sizes.unproven(d.tooMany, z.stream.limit.known()):
-		smaller = z.stream.sizes.tooMany(d.tooMany, d.tooMany/2)
+		smaller = w.stream.sizes.tooMany(d.tooMany, d.half)
+	case w.stream.sizes.unproven(d.tooMany, w.stream.limit.known()):
+		smaller = w.stream.sizes.tooMany(d.tooMany, d.tooMany/2)
 	}
 	if smaller {
 		d.tooMany, d.half = 0, 0
@@ -292,8 +292,8 @@ func (z *isolator) smaller() (smaller bool) {
 }
 
 // mayBeInnocent reports whether a part may have failed for no fault of its own.
-func (z *isolator) mayBeInnocent(p *part, res client.Result) bool {
-	if !scarce(res) || !z.stream.limit.known() {
+func (w *isolator) mayBeInnocent(p *part, res client.Result) bool {
+	if !scarce(res) || !w.stream.limit.known() {
 		return false
 	}
 	p.failures++
@@ -303,19 +303,19 @@ func (z *isolator) mayBeInnocent(p *part, res client.Result) bool {
 // acquit notes that a half was taken. What was divided for the rate of requests is put
 // together again once that is known; if all of it was tried in vain for long, it may be
 // of samples, and as many as the half had are taken at once.
-func (z *isolator) acquit(of *divided, a answer) {
-	d, items := z.d, a.items
+func (w *isolator) acquit(of *divided, a answer) {
+	d, items := w.division, a.items
 	for ; of != nil; of = of.of {
 		of.taken, of.items = of.taken+1, max(of.items, items)
 		if of.taken < 2 {
 			return
 		}
 		items = of.items
-		shown := z.stream.limit.shown()
+		shown := w.stream.limit.shown()
 		if shown {
-			z.stream.tellLimit()
+			w.stream.tellLimit()
 		}
-		if d.half = max(d.half, items); z.smaller() || shown {
+		if d.half = max(d.half, items); w.smaller() || shown {
 			d.join()
 		}
 	}

@@ -85,16 +85,16 @@ type doubt struct {
 	tries     int       // Other requests that were made in its place.
 }
 
-func (d *doubt) failed(l *stream, hung bool, res client.Result) {
+func (d *doubt) failed(s *stream, hung bool, res client.Result) {
 	if d.failures == 0 {
-		d.delivered = l.delivered.Load()
-		d.inBetween = time.Since(l.lastTaken.Load()) < limitPace
+		d.delivered = s.delivered.Load()
+		d.inBetween = time.Since(s.lastTaken.Load()) < limitPace
 	}
 	d.failures++
 	if d.scarce = scarce(res); d.turned {
 		d.inTurn++
 	}
-	d.hung, d.limited = d.hung || hung, d.scarce && l.limit.known()
+	d.hung, d.limited = d.hung || hung, d.scarce && s.limit.known()
 }
 
 // due reports whether it is time for another request in the place of this.
@@ -119,8 +119,8 @@ func (d *doubt) hadTurn(turn time.Duration) bool {
 func (d *doubt) limits() bool { return d.failures > 0 && d.scarce && d.inBetween }
 
 // proven reports whether it is something in the request that is not taken.
-func (d *doubt) proven(l *stream) bool {
-	taken := l.delivered.Load() - d.delivered
+func (d *doubt) proven(s *stream) bool {
+	taken := s.delivered.Load() - d.delivered
 	if d.limited {
 		return taken >= limitedTaken
 	}
@@ -218,8 +218,8 @@ func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
 // than others do, but not as long as others may. If it was too short, be it that
 // nothing is known of others or that they take longer now, the next one has twice as
 // long, until the endpoint takes something.
-func (l *stream) shortTimeout(set *settings) time.Duration {
-	return min(max(leastTimeout, 8*l.latency.Load())<<l.tooShort.Load(), set.timeout)
+func (s *stream) shortTimeout(set *settings) time.Duration {
+	return min(max(leastTimeout, 8*s.latency.Load())<<s.tooShort.Load(), set.timeout)
 }
 
 // gaveUp reports whether an attempt got no answer in the time that it had.
@@ -230,10 +230,10 @@ func gaveUp(ctx context.Context, res client.Result) bool {
 // lengthen makes attempts take longer: one was given up that should have shown whether
 // the endpoint takes anything. One of the parts of a request may hang while others are
 // taken, and says nothing.
-func (l *stream) lengthen() {
+func (s *stream) lengthen() {
 	const most = 10 // The least is more than four minutes then.
-	if l.tooShort.Load() < most {
-		l.tooShort.Inc()
+	if s.tooShort.Load() < most {
+		s.tooShort.Inc()
 	}
 }
 
@@ -242,12 +242,12 @@ func (l *stream) lengthen() {
 // refuses everything is asked only a few times more, and one that does not know the
 // sender (401, 407) not at all. 403 may be about what was sent.
 func (s *sender) divided(set *settings, items []queue.ItemView, replayed bool, res client.Result) bool {
-	l := s.stream
+	st := s.stream
 	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || res.Status == 401 || res.Status == 407 {
 		return false
 	}
-	before := l.refusals.Inc() - 1
-	if before < divideFirst || (l.delivered.Load() > 0 && time.Since(l.lastTaken.Load()) < takesFor) {
+	before := st.refusals.Inc() - 1
+	if before < divideFirst || (st.delivered.Load() > 0 && time.Since(st.lastTaken.Load()) < takesFor) {
 		s.park(items, replayed)
 		return true
 	}

@@ -21,34 +21,34 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// endpointState is where an endpoint stands while it is not at work: loaded from a
+// endpointState is what is known of an endpoint while it is not at work: loaded from a
 // savepoint, or removed from the configuration and held for a while.
 type endpointState struct {
 	id              string
 	identity        savepoint.Identity
-	name            string // Last known name, for logs and metrics.
-	marks           []savepoint.Mark
+	name            string           // Last known name, for logs and metrics.
+	acked           []savepoint.Mark // The mark of each partition.
 	apart           []isolatedMark
-	mark            cursor.Position // Dispatch mark.
+	dispatched      cursor.Position // The dispatch mark.
 	removed         *time.Time
 	fresh           *freshRange // What was delivered before its turn, or nil.
 	stream          *stream     // Whose marks these are, nil if it has stopped.
 	counted         []savepoint.Stretch
 	memory          queue.Counts     // Items read before a limit forfeited their part of the log, and not acknowledged.
-	forfeitedBefore int              // The segment before which all of the log is forfeited, if marks lie before it; else 0.
-	acked           []savepoint.Mark // In place of marks where losses are counted, if some of it is sent again; else nil.
+	forfeitedBefore int              // The segment before which all of the log is forfeited, if acked lies before it; else 0.
+	countedAcked    []savepoint.Mark // In place of acked where losses are counted, if some of it is sent again; else nil.
 
 	uncounted [3]int64 // Sums of what starts found lost, until metrics have them.
 }
 
 // freshRange is the second range of an endpoint. With it, the marks of the state
-// are those of the backlog, which ends where it begins.
+// are those of the backlog, which ends where it begins. Its fields are as there.
 type freshRange struct {
-	from   cursor.Point
-	marks  []savepoint.Mark
-	apart  []isolatedMark
-	mark   cursor.Position // Dispatch mark.
-	stream *stream         // As in endpointState.
+	from       cursor.Point
+	acked      []savepoint.Mark
+	apart      []isolatedMark
+	dispatched cursor.Position
+	stream     *stream
 }
 
 // saved returns what is written of it to the savepoint.
@@ -57,8 +57,8 @@ func (st *endpointState) saved() savepoint.Endpoint {
 		ID:              st.id,
 		Identity:        st.identity,
 		Floor:           st.floor(),
-		Dispatched:      st.dispatched(),
-		Acked:           st.marks,
+		Dispatched:      st.lastDispatched(),
+		Acked:           st.acked,
 		Isolated:        st.apart,
 		Removed:         st.removed,
 		Counted:         st.counted,
@@ -67,20 +67,20 @@ func (st *endpointState) saved() savepoint.Endpoint {
 		Uncounted:       st.uncounted,
 	}
 	if r := st.fresh; r != nil {
-		e.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.mark, Acked: r.marks, Isolated: r.apart, BacklogDispatched: st.mark}
+		e.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.dispatched, Acked: r.acked, Isolated: r.apart, BacklogDispatched: st.dispatched}
 	}
 	return e
 }
 
-// savedState is the reverse of saved, for what stands where it did. What has yet to
+// savedState is the reverse of saved, for a log that has not changed. What has yet to
 // be compared with the log, parts that were counted and what was in memory, is left
 // out.
 func savedState(e *savepoint.Endpoint) *endpointState {
-	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, mark: e.Dispatched, removed: byClock(e.Removed, time.Now()), uncounted: e.Uncounted}
-	st.marks, st.apart = e.MarksFor(queue.Partitions), e.IsolatedFor(queue.Partitions)
+	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, dispatched: e.Dispatched, removed: byClock(e.Removed, time.Now()), uncounted: e.Uncounted}
+	st.acked, st.apart = e.MarksFor(queue.Partitions), e.IsolatedFor(queue.Partitions)
 	if r := e.FreshFor(queue.Partitions); r != nil {
-		st.mark = r.BacklogDispatched
-		st.fresh = &freshRange{from: r.From, marks: r.Acked, apart: r.Isolated, mark: r.Dispatched}
+		st.dispatched = r.BacklogDispatched
+		st.fresh = &freshRange{from: r.From, acked: r.Acked, apart: r.Isolated, dispatched: r.Dispatched}
 	}
 	if st.name == "" {
 		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
@@ -102,39 +102,39 @@ func byClock(removed *time.Time, now time.Time) *time.Time {
 
 // floor returns the lowest mark of all ranges.
 func (st *endpointState) floor() savepoint.Mark {
-	floor := lowestOf(st.marks, st.apart)
+	floor := lowestOf(st.acked, st.apart)
 	if st.fresh == nil {
 		return floor
 	}
 	return lowestOf([]savepoint.Mark{floor}, st.fresh.apart)
 }
 
-// dispatched returns the dispatch mark for a release that knows one range only.
-func (st *endpointState) dispatched() cursor.Position {
+// lastDispatched returns the dispatch mark for a release that knows one range only.
+func (st *endpointState) lastDispatched() cursor.Position {
 	if st.fresh != nil {
-		return st.fresh.mark
+		return st.fresh.dispatched
 	}
-	return st.mark
+	return st.dispatched
 }
 
 // confine lets no mark of the backlog be behind its end. What a partition had to
 // skip and never met is of no use behind it.
 func (st *endpointState) confine() {
 	end := st.fresh.from
-	if end.Before(st.mark) {
-		st.mark = end.Position
+	if end.Before(st.dispatched) {
+		st.dispatched = end.Position
 	}
-	for p, m := range st.marks {
+	for p, m := range st.acked {
 		if !m.Before(end.Position) {
-			st.marks[p] = savepoint.Mark{Point: end}
+			st.acked[p] = savepoint.Mark{Point: end}
 		}
 	}
 }
 
 // settle leaves one range if the backlog is delivered.
 func (st *endpointState) settle() {
-	if st.fresh != nil && !lowestOf(st.marks, st.apart).Before(st.fresh.from.Position) {
-		st.marks, st.apart, st.mark, st.stream, st.fresh = st.fresh.marks, st.fresh.apart, st.fresh.mark, st.fresh.stream, nil
+	if st.fresh != nil && !lowestOf(st.acked, st.apart).Before(st.fresh.from.Position) {
+		st.acked, st.apart, st.dispatched, st.stream, st.fresh = st.fresh.acked, st.fresh.apart, st.fresh.dispatched, st.fresh.stream, nil
 	}
 }
 
@@ -146,12 +146,12 @@ func (st *endpointState) forfeit(before cursor.Position) (after *endpointState, 
 	if st.fresh != nil && st.fresh.from.Before(before) {
 		end = st.fresh.from.Position
 		fresh := *st.fresh
-		lost = append(lost, lostBefore(before, fresh.marks, fresh.apart)...)
-		fresh.marks, fresh.apart = marksFrom(fresh.marks, before), isolatedFrom(fresh.apart, fresh.marks, before)
+		lost = append(lost, lostBefore(before, fresh.acked, fresh.apart)...)
+		fresh.acked, fresh.apart = marksFrom(fresh.acked, before), isolatedFrom(fresh.apart, fresh.acked, before)
 		moved.fresh = &fresh
 	}
-	lost = append(lost, lostBefore(end, st.marks, st.apart)...)
-	moved.marks, moved.apart = marksFrom(st.marks, end), isolatedFrom(st.apart, st.marks, end)
+	lost = append(lost, lostBefore(end, st.acked, st.apart)...)
+	moved.acked, moved.apart = marksFrom(st.acked, end), isolatedFrom(st.apart, st.acked, end)
 	if moved.fresh != nil {
 		moved.confine()
 		moved.settle()
@@ -160,9 +160,9 @@ func (st *endpointState) forfeit(before cursor.Position) (after *endpointState, 
 }
 
 func stateAt(id string, ident savepoint.Identity, name string, at cursor.Point, mark cursor.Position) *endpointState {
-	st := &endpointState{id: id, identity: ident, name: name, mark: mark, marks: make([]savepoint.Mark, queue.Partitions)}
-	for p := range st.marks {
-		st.marks[p] = savepoint.Mark{Point: at}
+	st := &endpointState{id: id, identity: ident, name: name, dispatched: mark, acked: make([]savepoint.Mark, queue.Partitions)}
+	for p := range st.acked {
+		st.acked[p] = savepoint.Mark{Point: at}
 	}
 	return st
 }

@@ -38,16 +38,16 @@ import (
 // far is told by timestamps against the clock, since the log has no other time;
 // by the middle one of the partitions' oldest, so that a few series with
 // timestamps of their own decide nothing.
-func (l *stream) due(now time.Time, set *settings) (head cursor.Position, due bool) {
-	if set.share == 0 || l.failing.Load() || !l.proven.Load() {
+func (s *stream) due(now time.Time, set *settings) (head cursor.Position, due bool) {
+	if set.share == 0 || s.failing.Load() || !s.proven.Load() {
 		return head, false
 	}
-	head = l.endpoint.src.Head()
-	if floor := l.queue.Marks(make([]savepoint.Mark, queue.Partitions)); !lags(floor.Position, head) {
+	head = s.endpoint.src.Head()
+	if floor := s.queue.Marks(make([]savepoint.Mark, queue.Partitions)); !lags(floor.Position, head) {
 		return head, false
 	}
-	middle := l.queue.Stats().Middle
-	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= l.endpoint.freshAfter
+	middle := s.queue.Stats().Middle
+	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= s.endpoint.freshAfter
 }
 
 // divide gives an endpoint a second stream if it is due. That one is at work only
@@ -98,11 +98,11 @@ func (e *endpoint) beginFresh() {
 	}
 	first := last.cursor.start()
 	first.Offset++
-	if len(streams) > 1 && !last.marks.covers(first) {
-		if err := e.persist(func() bool { return last.marks.covers(first) }); err != nil {
+	if len(streams) > 1 && !last.dispatched.covers(first) {
+		if err := e.persist(func() bool { return last.dispatched.covers(first) }); err != nil {
 			e.logger.Error("Cannot write the savepoint; what is new waits until it can be written, or the backlog is delivered", "err", err)
 		}
-		if !last.marks.covers(first) {
+		if !last.dispatched.covers(first) {
 			return
 		}
 	}
@@ -129,9 +129,9 @@ func (e *endpoint) merge() {
 }
 
 // exhausted reports whether a stream has delivered everything up to its end.
-func (l *stream) exhausted() bool {
-	until, bounded := l.cursor.end()
-	return bounded && l.queue.Done(until.Position)
+func (s *stream) exhausted() bool {
+	until, bounded := s.cursor.end()
+	return bounded && s.queue.Done(until.Position)
 }
 
 // pace looks at the streams and at the number of senders until the endpoint
@@ -147,8 +147,8 @@ func (e *endpoint) pace() {
 			e.divide(now, set)
 			e.beginFresh()
 			desired := 0.0
-			for _, l := range e.streams() {
-				desired += l.adjust(now, set)
+			for _, s := range e.streams() {
+				desired += s.adjust(now, set)
 			}
 			e.metrics.Load().shardsDesired.Set(desired)
 			e.observe()
@@ -163,19 +163,19 @@ func (e *endpoint) pace() {
 func (e *endpoint) skipTo(before cursor.Position) (lost []lostRange) {
 	e.streamsMtx.Lock()
 	defer e.streamsMtx.Unlock()
-	for _, l := range e.at {
-		lost = append(lost, lostApart(l.isolation.skipTo(before), before)...)
-		from, to, skip, moved := l.cursor.skipTo(before)
+	for _, s := range e.at {
+		lost = append(lost, lostApart(s.isolation.skipTo(before), before)...)
+		from, to, skip, moved := s.cursor.skipTo(before)
 		if !moved {
 			continue
 		}
-		marks := slices.Clone(l.resumption.Marks())
+		marks := slices.Clone(s.resumption.Marks())
 		for p, m := range marks {
 			if m.Before(from.Position) {
 				marks[p] = savepoint.Mark{Point: from, Skip: skip[p]}
 			}
 		}
-		lost = append(lost, lostRange{from: from.Position, to: to, marks: marks})
+		lost = append(lost, lostRange{from: from.Position, to: to, acked: marks})
 	}
 	return lost
 }

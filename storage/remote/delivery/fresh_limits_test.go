@@ -62,13 +62,13 @@ func TestPlaceBounds(t *testing.T) {
 func TestForfeitOfTwoRanges(t *testing.T) {
 	held := func() *endpointState {
 		st := stateAt("id", savepoint.Identity{}, "a", at(2, 10), at(3, 0).Position)
-		st.marks[5] = savepoint.Mark{Point: at(4, 0), Skip: 7}
+		st.acked[5] = savepoint.Mark{Point: at(4, 0), Skip: 7}
 		st.fresh = &freshRange{
-			from:  cursor.Point{Position: at(5, 100).Position, CRC: 9},
-			marks: stateAt("", savepoint.Identity{}, "", at(6, 10), at(6, 10).Position).marks,
-			mark:  at(8, 0).Position,
+			from:       cursor.Point{Position: at(5, 100).Position, CRC: 9},
+			acked:      stateAt("", savepoint.Identity{}, "", at(6, 10), at(6, 10).Position).acked,
+			dispatched: at(8, 0).Position,
 		}
-		st.fresh.marks[5] = savepoint.Mark{Point: at(7, 0), Skip: 3}
+		st.fresh.acked[5] = savepoint.Mark{Point: at(7, 0), Skip: 3}
 		return st
 	}
 	type lost [2]cursor.Point
@@ -97,9 +97,9 @@ func TestForfeitOfTwoRanges(t *testing.T) {
 			}
 			require.Equal(t, tc.lost, got)
 			require.Equal(t, tc.floor.Position, after.floor().Position)
-			require.Equal(t, tc.other, after.marks[5])
+			require.Equal(t, tc.other, after.acked[5])
 			require.Equal(t, tc.two, after.fresh != nil)
-			require.Equal(t, at(8, 0).Position, after.dispatched())
+			require.Equal(t, at(8, 0).Position, after.lastDispatched())
 		})
 	}
 }
@@ -132,9 +132,9 @@ func TestFreshForfeit(t *testing.T) {
 				}
 				to := before(from.Position, *j.head.Load())
 				loses := held // On a slow machine, all of that may be read already.
-				for _, l := range r.running[0].streams() {
-					pos := l.cursor.start()
-					until, bounded := l.cursor.end()
+				for _, s := range r.running[0].streams() {
+					pos := s.cursor.start()
+					until, bounded := s.cursor.end()
 					loses = loses || (pos.Before(to) && (!bounded || until.Position != pos))
 				}
 				if held {
@@ -261,22 +261,22 @@ func TestLimitBeforeReading(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	r := newFreshRig(t, j, newLateReceiver(), freshOptions())
 	marks := make([]savepoint.Mark, queue.Partitions)
-	l := r.running[0].newStream(marks, nil, cursor.Position{})
-	defer l.cancel()
+	s := r.running[0].newStream(marks, nil, cursor.Position{})
+	defer s.cancel()
 	to := cursor.Position{Segment: 3}
-	_, _, _, moved := l.cursor.skipTo(to)
+	_, _, _, moved := s.cursor.skipTo(to)
 	require.True(t, moved)
-	marks, _, mark := l.state(true)
+	marks, _, mark := s.state(true)
 	require.Equal(t, to, lowest(marks).Position)
 	require.False(t, mark.Before(to))
 
 	// A batch that the reader had read before is not given up with it.
-	l = r.running[0].newStream(make([]savepoint.Mark, queue.Partitions), nil, cursor.Position{})
-	defer l.cancel()
-	l.unqueued = &queue.Entry{}
-	_, _, _, moved = l.cursor.skipTo(to)
+	s = r.running[0].newStream(make([]savepoint.Mark, queue.Partitions), nil, cursor.Position{})
+	defer s.cancel()
+	s.unqueued = &queue.Entry{}
+	_, _, _, moved = s.cursor.skipTo(to)
 	require.True(t, moved)
-	marks, _, _ = l.state(true)
+	marks, _, _ = s.state(true)
 	require.Equal(t, cursor.Position{}, lowest(marks).Position)
 	r.end()
 }

@@ -241,11 +241,11 @@ func (r *freshRig) blockOld(first int) (release func()) {
 // would look like the end of the outage, in the middle of it.
 func (r *freshRig) fail(commit func()) {
 	r.t.Helper()
-	l := r.running[0].streams()[0]
-	require.Eventually(r.t, func() bool { return l.queue.Stats().Queued == 0 }, time.Minute, time.Millisecond)
+	s := r.running[0].streams()[0]
+	require.Eventually(r.t, func() bool { return s.queue.Stats().Queued == 0 }, time.Minute, time.Millisecond)
 	r.rc.set(down)
 	commit()
-	require.Eventually(r.t, l.failing.Load, time.Minute, time.Millisecond)
+	require.Eventually(r.t, s.failing.Load, time.Minute, time.Millisecond)
 }
 
 // outage commits something that arrives, and then much that cannot.
@@ -293,12 +293,12 @@ func (r *freshRig) live(commits int) {
 // state describes the streams.
 func (r *freshRig) state() string {
 	out := fmt.Sprintf("head %s", r.journal.head.Load())
-	for _, l := range r.running[0].streams() {
-		pos, moves := l.cursor.get()
-		until, bounded := l.cursor.end()
-		st := l.queue.Stats()
+	for _, s := range r.running[0].streams() {
+		pos, moves := s.cursor.get()
+		until, bounded := s.cursor.end()
+		st := s.queue.Stats()
 		out += fmt.Sprintf("; stream at %s (%d moves), until %s %t, begun %t, %d senders, queued %d, ready %d, waiting %d, read %s, failing %t, proven %t",
-			pos, moves, until, bounded, l.working(), l.senders(), st.Queued, st.Ready, st.Waiting, st.Read, l.failing.Load(), l.proven.Load())
+			pos, moves, until, bounded, s.working(), s.senders(), st.Queued, st.Ready, st.Waiting, st.Read, s.failing.Load(), s.proven.Load())
 	}
 	return out
 }

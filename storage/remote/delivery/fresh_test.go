@@ -311,20 +311,20 @@ func TestFreshDue(t *testing.T) {
 			if tc.at != (cursor.Position{}) {
 				at = tc.at
 			}
-			l := e.newStream(stateAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).marks, nil, at)
-			defer l.cancel()
-			l.failing.Store(tc.failing)
-			l.proven.Store(tc.proven)
-			l.queue.Configure(1000, 100, 0)
+			s := e.newStream(stateAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).acked, nil, at)
+			defer s.cancel()
+			s.failing.Store(tc.failing)
+			s.proven.Store(tc.proven)
+			s.queue.Configure(1000, 100, 0)
 			if at == start {
 				r := newLogReader(promslog.NewNopLogger(), &src, nil)
 				defer r.close()
 				require.NoError(t, r.seek(cursor.Point{Position: at}))
 				b, err := r.batch(maxBatchItems, func(cursor.Position) bool { return false })
 				require.NoError(t, err)
-				require.True(t, l.queue.Push(&queue.Entry{Batch: b, Behind: true}))
+				require.True(t, s.queue.Push(&queue.Entry{Batch: b, Behind: true}))
 			}
-			got, due := l.due(now, &settings{share: tc.share})
+			got, due := s.due(now, &settings{share: tc.share})
 			require.Equal(t, tc.want, due)
 			if due {
 				require.Equal(t, head, got)
@@ -365,14 +365,14 @@ func TestHeldDenialFails(t *testing.T) {
 			require.Fail(t, "the receiver is not asked again")
 		}
 	}
-	l := r.running[0].streams()[0]
-	require.True(t, l.failing.Load())
-	_, due := l.due(time.Now(), l.endpoint.settings.Load())
+	s := r.running[0].streams()[0]
+	require.True(t, s.failing.Load())
+	_, due := s.due(time.Now(), s.endpoint.settings.Load())
 	require.False(t, due)
 
 	r.rc.set(nil)
 	r.complete()
-	require.Eventually(t, func() bool { return !l.failing.Load() }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return !s.failing.Load() }, time.Minute, time.Millisecond)
 	require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
 	r.end()
 }

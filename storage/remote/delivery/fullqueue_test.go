@@ -53,11 +53,11 @@ func TestEnqueueRetries(t *testing.T) {
 	for range 300 {
 		r.commit(100)
 	}
-	l := r.running[0].streams()[0]
+	s := r.running[0].streams()[0]
 	require.Eventually(t, func() bool { return r.value(name, nil) > before }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Close())
-	l.full.mtx.Lock()
-	require.Nil(t, l.full.timer)
-	l.full.mtx.Unlock()
+	s.full.mtx.Lock()
+	require.Nil(t, s.full.timer)
+	s.full.mtx.Unlock()
 	require.NoError(t, j.wal.Close())
 }

@@ -25,33 +25,33 @@ import (
 // resume takes up what an earlier run had isolated, as one trial. marks are those
 // of the partitions: what lies before them of the series is in the log only. What that
 // run may have sent lies before sent.
-func (x *isolation) resume(list []isolatedMark, marks []savepoint.Mark, sent cursor.Position) {
+func (iso *isolation) resume(list []isolatedMark, marks []savepoint.Mark, sent cursor.Position) {
 	if len(list) == 0 {
 		return
 	}
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
 	t := &trial{replayed: true}
 	for _, m := range list {
-		is := x.get(m.Series)
-		is.behind, is.next, is.until = true, m.Mark, marks[x.partOf(m.Series)]
+		is := iso.get(m.Series)
+		is.behind, is.next, is.until = true, m.Mark, marks[iso.partOf(m.Series)]
 		is.maybeSent(sent)
 		is.unsent()
 		t.series = append(t.series, is)
 	}
-	x.trial = t
-	x.signal()
+	iso.trial = t
+	iso.signal()
 }
 
 // adopt takes over the isolated series of a stream whose part of the log is before
 // that of this one, and which has ended. The isolator of this stream makes them its own
 // when it has nothing under way, see inherit; until then, the savepoint has them
 // as they were.
-func (x *isolation) adopt(from *isolation) {
+func (iso *isolation) adopt(from *isolation) {
 	from.mtx.Lock()
 	defer from.mtx.Unlock()
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
 	// What that stream had adopted itself and not made its own is older still.
 	own := from.inherited
 	for _, old := range from.series {
@@ -60,52 +60,52 @@ func (x *isolation) adopt(from *isolation) {
 		}
 	}
 	from.inherited = nil
-	x.inherited = append(x.inherited, own...)
-	x.signal()
+	iso.inherited = append(iso.inherited, own...)
+	iso.signal()
 }
 
 // inherit merges what was adopted with what is isolated already: the former comes
 // first. Of a series that waits in the log, what this stream had delivered lies
 // between, and is sent once more. Those of a trial are on trial again. Only the
 // isolator calls it, with nothing under way.
-func (x *isolation) inherit() {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	if len(x.inherited) == 0 || x.trial != nil {
+func (iso *isolation) inherit() {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	if len(iso.inherited) == 0 || iso.trial != nil {
 		return
 	}
 	t := &trial{replayed: true}
-	for _, old := range slices.Backward(x.inherited) {
-		is := x.get(old.hash)
+	for _, old := range slices.Backward(iso.inherited) {
+		is := iso.get(old.hash)
 		_, both := is.mark()
 		switch {
 		case !both:
 			is.items, is.behind, is.next, is.until = old.items, old.behind, old.next, old.until
 		case old.behind:
 			end := is.end()
-			x.drop(is, len(is.items))
+			iso.drop(is, len(is.items))
 			is.items, is.behind, is.next, is.until = old.items, true, old.next, end
 		default:
 			is.items = append(slices.Clip(old.items), is.items...)
 		}
-		x.bytes += sizeOf(old.items)
+		iso.bytes += sizeOf(old.items)
 		is.maybeSent(past(is.end()))
 		if is.suspect = is.suspect || old.suspect; !is.suspect {
 			t.series = append(t.series, is)
 		}
 	}
-	x.inherited = nil
+	iso.inherited = nil
 	if len(t.series) > 0 {
-		x.trial = t
+		iso.trial = t
 	}
 }
 
 // divert takes those items out of a request that belong to isolated series, and
 // leaves them to the isolator.
-func (x *isolation) divert(r *queue.Request, items []queue.ItemView) []queue.ItemView {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	if len(x.series) == 0 {
+func (iso *isolation) divert(r *queue.Request, items []queue.ItemView) []queue.ItemView {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	if len(iso.series) == 0 {
 		return items
 	}
 	kept := items[:0]
@@ -114,7 +114,7 @@ func (x *isolation) divert(r *queue.Request, items []queue.ItemView) []queue.Ite
 		of    []*isolated
 	)
 	for _, it := range items {
-		if is := x.find(it.Series); is != nil {
+		if is := iso.find(it.Series); is != nil {
 			apart, of = append(apart, it), append(of, is)
 			continue
 		}
@@ -129,16 +129,16 @@ func (x *isolation) divert(r *queue.Request, items []queue.ItemView) []queue.Ite
 		if r.Replay {
 			of[i].maybeSent(past(at[it.Item]))
 		}
-		x.add(of[i], it, at[it.Item], false)
+		iso.add(of[i], it, at[it.Item], false)
 	}
-	x.signal()
+	iso.signal()
 	return kept
 }
 
 // park takes items that the endpoint did not take out of a request, and puts
 // them on trial, when no other request is. If the stream ends before that,
 // they are isolated all the same, and the next run has the trial.
-func (x *isolation) park(r *queue.Request, items []queue.ItemView, t *trial) {
+func (iso *isolation) park(r *queue.Request, items []queue.ItemView, t *trial) {
 	var (
 		known = hashes{}
 		of    = make([]uint64, len(items))
@@ -146,55 +146,55 @@ func (x *isolation) park(r *queue.Request, items []queue.ItemView, t *trial) {
 	for i, it := range items {
 		of[i] = known.of(it.Series)
 	}
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	for x.trial != nil && !x.closed {
-		x.parking++
-		x.signal() // The endpoint takes something, which the trial may have to know.
-		x.cond.Wait()
-		x.parking--
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for iso.trial != nil && !iso.closed {
+		iso.parking++
+		iso.signal() // The endpoint takes something, which the trial may have to know.
+		iso.cond.Wait()
+		iso.parking--
 	}
 	at := r.Marks(items)
 	for i, it := range items {
-		is := x.series[of[i]]
+		is := iso.series[of[i]]
 		if is == nil {
-			is = x.get(of[i])
+			is = iso.get(of[i])
 			t.series = append(t.series, is)
 		}
 		if t.replayed {
 			is.maybeSent(past(at[it.Item]))
 		}
-		x.add(is, it, at[it.Item], true)
+		iso.add(is, it, at[it.Item], true)
 	}
-	if x.trial == nil {
-		x.trial = t
+	if iso.trial == nil {
+		iso.trial = t
 	}
-	x.signal()
+	iso.signal()
 }
 
 // senderWaits reports whether a sender waits to put a request on trial.
-func (x *isolation) senderWaits() bool {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	return x.parking > 0
+func (iso *isolation) senderWaits() bool {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return iso.parking > 0
 }
 
 // close releases the senders that wait in park, and lets none wait there again.
-func (x *isolation) close() {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	x.closed = true
-	x.cond.Broadcast()
+func (iso *isolation) close() {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	iso.closed = true
+	iso.cond.Broadcast()
 }
 
 // before counts what isolated series have in memory that begins before a segment. marks
 // are those of the partitions: what was diverted from a request that was released then is
 // in the queue again, and counts there.
-func (x *isolation) before(segment int, marks []savepoint.Mark) (t queue.Counts) {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	for _, is := range x.all() {
-		until := marks[x.partOf(is.hash)]
+func (iso *isolation) before(segment int, marks []savepoint.Mark) (t queue.Counts) {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.all() {
+		until := marks[iso.partOf(is.hash)]
 		for i := range is.items {
 			m := is.items[i].mark
 			if m.Segment < segment && m.Less(until) {
@@ -206,27 +206,27 @@ func (x *isolation) before(segment int, marks []savepoint.Mark) (t queue.Counts)
 }
 
 // size returns how many series are isolated.
-func (x *isolation) size() int {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	return len(x.series)
+func (iso *isolation) size() int {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return len(iso.series)
 }
 
 // isolates reports whether a series is isolated.
-func (x *isolation) isolates(s *series.Series) bool {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	return x.find(s) != nil
+func (iso *isolation) isolates(s *series.Series) bool {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return iso.find(s) != nil
 }
 
 // saved returns the marks for a savepoint, of series that are behind their partition,
 // whose marks were taken before. A series that waits behind its partition's mark, out of
 // a request that is under way, is not one of them: that request may have more of it.
-func (x *isolation) saved(marks []savepoint.Mark) (apart []isolatedMark) {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	for _, is := range x.marks() {
-		if is.Mark.Less(marks[x.partOf(is.Series)]) {
+func (iso *isolation) saved(marks []savepoint.Mark) (apart []isolatedMark) {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.marks() {
+		if is.Mark.Less(marks[iso.partOf(is.Series)]) {
 			apart = append(apart, is)
 		}
 	}
@@ -235,10 +235,10 @@ func (x *isolation) saved(marks []savepoint.Mark) (apart []isolatedMark) {
 
 // floor returns the lowest position at which an isolated series waits, and the oldest
 // timestamp in ms of those in memory, 0 if there are none.
-func (x *isolation) floor() (floor cursor.Position, oldest int64, waits bool) {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	for _, is := range x.all() {
+func (iso *isolation) floor() (floor cursor.Position, oldest int64, waits bool) {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.all() {
 		m, ok := is.mark()
 		if !ok {
 			continue

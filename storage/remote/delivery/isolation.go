@@ -66,9 +66,9 @@ type isolation struct {
 }
 
 func newIsolation() *isolation {
-	x := &isolation{notify: make(chan struct{}, 1)}
-	x.cond = sync.NewCond(&x.mtx)
-	return x
+	iso := &isolation{notify: make(chan struct{}, 1)}
+	iso.cond = sync.NewCond(&iso.mtx)
+	return iso
 }
 
 // isolated is a series that is on its own.
@@ -118,17 +118,17 @@ type isolatedMark = savepoint.Isolated
 func (*isolation) partOf(hash uint64) int { return int(hash % queue.Partitions) }
 
 // find returns the isolated series that s belongs to, nil if it is none.
-func (x *isolation) find(s *series.Series) *isolated {
-	if len(x.series) == 0 || x.inPart[s.Partition()] == 0 {
+func (iso *isolation) find(s *series.Series) *isolated {
+	if len(iso.series) == 0 || iso.inPart[s.Partition()] == 0 {
 		return nil
 	}
-	is, known := x.seen[s]
+	is, known := iso.seen[s]
 	if !known {
-		is = x.series[queue.StableHash(s)]
-		if len(x.seen) >= rememberedSeries {
-			clear(x.seen)
+		is = iso.series[queue.StableHash(s)]
+		if len(iso.seen) >= rememberedSeries {
+			clear(iso.seen)
 		}
-		x.seen[s] = is
+		iso.seen[s] = is
 	}
 	if is == nil || is.gone {
 		return nil
@@ -152,36 +152,36 @@ func (h hashes) of(s *series.Series) uint64 {
 }
 
 // get returns the isolated series with a hash, which it makes if there is none.
-func (x *isolation) get(hash uint64) *isolated {
-	if is := x.series[hash]; is != nil {
+func (iso *isolation) get(hash uint64) *isolated {
+	if is := iso.series[hash]; is != nil {
 		return is
 	}
-	if x.series == nil {
-		x.series, x.seen = map[uint64]*isolated{}, map[*series.Series]*isolated{}
+	if iso.series == nil {
+		iso.series, iso.seen = map[uint64]*isolated{}, map[*series.Series]*isolated{}
 	}
 	is := &isolated{hash: hash}
-	x.series[hash] = is
-	x.inPart[x.partOf(hash)]++
-	clear(x.seen) // Its series are in there as not isolated.
+	iso.series[hash] = is
+	iso.inPart[iso.partOf(hash)]++
+	clear(iso.seen) // Its series are in there as not isolated.
 	return is
 }
 
 // release lets the next items of a series go with the others again.
-func (x *isolation) release(is *isolated) {
+func (iso *isolation) release(is *isolated) {
 	if is.gone {
 		return
 	}
 	is.gone = true
-	delete(x.series, is.hash)
-	x.inPart[x.partOf(is.hash)]--
-	if len(x.series) == 0 {
-		clear(x.seen) // It keeps series in memory.
+	delete(iso.series, is.hash)
+	iso.inPart[iso.partOf(is.hash)]--
+	if len(iso.series) == 0 {
+		clear(iso.seen) // It keeps series in memory.
 	}
 }
 
 // alike returns the suspects in memory that got no good answer alone.
-func (x *isolation) alike() (all []*isolated) {
-	for _, is := range x.series {
+func (iso *isolation) alike() (all []*isolated) {
+	for _, is := range iso.series {
 		if is.suspect && is.wait > 0 && is.refusals == 0 && len(is.items) > 0 {
 			all = append(all, is)
 		}
@@ -190,8 +190,8 @@ func (x *isolation) alike() (all []*isolated) {
 }
 
 // suspects returns how many series were found by trials.
-func (x *isolation) suspects() (n int) {
-	for _, is := range x.series {
+func (iso *isolation) suspects() (n int) {
+	for _, is := range iso.series {
 		if is.suspect {
 			n++
 		}
@@ -201,11 +201,11 @@ func (x *isolation) suspects() (n int) {
 
 // add appends an item to those of a series. If there is no room, or others are
 // missing before it, it waits in the log; always says that there has to be room.
-func (x *isolation) add(is *isolated, it queue.ItemView, at savepoint.Mark, always bool) {
+func (iso *isolation) add(is *isolated, it queue.ItemView, at savepoint.Mark, always bool) {
 	end := at
 	end.Skip++
 	size := isolatedSize(it)
-	full := len(is.items) > 0 && (x.bytes+size > isolatedBytes || len(is.items) >= isolatedItems)
+	full := len(is.items) > 0 && (iso.bytes+size > isolatedBytes || len(is.items) >= isolatedItems)
 	switch {
 	case is.behind:
 		is.until = later(is.until, end)
@@ -220,7 +220,7 @@ func (x *isolation) add(is *isolated, it queue.ItemView, at savepoint.Mark, alwa
 		is.items[i].mark = at
 	}
 	is.items = append(is.items, newIsolatedItem(it, at, size))
-	x.bytes += size
+	iso.bytes += size
 }
 
 func (it *isolatedItem) view() queue.ItemView {
@@ -239,9 +239,9 @@ func newIsolatedItem(it queue.ItemView, at savepoint.Mark, size int) isolatedIte
 }
 
 // drop takes the first n items off a series.
-func (x *isolation) drop(is *isolated, n int) {
+func (iso *isolation) drop(is *isolated, n int) {
 	for _, it := range is.items[:n] {
-		x.bytes -= it.size
+		iso.bytes -= it.size
 	}
 	clear(is.items[:n]) // What is left keeps the array for a while.
 	if is.items = is.items[n:]; len(is.items) == 0 {
@@ -289,15 +289,15 @@ func (is *isolated) mark() (savepoint.Mark, bool) {
 }
 
 // marks returns the marks of all series of which something waits.
-func (x *isolation) marks() (out []isolatedMark) {
+func (iso *isolation) marks() (out []isolatedMark) {
 	of := map[uint64]int{}
-	for _, is := range x.series {
+	for _, is := range iso.series {
 		if m, waits := is.mark(); waits {
 			of[is.hash] = len(out)
 			out = append(out, isolatedMark{Series: is.hash, Mark: m})
 		}
 	}
-	for _, is := range slices.Backward(x.inherited) { // They are before what is isolated here.
+	for _, is := range slices.Backward(iso.inherited) { // They are before what is isolated here.
 		m, _ := is.mark()
 		if i, both := of[is.hash]; both {
 			out[i].Mark = m
@@ -311,14 +311,14 @@ func (x *isolation) marks() (out []isolatedMark) {
 }
 
 // all returns the isolated series, inherited ones too.
-func (x *isolation) all() []*isolated {
-	return append(slices.Collect(maps.Values(x.series)), x.inherited...)
+func (iso *isolation) all() []*isolated {
+	return append(slices.Collect(maps.Values(iso.series)), iso.inherited...)
 }
 
 // signal wakes the isolator.
-func (x *isolation) signal() {
+func (iso *isolation) signal() {
 	select {
-	case x.notify <- struct{}{}:
+	case iso.notify <- struct{}{}:
 	default:
 	}
 }

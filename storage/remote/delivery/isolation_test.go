@@ -334,13 +334,13 @@ func TestNothingOfASeriesIsLeft(t *testing.T) {
 	r.commit(1)
 	r.arrives("before", 1, but())
 	rc.do(func() { rc.frozen = true })
-	l := r.running[0].streams()[0]
+	st := r.running[0].streams()[0]
 	s := j.series[0]
-	l.isolation.mtx.Lock()
-	none, one := l.isolation.get(1), l.isolation.get(queue.StableHash(s))
-	l.isolation.add(one, queue.ItemView{Item: &queue.Item{Series: s, T: 7}}, savepoint.Mark{}, true)
-	l.isolation.mtx.Unlock()
-	a := newIsolator(l).attempt([]*isolated{none, one})
+	st.isolation.mtx.Lock()
+	none, one := st.isolation.get(1), st.isolation.get(queue.StableHash(s))
+	st.isolation.add(one, queue.ItemView{Item: &queue.Item{Series: s, T: 7}}, savepoint.Mark{}, true)
+	st.isolation.mtx.Unlock()
+	a := newIsolator(st).attempt([]*isolated{none, one})
 	require.Equal(t, client.Retry, a.res.Outcome)
 	require.True(t, one.replayed)
 	require.False(t, none.replayed)
@@ -422,10 +422,10 @@ func TestPoisonTogether(t *testing.T) {
 }
 
 // waitingApart returns of how many isolated series something waits.
-func (x *isolation) waitingApart() int {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	return len(x.marks())
+func (iso *isolation) waitingApart() int {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return len(iso.marks())
 }
 
 // TestSlowReceiver: one that needs longer than an attempt has at first, and of which
@@ -604,15 +604,15 @@ func TestLearnsSizes(t *testing.T) {
 				require.Zero(t, rc.again)
 				require.Zero(t, rc.early, "I4")
 			})
-			l := r.running[0].streams()[0]
-			l.sizes.mtx.Lock()
-			l.sizes.until = time.Time{} // It was a while ago.
-			l.sizes.mtx.Unlock()
+			s := r.running[0].streams()[0]
+			s.sizes.mtx.Lock()
+			s.sizes.until = time.Time{} // It was a while ago.
+			s.sizes.mtx.Unlock()
 			for range 40 {
 				r.commit(450)
 			}
 			r.arrives("without a limit", 90*450, but())
-			require.Zero(t, l.sizes.most.Load())
+			require.Zero(t, s.sizes.most.Load())
 			require.NoError(t, r.Close())
 			require.NoError(t, j.wal.Close())
 		})

@@ -22,91 +22,91 @@ import (
 )
 
 // run works until the stream stops.
-func (z *isolator) run() {
+func (w *isolator) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
-		case <-z.stream.isolation.notify:
+		case <-w.stream.isolation.notify:
 		case <-timer.C:
-		case <-z.stream.endpoint.settings.Load().replaced:
-			z.hasten()
-		case <-z.stream.endpoint.stop:
+		case <-w.stream.endpoint.settings.Load().replaced:
+			w.hasten()
+		case <-w.stream.endpoint.stop:
 			return
-		case <-z.stream.reading.Done():
+		case <-w.stream.reading.Done():
 			return
 		}
-		for z.step(time.Now()) && z.stream.reading.Err() == nil && !z.stream.endpoint.stopping() {
+		for w.step(time.Now()) && w.stream.reading.Err() == nil && !w.stream.endpoint.stopping() {
 		}
-		timer.Reset(z.next(time.Now()))
+		timer.Reset(w.next(time.Now()))
 	}
 }
 
 // step makes one attempt, if one is due.
-func (z *isolator) step(now time.Time) bool {
-	z.begin()
-	if z.d != nil && z.divide(now) {
+func (w *isolator) step(now time.Time) bool {
+	w.begin()
+	if w.division != nil && w.divide(now) {
 		return true
 	}
-	return z.trySuspect(now)
+	return w.trySuspect(now)
 }
 
 // hasten lets everything be tried at once: settings have changed.
-func (z *isolator) hasten() {
-	if z.d != nil {
-		z.d.due, z.d.backoff = time.Time{}, 0
+func (w *isolator) hasten() {
+	if w.division != nil {
+		w.division.due, w.division.backoff = time.Time{}, 0
 	}
-	z.until, z.backoff = time.Time{}, 0
-	x := z.stream.isolation
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	for _, is := range x.series {
+	w.until, w.backoff = time.Time{}, 0
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.series {
 		is.due, is.wait = time.Time{}, 0
 	}
 }
 
 // begin takes up a request that was put on trial.
-func (z *isolator) begin() {
-	x := z.stream.isolation
-	if z.d == nil {
-		x.inherit()
+func (w *isolator) begin() {
+	iso := w.stream.isolation
+	if w.division == nil {
+		iso.inherit()
 	}
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	if t := x.trial; t != nil && z.d == nil {
-		z.d = &division{trial: t}
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	if t := iso.trial; t != nil && w.division == nil {
+		w.division = &division{trial: t}
 		// Series that are alike are neighbours: what is not taken would come in a
 		// row. Their order among each other does not matter.
 		rand.Shuffle(len(t.series), func(i, j int) { t.series[i], t.series[j] = t.series[j], t.series[i] })
 		if t.alive {
-			z.d.parts = append(z.d.parts, part{series: t.series})
+			w.division.parts = append(w.division.parts, part{series: t.series})
 		}
 	}
 }
 
 // next returns how long nothing is due.
-func (z *isolator) next(now time.Time) time.Duration {
+func (w *isolator) next(now time.Time) time.Duration {
 	wait := watchFor
-	if z.d != nil {
-		wait = min(wait, z.d.due.Sub(now))
-		if !z.d.alive {
+	if w.division != nil {
+		wait = min(wait, w.division.due.Sub(now))
+		if !w.division.alive {
 			wait = min(wait, pollInterval) // To see whether something was delivered.
 		}
 	}
-	x := z.stream.isolation
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	for _, is := range x.series {
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.series {
 		if _, waits := is.mark(); is.suspect && waits {
 			if is.refusals > 0 {
 				wait = min(wait, is.due.Sub(now))
 				continue
 			}
-			wait = min(wait, max(is.due.Sub(now), z.until.Sub(now)))
+			wait = min(wait, max(is.due.Sub(now), w.until.Sub(now)))
 		}
 	}
-	if len(x.alike()) > 1 {
-		wait = min(wait, max(z.together.Sub(now), z.until.Sub(now)))
+	if len(iso.alike()) > 1 {
+		wait = min(wait, max(w.together.Sub(now), w.until.Sub(now)))
 	}
 	return max(wait, time.Millisecond)
 }
@@ -114,66 +114,66 @@ func (z *isolator) next(now time.Time) time.Duration {
 // trySuspect makes an attempt with the suspect that has been due for longest, and with
 // others beside it if what came of it last was a refusal. Those need not wait with the
 // others: an endpoint that refuses is up.
-func (z *isolator) trySuspect(now time.Time) bool {
-	wait := now.Before(z.until)
-	x := z.stream.isolation
-	x.mtx.Lock()
+func (w *isolator) trySuspect(now time.Time) bool {
+	wait := now.Before(w.until)
+	iso := w.stream.isolation
+	iso.mtx.Lock()
 	var due []*isolated
-	for _, is := range x.series {
+	for _, is := range iso.series {
 		_, waits := is.mark()
 		switch {
 		case !is.suspect:
 		case !waits && now.Sub(is.due) > watchFor:
-			x.release(is)
+			iso.release(is)
 		case waits && !now.Before(is.due) && (!wait || is.refusals > 0):
 			due = append(due, is)
 		}
 	}
-	x.mtx.Unlock()
+	iso.mtx.Unlock()
 	// By turns, or those that are not taken together would never be tried alone.
-	if !wait && (len(due) == 0 || !z.nowAlone) && z.tryTogether(now) {
-		z.nowAlone = true
+	if !wait && (len(due) == 0 || !w.nowAlone) && w.tryTogether(now) {
+		w.nowAlone = true
 		return true
 	}
 	if len(due) == 0 {
 		return false
 	}
-	z.nowAlone = false
+	w.nowAlone = false
 	slices.SortFunc(due, func(a, b *isolated) int { return a.due.Compare(b.due) })
 	n := 1
 	if due[0].refusals > 0 {
 		due = slices.DeleteFunc(due, func(is *isolated) bool { return is.refusals == 0 })
-		n = min(len(due), z.atOnce())
+		n = min(len(due), w.atOnce())
 	}
 	due = due[:n]
-	if !z.load(due...) {
+	if !w.load(due...) {
 		for _, is := range due {
 			is.due = now.Add(retryInterval)
 		}
 		return true
 	}
-	answers := z.attempts(n, func(i int) []*isolated { return due[i : i+1] })
+	answers := w.attempts(n, func(i int) []*isolated { return due[i : i+1] })
 	for i, is := range due {
-		z.tried(is, answers[i])
+		w.tried(is, answers[i])
 	}
 	return true
 }
 
 // tried learns from an attempt with a suspect alone.
-func (z *isolator) tried(is *isolated, a answer) {
-	set := z.stream.endpoint.settings.Load()
+func (w *isolator) tried(is *isolated, a answer) {
+	set := w.stream.endpoint.settings.Load()
 	is.due = a.began
 	switch {
 	case a.nothing():
-		z.settle(a, true)
+		w.settle(a, true)
 	case a.res.Outcome == client.Delivered:
-		z.judge(is, a)
+		w.judge(is, a)
 		is.wait, is.timeout, is.refusals = 0, 0, 0
-		z.backoff /= 2
+		w.backoff /= 2
 		is.alone = min(max(2*is.alone, 1), max(set.queue.MaxSamplesPerSend, 1))
-		z.settle(a, true)
-	case final(a.res) && !z.divisible(a):
-		z.refused(a)
+		w.settle(a, true)
+	case final(a.res) && !w.divisible(a):
+		w.refused(a)
 		is.refusals, is.wait = is.refusals+1, 0
 		if is.refusals > freeRefusals {
 			is.due = time.Now().Add(set.leastBackoff())
@@ -182,66 +182,66 @@ func (z *isolator) tried(is *isolated, a answer) {
 		// It goes on sample by sample, at once.
 	default:
 		is.refusals = 0
-		z.judge(is, a)
-		z.slow(set, scarce(a.res))
+		w.judge(is, a)
+		w.slow(set, scarce(a.res))
 		is.wait = set.backoff(is.wait, suspectPace)
-		is.due = time.Now().Add(z.stream.betweenSuspects(set, is.wait, a.res.RetryAfter, time.Since(a.began)))
+		is.due = time.Now().Add(w.stream.betweenSuspects(set, is.wait, a.res.RetryAfter, time.Since(a.began)))
 		if a.res.Status == 0 {
-			is.timeout = 2 * max(is.timeout, z.stream.shortTimeout(set))
+			is.timeout = 2 * max(is.timeout, w.stream.shortTimeout(set))
 		}
 	}
 }
 
 // tryTogether makes an attempt with all suspects in memory that got no good answer
 // alone, from time to time: what was wrong may be over, or was never about them.
-func (z *isolator) tryTogether(now time.Time) bool {
-	if now.Before(z.together) {
+func (w *isolator) tryTogether(now time.Time) bool {
+	if now.Before(w.together) {
 		return false
 	}
-	set := z.stream.endpoint.settings.Load()
-	x := z.stream.isolation
-	x.mtx.Lock()
-	all := x.alike()
-	x.mtx.Unlock()
+	set := w.stream.endpoint.settings.Load()
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	all := iso.alike()
+	iso.mtx.Unlock()
 	if len(all) < 2 {
 		return false
 	}
-	a := z.attempt(all)
+	a := w.attempt(all)
 	if a.nothing() {
-		z.settle(a, true)
+		w.settle(a, true)
 		return true
 	}
 	if a.res.Outcome != client.Delivered {
-		z.apart = set.backoff(z.apart, 1)
-		z.together = time.Now().Add(z.stream.betweenSuspects(set, z.apart, a.res.RetryAfter, time.Since(a.began)))
-		z.slow(set, scarce(a.res))
+		w.apart = set.backoff(w.apart, 1)
+		w.together = time.Now().Add(w.stream.betweenSuspects(set, w.apart, a.res.RetryAfter, time.Since(a.began)))
+		w.slow(set, scarce(a.res))
 		return true
 	}
-	z.together, z.apart, z.backoff = time.Time{}, 0, 0
+	w.together, w.apart, w.backoff = time.Time{}, 0, 0
 	for _, is := range a.of {
-		z.judge(is, a)
+		w.judge(is, a)
 		is.wait, is.timeout, is.refusals, is.due = 0, 0, 0, now
 	}
-	z.settle(a, true)
+	w.settle(a, true)
 	return true
 }
 
 // judge learns from what became of a suspect that was tried whether the endpoint
 // limits the rate of requests.
-func (z *isolator) judge(is *isolated, a answer) {
+func (w *isolator) judge(is *isolated, a answer) {
 	if !is.scarce {
 		return
 	}
 	if a.res.Outcome != client.Delivered {
 		is.failures++
 		if is.failures == guiltyAfter {
-			z.stream.limit.found(true)
-			z.stream.prompts.giveBack()
+			w.stream.limit.found(true)
+			w.stream.prompts.giveBack()
 		}
 		return
 	}
-	if is.failures < 2 && z.stream.limit.found(false) {
-		z.stream.tellLimit()
+	if is.failures < 2 && w.stream.limit.found(false) {
+		w.stream.tellLimit()
 	}
 	is.scarce = false
 }
@@ -249,12 +249,12 @@ func (z *isolator) judge(is *isolated, a answer) {
 // slow makes all suspects wait if the stream has delivered nothing since one of them
 // failed: the endpoint is down, and is not to be asked by each of them.
 // So it is if requests may be too many for it.
-func (z *isolator) slow(set *settings, scarce bool) {
-	at := z.stream.delivered.Load()
-	if at != z.seen && !scarce {
-		z.seen, z.backoff = at, 0
+func (w *isolator) slow(set *settings, scarce bool) {
+	at := w.stream.delivered.Load()
+	if at != w.seen && !scarce {
+		w.seen, w.backoff = at, 0
 		return
 	}
-	z.backoff = set.backoff(z.backoff, 1)
-	z.until = time.Now().Add(z.backoff)
+	w.backoff = set.backoff(w.backoff, 1)
+	w.until = time.Now().Add(w.backoff)
 }

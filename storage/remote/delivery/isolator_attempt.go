@@ -39,10 +39,10 @@ import (
 //
 // Suspects travel alone, each at a pace of its own, until they are accepted.
 type isolator struct {
-	stream *stream
-	s      [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
+	stream  *stream
+	senders [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
 
-	d        *division
+	division *division
 	logged   time.Time // When a line with labels was logged last,
 	unlogged int       // and how many were not since.
 	tries    *attempts // At reading the log.
@@ -119,12 +119,12 @@ const (
 	logEvery = 10 * time.Second
 )
 
-func newIsolator(l *stream) *isolator {
-	z := &isolator{stream: l, tries: newAttempts(maxReadTries)}
-	for i := range z.s {
-		z.s[i] = sender{stream: l, apart: true}
+func newIsolator(s *stream) *isolator {
+	w := &isolator{stream: s, tries: newAttempts(maxReadTries)}
+	for i := range w.senders {
+		w.senders[i] = sender{stream: s, apart: true}
 	}
-	return z
+	return w
 }
 
 // final reports whether an answer is the last word on what was sent.
@@ -169,18 +169,18 @@ func (a *answer) nothing() bool { return a.res.Outcome == client.Delivered && a.
 
 // attempt sends what is in memory of series once, of as many as fit into a
 // request, but of one at least. Exemplars stay with their sample.
-func (z *isolator) attempt(part []*isolated) answer { return z.attemptBy(&z.s[0], part) }
+func (w *isolator) attempt(part []*isolated) answer { return w.attemptBy(&w.senders[0], part) }
 
 // attemptBy is attempt with a sender that has nothing else to do.
-func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
-	set := z.stream.endpoint.settings.Load()
+func (w *isolator) attemptBy(s *sender, part []*isolated) answer {
+	set := w.stream.endpoint.settings.Load()
 	var (
 		a     = answer{set: set, began: time.Now()}
 		items []queue.ItemView
-		x     = z.stream.isolation
+		iso   = w.stream.isolation
 		room  = set.queue.MaxSamplesPerSend
 	)
-	x.mtx.Lock()
+	iso.mtx.Lock()
 	for _, is := range part {
 		n := len(is.items)
 		if n > room && len(a.of) > 0 {
@@ -200,8 +200,8 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		a.again = a.again || is.replayed
 		a.of, a.count = append(a.of, is), append(a.count, n)
 	}
-	x.mtx.Unlock()
-	timeout := z.stream.shortTimeout(set)
+	iso.mtx.Unlock()
+	timeout := w.stream.shortTimeout(set)
 	if len(a.of) == 1 {
 		timeout = max(timeout, a.of[0].timeout)
 	}
@@ -221,21 +221,21 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		a.res.Outcome = client.Delivered // Nothing of it is to be sent.
 		return a
 	}
-	z.stream.awaitTurn(z.stream, set)
-	if !z.stream.reserve(cursor.Position{Offset: 1}) { // It is past that, unless it is to be renewed.
-		a.res = client.Result{Outcome: client.Retry, Err: context.Cause(z.stream.ctx)}
+	w.stream.awaitTurn(w.stream, set)
+	if !w.stream.reserve(cursor.Position{Offset: 1}) { // It is past that, unless it is to be renewed.
+		a.res = client.Result{Outcome: client.Retry, Err: context.Cause(w.stream.ctx)}
 		return a
 	}
 	a.began = time.Now()
-	ctx, cancel := context.WithTimeout(z.stream.ctx, min(timeout, set.timeout))
+	ctx, cancel := context.WithTimeout(w.stream.ctx, min(timeout, set.timeout))
 	defer cancel()
-	m := z.stream.endpoint.metrics.Load()
+	m := w.stream.endpoint.metrics.Load()
 	m.isolationRequests.Inc()
-	a.res = z.stream.send(ctx, set, p.payload, 0, p.sent)
+	a.res = w.stream.send(ctx, set, p.payload, 0, p.sent)
 	a.gaveUp = gaveUp(ctx, a.res)
 	switch a.res.Outcome {
 	case client.Delivered:
-		z.stream.took()
+		w.stream.took()
 		s.delivered(set, p, a.res, a.again)
 	case client.Retry:
 		for c, n := range p.sent {
@@ -243,13 +243,13 @@ func (z *isolator) attemptBy(s *sender, part []*isolated) answer {
 		}
 	}
 	if a.res.Ambiguous {
-		x.mtx.Lock()
+		iso.mtx.Lock()
 		for i, is := range a.of {
 			if n := a.count[i]; n > 0 {
 				is.maybeSent(past(is.items[n-1].mark))
 			}
 		}
-		x.mtx.Unlock()
+		iso.mtx.Unlock()
 	}
 	return a
 }
@@ -282,109 +282,109 @@ func (a *answer) cut(all, rest []queue.ItemView) {
 
 // settle takes off what an answer is about, and releases series of which nothing
 // waits any more, if they are to be.
-func (z *isolator) settle(a answer, release bool) {
-	z.s[0].countDrops(&encodedRequest{dropped: a.dropped})
-	x := z.stream.isolation
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	if a.set != z.stream.endpoint.settings.Load() {
-		z.stream.marks.renew()
+func (w *isolator) settle(a answer, release bool) {
+	w.senders[0].countDrops(&encodedRequest{dropped: a.dropped})
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	if a.set != w.stream.endpoint.settings.Load() {
+		w.stream.dispatched.renew()
 	}
 	for i, is := range a.of {
-		x.drop(is, a.count[i])
+		iso.drop(is, a.count[i])
 		is.unsent()
 		if len(is.items) > 0 || is.behind {
 			continue
 		}
 		if release {
-			x.release(is)
+			iso.release(is)
 		}
 	}
 }
 
 // suspect makes a series one that travels alone. It returns false if there are
 // too many.
-func (z *isolator) suspect(is *isolated, res client.Result) bool {
-	x := z.stream.isolation
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	if !is.suspect && x.suspects() >= maxIsolated {
+func (w *isolator) suspect(is *isolated, res client.Result) bool {
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	if !is.suspect && iso.suspects() >= maxIsolated {
 		return false
 	}
-	set := z.stream.endpoint.settings.Load()
+	set := w.stream.endpoint.settings.Load()
 	is.suspect = true
 	is.scarce, is.failures = scarce(res), 0
 	is.alone = 1
 	is.wait = set.leastBackoff()
-	is.due = time.Now().Add(z.stream.betweenSuspects(set, is.wait, res.RetryAfter, 0))
+	is.due = time.Now().Add(w.stream.betweenSuspects(set, is.wait, res.RetryAfter, 0))
 	if len(is.items) > 0 {
-		z.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
+		w.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
 	}
 	return true
 }
 
 // refused accounts for one item that was refused for good. Its series is a
 // suspect from then on.
-func (z *isolator) refused(a answer) {
+func (w *isolator) refused(a answer) {
 	is := a.of[0]
 	if a.again && refusesData(a.res.Status) {
-		z.stream.endpoint.refusedOnReplay(a.sent, a.first, a.res)
+		w.stream.endpoint.refusedOnReplay(a.sent, a.first, a.res)
 	} else {
 		missing := a.sent
 		if a.res.Written.Confirmed {
 			missing = unwritten(a.sent, a.res)
 		}
-		z.stream.endpoint.fail(missing, strconv.Itoa(a.res.Status))
-		z.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
+		w.stream.endpoint.fail(missing, strconv.Itoa(a.res.Status))
+		w.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
 	}
-	z.settle(a, false)
-	x := z.stream.isolation
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
+	w.settle(a, false)
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
 	switch {
 	case is.suspect:
-	case x.suspects() < maxIsolated:
+	case iso.suspects() < maxIsolated:
 		is.suspect, is.alone, is.due, is.refusals = true, 1, time.Now(), 1
 	case len(is.items) == 0 && !is.behind:
-		x.release(is)
+		iso.release(is)
 	}
 }
 
 // refuse accounts for series of which nothing is worth another attempt, and
 // releases them.
-func (z *isolator) refuse(all []*isolated, res client.Result) {
+func (w *isolator) refuse(all []*isolated, res client.Result) {
 	var sent queue.Counts
-	x := z.stream.isolation
-	x.mtx.Lock()
+	iso := w.stream.isolation
+	iso.mtx.Lock()
 	for _, is := range all {
 		if is.gone {
 			continue
 		}
-		if is.suspect = false; is.replayed && x.suspects() < maxIsolated {
+		if is.suspect = false; is.replayed && iso.suspects() < maxIsolated {
 			is.suspect, is.alone = true, 1 // The receiver may have it: each sample counts by itself.
 			continue
 		}
 		for _, it := range is.items {
 			sent.Add(it.kind())
 		}
-		x.drop(is, len(is.items))
+		iso.drop(is, len(is.items))
 		if is.behind {
 			is.suspect = true // The rest of it is in the log.
 			continue
 		}
-		x.release(is)
+		iso.release(is)
 	}
-	x.mtx.Unlock()
+	iso.mtx.Unlock()
 	res.Written = client.Result{}.Written
-	z.stream.endpoint.refused(z.stream.endpoint.settings.Load(), sent, res)
+	w.stream.endpoint.refused(w.stream.endpoint.settings.Load(), sent, res)
 }
 
 // tell logs what happened to one series, but not of each of many.
-func (z *isolator) tell(what string, of *series.Series, res client.Result) {
-	if time.Since(z.logged) < logEvery {
-		z.unlogged++
+func (w *isolator) tell(what string, of *series.Series, res client.Result) {
+	if time.Since(w.logged) < logEvery {
+		w.unlogged++
 		return
 	}
-	z.stream.endpoint.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", z.unlogged)
-	z.logged, z.unlogged = time.Now(), 0
+	w.stream.endpoint.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", w.unlogged)
+	w.logged, w.unlogged = time.Now(), 0
 }

@@ -37,7 +37,7 @@ func TestLastSave(t *testing.T) {
 		st := stateAt("01M330EBW0K4T9ZJ2D4X0G6V8Q", savepoint.Identity{Name: "a"}, "a", at(1), at(2).Position)
 		st.removed = &now
 		second := stateAt("", savepoint.Identity{}, "", at(4), cursor.Position{})
-		st.fresh = &freshRange{from: at(3), marks: second.marks, mark: at(7).Position}
+		st.fresh = &freshRange{from: at(3), acked: second.acked, dispatched: at(7).Position}
 		return st
 	}
 	head := cursor.Position{Segment: 4, Offset: 9}
@@ -64,11 +64,11 @@ func TestLastSave(t *testing.T) {
 	for name, change := range map[string]func(st *endpointState){
 		"id":              func(st *endpointState) { st.id = "01M330EBW0Q7R5N3H8Y1C2B4WD" },
 		"identity":        func(st *endpointState) { st.identity.TenantHash = "b" },
-		"mark":            func(st *endpointState) { st.mark.Offset++ },
-		"position":        func(st *endpointState) { st.marks[63].Offset++ },
-		"checksum":        func(st *endpointState) { st.marks[63].CRC++ },
-		"skip":            func(st *endpointState) { st.marks[1].Skip++ },
-		"isolated":        func(st *endpointState) { st.apart = []isolatedMark{{Series: 1, Mark: st.marks[1]}} },
+		"mark":            func(st *endpointState) { st.dispatched.Offset++ },
+		"position":        func(st *endpointState) { st.acked[63].Offset++ },
+		"checksum":        func(st *endpointState) { st.acked[63].CRC++ },
+		"skip":            func(st *endpointState) { st.acked[1].Skip++ },
+		"isolated":        func(st *endpointState) { st.apart = []isolatedMark{{Series: 1, Mark: st.acked[1]}} },
 		"removed later":   func(st *endpointState) { later := now.Add(1); st.removed = &later },
 		"counted":         func(st *endpointState) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
 		"memory":          func(st *endpointState) { st.memory[queue.Samples]++ },
@@ -77,9 +77,9 @@ func TestLastSave(t *testing.T) {
 		"one range":       func(st *endpointState) { st.fresh = nil },
 		"from":            func(st *endpointState) { st.fresh.from.Offset++ },
 		"checksum there":  func(st *endpointState) { st.fresh.from.CRC++ },
-		"fresh mark":      func(st *endpointState) { st.fresh.mark.Segment++ },
-		"fresh marks":     func(st *endpointState) { st.fresh.marks[0].Skip++ },
-		"fresh, isolated": func(st *endpointState) { st.fresh.apart = []isolatedMark{{Series: 1, Mark: st.fresh.marks[1]}} },
+		"fresh mark":      func(st *endpointState) { st.fresh.dispatched.Segment++ },
+		"fresh marks":     func(st *endpointState) { st.fresh.acked[0].Skip++ },
+		"fresh, isolated": func(st *endpointState) { st.fresh.apart = []isolatedMark{{Series: 1, Mark: st.fresh.acked[1]}} },
 	} {
 		st := whole()
 		change(st)
@@ -169,24 +169,24 @@ func TestSavesByWhatIsSettled(t *testing.T) {
 
 // beyondMark returns an endpoint's stream that has delivered what there is, and a
 // position for which its dispatch mark has to be raised.
-func beyondMark(t *testing.T) (r *rig, l *stream, end cursor.Position) {
+func beyondMark(t *testing.T) (r *rig, s *stream, end cursor.Position) {
 	j := openJournal(t, t.TempDir(), nil)
 	r = newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
 	r.attach(remoteWrite("a"))
 	r.commit(10)
 	r.complete("a", 10)
-	l = r.running[0].streams()[0]
+	s = r.running[0].streams()[0]
 	end = *j.head.Load()
 	end.Offset += 10 * markAhead
-	return r, l, end
+	return r, s, end
 }
 
 // TestMarkIsRaisedOnce covers that senders which need the dispatch mark raised at
 // the same time wait for one savepoint, and do not each write another.
 func TestMarkIsRaisedOnce(t *testing.T) {
-	r, l, end := beyondMark(t)
+	r, s, end := beyondMark(t)
 	entered := make(chan struct{}, 8)
-	l.endpoint.persist = func(done func() bool) error {
+	s.endpoint.persist = func(done func() bool) error {
 		entered <- struct{}{}
 		return r.saveUnless(done)
 	}
@@ -197,14 +197,14 @@ func TestMarkIsRaisedOnce(t *testing.T) {
 	r.saveMtx.Lock()
 	var senders sync.WaitGroup
 	for range cap(entered) {
-		senders.Go(func() { l.reserve(end) })
+		senders.Go(func() { s.reserve(end) })
 	}
 	for range cap(entered) {
 		<-entered
 	}
 	r.saveMtx.Unlock()
 	senders.Wait()
-	require.True(t, l.marks.covers(end))
+	require.True(t, s.dispatched.covers(end))
 	require.Equal(t, before+1, written())
 	require.NoError(t, r.Close())
 	require.NoError(t, r.journal.wal.Close())
@@ -213,18 +213,18 @@ func TestMarkIsRaisedOnce(t *testing.T) {
 // TestMarkOfStreamThatEnds covers that a sender does not wait for ever for a
 // savepoint that says nothing of its stream, and sends nothing without (I8).
 func TestMarkOfStreamThatEnds(t *testing.T) {
-	r, l, end := beyondMark(t)
+	r, s, end := beyondMark(t)
 	writes := 0
-	l.endpoint.persist = func(func() bool) error {
+	s.endpoint.persist = func(func() bool) error {
 		writes++
 		if writes == 3 {
-			l.cancel()
+			s.cancel()
 		}
 		return nil
 	}
-	require.False(t, l.reserve(end))
+	require.False(t, s.reserve(end))
 	require.Equal(t, 3, writes)
-	require.False(t, l.marks.covers(end))
+	require.False(t, s.dispatched.covers(end))
 	require.NoError(t, r.Close())
 	require.NoError(t, r.journal.wal.Close())
 }

@@ -22,21 +22,21 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// adopt makes set the endpoint's settings, and fresh its metrics, unless that is
+// adopt makes set the endpoint's settings, and renamed its metrics, unless that is
 // nil because name and URL are the same. Whatever is under way goes on; it is only
 // the next attempt that uses them.
-func (e *endpoint) adopt(set *settings, fresh *endpointMetrics) {
+func (e *endpoint) adopt(set *settings, renamed *endpointMetrics) {
 	old := e.settings.Load()
 	m := e.metrics.Load()
-	if fresh != nil {
+	if renamed != nil {
 		e.names.set(set.name, set.url)
-		e.show(fresh)
+		e.show(renamed)
 		if m != nil {
-			fresh.inherit(m)
+			renamed.inherit(m)
 			// Only now, so that hardly anything is counted in metrics that are gone.
 			e.sets.release(m)
 		}
-		m = fresh
+		m = renamed
 	}
 	e.showFamilies(m, set.protocol == encoder.V1)
 	m.shardsMin.Set(float64(set.queue.MinShards))
@@ -47,15 +47,15 @@ func (e *endpoint) adopt(set *settings, fresh *endpointMetrics) {
 		e.logger.Warn("max_shards is more than can be used", "max_shards", set.queue.MaxShards, "used", queue.Partitions)
 	}
 	if old != nil {
-		for _, l := range e.streams() {
-			l.marks.renew() // What the old ones left out is not to be sent by the next run.
+		for _, s := range e.streams() {
+			s.dispatched.renew() // What the old ones left out is not to be sent by the next run.
 		}
 	}
 	e.settings.Store(set)
 	left := e.cache.Swap(e.caches.join(set.cacheKey()))
 	e.caches.leave(left)
-	for _, l := range e.streams() {
-		l.adapt(set)
+	for _, s := range e.streams() {
+		s.adapt(set)
 	}
 	if old != nil {
 		close(old.replaced)
@@ -93,9 +93,9 @@ func (e *endpoint) hideFamilies() {
 // showSenders tells how many senders there are on all streams.
 func (e *endpoint) showSenders() {
 	n := 0
-	for _, l := range e.streams() {
-		if l.working() {
-			n += l.senders()
+	for _, s := range e.streams() {
+		if s.working() {
+			n += s.senders()
 		}
 	}
 	e.metrics.Load().shards.Set(float64(n))
@@ -113,9 +113,9 @@ func (e *endpoint) observe() {
 		stuck   time.Duration
 		streams = e.streams()
 	)
-	for i, l := range streams {
-		floor := l.queue.Marks(marks)
-		if at, t, waits := l.isolation.floor(); waits {
+	for i, s := range streams {
+		floor := s.queue.Marks(marks)
+		if at, t, waits := s.isolation.floor(); waits {
 			if at.Before(floor.Position) {
 				floor.Position = at
 			}
@@ -123,19 +123,19 @@ func (e *endpoint) observe() {
 				oldest = t
 			}
 		}
-		apart += l.isolation.size()
+		apart += s.isolation.size()
 		end := e.src.Head()
 		if i == 0 {
 			stuck = e.progress.stuck(floor.Position, end, time.Now())
 			m.ackedSegment.Set(float64(floor.Segment))
 			m.ackedOffset.Set(float64(floor.Offset))
 		}
-		if until, bounded := l.cursor.end(); bounded {
+		if until, bounded := s.cursor.end(); bounded {
 			end = until.Position
 			old = logBytes(e.src.WALDir, floor.Position, end)
 		}
 		bytes += logBytes(e.src.WALDir, floor.Position, end)
-		if t := l.queue.Stats().Oldest; t > 0 && (oldest == 0 || t < oldest) {
+		if t := s.queue.Stats().Oldest; t > 0 && (oldest == 0 || t < oldest) {
 			oldest = t
 		}
 	}
@@ -153,10 +153,10 @@ func (e *endpoint) observe() {
 // sentUpTo returns the time in ms up to which the endpoint has acknowledged everything:
 // of its newest acknowledged sample, unless it has older ones to come.
 func (e *endpoint) sentUpTo() int64 {
-	sent := e.metrics.Load().highestSent.mark.load()
-	for _, l := range e.streams() {
-		_, apart, _ := l.isolation.floor()
-		for _, t := range []int64{apart, l.queue.Stats().Oldest} {
+	sent := e.metrics.Load().highestSent.max.load()
+	for _, s := range e.streams() {
+		_, apart, _ := s.isolation.floor()
+		for _, t := range []int64{apart, s.queue.Stats().Oldest} {
 			if t > 0 {
 				sent = min(sent, t-1)
 			}
@@ -166,52 +166,52 @@ func (e *endpoint) sentUpTo() int64 {
 }
 
 // begin puts the stream to work, unless the endpoint stops.
-func (l *stream) begin() {
-	l.endpoint.sendersMtx.Lock()
-	if l.begun || l.endpoint.stopping() {
-		l.endpoint.sendersMtx.Unlock()
+func (s *stream) begin() {
+	s.endpoint.sendersMtx.Lock()
+	if s.begun || s.endpoint.stopping() {
+		s.endpoint.sendersMtx.Unlock()
 		return
 	}
-	l.begun = true
-	l.endpoint.wg.Go(l.readLog)
-	l.endpoint.wg.Go(func() {
-		defer close(l.isolated)
-		newIsolator(l).run()
+	s.begun = true
+	s.endpoint.wg.Go(s.readLog)
+	s.endpoint.wg.Go(func() {
+		defer close(s.isolated)
+		newIsolator(s).run()
 	})
-	l.endpoint.sendersMtx.Unlock()
-	l.setSenders(l.senders())
+	s.endpoint.sendersMtx.Unlock()
+	s.setSenders(s.senders())
 }
 
 // setSenders changes how many senders there are.
-func (l *stream) setSenders(n int) {
+func (s *stream) setSenders(n int) {
 	n = min(n, queue.Partitions)
-	set := l.endpoint.settings.Load()
-	l.endpoint.sendersMtx.Lock()
-	l.want = n
-	for ; l.begun && l.live < n && !l.endpoint.stopping(); l.live++ {
-		l.endpoint.wg.Go((&sender{stream: l}).run)
+	set := s.endpoint.settings.Load()
+	s.endpoint.sendersMtx.Lock()
+	s.want = n
+	for ; s.begun && s.live < n && !s.endpoint.stopping(); s.live++ {
+		s.endpoint.wg.Go((&sender{stream: s}).run)
 	}
-	l.endpoint.sendersMtx.Unlock()
-	l.queue.SetSenders(n)
-	l.queue.Configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
-	l.endpoint.showSenders()
+	s.endpoint.sendersMtx.Unlock()
+	s.queue.SetSenders(n)
+	s.queue.Configure(set.capacity(n), set.queue.MaxSamplesPerSend, time.Duration(set.queue.BatchSendDeadline))
+	s.endpoint.showSenders()
 }
 
 // adapt takes new settings over.
-func (l *stream) adapt(set *settings) {
-	lowest, highest := l.limits(set)
-	l.setSenders(min(max(l.senders(), lowest, 1), highest))
+func (s *stream) adapt(set *settings) {
+	lowest, highest := s.limits(set)
+	s.setSenders(min(max(s.senders(), lowest, 1), highest))
 }
 
 // adjust changes the number of senders as the load asks, and returns the number
 // it asks for whatever the limits.
-func (l *stream) adjust(now time.Time, set *settings) (desired float64) {
-	have := l.senders()
-	lowest, highest := l.limits(set)
-	n, desired := l.rates.pace(now, have, lowest, highest, l.queue.Stats().Backlog)
+func (s *stream) adjust(now time.Time, set *settings) (desired float64) {
+	have := s.senders()
+	lowest, highest := s.limits(set)
+	n, desired := s.rates.pace(now, have, lowest, highest, s.queue.Stats().Backlog)
 	if n != have {
-		l.endpoint.logger.Debug("Changing the number of senders", "from", have, "to", n)
-		l.setSenders(n)
+		s.endpoint.logger.Debug("Changing the number of senders", "from", have, "to", n)
+		s.setSenders(n)
 	}
 	return desired
 }
@@ -223,11 +223,11 @@ func (e *endpoint) beginStop() {
 	close(e.stop)
 	e.sendersMtx.Unlock()
 	streams, failing := e.streams(), 0
-	for _, l := range streams {
-		if l.failing.Load() {
+	for _, s := range streams {
+		if s.failing.Load() {
 			failing++
-			l.halt()
-			l.cancel()
+			s.halt()
+			s.cancel()
 		}
 	}
 	if failing == len(streams) {
@@ -237,8 +237,8 @@ func (e *endpoint) beginStop() {
 
 // halt lets nothing new begin. Requests under way may finish.
 func (e *endpoint) halt() {
-	for _, l := range e.streams() {
-		l.halt()
+	for _, s := range e.streams() {
+		s.halt()
 	}
 }
 
@@ -246,13 +246,13 @@ func (e *endpoint) halt() {
 // until ctx ends or an attempt fails. A backlog is not for draining.
 func (e *endpoint) drain(ctx context.Context) {
 	streams := e.streams()
-	if l := streams[len(streams)-1]; l.working() && e.dispatcher.shares(l.cursor.start()) {
-		l.queue.Drain(ctx, e.src.Head())
+	if s := streams[len(streams)-1]; s.working() && e.dispatcher.shares(s.cursor.start()) {
+		s.queue.Drain(ctx, e.src.Head())
 	}
 }
 
 // finishStop waits for what is under way, until ctx ends at most, and returns
-// where the endpoint stands.
+// the endpoint's state.
 func (e *endpoint) finishStop(ctx context.Context) *endpointState {
 	e.halt()
 	done := make(chan struct{})
@@ -274,16 +274,16 @@ func (e *endpoint) finishStop(ctx context.Context) *endpointState {
 	return e.state(true)
 }
 
-// state returns where the endpoint stands. final says that it has stopped.
+// state returns the state of the endpoint. final says that it has stopped.
 func (e *endpoint) state(final bool) *endpointState {
 	set := e.settings.Load()
 	st := &endpointState{id: e.id, identity: set.identity, name: set.name}
 	streams := e.streams()
-	st.marks, st.apart, st.mark = streams[0].state(final)
+	st.acked, st.apart, st.dispatched = streams[0].state(final)
 	st.stream = streams[0]
 	if until, bounded := streams[0].cursor.end(); bounded && len(streams) > 1 {
 		st.fresh = &freshRange{from: until, stream: streams[1]}
-		st.fresh.marks, st.fresh.apart, st.fresh.mark = streams[1].state(final)
+		st.fresh.acked, st.fresh.apart, st.fresh.dispatched = streams[1].state(final)
 		st.confine()
 	}
 	if gone := int(e.gone.Load()); st.floor().Segment < gone {
@@ -303,13 +303,13 @@ func (e *endpoint) state(final bool) *endpointState {
 // memoryBefore counts what an endpoint has in memory that begins before a segment. final
 // says that it has stopped.
 func (e *endpoint) memoryBefore(segment int, final bool) (t queue.Counts) {
-	for _, l := range e.streams() {
-		t.Plus(l.queue.Before(segment))
+	for _, s := range e.streams() {
+		t.Plus(s.queue.Before(segment))
 		marks := make([]savepoint.Mark, queue.Partitions)
-		l.queue.Marks(marks)
-		t.Plus(l.isolation.before(segment, marks))
-		if final && l.unqueued != nil && l.unqueued.Batch.Start.Segment < segment {
-			t.Plus(l.unqueued.Batch.Counts)
+		s.queue.Marks(marks)
+		t.Plus(s.isolation.before(segment, marks))
+		if final && s.unqueued != nil && s.unqueued.Batch.Start.Segment < segment {
+			t.Plus(s.unqueued.Batch.Counts)
 		}
 	}
 	return t

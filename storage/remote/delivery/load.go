@@ -126,9 +126,9 @@ func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File)
 	return true
 }
 
-// resolve finds where a saved endpoint stands in the log that is there now. If it
-// passes something over because of segments of another engine, behind is where it
-// stood before. lost is what it lost of the start and the end of the log by then.
+// resolve finds the positions of a saved endpoint in the log that is there now. If it
+// passes something over because of segments of another engine, behind is its state
+// before. lost is what it lost of the start and the end of the log by then.
 func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *endpointState, lost queue.Unread, err error) {
 	st = savedState(e)
 	for _, c := range e.Counted {
@@ -138,7 +138,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	}
 	from := st.floor()
 	found := map[cursor.Point]resolved{}
-	worst, err := s.findRange(src, f, st.name, &st.marks, &st.apart, found)
+	worst, err := s.findRange(src, f, st.name, &st.acked, &st.apart, found)
 	if err != nil {
 		return nil, nil, lost, err
 	}
@@ -171,7 +171,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		now.removed = st.removed
 		return now, st, lost, nil
 	}
-	st.acked = ackedOf(src, f, e, st, found, segments)
+	st.countedAcked = ackedOf(src, f, e, st, found, segments)
 	end := endOf(src, f, e, found, segments)
 	lost.Parts = append(lost.Parts, end.Parts...)
 	if src.cut != nil { // The reader that comes there is not to count it again.
@@ -180,13 +180,13 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	switch worst {
 	case cursor.SegmentStart:
 		// Nothing is known of what was sent from here on.
-		st.mark = src.Head()
+		st.dispatched = src.Head()
 		if st.fresh != nil {
 			st.confine()
 		}
 	case cursor.Ahead:
 		// The log was wiped: nothing in it can have been sent.
-		st.mark = st.floor().Position
+		st.dispatched = st.floor().Position
 	}
 	if worst > cursor.Sealed && (worst != cursor.Oldest || forfeitedBefore < st.floor().Segment) {
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
@@ -265,20 +265,20 @@ func (s *Storage) findFresh(src *Source, f savepoint.File, e *savepoint.Endpoint
 	if err != nil {
 		return err
 	}
-	of, err := s.findRange(src, f, st.name, &st.fresh.marks, &st.fresh.apart, found)
+	of, err := s.findRange(src, f, st.name, &st.fresh.acked, &st.fresh.apart, found)
 	if err != nil {
 		return err
 	}
-	behind := slices.ContainsFunc(st.marks, func(m savepoint.Mark) bool { return st.fresh.from.Before(m.Position) })
+	behind := slices.ContainsFunc(st.acked, func(m savepoint.Mark) bool { return st.fresh.from.Before(m.Position) })
 	if worst = max(worst, of); worst == cursor.Exact && !behind {
 		st.settle()
 		return nil
 	}
 	s.logger.Error("What was delivered before its turn cannot be found in the log again; it is sent once more, behind the backlog",
 		"remote_name", st.name, "saved", e.Fresh.From.String(), "resuming_at", st.floor().String(), "reason", worst.String())
-	st.fresh, st.mark = nil, e.Dispatched
+	st.fresh, st.dispatched = nil, e.Dispatched
 	if worst == cursor.SegmentStart {
-		st.mark = src.Head() // Nothing is known of what was sent from there on.
+		st.dispatched = src.Head() // Nothing is known of what was sent from there on.
 	}
 	return nil
 }

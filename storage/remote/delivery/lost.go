@@ -25,8 +25,8 @@ import (
 // isolated series does.
 type lostRange struct {
 	from, to cursor.Position
-	marks    []savepoint.Mark
-	apart    []*missing // In place of marks.
+	acked    []savepoint.Mark
+	apart    []*missing // In place of acked.
 }
 
 // loss is a range that an endpoint has to give up, and what is in it.
@@ -45,7 +45,7 @@ func newLoss(name string, r lostRange, before *counted) *loss {
 	if r.apart != nil {
 		l.reread = newRereader(nil, r.apart)
 	} else {
-		l.res = queue.NewResumption(r.marks)
+		l.res = queue.NewResumption(r.acked)
 	}
 	return l
 }
@@ -53,7 +53,7 @@ func newLoss(name string, r lostRange, before *counted) *loss {
 // lostBefore returns what a range loses that is given up before a position.
 func lostBefore(before cursor.Position, marks []savepoint.Mark, apart []isolatedMark) (lost []lostRange) {
 	if floor := lowest(marks).Position; floor.Before(before) {
-		lost = append(lost, lostRange{from: floor, to: before, marks: marks})
+		lost = append(lost, lostRange{from: floor, to: before, acked: marks})
 	}
 	var series []*missing
 	for _, is := range apart {

@@ -141,7 +141,7 @@ func standsForGone(walDir string, segment int) bool {
 // one has to be read from its start, that is known only if it is the same still, or what
 // is left of it.
 func ackedOf(src *Source, f savepoint.File, e *savepoint.Endpoint, st *endpointState, found map[cursor.Point]resolved, segments []epoch.Segment) []savepoint.Mark {
-	acked := slices.Clone(st.marks)
+	acked := slices.Clone(st.acked)
 	for p, m := range e.MarksFor(queue.Partitions) {
 		if at, ok := found[m.Point]; !ok || at.verdict != cursor.SegmentStart {
 			continue

@@ -158,12 +158,12 @@ type endpointMetrics struct {
 // highWater is a gauge that only rises, in seconds.
 type highWater struct {
 	gauge prometheus.Gauge
-	mark  atomicMax
+	max   atomicMax
 }
 
 func (h *highWater) raise(ms int64) {
-	if ms > 0 && h.mark.raise(ms) {
-		h.gauge.Set(float64(h.mark.load() / 1000))
+	if ms > 0 && h.max.raise(ms) {
+		h.gauge.Set(float64(h.max.load() / 1000))
 	}
 }
 

@@ -113,8 +113,8 @@ func (x *metricSets) hideFamilies(m *endpointMetrics) {
 // inherit takes over what the gauges of an endpoint told that goes on under
 // another name or URL. Counters begin anew, as those of any new series do.
 func (m *endpointMetrics) inherit(old *endpointMetrics) {
-	m.highest.raise(old.highest.mark.load())
-	m.highestSent.raise(old.highestSent.mark.load())
+	m.highest.raise(old.highest.max.load())
+	m.highestSent.raise(old.highestSent.max.load())
 }
 
 // pending counts what an endpoint has in memory that is not acknowledged. It

@@ -30,29 +30,29 @@ import (
 // delivered accounts for a request the endpoint has taken. Receivers of remote
 // write 2.0 tell how much of it they stored.
 func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, replayed bool) {
-	l := s.stream
-	m, sent := l.endpoint.metrics.Load(), p.sent
+	st := s.stream
+	m, sent := st.endpoint.metrics.Load(), p.sent
 	m.highestSent.raise(p.highest)
-	s.conversion.settle(l.endpoint.src.Table)
+	s.conversion.settle(st.endpoint.src.Table)
 	m.bytes.Add(float64(len(p.payload)))
-	l.sizes.took(p.items, set.queue.MaxSamplesPerSend)
+	st.sizes.took(p.items, set.queue.MaxSamplesPerSend)
 	if replayed {
 		m.resent.Add(float64(sent.Total()))
 	}
 	if res.StatsErr != nil {
-		l.endpoint.logger.Warn("The endpoint accepted a request and its statistics on it cannot be read; all of it counts as stored", "err", res.StatsErr)
+		st.endpoint.logger.Warn("The endpoint accepted a request and its statistics on it cannot be read; all of it counts as stored", "err", res.StatsErr)
 		return
 	}
 	if set.protocol == encoder.V1 && !res.Written.Confirmed {
 		return
 	}
 	if missing := unwritten(sent, res); missing.Total() > 0 {
-		l.endpoint.fail(missing, strconv.Itoa(res.Status))
+		st.endpoint.fail(missing, strconv.Itoa(res.Status))
 		hint := "the receiver stored only a part"
 		if res.Written.Nothing() && set.protocol == encoder.V2 {
 			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
 		}
-		l.endpoint.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
+		st.endpoint.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
 			"failedSampleCount", missing[queue.Samples], "failedHistogramCount", missing[queue.Histograms], "failedExemplarCount", missing[queue.Exemplars])
 	}
 }

@@ -56,7 +56,7 @@ type sender struct {
 // apply.
 func (s *sender) judgedBy(set *settings) {
 	if s.judged != nil && s.judged != set {
-		s.req.Renew = s.stream.marks.renew
+		s.req.Renew = s.stream.dispatched.renew
 	}
 	s.judged = set
 }

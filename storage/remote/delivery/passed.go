@@ -108,9 +108,9 @@ func partsOf(l lostRange, runs []ownRun) (parts []lostRange) {
 		if !from.Before(to) {
 			continue
 		}
-		part := lostRange{from: from, to: to, marks: l.marks}
+		part := lostRange{from: from, to: to, acked: l.acked}
 		if l.from.Before(from) {
-			part.marks = marksFrom(l.marks, from) // What was to be skipped is not behind it.
+			part.acked = marksFrom(l.acked, from) // What was to be skipped is not behind it.
 		}
 		parts = append(parts, part)
 	}

@@ -163,3 +163,17 @@ func (d *dispatchMark) synced(p cursor.Position) {
 		d.durable = p
 	}
 }
+
+// fail notes that a savepoint with a mark that covers what is to be sent was not written.
+func (d *dispatchMark) fail() {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	d.failed = time.Now()
+}
+
+// failedWithin reports whether that was less than a time ago.
+func (d *dispatchMark) failedWithin(t time.Duration) bool {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	return time.Since(d.failed) < t
+}

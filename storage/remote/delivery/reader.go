@@ -57,17 +57,17 @@ const (
 )
 
 // readLog feeds the stream's queue.
-func (l *stream) readLog() {
-	r := &reader{stream: l, log: newLogReader(l.endpoint.logger, l.endpoint.src, l.endpoint.damaged)}
+func (s *stream) readLog() {
+	r := &reader{stream: s, log: newLogReader(s.endpoint.logger, s.endpoint.src, s.endpoint.damaged)}
 	defer r.log.close()
-	l.full.rest = func() {
+	s.full.rest = func() {
 		r.log.letGo()
-		l.endpoint.dispatcher.rest()
+		s.endpoint.dispatcher.rest()
 	}
-	r.pos, _ = l.cursor.get() // A limit may have moved it before this.
-	r.shared = l.endpoint.dispatcher.join(r.pos)
-	defer l.endpoint.dispatcher.leave(r.shared)
-	for l.reading.Err() == nil && !r.ended() {
+	r.pos, _ = s.cursor.get() // A limit may have moved it before this.
+	r.shared = s.endpoint.dispatcher.join(r.pos)
+	defer s.endpoint.dispatcher.leave(r.shared)
+	for s.reading.Err() == nil && !r.ended() {
 		ph := r.phase()
 		b, err := r.read(ph)
 		if err == nil && !r.push(b, ph) {
@@ -82,25 +82,25 @@ func (l *stream) readLog() {
 // ended goes where a limit has moved the cursor meanwhile, and reports whether that is
 // the end of the stream.
 func (r *reader) ended() bool {
-	l := r.stream
-	if pos, moves := l.cursor.get(); moves != r.moves {
+	s := r.stream
+	if pos, moves := s.cursor.get(); moves != r.moves {
 		r.pos, r.moves = pos, moves
-		l.resumption.Jump(pos.Position)
-		l.queue.Jump(pos)
+		s.resumption.Jump(pos.Position)
+		s.queue.Jump(pos)
 	}
-	until, bounded := l.cursor.end()
+	until, bounded := s.cursor.end()
 	if !bounded {
 		return false
 	}
 	if !r.pos.Before(until.Position) {
-		l.queue.CaughtUp() // Nothing more comes.
+		s.queue.CaughtUp() // Nothing more comes.
 		return true
 	}
 	if !r.bounded() {
 		// What was read ahead may be behind the end, and so is what others share.
 		r.log.close()
 		r.log.until = &until
-		l.endpoint.dispatcher.leave(r.shared)
+		s.endpoint.dispatcher.leave(r.shared)
 	}
 	return false
 }
@@ -120,11 +120,11 @@ func (r *reader) phase() phase {
 
 // read returns the batch that begins where the reader is.
 func (r *reader) read(ph phase) (*queue.Batch, error) {
-	l, limit := r.stream, maxBatchItems
+	s, limit := r.stream, maxBatchItems
 	switch {
 	case ph == replaying:
 		limit = 1 // One commit.
-	case !l.failing.Load() && lags(r.pos.Position, l.endpoint.src.Head()):
+	case !s.failing.Load() && lags(r.pos.Position, s.endpoint.src.Head()):
 		limit = farBatchItems
 	}
 	if ph == following && !r.bounded() && !r.log.tries.stuckAt(r.pos.Position) {
@@ -133,10 +133,10 @@ func (r *reader) read(ph phase) (*queue.Batch, error) {
 			return b, err
 		}
 	}
-	stop := l.endpoint.dispatcher.meets
+	stop := s.endpoint.dispatcher.meets
 	switch {
 	case ph != following:
-		stop = l.resumption.At
+		stop = s.resumption.At
 	case r.bounded():
 		stop = func(cursor.Position) bool { return false }
 	}
@@ -145,11 +145,11 @@ func (r *reader) read(ph phase) (*queue.Batch, error) {
 
 // follow returns what the dispatcher shares, or errBehind.
 func (r *reader) follow(limit int) (*queue.Batch, error) {
-	l, ctx := r.stream, r.stream.reading
-	if !r.pos.Before(l.endpoint.src.Head()) {
-		l.queue.CaughtUp()
+	s, ctx := r.stream, r.stream.reading
+	if !r.pos.Before(s.endpoint.src.Head()) {
+		s.queue.CaughtUp()
 	}
-	b, err := l.endpoint.dispatcher.after(ctx, r.shared, r.pos, limit)
+	b, err := s.endpoint.dispatcher.after(ctx, r.shared, r.pos, limit)
 	switch {
 	case err == nil:
 		r.met = true
@@ -165,16 +165,16 @@ func (r *reader) follow(limit int) (*queue.Batch, error) {
 
 // pause waits before the log is read again that could not be read.
 func (r *reader) pause(err error) {
-	l, ctx := r.stream, r.stream.reading
+	s, ctx := r.stream, r.stream.reading
 	switch {
 	case errors.Is(err, cursor.ErrCaughtUp):
 		// Only while resuming, or in the moment before the dispatcher is met: what is
 		// acknowledged ends where the log does.
-		l.resumption.End()
-		l.queue.Unskip()
+		s.resumption.End()
+		s.queue.Unskip()
 		sleep(ctx, 10*time.Millisecond)
 	case ctx.Err() == nil:
-		l.endpoint.logger.Error("Cannot read the log, trying again", "position", r.pos.String(), "err", err, "tries", r.log.tries.of[r.pos.Segment].n)
+		s.endpoint.logger.Error("Cannot read the log, trying again", "position", r.pos.String(), "err", err, "tries", r.log.tries.of[r.pos.Segment].n)
 		sleep(ctx, retryInterval)
 	}
 }
@@ -182,54 +182,54 @@ func (r *reader) pause(err error) {
 // push gives the queue a batch, waiting for room, unless a limit has moved the cursor
 // meanwhile. It returns false if the queue takes no more.
 func (r *reader) push(b *queue.Batch, ph phase) bool {
-	l := r.stream
-	e := &queue.Entry{Batch: b, Replay: ph == replaying, Behind: r.bounded() || lags(b.End.Position, l.endpoint.src.Head())}
-	before := l.resumption.Left()
+	s := r.stream
+	e := &queue.Entry{Batch: b, Replay: ph == replaying, Behind: r.bounded() || lags(b.End.Position, s.endpoint.src.Head())}
+	before := s.resumption.Left()
 	if ph != following {
-		e.Batch, e.Skipped = l.resumption.Filter(b)
+		e.Batch, e.Skipped = s.resumption.Filter(b)
 	}
-	if !l.cursor.advance(r.moves, b.End, l.resumption.Left()) {
-		l.resumption.Restore(before)
+	if !s.cursor.advance(r.moves, b.End, s.resumption.Left()) {
+		s.resumption.Restore(before)
 		return true
 	}
 	r.pos = b.End
-	l.endpoint.countUnknown(b.Unknown)
-	l.loseUnread(b.Unread)
-	if e.Behind && !e.Replay && !l.failing.Load() {
-		active, _ := l.endpoint.src.Table.Len()
+	s.endpoint.countUnknown(b.Unknown)
+	s.loseUnread(b.Unread)
+	if e.Behind && !e.Replay && !s.failing.Load() {
+		active, _ := s.endpoint.src.Table.Len()
 		e.Room = queue.CatchUpRoom(active)
 	}
-	m := l.endpoint.metrics.Load()
-	l.endpoint.changePending(e.Batch.Counts, +1)
+	m := s.endpoint.metrics.Load()
+	s.endpoint.changePending(e.Batch.Counts, +1)
 	m.enqueued(b, !r.met)
 	if !r.bounded() {
 		m.segment.Set(float64(b.End.Segment))
 	}
-	m.highest.raise(l.highest(e.Batch))
-	pushed := l.queue.Push(e)
-	l.full.end()
+	m.highest.raise(s.highest(e.Batch))
+	pushed := s.queue.Push(e)
+	s.full.end()
 	if !pushed {
-		l.unqueued = e
+		s.unqueued = e
 	}
 	return pushed
 }
 
 // loseUnread counts what the reader of a stream could not read.
-func (l *stream) loseUnread(u queue.Unread) {
+func (s *stream) loseUnread(u queue.Unread) {
 	if len(u.Parts) > 0 {
-		lost := lostTo(&u, l.acked, spreadOf(l.endpoint.src.Table, l.acked), &l.endpoint.counted)
-		l.endpoint.metrics.Load().countUnread(lost.Sums())
-		l.endpoint.counted.add(u)
+		lost := lostTo(&u, s.countedAcked, spreadOf(s.endpoint.src.Table, s.countedAcked), &s.endpoint.counted)
+		s.endpoint.metrics.Load().countUnread(lost.Sums())
+		s.endpoint.counted.add(u)
 	}
 }
 
 // highest returns the highest timestamp in ms of what the endpoint will send of
 // a batch, as far as that can be told cheaply: where rules apply, only if the
 // endpoint fails, since else a sender tells soon enough.
-func (l *stream) highest(b *queue.Batch) (highest int64) {
-	set := l.endpoint.settings.Load()
+func (s *stream) highest(b *queue.Batch) (highest int64) {
+	set := s.endpoint.settings.Load()
 	ruled := len(set.rules.configs) > 0
-	if set.queue.SampleAgeLimit != 0 || (ruled && !l.failing.Load()) {
+	if set.queue.SampleAgeLimit != 0 || (ruled && !s.failing.Load()) {
 		return 0
 	}
 	if !ruled {

@@ -25,14 +25,14 @@ import (
 )
 
 // load makes sure that something of each series is in memory, if something waits.
-func (z *isolator) load(part ...*isolated) bool {
-	x := z.stream.isolation
-	for z.stream.reading.Err() == nil {
+func (w *isolator) load(part ...*isolated) bool {
+	iso := w.stream.isolation
+	for w.stream.reading.Err() == nil {
 		var (
 			empty []*isolated
 			at    cursor.Position
 		)
-		x.mtx.Lock()
+		iso.mtx.Lock()
 		for _, is := range part {
 			if is.behind && len(is.items) == 0 {
 				if len(empty) == 0 || is.next.Before(at) {
@@ -41,19 +41,19 @@ func (z *isolator) load(part ...*isolated) bool {
 				empty = append(empty, is)
 			}
 		}
-		x.mtx.Unlock()
+		iso.mtx.Unlock()
 		if len(empty) == 0 {
 			return true
 		}
-		moved, err := z.reread(empty)
+		moved, err := w.reread(empty)
 		switch {
 		case err == nil && moved:
 			continue
 		case err == nil:
 			err = errors.New("nothing more of them could be read")
 		}
-		if z.stream.reading.Err() == nil {
-			z.stream.endpoint.logger.Error("Cannot read the log for series that wait alone, trying again", "position", at.String(), "err", err)
+		if w.stream.reading.Err() == nil {
+			w.stream.endpoint.logger.Error("Cannot read the log for series that wait alone, trying again", "position", at.String(), "err", err)
 		}
 		return false
 	}
@@ -62,7 +62,7 @@ func (z *isolator) load(part ...*isolated) bool {
 
 // reread fills isolated series that have nothing in memory from the log, all in
 // one pass, and with them those that are due. It reports whether it came on.
-func (z *isolator) reread(part []*isolated) (moved bool, err error) {
+func (w *isolator) reread(part []*isolated) (moved bool, err error) {
 	type filling struct {
 		missing
 		is          *isolated
@@ -72,28 +72,28 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 	var (
 		all   []*missing
 		of    = map[*missing]*filling{}
-		x     = z.stream.isolation
+		iso   = w.stream.isolation
 		bytes = 0
 	)
-	x.mtx.Lock()
+	iso.mtx.Lock()
 	now := time.Now()
-	for _, is := range x.series {
+	for _, is := range iso.series {
 		if is.behind && len(is.items) == 0 && (!now.Before(is.due) || slices.Contains(part, is)) {
 			f := &filling{missing: missing{hash: is.hash, from: is.next, until: is.until}, is: is, from: is.next, until: is.until}
 			all, of[&f.missing] = append(all, &f.missing), f
 		}
 	}
-	room := max(isolatedBytes-x.bytes, 1)
-	x.mtx.Unlock()
+	room := max(isolatedBytes-iso.bytes, 1)
+	iso.mtx.Unlock()
 	if len(all) == 0 {
 		return false, nil
 	}
-	log := newLogReader(z.stream.endpoint.logger, z.stream.endpoint.src, func(*cursor.Corruption) {})
-	log.tries = z.tries
+	log := newLogReader(w.stream.endpoint.logger, w.stream.endpoint.src, func(*cursor.Corruption) {})
+	log.tries = w.tries
 	r := newRereader(log, all)
 	var lost unreadApart
-	r.passed = func(series int, u queue.Unread) { lost.add(z.stream, series, u) }
-	err = r.read(z.stream.reading, func() bool { return bytes < room }, func(m *missing, it queue.ItemView, at savepoint.Mark) bool {
+	r.passed = func(series int, u queue.Unread) { lost.add(w.stream, series, u) }
+	err = r.read(w.stream.reading, func() bool { return bytes < room }, func(m *missing, it queue.ItemView, at savepoint.Mark) bool {
 		f := of[m]
 		size := isolatedSize(it)
 		f.items = append(f.items, newIsolatedItem(it, at, size))
@@ -103,9 +103,9 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	lost.count(z.stream)
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
+	lost.count(w.stream)
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
 	for _, m := range all {
 		f := of[m]
 		is := f.is
@@ -114,7 +114,7 @@ func (z *isolator) reread(part []*isolated) (moved bool, err error) {
 			continue
 		}
 		moved = moved || len(f.items) > 0 || m.complete || m.from != f.from
-		x.bytes += sizeOf(f.items)
+		iso.bytes += sizeOf(f.items)
 		is.items, is.next = f.items, m.from
 		if m.complete {
 			is.next, is.behind = f.until, is.until != f.until
@@ -132,21 +132,21 @@ type unreadApart struct {
 
 // add adds a part that so many series had items in. What the reader of the stream could
 // not read either, it has counted.
-func (u *unreadApart) add(l *stream, series int, more queue.Unread) {
-	if more.Labels == 0 && l.endpoint.counted.have(more) {
+func (u *unreadApart) add(s *stream, series int, more queue.Unread) {
+	if more.Labels == 0 && s.endpoint.counted.have(more) {
 		return
 	}
 	u.bytes += max(more.Bytes(), 1)
 	u.segments += more.Segments()
-	u.items += share(l.endpoint.src.Table, series, more)
+	u.items += share(s.endpoint.src.Table, series, more)
 }
 
-func (u *unreadApart) count(l *stream) {
+func (u *unreadApart) count(s *stream) {
 	if u.bytes == 0 {
 		return
 	}
-	l.endpoint.logger.Error("A part of the log that series wait in cannot be read; what they had there is given up", "bytes", u.bytes, "items", math.Ceil(u.items))
-	m := l.endpoint.metrics.Load()
+	s.endpoint.logger.Error("A part of the log that series wait in cannot be read; what they had there is given up", "bytes", u.bytes, "items", math.Ceil(u.items))
+	m := s.endpoint.metrics.Load()
 	m.unreadableBytes.Add(float64(u.bytes))
 	m.unreadable.Add(math.Ceil(u.items))
 	m.segmentsMissing.Add(float64(u.segments))

@@ -204,10 +204,10 @@ func share(t *series.Table, n int, u queue.Unread) float64 {
 
 // skipTo moves isolated series on to a position, as far as what is before
 // it is not in memory, and returns what they lose by it.
-func (x *isolation) skipTo(to cursor.Position) (lost []*missing) {
-	x.mtx.Lock()
-	defer x.mtx.Unlock()
-	for _, is := range x.all() {
+func (iso *isolation) skipTo(to cursor.Position) (lost []*missing) {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.all() {
 		if !is.behind || !is.next.Before(to) {
 			continue
 		}

@@ -77,51 +77,51 @@ func (s *settings) timeToDoubt() time.Duration {
 
 // pause waits before a request of the queue is tried again, and returns what the wait
 // is next time. It ends early if the settings are replaced or the stream stops.
-func (l *stream) pause(set *settings, planned time.Duration, res client.Result, sent queue.Counts) (next time.Duration) {
-	wait, next := set.retry(planned, l.hurried(res.RetryAfter))
-	l.pauses.Inc()
-	m := l.endpoint.metrics.Load()
+func (s *stream) pause(set *settings, planned time.Duration, res client.Result, sent queue.Counts) (next time.Duration) {
+	wait, next := set.retry(planned, s.hurried(res.RetryAfter))
+	s.pauses.Inc()
+	m := s.endpoint.metrics.Load()
 	for c, n := range sent {
 		m.retried[c].Add(float64(n))
 	}
-	l.endpoint.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
-	l.rates.recoverable(time.Now().Add(2 * wait))
+	s.endpoint.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
+	s.rates.recoverable(time.Now().Add(2 * wait))
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-set.replaced:
 		return 0
-	case <-l.endpoint.stop:
-	case <-l.ctx.Done():
+	case <-s.endpoint.stop:
+	case <-s.ctx.Done():
 	}
 	return next
 }
 
 // hurried returns how much of the time that an answer asks for is waited. Retry-After
 // may be meant for a part of the request only: a few attempts are made at once.
-func (l *stream) hurried(asked time.Duration) time.Duration {
+func (s *stream) hurried(asked time.Duration) time.Duration {
 	switch {
 	case asked == 0:
-	case !l.limit.known() && l.prompts.take():
+	case !s.limit.known() && s.prompts.take():
 		return 0
-	case l.takes():
+	case s.takes():
 		return min(asked, mostAskedLive)
 	}
 	return asked
 }
 
 // takes reports whether the endpoint took something a moment ago.
-func (l *stream) takes() bool { return time.Since(l.lastTaken.Load()) < mostAskedLive }
+func (s *stream) takes() bool { return time.Since(s.lastTaken.Load()) < mostAskedLive }
 
 // askedApart is how much of the time that an endpoint asks for it gets for what is tried
 // apart: what it does not take alone is asked for by itself, unless it limits the rate.
 // Also then it may be, if it took something a moment ago.
-func (l *stream) askedApart(set *settings, asked time.Duration) time.Duration {
+func (s *stream) askedApart(set *settings, asked time.Duration) time.Duration {
 	switch {
-	case !l.limit.known():
+	case !s.limit.known():
 		return 0
-	case l.takes():
+	case s.takes():
 		return min(asked, time.Duration(set.queue.MaxBackoff))
 	}
 	return min(asked, mostAskedLive)
@@ -129,9 +129,9 @@ func (l *stream) askedApart(set *settings, asked time.Duration) time.Duration {
 
 // untilTaken returns the wait before a trial is tried again of which nothing is taken,
 // and the back-off that it is made of. If senders fail too, they ask as well.
-func (l *stream) untilTaken(set *settings, last, asked time.Duration) (wait, backoff time.Duration) {
+func (s *stream) untilTaken(set *settings, last, asked time.Duration) (wait, backoff time.Duration) {
 	most := 1
-	if l.failing.Load() {
+	if s.failing.Load() {
 		most = 4
 	}
 	backoff = set.backoff(last, most)
@@ -142,11 +142,11 @@ func (l *stream) untilTaken(set *settings, last, asked time.Duration) (wait, bac
 // made of. As long as the endpoint takes other parts, that is for moments only, whatever
 // it asks for: it is not meant for those that are innocent. An endpoint of which requests
 // may be too many gets more of a pause.
-func (l *stream) betweenParts(set *settings, last time.Duration, res client.Result) (wait, backoff time.Duration) {
+func (s *stream) betweenParts(set *settings, last time.Duration, res client.Result) (wait, backoff time.Duration) {
 	least := set.leastBackoff()
 	most, asked := 8*least, time.Duration(0)
-	if scarce(res) && l.limit.known() {
-		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), l.askedApart(set, res.RetryAfter)
+	if scarce(res) && s.limit.known() {
+		most, asked = max(most, time.Duration(set.queue.MaxBackoff)), s.askedApart(set, res.RetryAfter)
 	}
 	backoff = doubled(last, least, most)
 	return max(backoff, asked), backoff
@@ -155,6 +155,6 @@ func (l *stream) betweenParts(set *settings, last time.Duration, res client.Resu
 // betweenSuspects returns the wait before a suspect is tried again, or all of them in one
 // request, after an attempt that took a time. One that hangs takes no more than a tenth
 // of the isolator's time.
-func (l *stream) betweenSuspects(set *settings, backoff, asked, took time.Duration) time.Duration {
-	return max(backoff, l.askedApart(set, asked), 9*min(took, set.timeout))
+func (s *stream) betweenSuspects(set *settings, backoff, asked, took time.Duration) time.Duration {
+	return max(backoff, s.askedApart(set, asked), 9*min(took, set.timeout))
 }

@@ -145,11 +145,11 @@ func (s *Storage) sizes(f *savepoint.File) (sizes []int64) {
 // hold saveMtx.
 func (s *Storage) identified(st *endpointState, sums map[cursor.Position]uint32) *endpointState {
 	whole := *st // States may be shared.
-	whole.marks = s.identifiedMarks(st.marks, sums)
+	whole.acked = s.identifiedMarks(st.acked, sums)
 	whole.apart = s.identifiedApart(st.apart, sums)
 	if st.fresh != nil {
 		fresh := *st.fresh
-		fresh.marks = s.identifiedMarks(fresh.marks, sums)
+		fresh.acked = s.identifiedMarks(fresh.acked, sums)
 		fresh.apart = s.identifiedApart(fresh.apart, sums)
 		fresh.from = s.identifiedMarks([]savepoint.Mark{{Point: fresh.from}}, sums)[0].Point
 		whole.fresh = &fresh
@@ -230,10 +230,10 @@ func (s *Storage) release(all []*endpointState) {
 		// Each stream learns of its own mark only: that of one says nothing of
 		// what another may send.
 		if st.stream != nil {
-			st.stream.marks.synced(st.mark)
+			st.stream.dispatched.synced(st.dispatched)
 		}
 		if st.fresh != nil && st.fresh.stream != nil {
-			st.fresh.stream.marks.synced(st.fresh.mark)
+			st.fresh.stream.dispatched.synced(st.fresh.dispatched)
 		}
 	}
 }

@@ -24,28 +24,28 @@ import (
 
 // run delivers until the stream stops or has more senders than it wants.
 func (s *sender) run() {
-	l := s.stream
-	for l.queue.Take(&s.req, l.wanted) {
+	st := s.stream
+	for st.queue.Take(&s.req, st.wanted) {
 		began := time.Now()
 		s.worked, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, false, false, false, false, nil
 		s.left = s.left[:0]
-		settled := l.reserve(s.req.End) && s.serve()
-		l.rates.busy(time.Since(began))
+		settled := st.reserve(s.req.End) && s.serve()
+		st.rates.busy(time.Since(began))
 		content := s.req.Content()
 		if !settled {
-			l.close() // The first failure of a stop ends it.
+			st.close() // The first failure of a stop ends it.
 		}
 		if !settled && !s.partly {
-			l.queue.Release(&s.req)
+			st.queue.Release(&s.req)
 			return
 		}
 		// What is left of a request that was delivered in part waits apart, so that the
 		// rest is not sent again (I8).
 		s.park(s.left, true)
-		s.judgedBy(l.endpoint.settings.Load())
-		l.queue.Ack(&s.req)
-		l.endpoint.settled(content)
-		if !l.rest(s.worked) {
+		s.judgedBy(st.endpoint.settings.Load())
+		st.queue.Ack(&s.req)
+		st.endpoint.settled(content)
+		if !st.rest(s.worked) {
 			return
 		}
 	}
@@ -105,33 +105,33 @@ func (s *sender) undone(parts ...[]queue.ItemView) bool {
 }
 
 // attempt sends a payload of the queue once.
-func (l *stream) attempt(set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
-	res := l.send(l.ctx, set, payload, attempt, sent)
+func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
+	res := s.send(s.ctx, set, payload, attempt, sent)
 	switch res.Outcome {
 	case client.Delivered:
-		l.took()
+		s.took()
 	case client.Retry:
-		l.failing.Store(true)
-		l.proven.Store(false)
+		s.failing.Store(true)
+		s.proven.Store(false)
 	default:
-		l.failing.Store(false)
+		s.failing.Store(false)
 	}
 	return res
 }
 
 // took notes that the endpoint takes something.
-func (l *stream) took() {
-	l.failing.Store(false)
-	l.proven.Store(true)
-	l.lastTaken.Store(time.Now())
-	l.delivered.Inc()
-	l.refusals.Store(0)
-	l.tooShort.Store(0)
+func (s *stream) took() {
+	s.failing.Store(false)
+	s.proven.Store(true)
+	s.lastTaken.Store(time.Now())
+	s.delivered.Inc()
+	s.refusals.Store(0)
+	s.tooShort.Store(0)
 }
 
 // send sends a payload once.
-func (l *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
-	m := l.endpoint.metrics.Load()
+func (s *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
+	m := s.endpoint.metrics.Load()
 	for c, n := range sent {
 		m.attempted[c].Add(float64(n))
 	}
@@ -142,16 +142,16 @@ func (l *stream) send(ctx context.Context, set *settings, payload []byte, attemp
 	if res.Outcome == client.Denied && set.holdDenied {
 		res.Outcome = client.Retry // In all that follows it is one failure like another.
 	}
-	switch known := l.latency.Load(); {
+	switch known := s.latency.Load(); {
 	case res.Outcome == client.Delivered:
-		l.latency.Store((7*known + took) / 8)
+		s.latency.Store((7*known + took) / 8)
 	case res.Status != 0 && took > known && took < slowAnswer:
 		// One that is not taken tells too how long an answer takes, unless that was
 		// what was wrong with it.
-		l.latency.Store(took)
+		s.latency.Store(took)
 	}
 	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.Nothing())) {
-		l.endpoint.logFailed(set, payload, res)
+		s.endpoint.logFailed(set, payload, res)
 	}
 	return res
 }

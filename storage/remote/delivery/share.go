@@ -42,11 +42,11 @@ func (s *settings) budget() (busy float64, senders int) {
 
 // limits returns the lowest and highest number of senders of a stream. The backlog
 // has its share, rounded up, and the other stream the rest, but one at least.
-func (l *stream) limits(set *settings) (lowest, highest int) {
+func (s *stream) limits(set *settings) (lowest, highest int) {
 	highest = set.mostSenders()
-	switch streams := l.endpoint.streams(); {
+	switch streams := s.endpoint.streams(); {
 	case len(streams) < 2:
-	case l == streams[0]:
+	case s == streams[0]:
 		_, highest = set.budget()
 	default:
 		_, backlog := set.budget()
@@ -66,13 +66,13 @@ func restAfter(worked time.Duration, senders int, busy float64) time.Duration {
 
 // rest keeps a sender of the backlog from taking more than its share. It
 // returns false if the endpoint stops meanwhile.
-func (l *stream) rest(worked time.Duration) bool {
-	if _, bounded := l.cursor.end(); !bounded {
+func (s *stream) rest(worked time.Duration) bool {
+	if _, bounded := s.cursor.end(); !bounded {
 		return true
 	}
-	set := l.endpoint.settings.Load()
+	set := s.endpoint.settings.Load()
 	busy, _ := set.budget()
-	d := restAfter(worked, l.senders(), busy)
+	d := restAfter(worked, s.senders(), busy)
 	if d <= 0 {
 		return true
 	}
@@ -81,8 +81,8 @@ func (l *stream) rest(worked time.Duration) bool {
 	select {
 	case <-t.C:
 	case <-set.replaced:
-	case <-l.reading.Done():
-	case <-l.endpoint.stop:
+	case <-s.reading.Done():
+	case <-s.endpoint.stop:
 		return false
 	}
 	return true

@@ -50,8 +50,8 @@ func newFew(t *testing.T, series int) *half {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			for i, e := range r.running {
-				l := e.streams()[0]
-				if l.cursor.start() != *h.head.Load() || l.queue.Stats().Queued != left[i] {
+				s := e.streams()[0]
+				if s.cursor.start() != *h.head.Load() || s.queue.Stats().Queued != left[i] {
 					return false
 				}
 			}

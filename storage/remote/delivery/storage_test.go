@@ -135,7 +135,7 @@ func TestCrash(t *testing.T) {
 		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored || now == j.count }, time.Minute, time.Millisecond)
 		// The crash: what is saved after this instant is lost, save for the
 		// dispatch mark, which is written ahead.
-		mark := r.running[0].streams()[0].marks.get()
+		mark := r.running[0].streams()[0].dispatched.get()
 		require.NoError(t, r.Close())
 		require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), old, 0o600))
 		f, _, err := savepoint.NewStore(j.dir).Load()
@@ -482,12 +482,12 @@ func TestForfeitThenStopOfAFullQueue(t *testing.T) {
 		r.commit(each)
 	}
 	<-rc.entered
-	l := r.running[0].streams()[0]
+	s := r.running[0].streams()[0]
 	var pos cursor.Point
 	require.Eventually(t, func() bool {
 		was := pos
-		pos, _ = l.cursor.get()
-		return was == pos && l.queue.Stats().Queued > 0
+		pos, _ = s.cursor.get()
+		return was == pos && s.queue.Stats().Queued > 0
 	}, time.Minute, 50*time.Millisecond)
 	j.cut()
 	r.commit(50)

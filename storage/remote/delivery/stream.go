@@ -38,11 +38,11 @@ type stream struct {
 	endpoint *endpoint // Whose it is: settings, metrics, the log and the end are those of all its streams.
 
 	// The range of the log, and how far the stream has come.
-	cursor     readCursor
-	resumption *queue.Resumption // Owned by the reader, but for its marks, which never change.
-	acked      []savepoint.Mark  // By these what cannot be read is shared among the partitions.
-	replayEnd  cursor.Position
-	marks      dispatchMark
+	cursor       readCursor
+	resumption   *queue.Resumption // Owned by the reader, but for its marks, which never change.
+	countedAcked []savepoint.Mark  // What it began with. What cannot be read is shared among the partitions by these.
+	replayEnd    cursor.Position
+	dispatched   dispatchMark
 
 	// What it has read and not delivered.
 	queue     *queue.Queue
@@ -63,91 +63,91 @@ type stream struct {
 	rates     rates
 	layouts   layouts // Of classic histograms, see classic.go.
 
-	ctx     context.Context // Ends when requests under way are to be broken off.
-	cancel  context.CancelFunc
-	reading context.Context // Ends when nothing more is to be read.
-	reader  context.CancelFunc
+	ctx         context.Context // Ends when requests under way are to be broken off.
+	cancel      context.CancelFunc
+	reading     context.Context // Ends when nothing more is to be read.
+	stopReading context.CancelFunc
 
 	begun      bool // At work. Guarded by endpoint.sendersMtx, as is what follows.
 	live, want int  // Senders there are, and that there should be.
 }
 
-// newStream returns a stream that goes on where marks say. Up to mark, things may
-// have been sent before.
-func (e *endpoint) newStream(marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) *stream {
-	l := &stream{endpoint: e, queue: queue.New(time.Now), isolation: newIsolation(), replayEnd: mark, resumption: queue.NewResumption(marks), acked: marks, isolated: make(chan struct{})}
-	if head := e.src.Head(); head.Before(l.replayEnd) {
-		l.replayEnd = head // Beyond it, nothing was there to be sent.
+// newStream returns a stream that goes on where the marks in acked say. Up to dispatched,
+// things may have been sent before.
+func (e *endpoint) newStream(acked []savepoint.Mark, apart []isolatedMark, dispatched cursor.Position) *stream {
+	s := &stream{endpoint: e, queue: queue.New(time.Now), isolation: newIsolation(), replayEnd: dispatched, resumption: queue.NewResumption(acked), countedAcked: acked, isolated: make(chan struct{})}
+	if head := e.src.Head(); head.Before(s.replayEnd) {
+		s.replayEnd = head // Beyond it, nothing was there to be sent.
 	}
-	l.cursor.pos = lowest(marks).Point
-	l.marks.wanted, l.marks.durable = mark, mark
-	l.queue.Resume(l.cursor.pos, marks)
-	l.isolation.resume(apart, marks, l.replayEnd)
-	l.full.endpoint, l.queue.OnFull = e, l.full.begin
-	l.rates.paced = time.Now()
-	l.ctx, l.cancel = context.WithCancel(e.ctx)
-	l.reading, l.reader = context.WithCancel(l.ctx)
-	return l
+	s.cursor.pos = lowest(acked).Point
+	s.dispatched.wanted, s.dispatched.durable = dispatched, dispatched
+	s.queue.Resume(s.cursor.pos, acked)
+	s.isolation.resume(apart, acked, s.replayEnd)
+	s.full.endpoint, s.queue.OnFull = e, s.full.begin
+	s.rates.paced = time.Now()
+	s.ctx, s.cancel = context.WithCancel(e.ctx)
+	s.reading, s.stopReading = context.WithCancel(s.ctx)
+	return s
 }
 
 // close lets nothing more in or out.
-func (l *stream) close() {
-	l.queue.Close()
-	l.isolation.close()
+func (s *stream) close() {
+	s.queue.Close()
+	s.isolation.close()
 }
 
-func (l *stream) working() bool {
-	l.endpoint.sendersMtx.Lock()
-	defer l.endpoint.sendersMtx.Unlock()
-	return l.begun
+func (s *stream) working() bool {
+	s.endpoint.sendersMtx.Lock()
+	defer s.endpoint.sendersMtx.Unlock()
+	return s.begun
 }
 
 // halt lets nothing new begin. Requests under way may finish.
-func (l *stream) halt() {
-	l.close()
-	l.reader()
+func (s *stream) halt() {
+	s.close()
+	s.stopReading()
 }
 
 // state returns how far the stream has come, with its isolated series, and its
-// dispatch mark. final says that it has stopped, so that the mark can be taken
+// dispatch mark. final says that it has stopped, so that the last can be taken
 // back to what really was sent.
-func (l *stream) state(final bool) (marks []savepoint.Mark, apart []isolatedMark, mark cursor.Position) {
-	if final && l.unqueued == nil {
+func (s *stream) state(final bool) (acked []savepoint.Mark, apart []isolatedMark, dispatched cursor.Position) {
+	if final && s.unqueued == nil {
 		// A limit may have moved the cursor when the reader did not look any more.
-		pos, _ := l.cursor.get()
-		l.queue.Jump(pos)
+		pos, _ := s.cursor.get()
+		s.queue.Jump(pos)
 	}
-	// The mark is read first: it must cover whatever is sent while the
+	// The dispatch mark is read first: it must cover whatever is sent while the
 	// positions are read.
-	mark = l.marks.get()
-	marks = make([]savepoint.Mark, queue.Partitions)
+	dispatched = s.dispatched.get()
+	acked = make([]savepoint.Mark, queue.Partitions)
 	// What is isolated is so before its partition's mark passes it.
-	floor := l.queue.Marks(marks)
-	apart = l.isolation.saved(marks)
+	floor := s.queue.Marks(acked)
+	apart = s.isolation.saved(acked)
 	if !final {
-		return marks, apart, mark
+		return acked, apart, dispatched
 	}
-	mark = l.queue.Stats().Taken
-	for _, least := range []cursor.Position{l.replayEnd, floor.Position} {
-		if mark.Before(least) {
-			mark = least
+	dispatched = s.queue.Stats().Taken
+	for _, least := range []cursor.Position{s.replayEnd, floor.Position} {
+		if dispatched.Before(least) {
+			dispatched = least
 		}
 	}
-	return marks, apart, mark
+	return acked, apart, dispatched
 }
 
-func (l *stream) senders() int {
-	l.endpoint.sendersMtx.Lock()
-	defer l.endpoint.sendersMtx.Unlock()
-	return l.want
+func (s *stream) senders() int {
+	s.endpoint.sendersMtx.Lock()
+	defer s.endpoint.sendersMtx.Unlock()
+	return s.want
 }
 
 // wanted tells a sender between two requests whether it is still wanted.
-func (l *stream) wanted() bool {
-	l.endpoint.sendersMtx.Lock()
-	defer l.endpoint.sendersMtx.Unlock()
-	if l.live > l.want {
-		l.live--
+func (s *stream) wanted() bool {
+	s.endpoint.sendersMtx.Lock()
+	defer s.endpoint.sendersMtx.Unlock()
+	if s.live > s.want {
+		s.live--
 		return false
 	}
 	return true
@@ -159,21 +159,16 @@ func (l *stream) wanted() bool {
 // documentation. It returns false if the stream ends meanwhile: no savepoint says
 // anything of a stream that its endpoint has no more, so that one could be waited
 // for in vain.
-func (l *stream) reserve(end cursor.Position) bool {
-	for !l.marks.covers(end) {
-		if l.ctx.Err() != nil {
+func (s *stream) reserve(end cursor.Position) bool {
+	for !s.dispatched.covers(end) {
+		if s.ctx.Err() != nil {
 			return false
 		}
-		l.marks.mtx.Lock()
-		recent := time.Since(l.marks.failed) < retryInterval
-		l.marks.mtx.Unlock()
-		if recent {
+		if s.dispatched.failedWithin(retryInterval) {
 			return true
 		}
-		if err := l.endpoint.persist(func() bool { return l.marks.covers(end) }); err != nil {
-			l.marks.mtx.Lock()
-			l.marks.failed = time.Now()
-			l.marks.mtx.Unlock()
+		if err := s.endpoint.persist(func() bool { return s.dispatched.covers(end) }); err != nil {
+			s.dispatched.fail()
 			return true
 		}
 	}
@@ -182,9 +177,9 @@ func (l *stream) reserve(end cursor.Position) bool {
 
 // awaitTurn waits while it is the turn of another sender. It ends early when the
 // endpoint stops or its settings change.
-func (l *stream) awaitTurn(s any, set *settings) {
+func (st *stream) awaitTurn(s any, set *settings) {
 	for {
-		wait, over := l.turn.others(s)
+		wait, over := st.turn.others(s)
 		if wait <= 0 {
 			return
 		}
@@ -193,22 +188,22 @@ func (l *stream) awaitTurn(s any, set *settings) {
 		case <-time.After(wait):
 		case <-set.replaced:
 			return
-		case <-l.endpoint.stop:
+		case <-st.endpoint.stop:
 			return
-		case <-l.ctx.Done():
+		case <-st.ctx.Done():
 			return
 		}
 	}
 }
 
 // tellLimit takes note of a limit on the rate that was not known.
-func (l *stream) tellLimit() {
-	l.sizes.forget()
-	l.endpoint.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
+func (s *stream) tellLimit() {
+	s.sizes.forget()
+	s.endpoint.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
 }
 
 // smaller reports whether a request of so many items is to be cut: less are sent by now,
 // or it had its turn and so many were never taken.
-func (l *stream) smaller(n int, hadTurn bool) bool {
-	return l.sizes.below(n) || (hadTurn && l.sizes.unproven(n, l.limit.known()) && l.sizes.tooMany(n, n/2))
+func (s *stream) smaller(n int, hadTurn bool) bool {
+	return s.sizes.below(n) || (hadTurn && s.sizes.unproven(n, s.limit.known()) && s.sizes.tooMany(n, n/2))
 }
