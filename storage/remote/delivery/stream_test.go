@@ -1,0 +1,81 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/common/promslog"
+)
+
+// TestOrderOfState defends I2 and I8: what a savepoint says of a stream is taken in the
+// order dispatch mark, marks, isolated series, while a sender that puts something on
+// trial isolates it first and has its marks pass it then. So the dispatch mark covers
+// whatever is sent meanwhile, and no mark passes an item that is not in the savepoint. Each
+// round has the state taken in the middle of that, with the queue locked.
+func TestOrderOfState(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	j.commit(1)
+	src := j.source()
+	e := &endpoint{src: &src, ctx: t.Context()}
+	for range 20 {
+		start := cursor.Point{}
+		s := e.newStream(make([]savepoint.Mark, queue.Partitions), nil, cursor.Position{})
+		s.queue.Configure(1000, 100, 0)
+		r := newLogReader(promslog.NewNopLogger(), &src, nil)
+		require.NoError(t, r.seek(start))
+		b, err := r.batch(maxBatchItems, func(cursor.Position) bool { return false })
+		require.NoError(t, err)
+		r.close()
+		require.True(t, s.queue.Push(&queue.Entry{Batch: b}))
+		var req queue.Request
+		require.True(t, s.queue.Take(&req, func() bool { return true }))
+		items := req.AppendItems(nil)
+		require.Len(t, items, 1)
+		at := req.Marks(items)[items[0].Item]
+
+		var (
+			marks []savepoint.Mark
+			apart []isolatedMark
+			taken = make(chan struct{})
+		)
+		req.Renew = func() { // Called with the queue locked.
+			s.dispatched.renew()
+			go func() {
+				defer close(taken)
+				marks, apart, _ = s.state(false)
+			}()
+			require.Eventually(t, func() bool {
+				s.dispatched.mtx.Lock()
+				defer s.dispatched.mtx.Unlock()
+				return !s.dispatched.stale
+			}, time.Minute, time.Millisecond, "the dispatch mark is taken before the marks")
+			s.isolation.park(&req, items, &trial{})
+		}
+		s.queue.Ack(&req)
+		<-taken
+		passed := at.Before(marks[items[0].Series.Partition()].Position)
+		require.True(t, passed, "its marks are taken behind that")
+		require.Equal(t, []isolatedMark{{Series: queue.StableHash(items[0].Series), Mark: at}}, apart)
+		s.cancel()
+	}
+	require.NoError(t, j.wal.Close())
+}
