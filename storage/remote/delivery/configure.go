@@ -354,6 +354,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 		freshAfter: s.opts.FreshAfter,
 		paceEvery:  s.opts.pace,
 		caches:     &s.caches,
+		encoders:   s.encoders,
 		stop:       make(chan struct{}),
 	}
 	e.logger = slog.New(e.names)

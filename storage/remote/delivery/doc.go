@@ -115,10 +115,11 @@
 // the log. A batch is 1 MiB, or one commit if that is more, up to 16 MiB, or one
 // record. In-memory commits that were not read yet are bounded by 65,536 items and
 // 8 MiB, what is shared by as much, and by 8 requests for each group of
-// endpoints. Bytes are those of the items with what only they refer to:
-// histograms, labels of exemplars, and labels of series that have left the table
-// (package queue). Of such series, a reader remembers 16,384 at most and 16 MiB,
-// and so do rules.
+// endpoints. Requests are encoded by as many senders at a time as there are cores
+// (encoders.go); a sender keeps the request as it is sent. Bytes are those of the items
+// with what only they refer to: histograms, labels of exemplars, and labels of series
+// that have left the table (package queue). Of such series, a reader remembers 16,384
+// at most and 16 MiB, and so do rules.
 //
 // I8: after a crash, what lies between a partition's saved mark and the
 // dispatch mark is the replay range: it may have been sent. The dispatch mark is

@@ -27,6 +27,7 @@ import (
 type packing struct {
 	p        *encodedRequest
 	set      *settings
+	by       *encoding
 	enc      *encoder.Builder
 	verdicts []judgement // One for each item, none if there are no rules.
 	grouped  bool

@@ -52,6 +52,8 @@ type endpoint struct {
 	// cache is where requests are shared with endpoints whose settings allow it.
 	cache  atomic.Pointer[requestCache]
 	caches *requestCaches
+	// encoders are those of the storage.
+	encoders encoders
 
 	ctx    context.Context // Ends when requests under way are to be broken off.
 	cancel context.CancelFunc

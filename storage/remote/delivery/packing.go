@@ -32,16 +32,14 @@ type sender struct {
 	verdicts []judgement
 	grouping grouping
 
-	enc     *encoder.Builder
-	encFor  encoder.Protocol
-	encOpts encoder.Options
-	own     encodedRequest // What it encoded itself.
-	cache   *requestCache  // Where shared is from.
-	shared  *shared        // An encoded request of a request cache, or nil.
+	own    encodedRequest // What it encoded itself.
+	cache  *requestCache  // Where shared is from.
+	shared *shared        // An encoded request of a request cache, or nil.
 
 	conversion *conversion // To classic histograms.
 
-	worked    time.Duration // How long the attempts took that settled the request.
+	worked    time.Duration // How long the attempts took that settled the request,
+	waited    time.Duration // and how long it waited for others to encode theirs.
 	pointless bool          // The receiver called a part too large that cannot be made smaller.
 	sounded   bool          // Some series of the request were tried alone.
 	asked     time.Duration // What the answer to the last such request asked for,
@@ -161,23 +159,23 @@ func (s *sender) fillInOrder(p *encodedRequest, set *settings) (whole bool) {
 		items := s.screen(p, set, s.items)
 		return s.encode(p, set, items) == len(items)
 	}
-	s.ready(p, set)
-	pk := s.packing(p, set)
+	s.ready(p)
+	pk, done := s.packing(p, set)
+	defer done()
 	external := set.rules.external
 	for l := range s.req.Lists() {
 		for i := range l.Items {
-			if s.enc.Len() > set.requestBytes {
+			if pk.enc.Len() > set.requestBytes {
 				return false
 			}
 			it := l.At(i)
-			s.enc.TableSeries(it.Series, external, pk.metadata(it.Series))
-			s.enc.Float(it.ST(), it.T, it.V)
+			pk.enc.TableSeries(it.Series, external, pk.metadata(it.Series))
+			pk.enc.Float(it.ST(), it.T, it.V)
 			p.highest = max(p.highest, it.T)
 		}
 	}
 	p.sent[queue.Samples], p.items = s.req.Items, s.req.Items
-	p.raw = s.enc.Len()
-	p.payload = s.enc.FinishTo(p.payload, s.groups())
+	pk.by.finish(pk.enc, p, pk.grouped)
 	return true
 }
 
@@ -187,33 +185,34 @@ func (s *sender) simple(set *settings) bool {
 	return !s.apart && s.req.Plain() && !set.classic && len(set.rules.configs) == 0 && set.queue.SampleAgeLimit == 0
 }
 
-// ready empties p and prepares the encoder for it.
-func (s *sender) ready(p *encodedRequest, set *settings) {
+// ready empties p and prepares to fill it.
+func (s *sender) ready(p *encodedRequest) {
 	*p = encodedRequest{payload: p.payload}
-	if s.enc == nil || s.encFor != set.protocol || s.encOpts != set.options {
-		s.enc, s.encFor, s.encOpts = encoder.New(set.protocol, set.options), set.protocol, set.options
-	}
-	s.enc.Reset()
 	if s.conversion == nil {
 		s.conversion = newConversion(&s.stream.layouts)
 	}
 	clear(s.conversion.changes)
 }
 
-func (s *sender) packing(p *encodedRequest, set *settings) packing {
-	return packing{p: p, set: set, enc: s.enc, verdicts: s.verdicts, grouped: s.groups(), table: s.stream.endpoint.src.Table}
+// packing waits until the request can be encoded. The caller calls done when it is.
+func (s *sender) packing(p *encodedRequest, set *settings) (pk packing, done func()) {
+	all := s.stream.endpoint.encoders
+	by, enc, waited := all.take(set)
+	s.waited += waited
+	pk = packing{p: p, set: set, by: by, enc: enc, verdicts: s.verdicts, grouped: s.groups(), table: s.stream.endpoint.src.Table}
+	return pk, func() { all.give(by) }
 }
 
 // screen empties p and returns the items that are to be sent, in the memory of
 // the argument. What is left out is counted in p.
 func (s *sender) screen(p *encodedRequest, set *settings, items []queue.ItemView) []queue.ItemView {
-	s.ready(p, set)
+	s.ready(p)
 	s.verdicts = s.verdicts[:0]
 	if !s.simple(set) {
 		items = s.filter(set, items, &p.dropped)
 	}
 	if set.classic {
-		pk := s.packing(p, set)
+		pk := packing{p: p, set: set, verdicts: s.verdicts}
 		items, s.verdicts = s.conversion.screen(&pk, items, s.inconvertible)
 	}
 	return items
@@ -227,7 +226,8 @@ func (s *sender) inconvertible(err error) {
 // request and one at least, and returns how many those are. Exemplars stay with
 // their sample.
 func (s *sender) encode(p *encodedRequest, set *settings, items []queue.ItemView) (n int) {
-	pk := s.packing(p, set)
+	pk, done := s.packing(p, set)
+	defer done()
 	if most := int(s.stream.sizes.most.Load()); most > 0 {
 		items = items[:cutBefore(items, most)]
 	}
@@ -236,8 +236,8 @@ func (s *sender) encode(p *encodedRequest, set *settings, items []queue.ItemView
 	} else {
 		n = pk.fill(items)
 	}
-	p.raw, p.items = s.enc.Len(), n
-	p.payload = s.enc.FinishTo(p.payload, pk.grouped)
+	p.items = n
+	pk.by.finish(pk.enc, p, pk.grouped)
 	return n
 }
 

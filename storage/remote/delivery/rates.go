@@ -23,22 +23,25 @@ import (
 
 // rates decides how many senders an endpoint wants. Work that waits although
 // every sender is busy asks for more, senders that idle for less; errors that
-// pass keep the number where it is, since more requests would make them worse.
+// pass keep the number where it is, since more requests would make them worse. So does a
+// lack of cores: who waits for its turn to encode is not helped by others that wait too.
 //
 // Since partitions, not senders, carry the order (I4), the number changes
 // without draining anything.
 type rates struct {
 	mu     sync.Mutex
-	worked time.Duration // Time senders spent delivering since the last pace.
+	worked time.Duration // Time senders spent delivering since the last pace,
+	waited time.Duration // and how much of it waiting for others to encode.
 	quiet  time.Time     // The number does not grow before this time.
 	idle   int           // Consecutive paces with less than half of the senders at work.
 	paced  time.Time
 }
 
-func (r *rates) busy(d time.Duration) {
+func (r *rates) busy(d, waited time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.worked += d
+	r.waited += waited
 }
 
 // recoverable notes an error that may pass until the given time.
@@ -54,6 +57,10 @@ const (
 	// idlePaces is how often in a row senders must idle before a quarter of
 	// them goes.
 	idlePaces = 10
+	// crowdedEnough is the share of their time that senders wait for others to encode,
+	// from which on there are enough of them, and tooCrowded that from which on there
+	// are too many.
+	crowdedEnough, tooCrowded = 0.25, 0.5
 	// growth is the factor by which senders are added. The number is looked at
 	// once a second, so that an endpoint with one has 32 after five.
 	growth = 2
@@ -70,7 +77,11 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 	if elapsed > 0 {
 		used = min(float64(r.worked)/float64(elapsed), float64(have))
 	}
-	r.worked, r.paced = 0, now
+	crowded := 0.0
+	if r.worked > 0 {
+		crowded = float64(r.waited) / float64(r.worked)
+	}
+	r.worked, r.waited, r.paced = 0, 0, now
 
 	highest = min(highest, queue.Partitions)
 	lowest = min(lowest, highest)
@@ -80,7 +91,10 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 	case backlog:
 		desired = math.Ceil(float64(have) * growth)
 		r.idle = 0
-		if !now.Before(r.quiet) {
+		switch {
+		case crowded > tooCrowded:
+			want = have - have/4
+		case crowded < crowdedEnough && !now.Before(r.quiet):
 			want = int(desired)
 		}
 	case used < float64(have)/2 && have > lowest:

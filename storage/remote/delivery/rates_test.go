@@ -26,9 +26,10 @@ import (
 func TestPace(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := rates{paced: now}
+	waited := time.Duration(0)
 	step := func(have int, worked time.Duration, backlog bool) int {
 		now = now.Add(time.Second)
-		r.busy(worked)
+		r.busy(worked, waited)
 		n, _ := r.pace(now, have, 1, 10, backlog)
 		return n
 	}
@@ -44,6 +45,10 @@ func TestPace(t *testing.T) {
 	for range 2 * idlePaces {
 		require.Equal(t, 1, step(1, 0, false))
 	}
+	waited = time.Second
+	require.Equal(t, 4, step(4, 4*time.Second, true), "senders that wait for each other are enough")
+	waited = 3 * time.Second
+	require.Equal(t, 3, step(4, 4*time.Second, true))
 	n, _ := r.pace(now, 200, 100, 500, true)
 	require.Equal(t, queue.Partitions, n)
 }

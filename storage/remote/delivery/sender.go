@@ -27,10 +27,10 @@ func (s *sender) run() {
 	st := s.stream
 	for st.queue.Take(&s.req, st.wanted) {
 		began := time.Now()
-		s.worked, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, false, false, false, false, nil
+		s.worked, s.waited, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, 0, false, false, false, false, nil
 		s.left = s.left[:0]
 		settled := st.reserve(s.req.End) && s.serve()
-		st.rates.busy(time.Since(began))
+		st.rates.busy(time.Since(began), s.waited)
 		content := s.req.Content()
 		if !settled {
 			st.close() // The first failure of a stop ends it.

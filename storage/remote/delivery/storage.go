@@ -62,6 +62,7 @@ type Storage struct {
 	rules      rulebook
 	// requestCaches has a lock of its own.
 	caches    requestCaches
+	encoders  encoders
 	conf      *config.Config // Applied before there was a log.
 	lost      bool           // Positions were lost: endpoints begin at oldest.
 	fromStart bool           // They do, because nothing of the log was ever sent.
@@ -118,6 +119,7 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, erro
 		metrics:     newStorageMetrics(reg),
 		watcher:     newWatcherMetrics(reg),
 		store:       savepoint.NewStore(dataDir, savepoint.WithFS(opts.FS)),
+		encoders:    newEncoders(),
 	}
 	s.sets = newMetricSets(reg, s.watcher)
 	if err := errors.Join(s.metrics.set.register(), s.watcher.set.register()); err != nil {
