@@ -37,7 +37,7 @@ type timed struct {
 	took  time.Duration
 }
 
-// span is a stretch of time.
+// span is the time from one moment to another.
 type span struct{ from, to time.Time }
 
 // stall measures commits of 1,000 known series, 200 a second, between

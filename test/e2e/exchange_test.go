@@ -42,9 +42,9 @@ func requireContent(t *testing.T, s *harness.Scenario) {
 	}
 }
 
-// stretch runs an engine on the scenario's directory until it has truncated
+// runOnce runs an engine on the scenario's directory until it has truncated
 // its WAL a few times and everything it committed has arrived.
-func stretch(t *testing.T, s *harness.Scenario, engine harness.Engine) {
+func runOnce(t *testing.T, s *harness.Scenario, engine harness.Engine) {
 	t.Helper()
 	s.StartEngine(engine)
 	s.WaitSegments(4)
@@ -68,15 +68,15 @@ func TestUpgrade(t *testing.T) {
 		s := harness.New(t, harness.Options{Protocol: protocol})
 		durable, stock := s.Agent.Engine, harness.Stock(t)
 
-		stretch(t, s, stock)
+		runOnce(t, s, stock)
 		s.Terminate()
-		stretch(t, s, durable)
+		runOnce(t, s, durable)
 		afterStop := deliver(s)
 		s.Terminate()
 
-		stretch(t, s, stock)
+		runOnce(t, s, stock)
 		s.Kill()
-		stretch(t, s, durable)
+		runOnce(t, s, durable)
 		afterKill := deliver(s)
 		s.Report(afterKill, note("lost_after_stop", afterStop.Lost))
 
@@ -95,9 +95,9 @@ func TestDowngrade(t *testing.T) {
 		durable, stock := s.Agent.Engine, harness.Stock(t)
 
 		// A graceful stop with everything delivered.
-		stretch(t, s, durable)
+		runOnce(t, s, durable)
 		s.Terminate()
-		stretch(t, s, stock)
+		runOnce(t, s, stock)
 		s.Terminate()
 
 		// A graceful stop with a backlog. Stock does not send what was held
@@ -110,12 +110,12 @@ func TestDowngrade(t *testing.T) {
 		s.WaitSegments(4)
 		s.Terminate()
 		require.NoError(t, s.Main().Accept())
-		stretch(t, s, stock)
+		runOnce(t, s, stock)
 		s.Terminate()
 
 		// A kill. A record that the kill tore is stock's business in stock and
 		// ours here, so it is repaired before.
-		stretch(t, s, durable)
+		runOnce(t, s, durable)
 		v := deliver(s)
 		s.Kill()
 		torn, err := harness.TornTail(s.Agent.WALDir())
@@ -124,10 +124,10 @@ func TestDowngrade(t *testing.T) {
 			s.StartEngine(durable)
 			s.Terminate()
 		}
-		stretch(t, s, stock)
+		runOnce(t, s, stock)
 		s.Terminate()
 
-		stretch(t, s, durable)
+		runOnce(t, s, durable)
 		last := deliver(s)
 		s.Report(last, note("runs", len(s.Agent.Runs)), note("torn", torn))
 
@@ -169,7 +169,7 @@ func TestDowngradeAfterDamage(t *testing.T) {
 		reported := s.Metrics().Sum("prometheus_agent_corruptions_total")
 		s.Terminate()
 
-		stretch(t, s, stock)
+		runOnce(t, s, stock)
 		s.Report(v, note("in_damaged_segment", len(inDamaged)), note("corruptions_reported", reported))
 
 		s.RequireIntact(s.Main(), v)

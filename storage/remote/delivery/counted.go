@@ -37,7 +37,7 @@ const slack = 32
 // goroutine.
 type counted struct {
 	mtx   sync.Mutex
-	parts []savepoint.Stretch // Replaced, or added to, never changed in place.
+	parts []savepoint.Range // Replaced, or added to, never changed in place.
 }
 
 func (c *counted) add(u queue.Unread) {
@@ -47,35 +47,35 @@ func (c *counted) add(u queue.Unread) {
 		if p.Last {
 			p.To = endOfSegment
 		}
-		if !slices.Contains(c.parts, p.Stretch) {
-			c.parts = append(c.parts, p.Stretch)
+		if !slices.Contains(c.parts, p.Range) {
+			c.parts = append(c.parts, p.Range)
 		}
 	}
 	c.parts = c.parts[max(len(c.parts)-mostCounted, 0):]
 }
 
 // left returns what of a part is not counted, which may be nothing.
-func (c *counted) left(s savepoint.Stretch) savepoint.Stretch {
+func (c *counted) left(r savepoint.Range) savepoint.Range {
 	c.mtx.Lock()
 	defer c.mtx.Unlock()
 	for _, p := range c.parts {
-		if p.Segment != s.Segment {
+		if p.Segment != r.Segment {
 			continue
 		}
-		if p.From <= s.From+slack && s.From < p.To {
-			s.From = min(p.To, s.To)
+		if p.From <= r.From+slack && r.From < p.To {
+			r.From = min(p.To, r.To)
 		}
-		if s.To-s.From <= slack && p.To == s.From {
-			s.From = s.To
+		if r.To-r.From <= slack && p.To == r.From {
+			r.From = r.To
 		}
 	}
-	return s
+	return r
 }
 
 // have reports whether all of it was counted, and is something.
 func (c *counted) have(u queue.Unread) bool {
 	for _, p := range u.Parts {
-		if open := c.left(p.Stretch); open.From < open.To {
+		if open := c.left(p.Range); open.From < open.To {
 			return false
 		}
 	}
@@ -84,7 +84,7 @@ func (c *counted) have(u queue.Unread) bool {
 
 // from returns the parts that an endpoint may meet again if it needs the log from
 // floor on.
-func (c *counted) from(floor cursor.Position) (parts []savepoint.Stretch) {
+func (c *counted) from(floor cursor.Position) (parts []savepoint.Range) {
 	c.mtx.Lock()
 	defer c.mtx.Unlock()
 	for _, p := range c.parts {

@@ -142,7 +142,7 @@ func TestOptionalInterfaces(t *testing.T) {
 	require.Empty(t, drift.Methods(stock.AppenderV2(ctx), ours.AppenderV2(ctx), nil))
 	// What stock's watcher of the log and scraping call on a queue, is done by
 	// readers, streams and senders here.
-	byReader := "streams are given batches, which have everything of a stretch of the log"
+	byReader := "streams are given batches, which have everything of a range of the log"
 	require.Empty(t, drift.Methods(Stock.QueueManager, &stream{}, drift.Known{
 		"Append":                byReader,
 		"AppendExemplars":       byReader,

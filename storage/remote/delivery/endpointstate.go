@@ -33,7 +33,7 @@ type endpointState struct {
 	removed         *time.Time
 	fresh           *freshRange // What was delivered before its turn, or nil.
 	stream          *stream     // Whose marks these are, nil if it has stopped.
-	counted         []savepoint.Stretch
+	counted         []savepoint.Range
 	memory          queue.Counts     // Items read before a limit forfeited their part of the log, and not acknowledged.
 	forfeitedBefore int              // The segment before which all of the log is forfeited, if acked lies before it; else 0.
 	countedAcked    []savepoint.Mark // In place of acked where losses are counted, if some of it is sent again; else nil.

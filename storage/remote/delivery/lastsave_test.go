@@ -70,7 +70,7 @@ func TestLastSave(t *testing.T) {
 		"skip":            func(st *endpointState) { st.acked[1].Skip++ },
 		"isolated":        func(st *endpointState) { st.apart = []isolatedMark{{Series: 1, Mark: st.acked[1]}} },
 		"removed later":   func(st *endpointState) { later := now.Add(1); st.removed = &later },
-		"counted":         func(st *endpointState) { st.counted = []savepoint.Stretch{{Segment: 1, To: 2}} },
+		"counted":         func(st *endpointState) { st.counted = []savepoint.Range{{Segment: 1, To: 2}} },
 		"memory":          func(st *endpointState) { st.memory[queue.Samples]++ },
 		"forfeited":       func(st *endpointState) { st.forfeitedBefore++ },
 		"not removed":     func(st *endpointState) { st.removed = nil },

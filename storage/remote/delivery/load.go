@@ -175,7 +175,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	end := endOf(src, f, e, found, segments)
 	lost.Parts = append(lost.Parts, end.Parts...)
 	if src.cut != nil { // The reader that comes there is not to count it again.
-		st.counted = append(st.counted, savepoint.Stretch{Segment: src.cut.Segment, From: src.cut.From, To: endOfSegment})
+		st.counted = append(st.counted, savepoint.Range{Segment: src.cut.Segment, From: src.cut.From, To: endOfSegment})
 	}
 	switch worst {
 	case cursor.SegmentStart:

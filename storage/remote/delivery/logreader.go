@@ -204,7 +204,7 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 		bytes = was - from.Offset
 	}
 	bytes = max(bytes, 1)
-	lost.Stretch = savepoint.Stretch{Segment: from.Segment, From: from.Offset, To: from.Offset + bytes}
+	lost.Range = savepoint.Range{Segment: from.Segment, From: from.Offset, To: from.Offset + bytes}
 	lost.Items = r.density.of(bytes)
 	r.bb.Unread.Parts = append(r.bb.Unread.Parts, lost)
 	r.bb.Gap = true

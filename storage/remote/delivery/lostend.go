@@ -117,7 +117,7 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	if len(src.lost) > 0 || f.Run == src.Run.String() {
 		return // It is known already, or has not ended.
 	}
-	cut := queue.UnreadPart{Missing: standsForGone(src.WALDir, f.Segment), Stretch: savepoint.Stretch{Segment: f.Segment, To: src.Size(f.Segment)}}
+	cut := queue.UnreadPart{Missing: standsForGone(src.WALDir, f.Segment), Range: savepoint.Range{Segment: f.Segment, To: src.Size(f.Segment)}}
 	if !cut.Missing {
 		cut.From = cursor.RecordEnd(fileSize(wlog.SegmentName(src.WALDir, f.Segment)))
 	}
@@ -193,7 +193,7 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 		return lost // It has not ended.
 	}
 	for _, d := range src.lost {
-		part := queue.UnreadPart{Missing: d.Offset == 0, Stretch: savepoint.Stretch{Segment: d.Segment, From: d.Offset, To: d.Offset + d.Bytes}}
+		part := queue.UnreadPart{Missing: d.Offset == 0, Range: savepoint.Range{Segment: d.Segment, From: d.Offset, To: d.Offset + d.Bytes}}
 		rest := cutOf(src.Table, part, e)
 		lost.Parts = append(lost.Parts, rest.Parts...)
 	}
@@ -221,7 +221,7 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 		if src.Size == nil {
 			break
 		}
-		part := queue.UnreadPart{Stretch: savepoint.Stretch{Segment: segment, To: src.Size(segment)}}
+		part := queue.UnreadPart{Range: savepoint.Range{Segment: segment, To: src.Size(segment)}}
 		rest := lostTo(&queue.Unread{Parts: []queue.UnreadPart{part}}, cut, in, none)
 		lost.Parts = append(lost.Parts, rest.Parts...)
 	}
@@ -279,7 +279,7 @@ func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.
 		} else if src.Size != nil && src.Size(segment) > 0 {
 			size = src.Size(segment)
 		}
-		gone.Parts = append(gone.Parts, queue.UnreadPart{Missing: true, Stretch: savepoint.Stretch{Segment: segment, To: size}})
+		gone.Parts = append(gone.Parts, queue.UnreadPart{Missing: true, Range: savepoint.Range{Segment: segment, To: size}})
 	}
 	return gone
 }

@@ -426,7 +426,7 @@ func TestCutOfRanges(t *testing.T) {
 		"fresh begins behind it":       {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: fresh(at(6, 0), at(6, 0))}, 600},
 		"fresh has an isolated series": {savepoint.Endpoint{Acked: all(at(3, 10)), Fresh: &savepoint.Fresh{From: at(4, 0).Point, Acked: all(at(5, 1000)), Isolated: apart(at(5, 20))}}, 1},
 	} {
-		lost := cutOf(series.New(series.Options{}), queue.UnreadPart{Missing: true, Stretch: savepoint.Stretch{Segment: 5, From: 400, To: 1000}}, &tc.e)
+		lost := cutOf(series.New(series.Options{}), queue.UnreadPart{Missing: true, Range: savepoint.Range{Segment: 5, From: 400, To: 1000}}, &tc.e)
 		require.Equal(t, tc.want, lost.Bytes(), name)
 		require.Equal(t, min(tc.want, 1), lost.Sums()[2], name)
 	}

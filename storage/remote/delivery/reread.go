@@ -106,7 +106,7 @@ func (r *rereader) take(b *queue.Batch, take func(*missing, queue.ItemView, save
 
 // short tells of what is missing because the log ends before it.
 func (r *rereader) short(end cursor.Position) {
-	r.tell(queue.Unread{Parts: []queue.UnreadPart{{Stretch: savepoint.Stretch{Segment: end.Segment, From: end.Offset, To: end.Offset + 1}}}}, func(m *missing) bool { return !m.done && end.Before(m.until.Position) })
+	r.tell(queue.Unread{Parts: []queue.UnreadPart{{Range: savepoint.Range{Segment: end.Segment, From: end.Offset, To: end.Offset + 1}}}}, func(m *missing) bool { return !m.done && end.Before(m.until.Position) })
 }
 
 // tell reports what could not be had, if it is of a series.

@@ -78,7 +78,7 @@ func (s *spread) mean(of func(p int) int64) float64 {
 // for what was counted before.
 func lostTo(u *queue.Unread, acked []savepoint.Mark, in *spread, before *counted) (lost queue.Unread) {
 	for _, p := range u.Parts {
-		open, all := before.left(p.Stretch), p.To-p.From
+		open, all := before.left(p.Range), p.To-p.From
 		waits := in.mean(func(p int) int64 {
 			from := open.From
 			switch m := acked[p]; {
@@ -94,7 +94,7 @@ func lostTo(u *queue.Unread, acked []savepoint.Mark, in *spread, before *counted
 		}
 		bytes := max(int64(waits), 1)
 		p.Items *= float64(bytes) / float64(all)
-		p.Stretch = savepoint.Stretch{Segment: open.Segment, From: open.To - bytes, To: open.To}
+		p.Range = savepoint.Range{Segment: open.Segment, From: open.To - bytes, To: open.To}
 		lost.Parts = append(lost.Parts, p)
 	}
 	return lost

@@ -82,7 +82,7 @@ func anyFile(rnd *rand.Rand) File {
 		e.ForfeitedBefore = rnd.Intn(2) * rnd.Intn(100)
 		e.Dispatched = point().Position
 		for range rnd.Intn(3) {
-			e.Counted = append(e.Counted, Stretch{Segment: rnd.Intn(100), From: rnd.Int63n(9), To: 9 + rnd.Int63n(9)})
+			e.Counted = append(e.Counted, Range{Segment: rnd.Intn(100), From: rnd.Int63n(9), To: 9 + rnd.Int63n(9)})
 		}
 		if rnd.Intn(2) == 0 {
 			t := when()

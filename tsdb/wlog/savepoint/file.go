@@ -65,7 +65,7 @@ type Mark struct {
 	// and are acknowledged too. Items are float samples, histograms of either
 	// kind and exemplars whose series belongs to the partition, in the order
 	// of the log, whether the endpoint wants them or not. A reader applies it
-	// only if the point was found exactly and no stretch of the log is missing
+	// only if the point was found exactly and no range of the log is missing
 	// between the point and the item; otherwise it counts as 0.
 	Skip int
 }
@@ -100,7 +100,7 @@ type Endpoint struct {
 	Fresh *Fresh `json:"fresh,omitempty"`
 	// Counted are parts of the log from Floor on that could not be read and
 	// were counted as lost to the endpoint.
-	Counted []Stretch `json:"counted,omitempty"`
+	Counted []Range `json:"counted,omitempty"`
 	// Memory is how many samples, histograms and exemplars the endpoint has yet
 	// to acknowledge that are in memory only, because a limit has had them given up
 	// in the log.
@@ -162,19 +162,19 @@ func inUTC(t *time.Time) *time.Time {
 	return &utc
 }
 
-// Stretch is a part of a segment, between two offsets.
-type Stretch struct {
+// Range is a part of a segment: the bytes from one offset up to another.
+type Range struct {
 	Segment  int
 	From, To int64
 }
 
 // MarshalJSON returns the part as it is stored, [segment, from, to].
-func (s Stretch) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, "[%d,%d,%d]", s.Segment, s.From, s.To), nil
+func (r Range) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "[%d,%d,%d]", r.Segment, r.From, r.To), nil
 }
 
 // UnmarshalJSON is the reverse of MarshalJSON.
-func (s *Stretch) UnmarshalJSON(data []byte) error {
+func (r *Range) UnmarshalJSON(data []byte) error {
 	var t []int64
 	if err := json.Unmarshal(data, &t); err != nil {
 		return err
@@ -182,7 +182,7 @@ func (s *Stretch) UnmarshalJSON(data []byte) error {
 	if len(t) != 3 || t[0] < 0 || t[0] > maxSegment {
 		return fmt.Errorf("%v is no part of a segment", t)
 	}
-	*s = Stretch{Segment: int(t[0]), From: t[1], To: t[2]}
+	*r = Range{Segment: int(t[0]), From: t[1], To: t[2]}
 	return nil
 }
 

@@ -333,7 +333,7 @@ type Unread struct {
 
 // UnreadPart is a part of a segment, and about how many items it held.
 type UnreadPart struct {
-	savepoint.Stretch
+	savepoint.Range
 	Items   float64
 	Missing bool // The segment is gone: its size is an estimate too.
 	Last    bool // It reaches to the end of the segment, wherever that was.
