@@ -168,7 +168,7 @@ func damage(t *trial) error {
 	return t.err
 }
 
-// limit is an outage for which the log has no room. What is given up is counted.
+// limit is an outage for which the log has no room. What is forfeited is counted.
 func limit(t *trial) error {
 	t.start()
 	t.apply("capacity: 50", "{}")

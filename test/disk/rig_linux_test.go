@@ -51,16 +51,16 @@ type rig struct {
 
 	target, receiver *httptest.Server
 
-	mtx      sync.Mutex
-	down     bool
-	served   int         // Scrapes.
-	got      map[int]int // How often each of them came, by the first of its series.
-	samples  int         // Received, but for those sent again.
-	repeated int
-	failed   int     // Scrapes that the agent says it did not get, on a busy machine.
-	refused  float64 // Commits, in runs that have ended.
-	given    float64 // Samples given up, likewise.
-	unread   float64 // Bytes that could not be read, likewise.
+	mtx       sync.Mutex
+	down      bool
+	served    int         // Scrapes.
+	got       map[int]int // How often each of them came, by the first of its series.
+	samples   int         // Received, but for those sent again.
+	repeated  int
+	failed    int     // Scrapes that the agent says it did not get, on a busy machine.
+	refused   float64 // Commits, in runs that have ended.
+	forfeited float64 // Samples forfeited, likewise.
+	unread    float64 // Bytes that could not be read, likewise.
 }
 
 func newRig(t *testing.T, v *volume, flags ...string) *rig {
@@ -182,7 +182,7 @@ func (r *rig) stop() {
 func (r *rig) note() {
 	r.t.Helper()
 	r.refused += r.metric("prometheus_agent_wal_refused_commits_total")
-	r.given += r.metric("prometheus_remote_storage_forfeited_total")
+	r.forfeited += r.metric("prometheus_remote_storage_forfeited_total")
 	r.unread += r.metric("prometheus_remote_storage_unreadable_bytes_total")
 }
 
@@ -227,11 +227,11 @@ func (r *rig) verdict() {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	missing := r.served - len(r.got)
-	r.t.Logf("DISK %s: %d scrapes, %d delivered, %d not committed or lost, %d failed, %.0f commits refused, %d repeated, %.0f samples given up, %.0f bytes unreadable",
-		r.t.Name(), r.served, len(r.got), missing, r.failed, r.refused, r.repeated, r.given, r.unread)
+	r.t.Logf("DISK %s: %d scrapes, %d delivered, %d not committed or lost, %d failed, %.0f commits refused, %d repeated, %.0f samples forfeited, %.0f bytes unreadable",
+		r.t.Name(), r.served, len(r.got), missing, r.failed, r.refused, r.repeated, r.forfeited, r.unread)
 	// At each stop one scrape may have been under way.
 	require.LessOrEqual(r.t, float64(missing), r.refused+float64(r.failed+r.run), "scrapes that were committed are lost")
 	require.Zero(r.t, r.repeated, "nothing is sent twice after a graceful stop")
-	require.Zero(r.t, r.given, "nothing is given up")
+	require.Zero(r.t, r.forfeited, "nothing is forfeited")
 	require.Equal(r.t, len(r.got)*targetSeries, r.samples, "scrapes came in part")
 }

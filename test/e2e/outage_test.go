@@ -48,7 +48,7 @@ func outage(s *harness.Scenario) int {
 
 // TestOutage defends I1, I2 and I3: segments are cut and series end while the
 // receiver is down, and still everything arrives, once and in order, and the
-// WAL is given up to its head afterwards.
+// WAL is forfeited up to its head afterwards.
 func TestOutage(t *testing.T) {
 	forProtocols(t, func(t *testing.T, protocol harness.Protocol) {
 		s := harness.New(t, harness.Options{Protocol: protocol})

@@ -23,57 +23,57 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// count finds out what is in ranges that are given up, in one pass over the log for
+// count finds out what is in forfeited ranges, in one pass over the log for
 // all of them. What cannot be read, or not before ctx ends, is estimated by what was.
-func (s *Storage) count(ctx context.Context, all []*loss) {
+func (s *Storage) count(ctx context.Context, all []*forfeit) {
 	r := newLogReader(s.logger, s.src, func(*cursor.Corruption) {})
 	defer r.close()
 	r.tries = newAttempts(1) // That the disk refuses to read it is no reason to keep it.
 	stops := map[cursor.Position]bool{}
-	for _, l := range all {
-		stops[l.from], stops[l.to] = true, true
-		for _, m := range l.acked {
+	for _, f := range all {
+		stops[f.from], stops[f.to] = true, true
+		for _, m := range f.acked {
 			stops[m.Position] = true
 		}
-		for _, m := range l.apart {
+		for _, m := range f.apart {
 			stops[m.from.Position], stops[m.until.Position] = true, true
 		}
 	}
-	at, more := nextLoss(all, cursor.Point{})
+	at, more := nextForfeit(all, cursor.Point{})
 	for more && ctx.Err() == nil {
 		b, err := r.read(at, maxBatchItems, func(p cursor.Position) bool { return stops[p] || ctx.Err() != nil })
 		if err != nil {
 			break
 		}
-		for _, l := range all {
-			if !b.Start.Before(l.from) && b.Start.Before(l.to) {
-				s.countBatch(l, b)
+		for _, f := range all {
+			if !b.Start.Before(f.from) && b.Start.Before(f.to) {
+				s.countBatch(f, b)
 			}
 		}
-		at, more = nextLoss(all, b.End)
+		at, more = nextForfeit(all, b.End)
 	}
-	for _, l := range all {
-		if from := slices.MaxFunc([]cursor.Position{at.Position, l.from}, cursor.Position.Compare); more && from.Before(l.to) {
-			bytes := logBytes(s.src.WALDir, from, l.to)
+	for _, f := range all {
+		if from := slices.MaxFunc([]cursor.Position{at.Position, f.from}, cursor.Position.Compare); more && from.Before(f.to) {
+			bytes := logBytes(s.src.WALDir, from, f.to)
 			series := 0
-			if l.reread != nil {
-				series = l.reread.left()
+			if f.reread != nil {
+				series = f.reread.left()
 			}
-			s.estimate(l, queue.Unread{Parts: []queue.UnreadPart{{Items: r.density.of(bytes)}}}, l.to, series)
+			s.estimate(f, queue.Unread{Parts: []queue.UnreadPart{{Items: r.density.of(bytes)}}}, f.to, series)
 		}
 	}
 }
 
-// nextLoss returns where reading goes on for ranges of which everything before a
+// nextForfeit returns where reading goes on for ranges of which everything before a
 // point was read, and false if that is nowhere.
-func nextLoss(all []*loss, at cursor.Point) (next cursor.Point, more bool) {
-	for _, l := range all {
-		if !at.Before(l.to) {
+func nextForfeit(all []*forfeit, at cursor.Point) (next cursor.Point, more bool) {
+	for _, f := range all {
+		if !at.Before(f.to) {
 			continue
 		}
 		p := at
-		if at.Before(l.from) {
-			p = cursor.Point{Position: l.from}
+		if at.Before(f.from) {
+			p = cursor.Point{Position: f.from}
 		}
 		if !more || p.Before(next.Position) {
 			next, more = p, true
@@ -82,45 +82,45 @@ func nextLoss(all []*loss, at cursor.Point) (next cursor.Point, more bool) {
 	return next, more
 }
 
-// countBatch counts what of a batch is lost.
-func (s *Storage) countBatch(l *loss, b *queue.Batch) {
-	if l.reread != nil {
-		l.reread.passed = func(series int, u queue.Unread) { s.estimate(l, u, b.End.Position, series) }
-		l.reread.take(b, func(_ *missing, it queue.ItemView, _ savepoint.Mark) bool {
-			l.lost.Add(it.Kind())
+// countBatch counts what of a batch is forfeited.
+func (s *Storage) countBatch(f *forfeit, b *queue.Batch) {
+	if f.reread != nil {
+		f.reread.passed = func(series int, u queue.Unread) { s.estimate(f, u, b.End.Position, series) }
+		f.reread.take(b, func(_ *missing, it queue.ItemView, _ savepoint.Mark) bool {
+			f.items.Add(it.Kind())
 			return true
 		})
 		return
 	}
-	mine, _ := l.res.Filter(b)
-	l.lost.Plus(mine.Counts)
-	l.lost.Plus(b.Unknown)
+	mine, _ := f.res.Filter(b)
+	f.items.Plus(mine.Counts)
+	f.items.Plus(b.Unknown)
 	if len(b.Unread.Parts) > 0 {
-		lost := lostTo(&b.Unread, l.acked, spreadOf(s.src.Table, l.acked), l.counted)
-		l.guess(lost.Items())
+		lost := lostTo(&b.Unread, f.acked, spreadOf(s.src.Table, f.acked), f.counted)
+		f.guess(lost.Items())
 	}
 }
 
 // estimate adds what a part that ends at a position and was not read may have held:
 // of so many isolated series, or of the partitions that have not acknowledged it.
-func (s *Storage) estimate(l *loss, u queue.Unread, end cursor.Position, series int) {
+func (s *Storage) estimate(f *forfeit, u queue.Unread, end cursor.Position, series int) {
 	items := 0.0
-	if l.reread != nil {
+	if f.reread != nil {
 		items = share(s.src.Table, series, u)
 	} else {
-		items = u.Items() * spreadOf(s.src.Table, l.acked).mean(func(p int) int64 {
-			if l.acked[p].Before(end) {
+		items = u.Items() * spreadOf(s.src.Table, f.acked).mean(func(p int) int64 {
+			if f.acked[p].Before(end) {
 				return 1
 			}
 			return 0
 		})
 	}
-	l.guess(items)
+	f.guess(items)
 }
 
 // guess adds so many items that were not read.
-func (l *loss) guess(items float64) {
+func (f *forfeit) guess(items float64) {
 	n := int(math.Ceil(items))
-	l.lost[queue.Samples] += n
-	l.estimated += n
+	f.items[queue.Samples] += n
+	f.estimated += n
 }

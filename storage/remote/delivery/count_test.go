@@ -107,15 +107,15 @@ func TestDamageIsCountedBehindMarks(t *testing.T) {
 			marks[p] = savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 2}}}
 		}
 	}
-	l := newLoss("a", lostRange{to: cursor.Position{Segment: 2}, acked: marks}, &counted{})
-	r.count(t.Context(), []*loss{l})
+	l := newForfeit("a", forfeitedRange{to: cursor.Position{Segment: 2}, acked: marks}, &counted{})
+	r.count(t.Context(), []*forfeit{l})
 	exact := 0 // But for what is damaged.
 	for _, series := range j.series {
 		if series.Partition()%2 == 1 {
 			exact += 2*20 - 1
 		}
 	}
-	require.Equal(t, exact, l.lost[queue.Samples]-l.estimated)
+	require.Equal(t, exact, l.items[queue.Samples]-l.estimated)
 	require.InDelta(t, 50, l.estimated, 20)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
@@ -126,7 +126,7 @@ func TestCountAtOnce(t *testing.T) {
 	j, receivers := behind(t, 3)
 	r := newRig(t, j, receivers, Options{})
 	require.NoError(t, r.Attach(j.source()))
-	var all []*loss
+	var all []*forfeit
 	for from := range 3 {
 		at := savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: from}}}
 		marks := make([]savepoint.Mark, queue.Partitions)
@@ -134,15 +134,15 @@ func TestCountAtOnce(t *testing.T) {
 			marks[p] = at
 		}
 		all = append(all,
-			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, acked: marks}, &counted{}),
-			newLoss("a", lostRange{from: at.Position, to: cursor.Position{Segment: 3}, apart: []*missing{{
+			newForfeit("a", forfeitedRange{from: at.Position, to: cursor.Position{Segment: 3}, acked: marks}, &counted{}),
+			newForfeit("a", forfeitedRange{from: at.Position, to: cursor.Position{Segment: 3}, apart: []*missing{{
 				hash: queue.StableHash(j.series[5]), from: at, until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 3}}},
 			}}}, &counted{}))
 	}
 	r.count(t.Context(), all)
 	for from := range 3 {
-		require.Equal(t, (3-from)*2000, all[2*from].lost[queue.Samples])
-		require.Equal(t, (3-from)*20, all[2*from+1].lost[queue.Samples])
+		require.Equal(t, (3-from)*2000, all[2*from].items[queue.Samples])
+		require.Equal(t, (3-from)*20, all[2*from+1].items[queue.Samples])
 		require.Zero(t, all[2*from].estimated+all[2*from+1].estimated)
 	}
 	require.NoError(t, r.Close())
@@ -168,10 +168,10 @@ func TestEstimateOfOneSeries(t *testing.T) {
 			marks[p] = savepoint.Mark{Point: cursor.Point{Position: end}}
 		}
 	}
-	l := newLoss("a", lostRange{to: end, acked: marks}, &counted{})
+	l := newForfeit("a", forfeitedRange{to: end, acked: marks}, &counted{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r.count(ctx, []*loss{l})
+	r.count(ctx, []*forfeit{l})
 	bytes := logBytes(r.src.WALDir, cursor.Position{}, end)
 	require.InEpsilon(t, float64(bytes)*perByte, l.estimated, 0.01)
 	require.NoError(t, r.Close())

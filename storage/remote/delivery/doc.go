@@ -90,7 +90,7 @@
 // I1: the gate is told a position only after a savepoint with it was synced to
 // disk, including the position at which a new endpoint begins. With two streams it
 // is the backlog's. A limit that removes more goes through Forfeit, which counts
-// what is lost, on each stream.
+// what is forfeited, on each stream.
 //
 // I2: a mark passes an item only when the endpoint acknowledged it, refused it
 // for good, or the configuration dropped it, and each of those is counted. A

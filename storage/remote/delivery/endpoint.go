@@ -27,7 +27,7 @@ import (
 // endpoint is one remote-write endpoint at work. What it sends comes to it on a
 // stream, for a while on two. Nothing it does waits for another endpoint (I5).
 type endpoint struct {
-	gone atomic.Int64 // The log before this segment was given up to a limit. First, as in stream.
+	forfeitedBefore atomic.Int64 // The log before this segment is forfeited. First, as in stream.
 
 	id         string
 	names      *named

@@ -138,19 +138,19 @@ func (st *endpointState) settle() {
 	}
 }
 
-// forfeit returns the state after everything before a position was given up, and
+// forfeit returns the state after everything before a position was forfeited, and
 // the ranges of that of which something was left.
-func (st *endpointState) forfeit(before cursor.Position) (after *endpointState, lost []lostRange) {
+func (st *endpointState) forfeit(before cursor.Position) (after *endpointState, lost []forfeitedRange) {
 	moved := *st
 	end := before
 	if st.fresh != nil && st.fresh.from.Before(before) {
 		end = st.fresh.from.Position
 		fresh := *st.fresh
-		lost = append(lost, lostBefore(before, fresh.acked, fresh.apart)...)
+		lost = append(lost, rangesBefore(before, fresh.acked, fresh.apart)...)
 		fresh.acked, fresh.apart = marksFrom(fresh.acked, before), isolatedFrom(fresh.apart, fresh.acked, before)
 		moved.fresh = &fresh
 	}
-	lost = append(lost, lostBefore(end, st.acked, st.apart)...)
+	lost = append(lost, rangesBefore(end, st.acked, st.apart)...)
 	moved.acked, moved.apart = marksFrom(st.acked, end), isolatedFrom(st.apart, st.acked, end)
 	if moved.fresh != nil {
 		moved.confine()

@@ -158,7 +158,7 @@ func (s *Storage) truncated(first int) bool {
 	running := s.running
 	s.listMtx.Unlock()
 	for _, e := range running {
-		e.gone.Store(max(e.gone.Load(), int64(first)))
+		e.forfeitedBefore.Store(max(e.forfeitedBefore.Load(), int64(first)))
 		for _, g := range e.skipTo(to) {
 			e.skipped(g.from, g.to)
 		}

@@ -23,11 +23,11 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
-// countFor is how long a limit waits for what it takes to be counted.
+// countFor is how long a limit waits until what is forfeited is counted.
 const countFor = 2 * time.Second
 
-// Forfeit makes endpoints give up everything before a position, because a limit
-// forces its removal: the holders of the gate that are named, or all if none
+// Forfeit takes everything before a position from endpoints, because a limit forces
+// its removal: from the holders of the gate that are named, or all if none
 // is. What an endpoint has read already it delivers all the same. The rest is
 // counted, by reading it once more, and logged (I1); what that takes too long for,
 // or ctx ends before, is estimated. The caller removes segments after it has
@@ -44,20 +44,20 @@ func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason st
 		src.follow.CatchUp(seen)
 		cancel()
 	}
-	all, err := s.giveUp(before, holders)
+	all, err := s.skipAll(before, holders)
 	if err != nil {
 		return err
 	}
 	s.count(ctx, all)
-	for _, l := range all {
-		s.forfeited(l, reason, logBytes(s.src.WALDir, l.from, l.to))
+	for _, f := range all {
+		s.forfeited(f, reason, logBytes(s.src.WALDir, f.from, f.to))
 	}
 	return nil
 }
 
-// giveUp moves endpoints, and returns what they lose by it. Nothing is read, since
+// skipAll has endpoints skip to a position, and returns what they forfeit by it. Nothing is read, since
 // others wait for the lock.
-func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss, err error) {
+func (s *Storage) skipAll(before cursor.Position, holders []string) (all []*forfeit, err error) {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if s.src == nil {
@@ -68,9 +68,9 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 	}
 	for _, e := range s.running {
 		if name := e.settings.Load().name; meant(name, e.id) {
-			e.gone.Store(max(e.gone.Load(), int64(before.Segment)))
-			for _, l := range e.skipTo(before) {
-				all = append(all, newLoss(name, l, &e.counted))
+			e.forfeitedBefore.Store(max(e.forfeitedBefore.Load(), int64(before.Segment)))
+			for _, f := range e.skipTo(before) {
+				all = append(all, newForfeit(name, f, &e.counted))
 			}
 		}
 	}
@@ -80,9 +80,9 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 		if !st.floor().Before(before) || !meant(st.name, st.id) {
 			continue
 		}
-		moved, lost := st.forfeit(before)
-		for _, l := range lost {
-			all = append(all, newLoss(st.name, l, &counted{parts: st.counted}))
+		moved, ranges := st.forfeit(before)
+		for _, f := range ranges {
+			all = append(all, newForfeit(st.name, f, &counted{parts: st.counted}))
 		}
 		held[i] = moved
 	}
@@ -90,27 +90,26 @@ func (s *Storage) giveUp(before cursor.Position, holders []string) (all []*loss,
 	return all, nil
 }
 
-// Reasons for which limits give up samples, as in metrics.
+// Reasons of limits for which samples are forfeited, as in metrics.
 const (
 	ReasonMaxTime = "max_time"
 	ReasonMaxSize = "max_size"
 )
 
-// reasonStopped is for what a limit had given up in the log while it was still in
-// memory, and that a stop, or a kill, then ended the delivery of.
+// reasonStopped is for what was forfeited in the log while it was still in memory,
+// where a stop, or a kill, then ended its delivery.
 const reasonStopped = "stopped_after_limit"
 
 // forfeitMemory counts what an endpoint that has stopped, or whose run was killed, had in
-// memory of what was given up in the log, and which is not sent from there: the log goes
-// on for it at a segment.
+// memory of what was forfeited in the log. It goes on in the log at a segment.
 func (s *Storage) forfeitMemory(name string, memory queue.Counts, from cursor.Position, at int) {
 	if memory.Total() > 0 && from.Segment < at {
-		s.forfeited(&loss{lostRange: lostRange{from: from, to: cursor.Position{Segment: at}}, name: name, lost: memory}, reasonStopped, 0)
+		s.forfeited(&forfeit{forfeitedRange: forfeitedRange{from: from, to: cursor.Position{Segment: at}}, name: name, items: memory}, reasonStopped, 0)
 	}
 }
 
-// without returns the state without what a limit had made the endpoint give up, before a
-// segment, as it is once that has been counted. It is the same one if there is none.
+// without returns the state without what was forfeited before a segment, as it is once
+// that has been counted. It is the same one if there is none.
 func (st *endpointState) without(segment int) *endpointState {
 	if segment == 0 {
 		return st
@@ -120,21 +119,21 @@ func (st *endpointState) without(segment int) *endpointState {
 	return moved
 }
 
-func (s *Storage) forfeited(l *loss, reason string, bytes int64) {
-	s.countForfeited(l.name, reason, l.lost, bytes)
-	what := "A limit removes a part of the log before it was delivered"
+func (s *Storage) forfeited(f *forfeit, reason string, bytes int64) {
+	s.countForfeited(f.name, reason, f.items, bytes)
+	what := "A part of the log is forfeited to a limit before it was delivered"
 	if reason == reasonStopped {
-		what = "What a limit had given up in the log, and was still in memory, is lost by the end of the process"
+		what = "What a limit had forfeited in the log, and was still in memory, is lost by the end of the process"
 	}
-	s.losses.Error(what, "remote_name", l.name, "reason", reason,
-		"from", l.from.String(), "to", l.to.String(), "bytes", bytes, "samples", l.lost[queue.Samples], "histograms", l.lost[queue.Histograms], "exemplars", l.lost[queue.Exemplars],
-		"samples_estimated", l.estimated)
+	s.losses.Error(what, "remote_name", f.name, "reason", reason,
+		"from", f.from.String(), "to", f.to.String(), "bytes", bytes, "samples", f.items[queue.Samples], "histograms", f.items[queue.Histograms], "exemplars", f.items[queue.Exemplars],
+		"samples_estimated", f.estimated)
 }
 
-// countForfeited counts what an endpoint gives up.
-func (s *Storage) countForfeited(name, reason string, lost queue.Counts, bytes int64) {
+// countForfeited counts what an endpoint forfeits.
+func (s *Storage) countForfeited(name, reason string, items queue.Counts, bytes int64) {
 	s.metrics.forfeitedBytes.WithLabelValues(name, reason).Add(float64(bytes))
-	for c, n := range lost {
+	for c, n := range items {
 		s.metrics.forfeited.WithLabelValues(name, reason, queue.Class(c).String()).Add(float64(n))
 	}
 }

@@ -158,13 +158,13 @@ func (e *endpoint) pace() {
 	}
 }
 
-// skipTo makes all streams give up what they have not read before a position. None
-// gives up what is another's. It returns what was given up.
-func (e *endpoint) skipTo(before cursor.Position) (lost []lostRange) {
+// skipTo has all streams skip what they have not read before a position, and no stream
+// what another one has. It returns what is forfeited by it.
+func (e *endpoint) skipTo(before cursor.Position) (forfeited []forfeitedRange) {
 	e.streamsMtx.Lock()
 	defer e.streamsMtx.Unlock()
 	for _, s := range e.at {
-		lost = append(lost, lostApart(s.isolation.skipTo(before), before)...)
+		forfeited = append(forfeited, isolatedBefore(s.isolation.skipTo(before), before)...)
 		from, to, skip, moved := s.cursor.skipTo(before)
 		if !moved {
 			continue
@@ -175,7 +175,7 @@ func (e *endpoint) skipTo(before cursor.Position) (lost []lostRange) {
 				marks[p] = savepoint.Mark{Point: from, Skip: skip[p]}
 			}
 		}
-		lost = append(lost, lostRange{from: from.Position, to: to, acked: marks})
+		forfeited = append(forfeited, forfeitedRange{from: from.Position, to: to, acked: marks})
 	}
-	return lost
+	return forfeited
 }

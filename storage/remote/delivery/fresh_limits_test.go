@@ -270,7 +270,7 @@ func TestLimitBeforeReading(t *testing.T) {
 	require.Equal(t, to, lowest(marks).Position)
 	require.False(t, mark.Before(to))
 
-	// A batch that the reader had read before is not given up with it.
+	// A batch that the reader had read before is not forfeited with it.
 	s = r.running[0].newStream(make([]savepoint.Mark, queue.Partitions), nil, cursor.Position{})
 	defer s.cancel()
 	s.unqueued = &queue.Entry{}

@@ -46,7 +46,7 @@ type freshModel struct {
 	rnd     *rand.Rand
 	conf    *config.RemoteWriteConfig
 	opts    Options
-	lost    int  // Given up in lives that are over.
+	lost    int  // Forfeited in lives that are over.
 	unsure  bool // Something may have been stored without being acknowledged.
 	divided int  // How often there were two streams.
 	apart   int  // How often series were isolated on both.
@@ -118,7 +118,7 @@ func (m *freshModel) limit(segment int) {
 	require.NoError(m.t, m.journal.wal.Truncate(segment))
 }
 
-// mourn adds what a life that is over has given up.
+// mourn adds what a life that is over has forfeited.
 func (m *freshModel) mourn() {
 	for _, reason := range []string{"max_size", reasonStopped} {
 		m.lost += int(testutil.ToFloat64(m.metrics.forfeited.WithLabelValues("a", reason, "samples")))
@@ -228,7 +228,7 @@ func (m *freshModel) step() {
 }
 
 // TestFreshModel defends I1, I2 and I8 with two streams: whatever is committed
-// arrives or is counted as given up, whatever happens in between; and where no
+// arrives or is counted as forfeited, whatever happens in between; and where no
 // answer was lost and nothing crashed, it arrives or is counted exactly once.
 func TestFreshModel(t *testing.T) {
 	divided, apart := 0, 0

@@ -286,8 +286,8 @@ func (e *endpoint) state(final bool) *endpointState {
 		st.fresh.acked, st.fresh.apart, st.fresh.dispatched = streams[1].state(final)
 		st.confine()
 	}
-	if gone := int(e.gone.Load()); st.floor().Segment < gone {
-		st.memory, st.forfeitedBefore = e.memoryBefore(gone, final), gone
+	if before := int(e.forfeitedBefore.Load()); st.floor().Segment < before {
+		st.memory, st.forfeitedBefore = e.memoryBefore(before, final), before
 	}
 	if final {
 		st.settle()

@@ -85,7 +85,7 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 		}
 		if behind != nil {
 			s.findLost(src, segments, behind, &lost)
-			passed = append(passed, passedOver{behind, ownRuns(src.WALDir, segments, f, foreign)})
+			passed = append(passed, passedOver{behind, ownRanges(src.WALDir, segments, f, foreign)})
 		} else if len(lost.Parts) > 0 {
 			s.findLost(src, segments, st, &lost)
 			s.losses.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
@@ -152,7 +152,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		forfeitedBefore = segments[0].Index // A release before said no more.
 	}
 	if worst == cursor.SegmentStart || worst == cursor.Ahead || forfeitedBefore > src.Head().Segment {
-		forfeitedBefore = 0 // It is not certain that this is still the log it was given up in.
+		forfeitedBefore = 0 // It is not certain that this is still the log of which it was forfeited.
 	}
 	st = st.without(forfeitedBefore)
 	s.forfeitMemory(st.name, e.Memory, e.Floor.Position, max(forfeitedBefore, segments[0].Index))
@@ -160,7 +160,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	if from.Segment <= foreign && !s.opts.ResumeForeign {
 		at := cursor.Position{Segment: foreign + 1}
 		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
-		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is given up",
+		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is forfeited",
 			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
 		mark := at
 		if mark.Before(e.Dispatched) {

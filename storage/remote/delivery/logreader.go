@@ -156,7 +156,7 @@ func (r *logReader) pass(past bool) {
 	}
 }
 
-// passRest gives up the rest of a segment that cannot even be opened, or is gone, if
+// passRest passes over the rest of a segment that cannot even be opened, or is gone, if
 // a later one follows.
 func (r *logReader) passRest(p cursor.Point, cause error) (*queue.Batch, error) {
 	to := cursor.Point{Position: cursor.Position{Segment: p.Segment + 1}}

@@ -238,7 +238,7 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 }
 
 // startOf returns what an endpoint lost of the segments before the oldest one there is. It
-// had given up those before a segment, and some was counted before.
+// has forfeited those before a segment, and some was counted before.
 func startOf(src *Source, f savepoint.File, e *savepoint.Endpoint, forfeitedBefore int, before *counted, segments []epoch.Segment) (lost queue.Unread) {
 	acked, ahead := e.MarksFor(queue.Partitions), e.FreshFor(queue.Partitions)
 	in := spreadOf(src.Table, acked)

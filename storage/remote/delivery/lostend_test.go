@@ -53,7 +53,7 @@ func newBlockedRig(t *testing.T) (*journal, map[string]*receiver, *rig) {
 	return j, receivers, r
 }
 
-// A limit makes an endpoint give up segments of which it has a part in memory, and then
+// An endpoint forfeits segments to a limit of which it has a part in memory, and then
 // the process is stopped or killed: what was in memory is lost with it, and counted. With
 // what the limit took that is all that is not delivered, once, whether the segments were
 // removed or not (I1).
@@ -62,7 +62,7 @@ func TestForfeitedIsCountedOnce(t *testing.T) {
 		name            string
 		holders         []string // None is a limit of the whole log.
 		killed, removed bool
-		before          bool // The savepoint is of a release that did not say what was given up.
+		before          bool // The savepoint is of a release that did not say what was forfeited.
 	}{
 		{name: "whole log, killed", killed: true, removed: true},
 		{name: "whole log, killed before segments went", killed: true},
@@ -132,7 +132,7 @@ func TestTruncatedByItsWriterIsCountedOnce(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// What a savepoint says was given up of a log that was wiped since says nothing of the one
+// What a savepoint says was forfeited of a log that was wiped since says nothing of the one
 // that is there now (I2).
 func TestForfeitedOfAnotherLog(t *testing.T) {
 	j, receivers := behind(t, 5)
@@ -465,7 +465,7 @@ func TestHalfOfSegmentThatIsGone(t *testing.T) {
 }
 
 // The oldest segments are gone at a start of which an endpoint had acknowledged a part:
-// what they held for it is counted, about, and once; as given up to another engine if one
+// what they held for it is counted, about, and once; as forfeited to another engine if one
 // had the log in between and removed them (I1).
 func TestOldestSegmentsAreGone(t *testing.T) {
 	for name, tc := range map[string]struct {

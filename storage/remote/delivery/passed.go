@@ -24,8 +24,8 @@ import (
 
 // When another engine has had the log, an endpoint goes on behind what that one
 // wrote, which it is taken to have delivered. What was not delivered before then
-// is given up: stock begins with what is new. That is loss, and is counted as what
-// a limit takes is (I1).
+// is forfeited: stock begins with what is new. It is counted as what is forfeited to a
+// limit is (I1).
 
 // reasonOtherEngine is for what is passed over because of another engine.
 const reasonOtherEngine = "other_engine"
@@ -33,47 +33,47 @@ const reasonOtherEngine = "other_engine"
 // passedOver is what one endpoint passes over.
 type passedOver struct {
 	behind *endpointState // Where it stood, and what is gone of what lay before the oldest segment.
-	runs   []ownRun
+	own    []ownRange
 }
 
-// ownRun is a run of segments with records of ours only, between two positions.
-type ownRun struct{ from, to cursor.Position }
+// ownRange is what consecutive segments hold with records of ours only, between two positions.
+type ownRange struct{ from, to cursor.Position }
 
-// ownRuns returns the runs before the last segment of another engine.
-func ownRuns(walDir string, segments []epoch.Segment, f savepoint.File, foreign int) (runs []ownRun) {
+// ownRanges returns the ranges before the last segment of another engine.
+func ownRanges(walDir string, segments []epoch.Segment, f savepoint.File, foreign int) (ranges []ownRange) {
 	for i, seg := range segments {
 		if seg.Index > foreign || isForeign(walDir, segments, i, f) {
 			continue
 		}
 		from, to := cursor.Position{Segment: seg.Index}, cursor.Position{Segment: seg.Index + 1}
-		if n := len(runs); n > 0 && runs[n-1].to == from {
-			runs[n-1].to = to
+		if n := len(ranges); n > 0 && ranges[n-1].to == from {
+			ranges[n-1].to = to
 		} else {
-			runs = append(runs, ownRun{from, to})
+			ranges = append(ranges, ownRange{from, to})
 		}
 	}
-	return runs
+	return ranges
 }
 
 // countPassed counts what endpoints pass over. Nothing can be removed meanwhile.
 // Callers hold mtx.
 func (s *Storage) countPassed(passed []passedOver) {
 	var (
-		all []*loss
-		of  = make([][]*loss, len(passed))
+		all []*forfeit
+		of  = make([][]*forfeit, len(passed))
 	)
 	for i, p := range passed {
-		if len(p.runs) == 0 {
+		if len(p.own) == 0 {
 			continue
 		}
-		_, ranges := p.behind.forfeit(p.runs[len(p.runs)-1].to)
-		for _, l := range ranges {
-			parts := []lostRange{l} // Series by series, wherever they are.
-			if l.apart == nil {
-				parts = partsOf(l, p.runs)
+		_, ranges := p.behind.forfeit(p.own[len(p.own)-1].to)
+		for _, f := range ranges {
+			parts := []forfeitedRange{f} // Series by series, wherever they are.
+			if f.apart == nil {
+				parts = partsOf(f, p.own)
 			}
 			for _, part := range parts {
-				of[i] = append(of[i], newLoss(p.behind.name, part, &counted{parts: p.behind.counted}))
+				of[i] = append(of[i], newForfeit(p.behind.name, part, &counted{parts: p.behind.counted}))
 			}
 		}
 		all = append(all, of[i]...)
@@ -81,36 +81,36 @@ func (s *Storage) countPassed(passed []passedOver) {
 	s.count(context.Background(), all)
 	for i, p := range passed {
 		var (
-			lost      queue.Counts
+			items     queue.Counts
 			bytes     = p.behind.uncounted[0]
 			estimated = int(p.behind.uncounted[1])
 		)
-		lost[queue.Samples] = estimated
-		for _, l := range of[i] {
-			lost.Plus(l.lost)
-			estimated += l.estimated
-			if l.apart == nil {
-				bytes += logBytes(s.src.WALDir, l.from, l.to)
+		items[queue.Samples] = estimated
+		for _, f := range of[i] {
+			items.Plus(f.items)
+			estimated += f.estimated
+			if f.apart == nil {
+				bytes += logBytes(s.src.WALDir, f.from, f.to)
 			}
 		}
-		s.countForfeited(p.behind.name, reasonOtherEngine, lost, bytes)
-		if lost.Total() > 0 {
-			s.logger.Error("What had not been delivered before another engine wrote to the log is given up", "remote_name", p.behind.name,
-				"bytes", bytes, "samples", lost[queue.Samples], "histograms", lost[queue.Histograms], "exemplars", lost[queue.Exemplars], "samples_estimated", estimated)
+		s.countForfeited(p.behind.name, reasonOtherEngine, items, bytes)
+		if items.Total() > 0 {
+			s.logger.Error("What had not been delivered before another engine wrote to the log is forfeited", "remote_name", p.behind.name,
+				"bytes", bytes, "samples", items[queue.Samples], "histograms", items[queue.Histograms], "exemplars", items[queue.Exemplars], "samples_estimated", estimated)
 		}
 	}
 }
 
-// partsOf returns the parts of a range that lie in runs.
-func partsOf(l lostRange, runs []ownRun) (parts []lostRange) {
-	for _, r := range runs {
-		from, to := furthest(r.from, l.from), nearest(r.to, l.to)
+// partsOf returns the parts of a range that lie in others.
+func partsOf(f forfeitedRange, own []ownRange) (parts []forfeitedRange) {
+	for _, r := range own {
+		from, to := furthest(r.from, f.from), nearest(r.to, f.to)
 		if !from.Before(to) {
 			continue
 		}
-		part := lostRange{from: from, to: to, acked: l.acked}
-		if l.from.Before(from) {
-			part.acked = marksFrom(l.acked, from) // What was to be skipped is not behind it.
+		part := forfeitedRange{from: from, to: to, acked: f.acked}
+		if f.from.Before(from) {
+			part.acked = marksFrom(f.acked, from) // What was to be skipped is not behind it.
 		}
 		parts = append(parts, part)
 	}

@@ -145,7 +145,7 @@ func (u *unreadApart) count(s *stream) {
 	if u.bytes == 0 {
 		return
 	}
-	s.endpoint.logger.Error("A part of the log that series wait in cannot be read; what they had there is given up", "bytes", u.bytes, "items", math.Ceil(u.items))
+	s.endpoint.logger.Error("A part of the log that series wait in cannot be read; what they had there is lost", "bytes", u.bytes, "items", math.Ceil(u.items))
 	m := s.endpoint.metrics.Load()
 	m.unreadableBytes.Add(float64(u.bytes))
 	m.unreadable.Add(math.Ceil(u.items))

@@ -203,7 +203,7 @@ func share(t *series.Table, n int, u queue.Unread) float64 {
 }
 
 // skipTo moves isolated series on to a position, as far as what is before
-// it is not in memory, and returns what they lose by it.
+// it is not in memory, and returns what they forfeit by it.
 func (iso *isolation) skipTo(to cursor.Position) (lost []*missing) {
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()

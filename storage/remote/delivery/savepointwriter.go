@@ -301,8 +301,8 @@ func (s *Storage) settled() (n, endpoints int) {
 	return n, len(running)
 }
 
-// expire gives up what endpoints hold that were removed from the configuration
-// longer than the grace time ago.
+// expire ends what endpoints hold that were removed from the configuration longer than
+// the grace time ago.
 //
 // A caller with mtx may be waiting for the savepoint writer to end; there is a next time.
 func (s *Storage) expire(now time.Time) {
@@ -310,24 +310,24 @@ func (s *Storage) expire(now time.Time) {
 		return
 	}
 	defer s.mtx.Unlock()
-	var kept, gone []*endpointState
+	var kept, expired []*endpointState
 	for _, st := range s.held {
 		if st.removed != nil && now.Sub(*st.removed) >= s.opts.Grace {
-			gone = append(gone, st)
+			expired = append(expired, st)
 		} else {
 			kept = append(kept, st)
 		}
 	}
-	if len(gone) == 0 {
+	if len(expired) == 0 {
 		return
 	}
 	s.setLists(s.running, kept)
-	for _, st := range gone {
-		s.logger.Warn("An endpoint that was removed from the configuration gives up what it had not acknowledged",
+	for _, st := range expired {
+		s.logger.Warn("An endpoint that was removed from the configuration does not hold the log any longer; what it had not acknowledged is not sent",
 			"remote_name", st.name, "position", st.floor().String(), "removed", st.removed.String())
 	}
 	if err := s.save(true); err != nil {
-		s.logger.Error("Cannot write the savepoint without the endpoints that were given up; they hold their part of the log until it can be written", "err", err)
+		s.logger.Error("Cannot write the savepoint without endpoints whose grace time is over; they hold their part of the log until it can be written", "err", err)
 	}
 }
 

@@ -154,7 +154,7 @@ func TestCrash(t *testing.T) {
 
 // TestAmbiguousRetry defends I2: when the answer to a request was lost, and the
 // request is refused the second time because it was stored the first, other
-// samples of it must not be given up for it.
+// samples of it must not be forfeited for it.
 func TestAmbiguousRetry(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	rc := newReceiver()

@@ -37,12 +37,12 @@ func TestClaim(t *testing.T) {
 		want claim
 		loss float64
 	}{
-		"no limit":  {1, limits{}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, give: 1}, math.Inf(1)},
-		"kept":      {1, limits{maxSize: 450, maxTime: 4 * time.Hour}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, give: 1}, 3600},
-		"size":      {0, limits{maxSize: 260}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, give: 2, reason: reasonEndpointMaxSize}, 0},
-		"time":      {0, limits{maxTime: 150 * time.Minute}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, give: 2, reason: reasonEndpointMaxTime}, 0},
-		"only one":  {3, limits{maxSize: 260}, claim{bytes: 150, segments: 1, since: u.sealed[3].written, give: 3}, 3960},
-		"caught up": {4, limits{maxSize: 260, maxTime: time.Minute}, claim{bytes: 50, give: 4}, 7560},
+		"no limit":  {1, limits{}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, keepFrom: 1}, math.Inf(1)},
+		"kept":      {1, limits{maxSize: 450, maxTime: 4 * time.Hour}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, keepFrom: 1}, 3600},
+		"size":      {0, limits{maxSize: 260}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, keepFrom: 2, reason: reasonEndpointMaxSize}, 0},
+		"time":      {0, limits{maxTime: 150 * time.Minute}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, keepFrom: 2, reason: reasonEndpointMaxTime}, 0},
+		"only one":  {3, limits{maxSize: 260}, claim{bytes: 150, segments: 1, since: u.sealed[3].written, keepFrom: 3}, 3960},
+		"caught up": {4, limits{maxSize: 260, maxTime: time.Minute}, claim{bytes: 50, keepFrom: 4}, 7560},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := claimOf(u, tc.from, tc.lim, now)
@@ -57,7 +57,7 @@ func TestClaim(t *testing.T) {
 	require.Zero(t, usage{sealed: u.sealed[:1]}.growth())
 }
 
-// An endpoint that keeps more than its budget gives up the oldest of it, and the
+// An endpoint that keeps more than its budget forfeits the oldest of it, and the
 // segments go at once; the others keep what is theirs (I1).
 func TestEndpointBudget(t *testing.T) {
 	ctx := context.Background()

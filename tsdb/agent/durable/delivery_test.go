@@ -250,7 +250,7 @@ func TestBudgetOverRestarts(t *testing.T) {
 				require.NoError(t, db.truncate(t.Context()))
 				u, err := db.measure()
 				require.NoError(t, err)
-				require.LessOrEqual(t, u.segments(), opts.EndpointMaxSize+int64(opts.WALSegmentSize), "what is given up goes from the disk")
+				require.LessOrEqual(t, u.segments(), opts.EndpointMaxSize+int64(opts.WALSegmentSize), "what is forfeited goes from the disk")
 			}
 		}
 		if last {
@@ -275,5 +275,5 @@ func TestBudgetOverRestarts(t *testing.T) {
 		sum += n
 	}
 	require.Positive(t, sum)
-	require.Equal(t, float64(committed), sum+float64(remote.count()), "given up: %v", lost)
+	require.Equal(t, float64(committed), sum+float64(remote.count()), "forfeited: %v", lost)
 }

@@ -109,7 +109,7 @@ func TestRealVolumeFilledByOthers(t *testing.T) {
 			}
 			x.delivered()
 			require.Equal(t, x.want, x.remote.count(), "nothing is lost, and nothing comes twice")
-			require.Zero(t, testutil.ToFloat64(x.db.metrics.forfeits.WithLabelValues(reasonMaxSize)), "nothing is given up")
+			require.Zero(t, testutil.ToFloat64(x.db.metrics.forfeits.WithLabelValues(reasonMaxSize)), "nothing is forfeited")
 			x.close()
 			requireStockOpens(t, data, "after a full volume")
 		})

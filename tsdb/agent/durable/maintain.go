@@ -306,7 +306,7 @@ func (db *DB) prepare(ctx context.Context, oldest, first int) (int, error) {
 }
 
 // remove deletes the segments that were decided upon, after a checkpoint. No endpoint
-// has to give up samples before it is known that their segments can go.
+// has to forfeit samples before it is known that their segments can go.
 func (db *DB) remove(ctx context.Context, u usage, lim limits, what removal) error {
 	if len(u.sealed) == 0 || what.first <= u.sealed[0].number {
 		return nil
@@ -326,7 +326,7 @@ func (db *DB) remove(ctx context.Context, u usage, lim limits, what removal) err
 			db.logger.Error("A limit of the write-ahead log demands samples that have not been delivered", "limit", what.forced, "max_size", lim.maxSize, "max_time", lim.maxTime, "segments", what.first-what.free, "holders", db.gate.Floor().By)
 		}
 		if err := db.sender.Forfeit(ctx, cursor.Position{Segment: what.first}, what.forced); err != nil {
-			return fmt.Errorf("give up samples before segment %d: %w", what.first, err)
+			return fmt.Errorf("forfeit samples before segment %d: %w", what.first, err)
 		}
 		// After a crash the positions should not be those from before.
 		if err := db.persist(ctx); err != nil {
@@ -386,10 +386,10 @@ func (db *DB) overBudget(u usage) map[string]claim {
 	return all
 }
 
-// forfeitFor is how long the log is read to count what endpoints give up.
+// forfeitFor is how long the log is read to count what endpoints forfeit.
 const forfeitFor = 2 * time.Second
 
-// enforceBudgets makes endpoints that claim more than their budget give up the
+// enforceBudgets has endpoints that hold more than their budget forfeit the
 // oldest of it, whatever the others claim. It reports whether there was one. The
 // caller holds maintenance.
 func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err error) {
@@ -401,14 +401,14 @@ func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err erro
 	if err := db.sender.Persist(ctx); err != nil {
 		db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
 	}
-	// What all of them give up is counted in this time, or estimated.
+	// What all of them forfeit is counted in this time, or estimated.
 	counting, cancel := context.WithTimeout(ctx, forfeitFor)
 	defer cancel()
 	for name, c := range db.overBudget(u) {
 		db.metrics.forfeits.WithLabelValues(c.reason).Inc()
-		db.logger.Error("An endpoint exceeds its budget of the write-ahead log and gives up the oldest samples it was not sent", "remote_name", name, "limit", c.reason, "max_size", own.maxSize, "max_time", own.maxTime, "claimed", c.bytes)
-		if err := db.sender.Forfeit(counting, cursor.Position{Segment: c.give}, c.reason, name); err != nil {
-			return true, fmt.Errorf("give up samples of endpoint %s before segment %d: %w", name, c.give, err)
+		db.logger.Error("An endpoint exceeds its budget of the write-ahead log and forfeits the oldest samples it was not sent", "remote_name", name, "limit", c.reason, "max_size", own.maxSize, "max_time", own.maxTime, "claimed", c.bytes)
+		if err := db.sender.Forfeit(counting, cursor.Position{Segment: c.keepFrom}, c.reason, name); err != nil {
+			return true, fmt.Errorf("forfeit samples of endpoint %s before segment %d: %w", name, c.keepFrom, err)
 		}
 	}
 	// The gate goes by what is on the disk.

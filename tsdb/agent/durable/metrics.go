@@ -100,7 +100,7 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 		syncs:           counter("wal_syncs_total", "Times the write-ahead log was synced to its disk because of the sync interval."),
 		syncsFailed:     counter("wal_sync_failures_total", "Times that failed. Until a later one succeeds, and if the disk has lost something even then, a loss of power may cost more than the interval."),
 		refusedCommits:  counter("wal_refused_commits_total", "Commits that failed because the write-ahead log could not be written to."),
-		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (given up because of a limit). What an endpoint gave up because of its own budget counts as sent.", "reason"),
+		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (forfeited to a limit). What an endpoint forfeited to its own budget counts as sent.", "reason"),
 		forfeits:        counters("wal_forfeits_total", "Times a limit demanded samples that an endpoint still needed.", "reason"),
 	}
 	held := func(name, help string) *prometheus.GaugeVec {
@@ -129,7 +129,7 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 	computed("deleted_series", "Series without recent appends that are in memory still.", read.retired)
 	computed("series_snapshot_bytes", "Size of the snapshot of series.", read.snapshotBytes)
 	computed("wal_retained_bytes", "Size of the segments of the write-ahead log.", read.retainedBytes)
-	computed("wal_max_bytes", "Size of the write-ahead log at which the oldest samples are given up; 0 if there is no limit.", read.maxBytes)
+	computed("wal_max_bytes", "Size of the write-ahead log at which the oldest samples are forfeited; 0 if there is no limit.", read.maxBytes)
 	computed("wal_broken", "1 while the write-ahead log cannot be written to, else 0.", read.broken)
 	return m
 }

@@ -291,7 +291,7 @@ func (m *ledger) inspect(dir string, limited bool) error {
 	}
 	for _, e := range m.endpoints {
 		if !e.present && e.short {
-			continue // It may have been given up.
+			continue // It may have been forfeited.
 		}
 		saved := e.in(f)
 		if saved == nil {

@@ -66,9 +66,9 @@ type modelEndpoint struct {
 	droppedUntil  int64 // Tick until which it did.
 
 	// lapsed is when the endpoint came back after what was held for it may have
-	// been given up.
+	// been forfeited.
 	lapsed int64
-	short  bool // What is held for it is given up soon.
+	short  bool // What is held for it is forfeited soon.
 
 	flags    []flags
 	newest   map[string]*modelSample // By series as it arrived.

@@ -58,7 +58,7 @@ func (m *modelRun) quiesce() {
 	}
 	m.mtx.Unlock()
 	if m.schedule.maxSize == 0 && !m.settle(m.endpoints...) {
-		return // With a limit, what is given up is not missed.
+		return // With a limit, what is forfeited is not missed.
 	}
 	present := false
 	for _, e := range m.endpoints {
@@ -160,12 +160,12 @@ func (m *modelRun) finish() {
 		u, err := url.Parse(e.server.URL)
 		require.NoError(m.t, err)
 		if n := float64(m.without(e)); n > counted[u.Host] && e.lapsed == 0 {
-			m.fail("I2: %s lacks %v samples, but only %v were counted as given up", e.server.URL, n, counted[u.Host])
+			m.fail("I2: %s lacks %v samples, but only %v were counted as forfeited", e.server.URL, n, counted[u.Host])
 		}
 	}
 }
 
-// counters is a registry that keeps what counters of samples given up said when
+// counters is a registry that keeps what counters of samples forfeited said when
 // they were unregistered.
 type counters struct {
 	*prometheus.Registry
@@ -177,7 +177,7 @@ type totals struct {
 	mtx   sync.Mutex
 	names map[string]string  // Host by name of the endpoint.
 	hosts map[string]float64 // Samples refused or dropped, by host.
-	lost  map[string]float64 // Samples given up to limits, by name.
+	lost  map[string]float64 // Samples forfeited to limits, by name.
 }
 
 func newTotals() *totals {
@@ -221,7 +221,7 @@ func (k *totals) add(families []*dto.MetricFamily) {
 	}
 }
 
-// byHost is all that was counted as given up, by host.
+// byHost is all that was counted as forfeited, by host.
 func (k *totals) byHost() map[string]float64 {
 	k.mtx.Lock()
 	defer k.mtx.Unlock()

@@ -43,11 +43,11 @@ type Options struct {
 	SegmentMaxAge time.Duration
 
 	// MaxTime, if not 0, is how long samples are kept for an endpoint that does
-	// not take them. What is older is given up, counted and logged.
+	// not take them. What is older is forfeited, counted and logged.
 	MaxTime time.Duration
 
 	// MaxSize is how large wal/ may become in bytes before the oldest samples
-	// are given up, counted and logged. 0 lets it grow as long as the file
+	// are forfeited, counted and logged. 0 lets it grow as long as the file
 	// system keeps a reserve, see room.DefaultLimit.
 	MaxSize int64
 

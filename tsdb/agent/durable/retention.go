@@ -117,7 +117,7 @@ func decide(sealed []segmentFile, active int, activeSize, other int64, floor gat
 }
 
 // charged is what checkpoints and the snapshot of series count for against a limit:
-// half of it at the most. However large they are, to give up samples would not make
+// half of it at the most. However large they are, to forfeit samples would not make
 // them smaller, and the log has to have some room.
 func charged(other, maxSize int64) int64 {
 	if maxSize <= 0 {
@@ -131,15 +131,15 @@ type claim struct {
 	bytes    int64
 	segments int       // Finished ones.
 	since    time.Time // Last write of the oldest of these; zero if there is none.
-	// give is the first segment that the holder may keep, and reason what says
+	// keepFrom is the first segment that the holder may keep, and reason what says
 	// so; empty if it may keep all.
-	give   int
-	reason string
+	keepFrom int
+	reason   string
 }
 
 // claimOf works out a holder's claim, and what its own limits leave of it.
 func claimOf(u usage, from int, lim limits, now time.Time) claim {
-	c := claim{bytes: u.activeSize, give: from}
+	c := claim{bytes: u.activeSize, keepFrom: from}
 	for _, s := range u.sealed {
 		if s.number < from {
 			continue
@@ -161,7 +161,7 @@ func claimOf(u usage, from int, lim limits, now time.Time) claim {
 			break
 		}
 		left -= s.size
-		c.give, c.reason = s.number+1, reasonEndpointMaxTime
+		c.keepFrom, c.reason = s.number+1, reasonEndpointMaxTime
 		if !tooOld {
 			c.reason = reasonEndpointMaxSize
 		}

@@ -154,7 +154,7 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, first+1, segmentNumbers(t, dir)[0])
 
 	// Without a limit of its own, the log leaves a reserve on the disk, and others
-	// do not make it give up samples: it has to grow itself.
+	// do not make it forfeit samples: it has to grow itself.
 	calls = nil
 	db.opts.MaxTime = 0
 	u, err = db.measure()

@@ -85,7 +85,7 @@ func TestAcknowledgedGoesFirst(t *testing.T) {
 	opts := small()
 	opts.MaxSize = 512 << 10
 	sender := &fakeSender{forfeit: func(cursor.Position, string) error {
-		t.Error("a sample was given up that had been delivered")
+		t.Error("a sample was forfeited that had been delivered")
 		return nil
 	}}
 	db := openTest(t, dir, sender, opts, still())
@@ -122,7 +122,7 @@ func TestLittleRoom(t *testing.T) {
 	require.False(t, db.underPressure() && !db.pressed.Load(), "there is nothing left to go")
 }
 
-// No endpoint gives up samples for segments that cannot be removed.
+// No endpoint forfeits samples for segments that cannot be removed.
 func TestForfeitOnlyWhatCanGo(t *testing.T) {
 	dir := t.TempDir()
 	opts := small()
@@ -286,7 +286,7 @@ func TestSegmentsFitTheDisk(t *testing.T) {
 	require.Equal(t, int64(wlog.DefaultSegmentSize), min(wlog.DefaultSegmentSize, fittingSegment(2<<30)))
 }
 
-// A snapshot that is larger than the limit is no reason to give up everything.
+// A snapshot that is larger than the limit is no reason to forfeit everything.
 func TestSnapshotBeyondTheLimit(t *testing.T) {
 	const mib = 1 << 20
 	var sealed []segmentFile

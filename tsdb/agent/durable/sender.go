@@ -28,8 +28,8 @@ type Sender interface {
 	Attach(delivery.Source) error
 	// Persist makes the positions of all endpoints durable and moves the gate.
 	Persist(context.Context) error
-	// Forfeit makes the named holders of the gate, all if none is named, give up
-	// what is before a position. It does not read the log for more than moments, and
+	// Forfeit takes what is before a position from the named holders of the gate, from
+	// all if none is named. It does not read the log for more than moments, and
 	// no longer than ctx lasts.
 	Forfeit(ctx context.Context, before cursor.Position, reason string, holders ...string) error
 	// Notify says that something was committed. It does not block.

@@ -56,7 +56,7 @@ type Flags struct {
 	// 0 for never, see durable.Options.
 	SyncInterval model.Duration
 	// MaxTimeSet tells whether agent.Options.MaxWALTime comes from the user.
-	// Its default must not make durable mode give up samples.
+	// Its default must not make durable mode forfeit samples.
 	MaxTimeSet bool
 	// HoldDenied and ResumeForeign are as in delivery.Options.
 	HoldDenied, ResumeForeign bool

@@ -100,7 +100,7 @@ func (g *Gate) Set(name string, p cursor.Position) {
 	g.holders[name] = p
 }
 
-// Remove gives up what the named endpoint holds. Unknown names are fine.
+// Remove ends what the named endpoint holds. Unknown names are fine.
 func (g *Gate) Remove(name string) {
 	g.mtx.Lock()
 	defer g.mtx.Unlock()

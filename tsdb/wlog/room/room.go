@@ -16,7 +16,7 @@ package room
 
 // DefaultLimit is the size the log may have if none was set: what the file system
 // has, less a reserve. What others write to it lowers the limit only as long as the
-// log is below it. Undelivered samples are given up because the log grew, and never
+// log is below it. Undelivered samples are forfeited because the log grew, and never
 // because others did: a log of a few segments is no reason, then commits are refused
 // when there is no room left.
 type DefaultLimit struct{ last int64 }

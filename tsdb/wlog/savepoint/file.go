@@ -102,12 +102,12 @@ type Endpoint struct {
 	// were counted as lost to the endpoint.
 	Counted []Range `json:"counted,omitempty"`
 	// Memory is how many samples, histograms and exemplars the endpoint has yet
-	// to acknowledge that are in memory only, because a limit has had them given up
-	// in the log.
+	// to acknowledge that are in memory only, because their part of the log was
+	// forfeited to a limit.
 	Memory [3]int `json:"memory,omitzero"`
-	// ForfeitedBefore is the segment before which a limit has made the endpoint give up the
-	// log, and counted it, although marks are before it for what is in memory; 0 if
-	// there is none.
+	// ForfeitedBefore is the segment before which the log is forfeited to a limit,
+	// and counted, although marks are before it for what is in memory; 0 if there is
+	// none.
 	ForfeitedBefore int `json:"given_up,omitempty"`
 	// Uncounted is how many bytes, samples and segments of the log starts have found
 	// to be lost to the endpoint that were not counted yet.
@@ -445,7 +445,7 @@ func (e *Endpoint) validate(partitions int) error {
 		}
 	}
 	if e.ForfeitedBefore < 0 || e.ForfeitedBefore > maxSegment {
-		return fmt.Errorf("segment %d, before which the log is given up, is out of range", e.ForfeitedBefore)
+		return fmt.Errorf("segment %d, before which the log is forfeited, is out of range", e.ForfeitedBefore)
 	}
 	for _, c := range e.Counted {
 		if c.Segment < 0 || c.Segment > maxSegment || c.From < 0 || c.From >= c.To || c.To > maxOffset {

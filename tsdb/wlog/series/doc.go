@@ -86,7 +86,7 @@
 //     A reader may keep a *Series for as long as it likes; being dropped only
 //     means that it does not resolve any longer. Its labels stay what they are, see
 //     above.
-//  4. Strings that no series has are given up once a sixteenth of the series, or
+//  4. Strings that no series has are freed once a sixteenth of the series, or
 //     1,024 of them, are gone for good, whatever the churn was (I6).
 //
 // # Concurrency

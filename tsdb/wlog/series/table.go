@@ -320,7 +320,7 @@ func (t *Table) All() iter.Seq[*Series] {
 // reachable.
 func (t *Table) bury(s *Series) { runtime.AddCleanup(s, t.symbols.close, t.symbols.grave(s.set)) }
 
-// tidy gives up strings that nothing has, if it is worth the while. It belongs to
+// tidy frees strings that nothing has, if it is worth the while. It belongs to
 // the goroutine that drops series.
 func (t *Table) tidy() {
 	if t.symbols.due(t.active.Load() + t.retired.Load()) {

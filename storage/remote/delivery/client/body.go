@@ -20,7 +20,7 @@ import (
 )
 
 // errEnded is what the transport gets if it goes on reading a request whose
-// attempt is over. No caller sees it: the connection has been given up.
+// attempt is over. No caller sees it: the connection is closed.
 var errEnded = errors.New("the attempt to send this request is over")
 
 // attemptBody is the body of one attempt. net/http may read a request's body after

@@ -267,7 +267,7 @@ func (s *Sequence) detach() (own Sequence) {
 
 // byPartition copies the items into a list for each partition, in the same order.
 // lengths says how many those have. Lists that are apart share no memory, so that
-// each can be given up when it is done with.
+// each can be freed when it is done with.
 func (s *Sequence) byPartition(lengths *[Partitions]uint32, apart bool) *[Partitions]List {
 	var (
 		out      [Partitions]List

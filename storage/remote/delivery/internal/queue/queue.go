@@ -207,8 +207,8 @@ func (q *Queue) fits(e *Entry) bool {
 	return q.queued == 0 || q.queued+e.Batch.Total <= max(q.limit, e.Room) && q.held+e.Batch.Bytes <= HeldBytes(q.limit)
 }
 
-// Jump moves the reading position without an entry: what lies between has been
-// given up by a limit.
+// Jump moves the reading position without an entry: what lies between is
+// forfeited to a limit.
 func (q *Queue) Jump(to cursor.Point) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

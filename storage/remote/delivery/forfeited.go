@@ -21,39 +21,39 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// lostRange is what lies between two positions and behind the marks, or what of
+// forfeitedRange is what lies between two positions and behind the marks, or what of
 // isolated series does.
-type lostRange struct {
+type forfeitedRange struct {
 	from, to cursor.Position
 	acked    []savepoint.Mark
 	apart    []*missing // In place of acked.
 }
 
-// loss is a range that an endpoint has to give up, and what is in it.
-type loss struct {
-	lostRange
+// forfeit is a range that is taken from an endpoint, and what is in it.
+type forfeit struct {
+	forfeitedRange
 	name      string // Of the endpoint.
 	res       *queue.Resumption
 	reread    *rereader // In place of it, for isolated series.
 	counted   *counted  // Before, as unreadable.
-	lost      queue.Counts
-	estimated int // Of the samples that are lost.
+	items     queue.Counts
+	estimated int // Of the samples in items.
 }
 
-func newLoss(name string, r lostRange, before *counted) *loss {
-	l := &loss{lostRange: r, name: name, counted: before}
+func newForfeit(name string, r forfeitedRange, before *counted) *forfeit {
+	f := &forfeit{forfeitedRange: r, name: name, counted: before}
 	if r.apart != nil {
-		l.reread = newRereader(nil, r.apart)
+		f.reread = newRereader(nil, r.apart)
 	} else {
-		l.res = queue.NewResumption(r.acked)
+		f.res = queue.NewResumption(r.acked)
 	}
-	return l
+	return f
 }
 
-// lostBefore returns what a range loses that is given up before a position.
-func lostBefore(before cursor.Position, marks []savepoint.Mark, apart []isolatedMark) (lost []lostRange) {
+// rangesBefore returns what is forfeited of a range before a position.
+func rangesBefore(before cursor.Position, marks []savepoint.Mark, apart []isolatedMark) (forfeited []forfeitedRange) {
 	if floor := lowest(marks).Position; floor.Before(before) {
-		lost = append(lost, lostRange{from: floor, to: before, acked: marks})
+		forfeited = append(forfeited, forfeitedRange{from: floor, to: before, acked: marks})
 	}
 	var series []*missing
 	for _, is := range apart {
@@ -65,25 +65,25 @@ func lostBefore(before cursor.Position, marks []savepoint.Mark, apart []isolated
 			series = append(series, &missing{hash: is.Series, from: is.Mark, until: until})
 		}
 	}
-	return append(lost, lostApart(series, before)...)
+	return append(forfeited, isolatedBefore(series, before)...)
 }
 
-// lostApart returns what isolated series lose, as a range.
-func lostApart(series []*missing, before cursor.Position) []lostRange {
+// isolatedBefore returns what isolated series forfeit, as a range.
+func isolatedBefore(series []*missing, before cursor.Position) []forfeitedRange {
 	if len(series) == 0 {
 		return nil
 	}
-	l := lostRange{from: series[0].from.Position, to: before, apart: series}
+	l := forfeitedRange{from: series[0].from.Position, to: before, apart: series}
 	for _, m := range series {
 		if m.from.Before(l.from) {
 			l.from = m.from.Position
 		}
 	}
-	return []lostRange{l}
+	return []forfeitedRange{l}
 }
 
 // isolatedFrom returns isolated series as they are when everything before a
-// position is given up. marks are those of the partitions before that.
+// position is forfeited. marks are those of the partitions before that.
 func isolatedFrom(apart []isolatedMark, marks []savepoint.Mark, to cursor.Position) (out []isolatedMark) {
 	for _, is := range apart {
 		if is.Mark.Before(to) {
