@@ -21,7 +21,7 @@ tool=$(command -v govulncheck) || {
 "$tool" ./... >"$log" 2>&1
 status=$?
 cat "$log"
-# 3 stands for findings, 1 for whatever went wrong.
+# 3 means findings, 1 that it could not look.
 if [ "$status" -eq 1 ] && grep -q '^govulncheck: fetching vulnerabilities' "$log"; then
 	echo "the database of vulnerabilities cannot be reached here: known vulnerabilities are not looked for"
 	exit 0

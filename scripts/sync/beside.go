@@ -35,7 +35,7 @@ const changelog = "CHANGELOG.md"
 
 var subjects = regexp.MustCompile(`(?i)\b(agent|remote[- ]?(write|storage|read)|queue manager|PRW|RW ?[12]|WAL|wlog|write-ahead|checkpoints?|exemplars?|metadata|NHCBs?|start timestamps?)\b`)
 
-// beside tells which files of upstream that ours stand beside, use or edit are
+// beside tells which files of upstream that ours are next to, use or edit are
 // other than before, and what upstream's changelog says of them.
 func beside(ctx context.Context, o options, l loaded, was, now tree.Tree) error {
 	changed, err := l.neighbours(ctx, was, now)
@@ -43,7 +43,7 @@ func beside(ctx context.Context, o options, l loaded, was, now tree.Tree) error 
 		return err
 	}
 	if len(changed) > 0 {
-		fmt.Fprintf(o.stdout, "Files of upstream that ours stand beside, use or edit, and that have changed (%d). Is there something that ours should do as well?\n", len(changed))
+		fmt.Fprintf(o.stdout, "Files of upstream that ours are next to, use or edit, and that have changed (%d). Is there something that ours should do as well?\n", len(changed))
 	}
 	for _, line := range changed {
 		fmt.Fprintf(o.stdout, "  %s\n", line)
@@ -187,7 +187,7 @@ func counted(ctx context.Context, before, after tree.Tree) (map[string]string, e
 }
 
 // changelogOf returns the lines on our subjects that one version of the
-// changelog has and the other has not, below the versions that they stand under.
+// changelog has and the other has not, below the versions that they are under.
 func changelogOf(was, now []byte) (gained, lost []string) {
 	return entriesBeyond(now, was), entriesBeyond(was, now)
 }

@@ -167,7 +167,7 @@ func test(ctx context.Context, o options) error {
 type skip struct{ pkg, test string }
 
 // loadSkips reads lines "PACKAGE TEST TAG REASON". A line holds if the build
-// has the tag; "-" stands for every build.
+// has the tag; "-" means every build.
 func loadSkips(name string, tags []string) ([]skip, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -15,7 +15,7 @@
 // files, builds and tests it, and keeps the series of changes that could be
 // submitted. It is started by upstream-sync.sh.
 //
-// The verbs stand in the table below; each only wires together the packages
+// The verbs are in the table below; each only wires together the packages
 // tree (what files there are), hook (what changes in upstream's), series (what
 // belongs to which change), port (what becomes of that on another version) and
 // git. Exit code 2 means that the input was refused and nothing was written, 1
@@ -193,7 +193,7 @@ func parse(root, name string, v verb, args []string) (options, error) {
 			set.StringVar(texts[f], f, *texts[f], "")
 		}
 	}
-	// What the verb is about may stand before the flags or after them.
+	// What the verb is about may come before the flags or after them.
 	arg := ""
 	for rest := args; ; {
 		if err := set.Parse(rest); err != nil {

@@ -80,7 +80,7 @@ func movePin(ctx context.Context, o options, version string, next tree.Tree) (er
 			}
 		}
 		steps := [][]string{edit, {"mod", "tidy"}}
-		// Where a directory stands for upstream, such as the assembled fork, the
+		// Where a directory is taken for upstream, such as the assembled fork, the
 		// version is only a name. Such a module says what a user would write;
 		// what it needs besides is filled in where it is built.
 		replaced, err := replaces(mod)

@@ -126,7 +126,7 @@ func TestRebaseTellsWhatChangedBesideOurs(t *testing.T) {
 	committed(t, next)
 	code, out := tell(t, "--root", root, "rebase", "--dry-run", "--upstream", next)
 	require.Zero(t, code, out)
-	require.Contains(t, out, `Files of upstream that ours stand beside, use or edit, and that have changed (4). Is there something that ours should do as well?
+	require.Contains(t, out, `Files of upstream that ours are next to, use or edit, and that have changed (4). Is there something that ours should do as well?
   changed docs/flags.md +1 -2
   changed storage/remote/write.go +3 -1
   gone    tsdb/agent/gone.go +0 -1

@@ -334,7 +334,7 @@ func TestVerify(t *testing.T) {
 	require.Zero(t, code, printed)
 	require.Contains(t, printed, "ok 0020-agent-toy")
 
-	// An entry that needs a later one does not build where it stands.
+	// An entry that needs a later one does not build where it is.
 	writeFiles(t, root, "tsdb/wlog/name/later.go", "package name\n\nimport _ \"github.com/ackwal/ackwal/storage/remote/toy\"\n")
 	code, printed = tell(t, append(args, "--quick")...)
 	require.Equal(t, 1, code)

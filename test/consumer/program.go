@@ -208,7 +208,7 @@ func (p *writerProgram) commit(value int) error {
 		defined []record.RefSeries
 		samples []record.RefSample
 	)
-	// A ref stands for another series than after the last start.
+	// A ref means another series than after the last start.
 	shift := os.Getpid() % seriesEach
 	for i := range seriesEach {
 		ref := chunks.HeadSeriesRef((i+shift)%seriesEach + 1)

@@ -34,7 +34,7 @@ func short(t *testing.T, leftOut bool) {
 
 // Another program fills the volume in an outage. Nothing that is in the log is given
 // up for it; commits are refused; a stop and a start without room work; the backlog is
-// delivered, and then there is room again without anybody's help, or when the other
+// delivered, and then there is room again without an operator's help, or when the other
 // program gives some back.
 func TestFilledByOthers(t *testing.T) {
 	for _, tc := range []struct {

@@ -102,7 +102,7 @@ func TestModelNotices(t *testing.T) {
 			begin := time.Now()
 			out, err := run(t, m.by, m.name, cmp.Or(os.Getenv("ACKWAL_MUTATION_RUNS"), "60"))
 			found := finding.FindSubmatch(out)
-			require.True(t, err != nil && found != nil, "%s (%s): nobody noticed that %s: %v\n%s", m.name, m.invariant, m.effect, err, out[max(0, len(out)-4000):])
+			require.True(t, err != nil && found != nil, "%s (%s): no test noticed that %s: %v\n%s", m.name, m.invariant, m.effect, err, out[max(0, len(out)-4000):])
 			t.Logf("MUTATION %s %s after %s: %s", m.invariant, m.name, time.Since(begin).Round(time.Millisecond), bytes.TrimSpace(found[0]))
 		})
 	}

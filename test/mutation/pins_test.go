@@ -65,7 +65,7 @@ func TestPinsAreNeeded(t *testing.T) {
 		out, err := run(append(slices.Clip(unhurried), edit{
 			file: file, anchor: "runtime.KeepAlive(s)", replacement: "runtime.KeepAlive(0)",
 		}))
-		require.Error(t, err, "nobody noticed that %s has no pin", file)
+		require.Error(t, err, "no test noticed that %s has no pin", file)
 		require.Contains(t, string(out), "TestPins", "the pin of %s: not for this reason", file)
 	}
 }

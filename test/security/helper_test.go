@@ -56,7 +56,7 @@ type agent struct {
 
 var listening = regexp.MustCompile(`msg="Listening on".* address=(127\.0\.0\.1:\d+)`)
 
-// digits stand for numbers of segments.
+// digits are numbers of segments.
 var digits = regexp.MustCompile(`\d+`)
 
 // start runs the agent with an engine in a directory that may have been used

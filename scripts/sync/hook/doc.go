@@ -16,7 +16,7 @@
 // What this project adds to upstream's own files is kept as a list of small
 // edits instead of diffs with line numbers: each names a file, where it
 // applies the declaration around it, one exact line (the anchor), how often
-// that line stands there, and the lines to put before, after or in its place.
+// that line is there, and the lines to put before, after or in its place.
 // An anchor found any other number of times is an error, so an upstream change
 // at such a place is noticed and never guessed around.
 //

@@ -35,7 +35,7 @@ type Hook struct {
 	// In limits the search to one declaration of a Go file: "imports",
 	// "func NAME", "func (*TYPE) NAME" or "type NAME". Empty: the whole file.
 	In string `yaml:"in"`
-	// Anchor is one whole line. How much white space stands around it and
+	// Anchor is one whole line. How much white space is around it and
 	// between its words does not count in Go files, which are formatted
 	// afterwards.
 	Anchor string `yaml:"anchor"`

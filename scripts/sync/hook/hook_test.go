@@ -71,7 +71,7 @@ func TestApply(t *testing.T) {
 	files := map[string]string{"cmd/main.go": stockMain, "docs/flags.md": "# Flags\n| a |\n| c |"}
 	tests := map[string]struct {
 		hooks []Hook
-		want  map[string][]string // lines that must stand next to each other
+		want  map[string][]string // lines that must be next to each other
 	}{
 		"import, sorted by gofmt": {
 			hooks: []Hook{{File: "cmd/main.go", In: "imports", Anchor: `"os"`, After: `"errors"`}},

@@ -18,7 +18,7 @@
 // because merged changes rarely look as they were sent: a three-way merge of
 // the entry into the new file adds nothing (this is what "git am -3" does when
 // it says that a patch is applied already, exits 0 and makes no commit), the
-// lines that a hook adds stand in the new file more often than in the old one,
+// lines that a hook adds are in the new file more often than in the old one,
 // or upstream's file has moved, counted in words, from what it was to what the
 // entry makes of it. Where it has moved about half the way the entry is in
 // conflict, since only a reader can tell.

@@ -28,7 +28,7 @@ import (
 // makes of it. How far is measured in two ways, of which the one that sees more
 // counts: in words that would have to be added or removed, so that an edit within
 // a line costs what it changes, and in lines that the file did not have, wherever
-// they stand. Comments of Go files do not count.
+// they are. Comments of Go files do not count.
 
 const (
 	// taken is the share of an entry's change, from -1 for none to 1 for all,

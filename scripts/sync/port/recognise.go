@@ -76,8 +76,8 @@ func (p *piece) landed(hooks []hook.Hook, now []byte) bool {
 	return true
 }
 
-// folded returns the lines of a text that are not blank, without what white
-// space stands where.
+// folded returns the lines of a text that are not blank, with one blank for all
+// white space within.
 func folded(text []byte) []string {
 	var lines []string
 	for line := range bytes.Lines(text) {
@@ -88,7 +88,7 @@ func folded(text []byte) []string {
 	return lines
 }
 
-// occurrences counts where part stands in all.
+// occurrences counts where part is in all.
 func occurrences(all, part []string) (n int) {
 	for i := 0; i+len(part) <= len(all); i++ {
 		same := true

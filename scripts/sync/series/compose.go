@@ -36,7 +36,7 @@ type Project struct {
 	Module, Upstream string
 }
 
-// Ours are the files of ours as they stand in upstream's tree.
+// Ours are the files of ours as they are in upstream's tree.
 type Ours struct {
 	// Files are those below the project's directories.
 	Files tree.Tree

@@ -120,7 +120,7 @@ func listed(e Entry, line string) string { return e.Name + " as " + line }
 func Code(e *Entry, o Ours) int { return added(e, o, isCode, codeLines) }
 
 // Lines counts all lines that an entry adds: code, tests and pages, comments and
-// blank lines too, and what its hooks bring. Test data is not read by anybody.
+// blank lines too, and what its hooks bring. Reviewers do not read test data.
 func Lines(e *Entry, o Ours) int {
 	return added(e, o, func(name string) bool { return !isTestData(name) }, textLines)
 }

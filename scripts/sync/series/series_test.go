@@ -189,7 +189,7 @@ func TestLint(t *testing.T) {
 			require.ErrorContains(t, Lint(series(tc.change), ours, p), tc.want)
 		})
 	}
-	// In each of these files four lines stand before two for each declaration.
+	// In each of these files four lines come before two for each declaration.
 	ours.Files["tsdb/a/b_test.go"] = code(140, "")
 	require.Equal(t, MaxLines, Lines(&series(func([]Entry) {})[0], ours)+6)
 	ours.Docs = tree.Tree{"tsdb/docs/a.md": {Data: []byte("1\n2\n3\n4\n5\n6\n7")}}

@@ -112,7 +112,7 @@ func TestInMemoryCommits(t *testing.T) {
 // more waits than the bound says, whatever is committed.
 func TestCommitQueueBounds(t *testing.T) {
 	var q commitQueue
-	require.Nil(t, q.newCommit(1), "nobody wants it")
+	require.Nil(t, q.newCommit(1), "no reader wants it")
 	q.wanted.Store(true)
 	require.Nil(t, q.newCommit(keptItems+1), "too large")
 	all := someSeries(t, 1)

@@ -38,7 +38,7 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 		// spoil makes the next configuration fail, and returns what restores it.
 		spoil func(r *rig, fsys *faultfs.FS, conf *config.Config) (restore func())
 	}{
-		"metrics of that name are somebody else's": {func(r *rig, _ *faultfs.FS, _ *config.Config) func() {
+		"metrics of that name belong to another collector": {func(r *rig, _ *faultfs.FS, _ *config.Config) func() {
 			taken := prometheus.NewGauge(prometheus.GaugeOpts{
 				Name: "prometheus_remote_storage_shards", Help: "Number of senders at work for the endpoint.",
 				ConstLabels: prometheus.Labels{"remote_name": "c", "url": "http://c/write"},

@@ -51,7 +51,7 @@ type dispatcher struct {
 	// What follows belongs to the reader that leads.
 	reader *logReader
 	own    queue.Builder   // For in-memory commits.
-	at     cursor.Position // Where the log's reader stands.
+	at     cursor.Position // Where the log's reader is.
 	poll   *time.Ticker
 	every  time.Duration // The interval of poll.
 

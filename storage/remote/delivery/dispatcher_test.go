@@ -264,7 +264,7 @@ func TestBatchDelay(t *testing.T) {
 		q.put(c)
 	}
 	put(10)
-	require.False(t, q.rests(head), "nobody said how long it may wait")
+	require.False(t, q.rests(head), "no delay was set for it")
 	q.delay.Store(&batchDelay{items: 100})
 	require.True(t, q.rests(head))
 	put(89)

@@ -12,8 +12,8 @@
 // limitations under the License.
 
 // Package delivery sends a write-ahead log to remote-write endpoints, at least
-// once each sample, and says what of the log is not needed any more. It stands
-// where stock's remote storage does in agent mode and answers prometheus#8809,
+// once each sample, and says what of the log is not needed any more. It takes the
+// place of stock's remote storage in agent mode and answers prometheus#8809,
 // #17616 and #17619; proposal 0072 is its ancestor.
 //
 // # Parts

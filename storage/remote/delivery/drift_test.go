@@ -67,7 +67,7 @@ func TestSettingsOfEndpointsAreKnown(t *testing.T) {
 	}))
 }
 
-// What stands around the endpoints in a configuration is known too: what this package
+// What is around the endpoints in a configuration is known too: what this package
 // takes of it, and what is for others. The agent storage is given nothing of it.
 func TestSettingsAroundEndpointsAreKnown(t *testing.T) {
 	const (
@@ -80,7 +80,7 @@ func TestSettingsAroundEndpointsAreKnown(t *testing.T) {
 		"RemoteWriteConfigs": "settings, package identity",
 		"RemoteReadConfigs":  "Beside has them",
 		"Runtime":            elsewhere,
-		"TracingConfig":      elsewhere + "; the client makes spans for whoever set it up",
+		"TracingConfig":      elsewhere + "; the client makes spans for the provider that is set up",
 		"OTLPConfig":         "not: for the receiver, which appends to the agent storage",
 		"StorageConfig":      "not: for a server's database, and for how many exemplars that keeps",
 		"AlertingConfig":     server,

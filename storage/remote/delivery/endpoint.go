@@ -93,7 +93,7 @@ func (e *endpoint) stopping() bool {
 const stopBudget = 3 * time.Second
 
 // progress tells for how long an endpoint has not come on although there is more
-// of the log, whatever stands in its way.
+// of the log, whatever is in its way.
 type progress struct {
 	mtx   sync.Mutex // Guards what follows.
 	at    cursor.Position

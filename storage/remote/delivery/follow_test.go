@@ -534,7 +534,7 @@ func TestFollowErrors(t *testing.T) {
 	e.close()
 }
 
-// The storage can be told of commits by stock's agent, and stands beside it.
+// The storage can be told of commits by stock's agent, and works beside it.
 var (
 	_ wlog.WriteNotified = (*Storage)(nil)
 	_ storage.Storage    = (*Storage)(nil)

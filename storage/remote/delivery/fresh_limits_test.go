@@ -255,8 +255,8 @@ func TestReadingEndsAt(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
-// TestLimitBeforeReading defends I1: what a limit took, and counted, before the
-// reader looked where it stands is not sent after a stop all the same.
+// TestLimitBeforeReading defends I1: what was forfeited to a limit, and counted, before
+// the reader looked for its position is not sent after a stop all the same.
 func TestLimitBeforeReading(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	r := newFreshRig(t, j, newLateReceiver(), freshOptions())

@@ -84,7 +84,7 @@ func TestGrouping(t *testing.T) {
 }
 
 // TestGroupingByLabels defends I4 where one label set has several refs, or was
-// looked up anew: its samples stay in order although what stands for the series
+// looked up anew: its samples stay in order although the key of the series
 // changes from one to the next.
 func TestGroupingByLabels(t *testing.T) {
 	lset := labels.FromStrings("__name__", "m")

@@ -757,7 +757,7 @@ func TestTurn(t *testing.T) {
 	require.Zero(t, wait)
 	tn.give(&c)
 	wait, _ = tn.others(&b)
-	require.Zero(t, wait, "nobody waits for it")
+	require.Zero(t, wait, "no sender waits for it")
 }
 
 // TestOutageIsNoPoison defends that an endpoint that takes nothing is not asked

@@ -73,7 +73,7 @@ type logReader struct {
 	gap cursor.Position
 	// cut is the last segment before which one has lost its end.
 	cut int
-	// gone is the last segment that was found to stand for one that is gone.
+	// gone is the last segment that was found to be a stand-in for one that is gone.
 	gone int
 	// tries decides what is passed over, and past says that the segment is read
 	// like that, as far as it can be.
@@ -104,7 +104,7 @@ func (r *logReader) seekWith(p cursor.Point, open func(string, cursor.Position) 
 	return nil
 }
 
-// read is batch at a position, wherever the reader stands. What the disk refuses to
+// read is batch at a position, wherever the reader is. What the disk refuses to
 // read is passed over once the tries at its segment are exhausted, as damage is, and
 // so are items whose labels cannot be looked up; until then it is an error.
 func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) bool) (*queue.Batch, error) {

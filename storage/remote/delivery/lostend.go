@@ -64,7 +64,7 @@ func isOther(src *Source, f savepoint.File, segments []epoch.Segment) bool {
 	switch newest := segments[len(segments)-1].Index; {
 	case err != nil || now == 0 && last == newest:
 		return true
-	case now == 0 || standsForGone(src.WALDir, last):
+	case now == 0 || goneOrStandIn(src.WALDir, last):
 		return false // Damaged where it was.
 	case now != saved:
 		return true
@@ -117,7 +117,7 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	if len(src.lost) > 0 || f.Run == src.Run.String() {
 		return // It is known already, or has not ended.
 	}
-	cut := queue.UnreadPart{Missing: standsForGone(src.WALDir, f.Segment), Range: savepoint.Range{Segment: f.Segment, To: src.Size(f.Segment)}}
+	cut := queue.UnreadPart{Missing: goneOrStandIn(src.WALDir, f.Segment), Range: savepoint.Range{Segment: f.Segment, To: src.Size(f.Segment)}}
 	if !cut.Missing {
 		cut.From = cursor.RecordEnd(fileSize(wlog.SegmentName(src.WALDir, f.Segment)))
 	}
@@ -126,8 +126,8 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	}
 }
 
-// standsForGone reports whether a segment is gone, or only stands for one that is.
-func standsForGone(walDir string, segment int) bool {
+// goneOrStandIn reports whether a segment is gone, or is the stand-in for one that is.
+func goneOrStandIn(walDir string, segment int) bool {
 	t, err := cursor.Open(walDir, cursor.Position{Segment: segment})
 	if err != nil {
 		return errors.Is(err, os.ErrNotExist)

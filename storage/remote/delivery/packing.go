@@ -79,7 +79,7 @@ func (s *sender) collect() {
 
 // groups reports whether samples of one series share a time series: while
 // catching up, where there are several, and not in the replay range, where each
-// has to stand alone. In live operation receivers see what stock sends them.
+// has to be alone. In live operation receivers see what stock sends them.
 func (s *sender) groups() bool { return s.req.Behind && !s.req.Replay }
 
 // work is what deliver has to send: items, or a request in order as a whole, whose items

@@ -32,7 +32,7 @@ const reasonOtherEngine = "other_engine"
 
 // passedOver is what one endpoint passes over.
 type passedOver struct {
-	behind *endpointState // Where it stood, and what is gone of what lay before the oldest segment.
+	behind *endpointState // Where it was, and what is gone of what lay before the oldest segment.
 	own    []ownRange
 }
 

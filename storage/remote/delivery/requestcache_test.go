@@ -36,7 +36,7 @@ func TestRequestCache(t *testing.T) {
 	k := cacheKey{exemplars: true}
 	x := all.join(k)
 	sh, _ := x.get(queue.Key{First: 1})
-	require.Nil(t, sh, "there is nobody to share with")
+	require.Nil(t, sh, "there is no endpoint to share with")
 	require.Same(t, x, all.join(k))
 
 	fill := func(n uint64) *shared {

@@ -143,8 +143,8 @@ func (r *rules) decideAll(which []int, at func(int) *series.Series, out []judgem
 }
 
 // lookup returns the stored outcome. There is none for a series that has left
-// the table: its ref may stand for another by now. A series leaves before its
-// outcome is forgotten, and that is forgotten before the ref stands for another,
+// the table: its ref may mean another by now. A series leaves before its
+// outcome is forgotten, and that is forgotten before the ref means another,
 // so that under mu one look at the series will do. Callers hold mu.
 func (r *rules) lookup(s *series.Series) (judgement, verdict) {
 	if s.Gone() {

@@ -124,7 +124,7 @@ func TestRulesOfGoneSeries(t *testing.T) {
 		}
 	}
 	judged()
-	require.Empty(t, r.pages, "nobody would say when to forget it")
+	require.Empty(t, r.pages, "no event would say when to forget it")
 	require.Less(t, testing.AllocsPerRun(10, func() { out = r.judge(len(all), at, out) }), 100.0, "the rules were applied again")
 	judged()
 

@@ -66,7 +66,7 @@ type Source struct {
 // Resolver finds the labels of series that are not in memory. It is safe for
 // concurrent use.
 type Resolver interface {
-	// Resolve returns the labels that ref stands for, and false if it has none.
+	// Resolve returns the labels of ref, and false if it has none.
 	// An error means that it cannot be told now.
 	Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error)
 }

@@ -26,9 +26,9 @@ type spread [queue.Partitions]int64
 // more, queue.Partitions have about as many each.
 const mostLookedAt = 64 * queue.Partitions
 
-// spreadOf returns how many active series each partition has. One that stands behind
+// spreadOf returns how many active series each partition has. One that is behind
 // another had something to be sent, and so counts as having one, whatever became of that:
-// a partition without any stands where its endpoint has read to.
+// a partition without any is where its endpoint has read to.
 func spreadOf(t *series.Table, acked []savepoint.Mark) *spread {
 	var (
 		s        spread

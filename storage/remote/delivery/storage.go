@@ -35,7 +35,7 @@ import (
 )
 
 // Storage delivers a write-ahead log to the configured remote-write endpoints.
-// It stands where stock's remote storage does; what that does beside remote write
+// It takes the place of stock's remote storage; what that does beside remote write
 // is left to [Beside].
 //
 // mtx orders changes of the configuration and the life-cycle, and is the only

@@ -114,7 +114,7 @@ func TestUnreadableSegmentIsPassedOver(t *testing.T) {
 	require.Eventually(t, func() bool {
 		stored, _ := receivers["a"].counts()
 		return stored == 2000 && r.value("prometheus_remote_storage_unacked_seconds", map[string]string{"remote_name": "a"}) > 2
-	}, time.Minute, 5*time.Millisecond, "it stands before the segment, and says so")
+	}, time.Minute, 5*time.Millisecond, "it is before the segment, and says so")
 	r.atLeast(j.count - 2000)
 	r.commit(100)
 	r.complete("a", j.count-2000)

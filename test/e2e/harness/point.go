@@ -27,7 +27,7 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 )
 
-// SeriesID stands for a label set within one scenario.
+// SeriesID is the number of a label set within one scenario.
 type SeriesID uint32
 
 // Kind says what a point carries.
@@ -98,7 +98,7 @@ func (s Set) Count(kind Kind) (n int) {
 	return n
 }
 
-// staleValue stands for every kind of stale marker: receivers turn the float
+// staleValue is recorded for every kind of stale marker: receivers turn the float
 // that a scraper writes into a histogram where the series is one.
 const staleValue Value = 1
 

@@ -30,7 +30,7 @@ import (
 
 const writePath = "/api/v1/write"
 
-// Proxy stands between an agent and a receiver, does to requests what its plan
+// Proxy is between an agent and a receiver, does to requests what its plan
 // says and records all of them. It is safe for concurrent use.
 type Proxy struct {
 	*Recorder

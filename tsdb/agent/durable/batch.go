@@ -84,7 +84,7 @@ func (b *batch) acquire(ref storage.SeriesRef, lset labels.Labels) (*series.Seri
 }
 
 // pinned returns the series with the ref of an earlier append, pinned, and nil
-// if there is none any more. 0 stands for no ref, whatever is in the log.
+// if there is none any more. 0 means no ref, whatever is in the log.
 func (db *DB) pinned(ref storage.SeriesRef) *series.Series {
 	if ref == 0 {
 		return nil

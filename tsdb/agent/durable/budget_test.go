@@ -70,7 +70,7 @@ func TestEndpointBudget(t *testing.T) {
 	db.opts.EndpointMaxSize = 5 * int64(opts.WALSegmentSize)
 	sender.Gate.Set("dead", cursor.Position{Segment: 0})
 	sender.Gate.Set("slow", cursor.Position{Segment: head - 2})
-	require.NoError(t, db.enforceLimits(ctx), "it is not known yet who needs what")
+	require.NoError(t, db.enforceLimits(ctx), "it is not known yet which endpoint needs what")
 	require.Zero(t, firstSegment(dir))
 	sender.Gate.Open()
 

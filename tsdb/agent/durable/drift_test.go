@@ -50,7 +50,7 @@ func TestStocksOptionsAndMethodsAreKnown(t *testing.T) {
 	require.Empty(t, drift.Methods(stock, ours, nil))
 	embedded := drift.Known{}
 	for _, name := range []string{"Appender", "AppenderV2", "ChunkQuerier", "Close", "ExemplarQuerier", "Querier", "SetWriteNotified", "StartTime"} {
-		embedded[name] = "not: stock's appenders embed their DB, nobody asks them for it"
+		embedded[name] = "not: stock's appenders embed their DB, their callers do not ask them for it"
 	}
 	require.Empty(t, drift.Methods(stock.Appender(ctx), ours.Appender(ctx), embedded))
 	require.Empty(t, drift.Methods(stock.AppenderV2(ctx), ours.AppenderV2(ctx), embedded))

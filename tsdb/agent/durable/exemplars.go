@@ -27,7 +27,7 @@ import (
 )
 
 // latestExemplars knows the last exemplar of each active series that has any.
-// Most series have none, so it stands beside the table.
+// Most series have none, so it is beside the table.
 type latestExemplars [16]struct {
 	mtx  sync.Mutex // Guards last.
 	last map[*series.Series]exemplar.Exemplar

@@ -74,7 +74,7 @@ func (f *fakeSender) Forfeit(_ context.Context, before cursor.Position, reason s
 
 func (f *fakeSender) Notify() { f.notified.Inc() }
 
-// testClock is a wall clock that stands still unless moved.
+// testClock is a wall clock that does not move unless moved.
 type testClock struct{ at atomic.Time }
 
 func newTestClock() *testClock {

@@ -230,7 +230,7 @@ func (req *modelRequest) in(e *modelEndpoint, lset labels.Labels) func(t int64, 
 		defer e.mtx.Unlock()
 		number := int(v)
 		if number < 0 || number >= len(e.samples) {
-			e.fail("%s got a sample of %s at %d with a value %v that nobody appended", e.server.URL, name, t, v)
+			e.fail("%s got a sample of %s at %d with a value %v that was not appended", e.server.URL, name, t, v)
 			return
 		}
 		s := e.samples[number]

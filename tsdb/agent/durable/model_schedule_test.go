@@ -68,7 +68,7 @@ func (s step) String() string {
 	return out + fmt.Sprintf(" seed=%d pause=%s", s.seed, s.pause)
 }
 
-// schedule is what a seed stands for.
+// schedule is one run of the model, made from a seed.
 type schedule struct {
 	seed      int64
 	endpoints int // In the configuration from the start.

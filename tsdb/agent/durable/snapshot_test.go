@@ -152,7 +152,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			opts := small()
-			// A clock that stands still lets no series go out of use.
+			// A clock that does not move lets no series go out of use.
 			clock, env := newTestClock(), still()
 			clock.add(time.Hour)
 			env.now = clock.now

@@ -42,7 +42,7 @@ func (db *DB) keepInPlace() {
 		return
 	}
 	path := wlog.SegmentName(j.dir, segment)
-	db.logger.Error("The segment of the write-ahead log that is written to was removed or replaced by somebody; it is put back from the open file, and a new one begins", "path", path)
+	db.logger.Error("The segment of the write-ahead log that is written to was removed or replaced by another program; it is put back from the open file, and a new one begins", "path", path)
 	err := j.putInPlace(file, path)
 	if err == nil {
 		err = j.fs.SyncDir(j.dir)
@@ -163,6 +163,6 @@ func (db *DB) makeDirAgain() error {
 	if now.Sub(db.away) < awayFor {
 		return err
 	}
-	db.logger.Error("The directory of the write-ahead log was removed by somebody; it is made anew, and what endpoints had not been sent of it is lost", "dir", j.dir)
+	db.logger.Error("The directory of the write-ahead log was removed by another program; it is made anew, and what endpoints had not been sent of it is lost", "dir", j.dir)
 	return j.fs.MkdirAll(j.dir, 0o777)
 }

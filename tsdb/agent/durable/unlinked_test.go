@@ -129,8 +129,8 @@ func TestActiveSegmentThatCannotBePutBack(t *testing.T) {
 // sample would count as delivered (I1).
 func TestLogDirectoryIsRemoved(t *testing.T) {
 	for name, back := range map[string]func(db *DB){
-		"made by somebody": func(db *DB) { require.NoError(t, os.Mkdir(db.journal.dir, 0o777)) },
-		"made anew":        func(db *DB) { db.away = db.away.Add(-awayFor) },
+		"made by another program": func(db *DB) { require.NoError(t, os.Mkdir(db.journal.dir, 0o777)) },
+		"made anew":               func(db *DB) { db.away = db.away.Add(-awayFor) },
 		"a segment in the midst only": func(db *DB) {
 			require.NoError(t, os.Mkdir(db.journal.dir, 0o777))
 			for _, k := range []int{0, 2} {

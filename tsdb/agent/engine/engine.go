@@ -66,7 +66,7 @@ type Flags struct {
 	// FreshFirst are the endpoints that get new samples before a backlog.
 	FreshFirst FreshFirst
 	// RemovedGrace is how long an endpoint that was removed from the
-	// configuration holds its samples. Without RemovedGraceSet 0 stands for
+	// configuration holds its samples. Without RemovedGraceSet 0 means
 	// the default, with it for no time at all.
 	RemovedGrace    model.Duration
 	RemovedGraceSet bool

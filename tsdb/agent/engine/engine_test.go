@@ -110,7 +110,7 @@ func TestDeliveryOptions(t *testing.T) {
 			delivery.Options{HoldDenied: true, ResumeForeign: true, FreshFirst: map[string]float64{"a": 0.25}, Grace: time.Hour, MaxRequestBytes: 4 << 20},
 		},
 		"default of the flag": {Flags{RemovedGrace: model.Duration(delivery.DefaultGrace)}, delivery.Options{Grace: delivery.DefaultGrace}},
-		// Not the default, which 0 stands for in the options.
+		// Not the default, which 0 means in the options.
 		"no grace": {Flags{RemovedGraceSet: true}, delivery.Options{Grace: 1}},
 	}
 	for name, tc := range tests {

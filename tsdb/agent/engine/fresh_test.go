@@ -38,8 +38,8 @@ func TestFreshFirst(t *testing.T) {
 		"nothing":          {args: []string{"a=0"}, err: "is not between 0 and 1"},
 		"less":             {args: []string{"a=-0.5"}, err: "is not between 0 and 1"},
 		"NaN":              {args: []string{"a=NaN"}, err: "is not between 0 and 1"},
-		"nobody":           {args: []string{""}, err: "names no"},
-		"nobody's share":   {args: []string{"=0.5"}, err: "names no"},
+		"no name":          {args: []string{""}, err: "names no"},
+		"share, no name":   {args: []string{"=0.5"}, err: "names no"},
 		"twice":            {args: []string{"a", "a=0.25"}, err: "named twice"},
 		"a share for none": {args: []string{"a", "0.5"}, want: FreshFirst{"a": 0.5, "0.5": 0.5}, text: "0.5=0.5,a=0.5"},
 	} {

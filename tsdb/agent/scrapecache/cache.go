@@ -28,7 +28,7 @@ type Refs interface {
 	// Epoch returns a number that changes before refs are forgotten.
 	Epoch() uint64
 	// Knows reports whether samples can be appended to a ref without labels, and keeps
-	// it so for minutes. No ref stands for two series, ever.
+	// it so for minutes. No ref means two series, ever.
 	Knows(ref storage.SeriesRef) bool
 }
 

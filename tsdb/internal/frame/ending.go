@@ -81,7 +81,7 @@ func Ending(src io.ReaderAt, offset int64) (uint32, Place, error) {
 	}
 }
 
-// Begins reports whether a whole frame that begins a record stands at offset.
+// Begins reports whether a whole frame that begins a record is at offset.
 func Begins(src io.ReaderAt, offset int64) (bool, error) {
 	b := make([]byte, PageSize-offset%PageSize)
 	n, err := src.ReadAt(b, offset)

@@ -97,7 +97,7 @@ func TestScannerSequences(t *testing.T) {
 		{"nothing but empty frames", put(put(nil, Last, 3), Full, 0), true, "D"},
 		{"no page to go on with", put(nil, Last, 3), true, "D"},
 		{"bytes after the last header", next(append(put(nil, Full, fill-3), 0, 0, 1)), true, "RDRE"},
-		{"bytes after the last header that nobody reads", next(append(put(nil, Full, fill-3), 0, 0, 1)), false, "RRE"},
+		{"bytes after the last header that no reader reads", next(append(put(nil, Full, fill-3), 0, 0, 1)), false, "RRE"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for pages := 1; pages < 4; pages++ {

@@ -82,7 +82,7 @@ func (s *Scanner) Reset(src io.ReaderAt, offset int64) {
 	s.open, s.body = false, s.body[:0]
 }
 
-// Offset returns where the scanner stands.
+// Offset returns where the scanner is.
 func (s *Scanner) Offset() int64 { return s.base + int64(s.at) }
 
 // room returns the bytes left in the page of the next frame.
@@ -115,7 +115,7 @@ func (s *Scanner) fill(n int) (bool, error) {
 	return true, nil
 }
 
-// end is the error for data that ends where the scanner stands.
+// end is the error for data that ends where the scanner is.
 func (s *Scanner) end(within bool) error {
 	if s.open || within {
 		return io.ErrUnexpectedEOF
@@ -146,7 +146,7 @@ var (
 	errExpand   = errors.New("decompressed size is not possible")
 )
 
-// frame reads the next frame without going past it. A Pad stands for the rest
+// frame reads the next frame without going past it. A Pad is returned for the rest
 // of the page.
 func (s *Scanner) frame() (Header, error) {
 	room := s.room()

@@ -26,7 +26,7 @@ import (
 
 // Append appends to dst the frames of one record whose payload, compressed as
 // c says, is given, and returns the extended slice. The first byte appended
-// stands at the given offset of the segment. Where no header fits in the page
+// is at the given offset of the segment. Where no header fits in the page
 // at offset, zero bytes come first.
 func Append(dst []byte, offset int64, payload []byte, c compression.Type) []byte {
 	var flags byte
@@ -65,7 +65,7 @@ func Append(dst []byte, offset int64, payload []byte, c compression.Type) []byte
 }
 
 // Join returns the payload of the record that begins with the first byte of b,
-// which stands at the given offset of the segment, with every checksum
+// which is at the given offset of the segment, with every checksum
 // verified, and how it is compressed. What follows the record in b is not
 // looked at. The payload is a part of b or, if the record has several frames,
 // put together in *joined, whose memory is used again. Damage comes as a *[Damage], a b that ends too early as

@@ -25,7 +25,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
-// An entry is one definition as it stands in a series record: eight bytes of
+// An entry is one definition as it is in a series record: eight bytes of
 // ref, big endian, the number of labels, and name and value of each with their
 // lengths in front. Merges copy entries without looking into them.
 
@@ -81,7 +81,7 @@ type entries struct {
 	raw  []byte // The present entry.
 }
 
-// newEntries checks the type of a record and stands before its first entry.
+// newEntries checks the type of a record and goes to its first entry.
 func newEntries(payload []byte) (entries, error) {
 	if len(payload) == 0 || record.Type(payload[0]) != record.Series {
 		return entries{}, errNoSeries

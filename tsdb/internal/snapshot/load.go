@@ -54,7 +54,7 @@ type loader struct {
 // Definition is what a load calls with each definition: for one value of worker
 // one call at a time, mostly in the order of the refs. The labels and their
 // strings are only valid during the call. Bit i of same says that label i is the one
-// that stood there when the worker was last told of a series with more than i
+// that was there when the worker was last told of a series with more than i
 // labels. An error ends the load, and is returned.
 type Definition func(worker int, ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) error
 

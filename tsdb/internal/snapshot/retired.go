@@ -243,7 +243,7 @@ type retiredCursor struct {
 	done bool
 }
 
-// seek stands at the first ref that is not below ref.
+// seek goes to the first ref that is not below ref.
 func (c *retiredCursor) seek(ref chunks.HeadSeriesRef) {
 	i, found := slices.BinarySearch(c.list.firsts, ref)
 	if !found && i > 0 {

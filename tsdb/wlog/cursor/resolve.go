@@ -100,8 +100,8 @@ func (v Verdict) String() string {
 
 // Resolve returns where to go on reading for a saved position. All verdicts but
 // Exact and Sealed mean that records may be read a second time. The start of a
-// segment stands for itself, whatever the fingerprint, and so does the start of
-// the one after the last. In a log without segments everything else resolves to
+// segment is found again whatever the fingerprint, and so is the start of the one
+// after the last. In a log without segments everything else resolves to
 // the start of segment 0.
 //
 // The log may be written to meanwhile, but no segments may be removed.

@@ -27,7 +27,7 @@ import (
 )
 
 // Reading on from the end of any item yields exactly the items after it, and
-// the end of the last record is where the writer stands (I2, I8).
+// the end of the last record is where the writer is (I2, I8).
 func TestResumeFromEveryPoint(t *testing.T) {
 	const pages = 4
 	for _, c := range compression.Types() {

@@ -42,7 +42,7 @@ type Tail struct {
 	scan  *frame.Scanner
 	point Point // End of what was handed out.
 
-	placed bool // The scanner stands at point, which was checked.
+	placed bool // The scanner is at point, which was checked.
 	sealed bool // A next segment was seen to exist before the last read began.
 	reread bool // The read that found damage began after a later record was seen to be whole.
 	ended  bool // A gap reached the end of the sealed segment.
@@ -251,7 +251,7 @@ var (
 	errGone     = errors.New("the segment was missing, and a repair has put an empty one in its place")
 )
 
-// record makes an item of a record, where the scanner stands now.
+// record makes an item of a record, where the scanner is now.
 func (t *Tail) record(rec frame.Record) Item {
 	item := Item{
 		Kind:  Record,
@@ -346,7 +346,7 @@ func (t *Tail) atDamage(d *frame.Damage) (item Item, done bool, err error) {
 	return t.gapToEnd(d.Err)
 }
 
-// gap reports the bytes up to the given point, where the scanner stands, as
+// gap reports the bytes up to the given point, where the scanner is, as
 // damaged.
 func (t *Tail) gap(to Point, cause error) Item {
 	refused := false

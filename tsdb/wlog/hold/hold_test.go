@@ -121,7 +121,7 @@ func TestLeave(t *testing.T) {
 	}
 	held := register()
 	held.Leave()
-	require.NoError(t, Check(wal, 4), "nobody writes to it")
+	require.NoError(t, Check(wal, 4), "no writer is at work")
 
 	held = register()
 	Opened(wal)

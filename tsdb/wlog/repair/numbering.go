@@ -96,7 +96,7 @@ func segments(fsys vfs.FS, walDir string, log *slog.Logger, gaps func(there []in
 }
 
 // fill makes segments for the gaps in a directory, and reports each gap as damage of
-// the given kind. Those of the log say that they stand for others, so that readers
+// the given kind. Those of the log say that they are stand-ins, so that readers
 // count what they have lost.
 func (r *repairer) fill(dir, kind string, gaps []gap) error {
 	n := 0
@@ -143,8 +143,8 @@ func (r *repairer) fill(dir, kind string, gaps []gap) error {
 }
 
 // checkpoints repairs the checkpoints. One of which nothing is left gives way to
-// an older one that has something. If there is none, it stays, empty: what
-// segments it stands for must be known.
+// an older one that has something. If there is none, it stays, empty: readers
+// must know which segments it covers.
 //
 // Whether it was whole does not count, for an earlier call may have been
 // interrupted between emptying it and this.

@@ -107,7 +107,7 @@ func TestOneByteInEachPlace(t *testing.T) {
 							t.Fatalf("byte %d: the record at %d is not read", at, start)
 						}
 					}
-					require.False(t, len(read) < len(before) && gaps == 0, "byte %d: nobody is told", at)
+					require.False(t, len(read) < len(before) && gaps == 0, "byte %d: the report has nothing of it", at)
 
 					report, err := Directory(dir, Options{Logger: promslog.NewNopLogger()})
 					require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestOneByteInEachPlace(t *testing.T) {
 					for _, d := range report.Damages {
 						told += d.Records
 					}
-					require.False(t, missing > 0 && told == 0, "byte %d: nobody is told", at)
+					require.False(t, missing > 0 && told == 0, "byte %d: the report has nothing of it", at)
 
 					// A reader of the repaired log sees what was lost.
 					read, gaps = readAsItIs(t, dir)

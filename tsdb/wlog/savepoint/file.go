@@ -58,7 +58,7 @@ type Identity struct {
 
 // Mark is how far one partition of one endpoint has been acknowledged:
 // everything of the partition before the point, and Skip items after it. As JSON
-// it is its point; the marks of partitions are written as runs.
+// it is its point; the marks of partitions are run-length encoded.
 type Mark struct {
 	cursor.Point
 	// Skip counts the items of the partition that follow the point in the log
@@ -128,7 +128,7 @@ type apart struct {
 	Series [][]int64 `json:"series"` // Point, skip, and the hash in two halves.
 }
 
-// unset stands for a position that has not been read. One that is required has no
+// unset is in place of a position that has not been read. One that is required has no
 // other value to tell it from the start of the log.
 var unset = cursor.Position{Segment: math.MinInt}
 

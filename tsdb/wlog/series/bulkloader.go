@@ -54,7 +54,7 @@ func (t *Table) BulkLoader(segment int, at time.Time) *BulkLoader {
 	return &BulkLoader{t: t, enc: t.symbols.setEncoder(), segment: segment, at: at}
 }
 
-// Add is [Table.Insert]. Bit i of same says that label i is the one that stood
+// Add is [Table.Insert]. Bit i of same says that label i is the one that was
 // there when Add was last called with more than i labels, which spares comparing
 // their strings; 0 is always right. Nothing of lset is kept.
 func (b *BulkLoader) Add(ref chunks.HeadSeriesRef, lset []labels.Label, same uint64) {

@@ -21,8 +21,8 @@ import (
 // This file is for tables that are fed from another writer's log, in which only
 // records and checkpoints tell of a series' life.
 
-// Define makes ref stand for a label set from here on and notes that a segment
-// mentions it. What ref stood for before, if that was another label set, is
+// Define makes ref mean a label set from here on and notes that a segment
+// mentions it. What ref meant before, if that was another label set, is
 // dead when Define returns, and OnRemove's functions were told before ref
 // resolves again.
 //

@@ -46,7 +46,7 @@ func TestDefine(t *testing.T) {
 	table.Define(1, b, 1, 1)
 	require.Equal(t, []chunks.HeadSeriesRef{1}, removed)
 	require.True(t, old.Gone())
-	require.Equal(t, a, old.Labels(), "whoever still has it may use it")
+	require.Equal(t, a, old.Labels(), "holders of the old series may use it")
 	require.Equal(t, b, table.Resolve(1).Labels())
 	require.Equal(t, 1, table.Resolve(1).RetiredAt())
 

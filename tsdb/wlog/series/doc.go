@@ -46,7 +46,7 @@
 //   - Turning strings into numbers, to look them up or add them, is a matter of the
 //     table, which holds symbols.inUse against sweeps.
 //
-// So runtime.KeepAlive stands twice in this package and nowhere else, and callers
+// So runtime.KeepAlive is called twice in this package and nowhere else, and callers
 // have nothing to heed. The tests of test/mutation run with a build in which each of
 // these reads waits for the garbage collector and a sweep first, and fail without
 // either; the encoder's use of Numbering has TestNumbersChangeWithinARequest.

@@ -36,8 +36,8 @@ func (s *Series) Encoded() (names *Names, values []uint32) {
 	return s.names, s.values
 }
 
-// Numbering identifies what numbers stand for. A number that was taken from a
-// series together with its Numbering, and remembered, stands for the same string as
+// Numbering identifies what numbers mean. A number that was taken from a
+// series together with its Numbering, and remembered, means the same string as
 // an equal one of a series that has an equal Numbering now.
 type Numbering struct {
 	y     *symbols

@@ -52,7 +52,7 @@ func (t *Table) Metadata(s *Series) (*metadata.Metadata, bool) {
 }
 
 // SetMetadata makes m the metadata of a series, and reports whether it was
-// another. The empty one stands for none. A series that is not in the table
+// another. The empty one means none. A series that is not in the table
 // keeps none.
 func (t *Table) SetMetadata(s *Series, m metadata.Metadata) (changed bool) {
 	if old, ok := t.Metadata(s); ok && *old == m || !ok && m.IsEmpty() {

@@ -51,11 +51,11 @@ type setEncoder struct {
 	y     *symbols
 	freed uint64 // symbols.freed when what is below was remembered.
 
-	places []known // What stood there last; names and values alternate.
+	places []known // What was there last; names and values alternate.
 	recent []known // By hash.
 
 	last          *Names
-	names, values []symbol // What stood there last, by place.
+	names, values []symbol // What was there last, by place.
 	key           []byte
 	room          []symbol // For what keep returns.
 }
@@ -74,7 +74,7 @@ func (y *symbols) setEncoder() *setEncoder {
 
 // set returns the numbers of a label set. Its values are valid until the next
 // call. Bit i of same says that label i need not be compared: it is the one that
-// stood there last, in whichever call had more than i labels.
+// was there last, in whichever call had more than i labels.
 func (sp *setEncoder) set(lset []labels.Label, same uint64) (of set) {
 	sp.refresh()
 	n, met := len(lset), len(sp.names)

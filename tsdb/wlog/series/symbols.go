@@ -71,7 +71,7 @@ func newSymbols() *symbols {
 	return y
 }
 
-// str returns what a number stands for. The caller holds inUse, or a series
+// str returns the string of a number. The caller holds inUse, or a series
 // with the number.
 func (y *symbols) str(n symbol) string {
 	if n == 0 {
@@ -187,7 +187,7 @@ type Names struct {
 	seen atomic.Uint32 // The last sweep that found it in use.
 }
 
-// All returns the names in the order in which the labels stand. The slice must
+// All returns the names in the order of the labels. The slice must
 // not be modified.
 func (x *Names) All() []string { return x.strs }
 

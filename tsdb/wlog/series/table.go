@@ -178,7 +178,7 @@ func (t *Table) GetOrCreate(lset labels.Labels, newRef func() chunks.HeadSeriesR
 // that hand out refs again after a restart cause that, and what they wrote
 // under the old meaning can no longer be told apart. Nothing of lset is kept.
 //
-// Several goroutines may insert at the same time, as long as each ref stands for
+// Several goroutines may insert at the same time, as long as each ref means
 // one label set. Which of two refs for one label set becomes the first then
 // depends on them.
 func (t *Table) Insert(ref chunks.HeadSeriesRef, lset labels.Labels, segment int) (s *Series, displaced bool) {
@@ -289,7 +289,7 @@ func (t *Table) drop(dead func(s *Series, state int32) bool) []chunks.HeadSeries
 	return refs
 }
 
-// announce tells the listeners that refs do not stand for what they did.
+// announce tells the listeners that refs do not mean what they did.
 func (t *Table) announce(refs []chunks.HeadSeriesRef) {
 	t.onRemoveMtx.Lock()
 	listeners := slices.Clone(t.onRemove)

@@ -143,7 +143,7 @@ func sendersShareNothing(t *testing.T, plain bool) {
 	require.Len(t, seenNumbers, senders*each)
 }
 
-// TestSecretFilesAreReadAgain: what stands in a file when a request is made is
+// TestSecretFilesAreReadAgain: what is in a file when a request is made is
 // what goes with it.
 func TestSecretFilesAreReadAgain(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -26,7 +26,7 @@ import (
 
 const (
 	// minSecret is the shortest value that is looked for, in bytes. Shorter ones
-	// stand in any text.
+	// be in any text.
 	minSecret = 4
 	hidden    = "<hidden>"
 )

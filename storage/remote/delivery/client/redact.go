@@ -30,7 +30,7 @@ const (
 )
 
 var (
-	// userInfo matches what may stand between // and @ in a URL. The character
+	// userInfo matches what may be between // and @ in a URL. The character
 	// set is wider than that of valid URLs, because invalid ones are quoted in
 	// errors.
 	userInfo = regexp.MustCompile(`//[^/?#\s"]*@`)

@@ -58,7 +58,7 @@ func (c *Client) read(response *http.Response, stop func()) Result {
 	if r.Status/100 == 2 {
 		r.Outcome = Delivered
 	} else {
-		// A body that breaks off says less, but the status stands.
+		// A body that breaks off says less, but the status is known.
 		// More is read than is shown, so that no secret is cut in two and missed.
 		message, _ := io.ReadAll(io.LimitReader(body, maxMessage+maxSecret))
 		r.Outcome = outcomeOf(r.Status, string(message))

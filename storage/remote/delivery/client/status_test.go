@@ -135,7 +135,7 @@ func TestTooLarge(t *testing.T) {
 		require.Equal(t, tc.want, outcomeOf(tc.status, tc.message), "%d: %s", tc.status, tc.message)
 	}
 
-	// Over a connection, and however much stands before it.
+	// Over a connection, and however much comes before it.
 	for status, ambiguous := range map[int]bool{400: false, 429: false, 500: true} {
 		r := store(t, dialled(t, serve(t, answer(status, strings.Repeat("much said ", 1000)+thanos)).URL))
 		require.Equal(t, TooLarge, r.Outcome)

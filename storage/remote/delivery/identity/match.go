@@ -15,7 +15,7 @@ package identity
 
 import "strings"
 
-// separator stands in a tenant hash between the tenant proper and what else
+// separator is in a tenant hash between the tenant proper and what else
 // was needed to tell endpoints apart.
 const separator = "-"
 

@@ -742,7 +742,7 @@ func TestCannotBegin(t *testing.T) {
 	path := filepath.Join(r.dir, "wal", "checkpoint.00000009")
 	require.NoError(t, os.WriteFile(path, nil, 0o666))
 	require.ErrorContains(t, r.apply(), "is not a directory")
-	require.ErrorContains(t, hold.Check(filepath.Join(r.dir, "wal"), 0), "until remote write has a configuration", "nobody knows who needs it")
+	require.ErrorContains(t, hold.Check(filepath.Join(r.dir, "wal"), 0), "until remote write has a configuration", "it is not known which endpoint needs it")
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, r.apply())
 	r.commit()

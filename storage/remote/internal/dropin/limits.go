@@ -114,7 +114,7 @@ func (l *limits) mayRemove(ctx context.Context, logger *slog.Logger, s *delivery
 		if reason == "" {
 			return fmt.Errorf("the write-ahead log in %s is kept until remote write has a configuration that it can deliver it with: nothing is removed now", wal)
 		}
-		logger.Error("A limit removes a part of the log before it is known who needs it, and it is not counted", "reason", reason, "up_to_segment", last)
+		logger.Error("A limit removes a part of the log before it is known which endpoints need it, and it is not counted", "reason", reason, "up_to_segment", last)
 		return nil
 	}
 	saved, floor := s.Persist(ctx), s.Floor()

@@ -39,7 +39,7 @@ type Options struct {
 //
 //	Reset (Series (Float | Histogram | FloatHistogram | Exemplar)* )* Finish
 //
-// where a new Builder needs no Reset, and MetricMetadata may stand where Series
+// where a new Builder needs no Reset, and MetricMetadata may come where Series
 // does. Samples outside of a series are a mistake of the caller and panic.
 type Builder struct {
 	shape *shape

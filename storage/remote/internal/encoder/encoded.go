@@ -70,7 +70,7 @@ type plans struct {
 	refs refs
 }
 
-// said is the last value in a place, and what stood for it: in V1 the label's
+// said is the last value in a place, and how it was encoded: in V1 the label's
 // bytes, which take the name for granted, in V2 the reference.
 type said struct {
 	value uint32 // 0 for none.
@@ -89,7 +89,7 @@ func (ps *plans) reset() {
 	ps.forget()
 }
 
-// forget is for when numbers stand for other strings.
+// forget has to be called once numbers mean other strings.
 func (ps *plans) forget() {
 	for i := range ps.said {
 		ps.said[i].value, ps.said[i].name = 0, ""

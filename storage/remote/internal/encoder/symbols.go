@@ -105,7 +105,7 @@ func (s *symbols) grow() {
 	}
 }
 
-// at returns the reference of a string that stands at the given place. What is
+// at returns the reference of a string that is at the given place. What is
 // seldom done is elsewhere, so that the rest can be inlined.
 func (s *symbols) at(place int, str string) uint32 {
 	// A place never used holds the empty string and its reference, 0.

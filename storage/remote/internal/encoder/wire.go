@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// tag is a field number with its wire type, as it stands in front of a field.
+// tag is a field number with its wire type, as it comes in front of a field.
 type tag uint32
 
 const (

@@ -22,8 +22,8 @@ import (
 // Form is a format of a page.
 type Form string
 
-// The formats. A target that has another form than text serves text to whom
-// does not ask for it, with as many series.
+// The formats. A target that has another form than text serves text to a
+// scraper that does not ask for it, with as many series.
 const (
 	Text        Form = "text"
 	OpenMetrics Form = "openmetrics"

@@ -25,7 +25,7 @@ import (
 )
 
 // messages is a page as messages, which are made once and given new values for
-// each scrape. Their metrics stand in the order of the lines.
+// each scrape. Their metrics are in the order of the lines.
 type messages struct {
 	page     *Page
 	families []*dto.MetricFamily

@@ -36,7 +36,7 @@ type TargetSettings struct {
 	Sizes  exposition.Sizes
 	// Churn is the share of all series that is replaced in a minute.
 	Churn float64
-	// Compress answers with gzip to whom takes it, as the client library does.
+	// Compress answers with gzip if the scraper takes it, as the client library does.
 	Compress bool
 }
 

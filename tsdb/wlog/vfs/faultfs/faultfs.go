@@ -59,7 +59,7 @@ type Fault struct {
 	Err error
 	// Stays makes all after it fail too, until the fault is replaced.
 	Stays bool
-	// Match chooses the operations that count. Nil stands for Changes.
+	// Match chooses the operations that count. Nil means Changes.
 	Match func(Op) bool
 }
 
@@ -121,7 +121,7 @@ func (f *FS) Inject(fault Fault) {
 }
 
 // Count makes nothing fail and begins to count the operations that match
-// chooses; nil stands for Changes.
+// chooses; nil means Changes.
 func (f *FS) Count(match func(Op) bool) { f.Inject(Fault{At: -1, Match: match}) }
 
 // Counted returns how many operations there were since the last Inject or

@@ -20,7 +20,7 @@
 // No reader goes past what it has read (see [Follower.Head]), so that it has
 // seen every record before a reader comes to it:
 //
-//   - a series record defines its refs from its end on. What a ref stood for
+//   - a series record defines its refs from its end on. What a ref meant
 //     before is kept for readers that are further back, see [Follower.Resolve].
 //     Refs are given again if a log is opened a second time;
 //   - any other record shows that its refs are in use;

@@ -123,10 +123,10 @@ func (f *Follower) Table() *series.Table { return f.table }
 // Head returns the position up to which records may be read.
 func (f *Follower) Head() cursor.Position { return *f.head.Load() }
 
-// Resolve returns what ref stands for in a record that ends at pos, nil if that
+// Resolve returns the series that ref means in a record that ends at pos, nil if that
 // is not known. pos must not be beyond the head.
 func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *series.Series {
-	// A ref gets another meaning in two steps: what it stood for is noted, then
+	// A ref gets another meaning in two steps: what it meant is noted, then
 	// the table changes. A lookup in the other order, in the table last, would find
 	// neither what was noted nor what was there, if both steps fell between.
 	s := f.table.Resolve(ref)

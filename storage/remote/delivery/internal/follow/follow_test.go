@@ -141,7 +141,7 @@ func (r *reading) pass() {
 	require.NoError(r.t, r.collect(func(int) bool { return !r.behind }))
 }
 
-// at returns what ref stands for at a position, as readers find out.
+// at returns what ref means at a position, as readers find out.
 func (r *reading) at(ref chunks.HeadSeriesRef, pos cursor.Position) string {
 	s := r.Resolve(ref, pos)
 	if s == nil {
@@ -222,7 +222,7 @@ func TestLateDefinition(t *testing.T) {
 	w.define(7, "given again")
 	r.pass()
 	require.Empty(t, r.at(7, orphan))
-	require.Empty(t, r.at(7, early), "it is not known who writes")
+	require.Empty(t, r.at(7, early), "it is not known which engine writes")
 
 	w.cut()
 	w.reopen()
@@ -339,7 +339,7 @@ func TestCollect(t *testing.T) {
 	require.NoError(t, w.wal.Truncate(1))
 	r.behind = true
 	r.pass()
-	require.Equal(t, "dead", r.at(2, cursor.Position{}), "somebody still reads it")
+	require.Equal(t, "dead", r.at(2, cursor.Position{}), "a reader still needs it")
 	var gone []chunks.HeadSeriesRef
 	r.Table().OnRemove(func(refs []chunks.HeadSeriesRef) { gone = append(gone, refs...) })
 	r.behind = false
@@ -371,7 +371,7 @@ func TestMetadata(t *testing.T) {
 	w.log(describe(2, "in a segment"))
 	w.define(3, "c")
 	w.cut()
-	w.log(describe(9, "of nobody"))
+	w.log(describe(9, "without a series"))
 	w.checkpoint(0, 1, 2)
 	dir, _, err := wlog.LastCheckpoint(w.dir)
 	require.NoError(t, err)

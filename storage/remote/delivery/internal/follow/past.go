@@ -27,7 +27,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// past knows what refs stood for that stand for something else now. In most
+// past knows what refs meant that mean something else now. In most
 // logs there are none, and asking costs one atomic read.
 type past struct {
 	any atomic.Bool // Whether there are meanings.
@@ -36,14 +36,14 @@ type past struct {
 	meanings map[chunks.HeadSeriesRef][]meaning // In the order of the log.
 }
 
-// meaning is what a ref stood for up to a position, the end of the record that
+// meaning is what a ref meant up to a position, the end of the record that
 // defines it anew.
 type meaning struct {
 	until  cursor.Position
 	series *series.Series
 }
 
-// add notes what a ref stood for. Positions must not fall.
+// add notes what a ref meant. Positions must not fall.
 func (p *past) add(s *series.Series, until cursor.Position) {
 	p.mtx.Lock()
 	defer p.mtx.Unlock()
@@ -54,7 +54,7 @@ func (p *past) add(s *series.Series, until cursor.Position) {
 	p.any.Store(len(p.meanings) > 0)
 }
 
-// at returns what ref stood for at a position, nil if that has not changed.
+// at returns what ref meant at a position, nil if that has not changed.
 func (p *past) at(ref chunks.HeadSeriesRef, pos cursor.Position) *series.Series {
 	if !p.any.Load() {
 		return nil

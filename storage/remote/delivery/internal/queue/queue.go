@@ -99,7 +99,7 @@ func New(now func() time.Time) *Queue {
 	return q
 }
 
-// Resume sets where each partition stands before anything is pushed.
+// Resume sets how far each partition is before anything is pushed.
 func (q *Queue) Resume(at cursor.Point, marks []savepoint.Mark) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -375,7 +375,7 @@ func (q *Queue) Close() {
 }
 
 // Marks writes the acknowledged position of every partition into dst and
-// returns the lowest. A partition with nothing outstanding stands where the
+// returns the lowest. A partition with nothing outstanding is where the
 // stream has read to.
 func (q *Queue) Marks(dst []savepoint.Mark) (floor savepoint.Mark) {
 	q.mu.Lock()
