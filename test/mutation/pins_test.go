@@ -23,9 +23,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unhurried makes every use of a number wait, after the number was read, until
+// delayed makes every use of a number wait, after the number was read, until
 // the garbage collector and a sweep had their chance.
-var unhurried = []edit{
+var delayed = []edit{
 	{
 		file:   "tsdb/wlog/series/encoded.go",
 		anchor: `str := y.str(s.values[place])`,
@@ -59,10 +59,10 @@ func TestPinsAreNeeded(t *testing.T) {
 		replaced := overlay(t, edits, added)
 		return exec.CommandContext(t.Context(), "go", "test", "-overlay", replaced, "-count=1", "-run=^TestPins$", root+"/tsdb/wlog/series").CombinedOutput()
 	}
-	out, err := run(unhurried)
+	out, err := run(delayed)
 	require.NoError(t, err, "%s", out)
 	for _, file := range pins {
-		out, err := run(append(slices.Clip(unhurried), edit{
+		out, err := run(append(slices.Clip(delayed), edit{
 			file: file, anchor: "runtime.KeepAlive(s)", replacement: "runtime.KeepAlive(0)",
 		}))
 		require.Error(t, err, "no test noticed that %s has no pin", file)

@@ -38,12 +38,12 @@ func (s *Storage) Highest(t int64) { s.metrics.highest.raise(t) }
 
 // Appender implements storage.Storage.
 func (s *Storage) Appender(ctx context.Context) storage.Appender {
-	return &appender{Appender: s.beside.Appender(ctx), s: s}
+	return &appender{Appender: s.reads.Appender(ctx), s: s}
 }
 
 // AppenderV2 implements storage.Storage.
 func (s *Storage) AppenderV2(ctx context.Context) storage.AppenderV2 {
-	return &appenderV2{AppenderV2: s.beside.AppenderV2(ctx), s: s}
+	return &appenderV2{AppenderV2: s.reads.AppenderV2(ctx), s: s}
 }
 
 type appender struct {
@@ -93,7 +93,7 @@ func (a *appenderV2) Commit() error {
 
 // CostSamplingQueryable implements storage.CostSamplingQueryable by remote read.
 func (s *Storage) CostSamplingQueryable() (storage.SampleAndChunkQueryable, bool) {
-	return s.beside.CostSamplingQueryable()
+	return s.reads.CostSamplingQueryable()
 }
 
 // StartTime implements storage.Storage: nothing is stored here.
@@ -101,10 +101,10 @@ func (*Storage) StartTime() (int64, error) { return int64(model.Latest), nil }
 
 // Querier implements storage.Storage by remote read.
 func (s *Storage) Querier(mint, maxt int64) (storage.Querier, error) {
-	return s.beside.Querier(mint, maxt)
+	return s.reads.Querier(mint, maxt)
 }
 
 // ChunkQuerier implements storage.Storage by remote read.
 func (s *Storage) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
-	return s.beside.ChunkQuerier(mint, maxt)
+	return s.reads.ChunkQuerier(mint, maxt)
 }

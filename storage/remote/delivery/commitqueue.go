@@ -267,9 +267,9 @@ func batchDelayFor(all []*settings) *batchDelay {
 	return &p
 }
 
-// rests reports whether the dispatcher need not be told now that the log ends at
+// mayWait reports whether the dispatcher need not be told now that the log ends at
 // head: all of it waits in the queue, and is not enough yet.
-func (q *commitQueue) rests(head cursor.Position) bool {
+func (q *commitQueue) mayWait(head cursor.Position) bool {
 	p := q.delay.Load()
 	if p == nil {
 		return false

@@ -50,7 +50,7 @@ func (s *Storage) ApplyConfig(conf *config.Config) error {
 	}
 	reading := *conf
 	reading.RemoteWriteConfigs = nil
-	read := func() error { return s.beside.ApplyConfig(&reading) }
+	read := func() error { return s.reads.ApplyConfig(&reading) }
 	switch {
 	case s.src != nil:
 		err = s.apply(sets, read)

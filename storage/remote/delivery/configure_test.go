@@ -51,8 +51,8 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 			return func() { fsys.Count(nil) }
 		}},
 		"remote read is refused": {func(r *rig, _ *faultfs.FS, _ *config.Config) func() {
-			r.beside = noReads{}
-			return func() { r.beside = nothing{} }
+			r.reads = noReads{}
+			return func() { r.reads = nothing{} }
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -98,7 +98,7 @@ func (d *dispatcher) close() {
 // notify tells the leading reader that something was written, if it has to know. It
 // never blocks, and returns false if an earlier notification was not taken yet.
 func (d *dispatcher) notify() bool {
-	return d.commits.rests(d.reader.head()) || d.rouse()
+	return d.commits.mayWait(d.reader.head()) || d.rouse()
 }
 
 // rouse makes the leading reader look again.
@@ -298,8 +298,8 @@ func (d *dispatcher) stillAt(head cursor.Position) bool {
 	return d.head.Position == head
 }
 
-// rest closes the log if no reader leads.
-func (d *dispatcher) rest() {
+// closeIdle closes the log if no reader leads.
+func (d *dispatcher) closeIdle() {
 	d.mu.Lock()
 	leading := d.leading
 	d.leading = true

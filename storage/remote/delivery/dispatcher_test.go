@@ -264,16 +264,16 @@ func TestBatchDelay(t *testing.T) {
 		q.put(c)
 	}
 	put(10)
-	require.False(t, q.rests(head), "no delay was set for it")
+	require.False(t, q.mayWait(head), "no delay was set for it")
 	q.delay.Store(&batchDelay{items: 100})
-	require.True(t, q.rests(head))
+	require.True(t, q.mayWait(head))
 	put(89)
-	require.True(t, q.rests(head))
-	require.False(t, q.rests(at(0, 31).Position), "the last commit is missing")
+	require.True(t, q.mayWait(head))
+	require.False(t, q.mayWait(at(0, 31).Position), "the last commit is missing")
 	put(1)
-	require.False(t, q.rests(head), "enough for a request")
+	require.False(t, q.mayWait(head), "enough for a request")
 	q.clear()
-	require.False(t, q.rests(head), "nothing waits")
+	require.False(t, q.mayWait(head), "nothing waits")
 
 	set := func(items int, deadline time.Duration) *settings {
 		return &settings{queue: config.QueueConfig{MaxSamplesPerSend: items, BatchSendDeadline: model.Duration(deadline)}}

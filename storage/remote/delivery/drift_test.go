@@ -78,7 +78,7 @@ func TestSettingsAroundEndpointsAreKnown(t *testing.T) {
 	require.Empty(t, drift.Fields(config.Config{}, drift.Known{
 		"GlobalConfig":       "see below",
 		"RemoteWriteConfigs": "settings, package identity",
-		"RemoteReadConfigs":  "Beside has them",
+		"RemoteReadConfigs":  "ReadStorage has them",
 		"Runtime":            elsewhere,
 		"TracingConfig":      elsewhere + "; the client makes spans for the provider that is set up",
 		"OTLPConfig":         "not: for the receiver, which appends to the agent storage",
@@ -122,7 +122,7 @@ func TestSettingsAroundEndpointsAreKnown(t *testing.T) {
 func TestOptionalInterfaces(t *testing.T) {
 	start := func() (int64, error) { return 0, nil }
 	stock := Stock.NewStorage(nil, t.TempDir())
-	ours, err := NewStorage(nil, prometheus.NewRegistry(), start, t.TempDir(), time.Second, nil, false, Options{Beside: stock})
+	ours, err := NewStorage(nil, prometheus.NewRegistry(), start, t.TempDir(), time.Second, nil, false, Options{ReadStorage: stock})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ours.Close()) })
 	require.Empty(t, drift.Methods(stock.Appender(t.Context()), nothing{}, nil))
@@ -161,7 +161,7 @@ func TestOptionalInterfaces(t *testing.T) {
 
 	// Exemplars that come apart from samples are counted where stock counts them.
 	reg := prometheus.NewRegistry()
-	counting, err := NewStorage(nil, reg, start, t.TempDir(), time.Second, nil, false, Options{Beside: Stock.NewStorage(nil, t.TempDir())})
+	counting, err := NewStorage(nil, reg, start, t.TempDir(), time.Second, nil, false, Options{ReadStorage: Stock.NewStorage(nil, t.TempDir())})
 	require.NoError(t, err)
 	defer counting.Close()
 	app, ok := counting.AppenderV2(ctx).(storage.ExemplarAppenderV2)

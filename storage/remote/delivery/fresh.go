@@ -39,7 +39,7 @@ import (
 // by the middle one of the partitions' oldest, so that a few series with
 // timestamps of their own decide nothing.
 func (s *stream) due(now time.Time, set *settings) (head cursor.Position, due bool) {
-	if set.share == 0 || s.failing.Load() || !s.proven.Load() {
+	if set.share == 0 || s.failing.Load() || !s.delivers.Load() {
 		return head, false
 	}
 	head = s.endpoint.src.Head()

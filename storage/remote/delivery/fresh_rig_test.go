@@ -297,8 +297,8 @@ func (r *freshRig) state() string {
 		pos, moves := s.cursor.get()
 		until, bounded := s.cursor.end()
 		st := s.queue.Stats()
-		out += fmt.Sprintf("; stream at %s (%d moves), until %s %t, begun %t, %d senders, queued %d, ready %d, waiting %d, read %s, failing %t, proven %t",
-			pos, moves, until, bounded, s.working(), s.senders(), st.Queued, st.Ready, st.Waiting, st.Read, s.failing.Load(), s.proven.Load())
+		out += fmt.Sprintf("; stream at %s (%d moves), until %s %t, begun %t, %d senders, queued %d, ready %d, waiting %d, read %s, failing %t, delivers %t",
+			pos, moves, until, bounded, s.working(), s.senders(), st.Queued, st.Ready, st.Waiting, st.Read, s.failing.Load(), s.delivers.Load())
 	}
 	return out
 }

@@ -226,14 +226,14 @@ func TestFreshSecondOutage(t *testing.T) {
 	r.end()
 }
 
-// TestFreshShare defends the share: the backlog's senders rest so long that all
+// TestFreshShare defends the share: the backlog's senders wait so long that all
 // of them work no more of the time than it says.
 func TestFreshShare(t *testing.T) {
 	for _, tc := range []struct {
 		shards int
 		share  float64
 		want   int
-		rest   time.Duration // After a second of work.
+		wait   time.Duration // After a second of work.
 	}{
 		{1, 0.5, 1, time.Second},
 		{1, 0.25, 1, 3 * time.Second},
@@ -249,9 +249,9 @@ func TestFreshShare(t *testing.T) {
 		set.queue.MaxShards = tc.shards
 		busy, senders := set.budget()
 		require.Equal(t, tc.want, senders, tc)
-		require.InDelta(t, tc.rest, restAfter(time.Second, senders, busy), float64(time.Microsecond), tc)
-		require.Zero(t, restAfter(0, senders, busy), tc)
-		require.Zero(t, restAfter(time.Second, int(busy), busy), "as many as there is time for need no rest")
+		require.InDelta(t, tc.wait, throttleFor(time.Second, senders, busy), float64(time.Microsecond), tc)
+		require.Zero(t, throttleFor(0, senders, busy), tc)
+		require.Zero(t, throttleFor(time.Second, int(busy), busy), "as many as there is time for need not wait")
 	}
 	require.Equal(t, DefaultFreshShare, (&settings{}).freshShare())
 }
@@ -292,17 +292,17 @@ func TestFreshDue(t *testing.T) {
 	table := map[string]struct {
 		share          float64
 		failing, fresh bool
-		proven         bool
+		delivers       bool
 		after          time.Duration
 		at             cursor.Position
 		want           bool
 	}{
-		"far behind":            {share: 0.5, proven: true, after: time.Minute, want: true},
-		"not asked for":         {proven: true, after: time.Minute},
-		"failing":               {share: 0.5, failing: true, proven: true, after: time.Minute},
+		"far behind":            {share: 0.5, delivers: true, after: time.Minute, want: true},
+		"not asked for":         {delivers: true, after: time.Minute},
+		"failing":               {share: 0.5, failing: true, delivers: true, after: time.Minute},
 		"nothing delivered yet": {share: 0.5, after: time.Minute},
-		"not far enough":        {share: 0.5, proven: true, after: 2 * time.Hour},
-		"at the head":           {share: 0.5, proven: true, after: time.Minute, at: head},
+		"not far enough":        {share: 0.5, delivers: true, after: 2 * time.Hour},
+		"at the head":           {share: 0.5, delivers: true, after: time.Minute, at: head},
 	}
 	for name, tc := range table {
 		t.Run(name, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestFreshDue(t *testing.T) {
 			s := e.newStream(stateAt("", savepoint.Identity{}, "", cursor.Point{Position: at}, at).acked, nil, at)
 			defer s.cancel()
 			s.failing.Store(tc.failing)
-			s.proven.Store(tc.proven)
+			s.delivers.Store(tc.delivers)
 			s.queue.Configure(1000, 100, 0)
 			if at == start {
 				r := newLogReader(promslog.NewNopLogger(), &src, nil)

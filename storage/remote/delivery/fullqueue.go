@@ -26,9 +26,9 @@ import (
 type fullQueue struct {
 	endpoint *endpoint
 
-	// rest lets go of what the reader does not need while it waits. The reader sets it
+	// letGo lets go of what the reader does not need while it waits. The reader sets it
 	// and touches none of that between begin and end.
-	rest func()
+	letGo func()
 
 	mtx   sync.Mutex
 	timer *time.Timer // Nil while the reader does not wait.
@@ -63,8 +63,8 @@ func (f *fullQueue) again() {
 	f.wait = max(min(2*f.wait, time.Duration(f.endpoint.settings.Load().queue.MaxBackoff)), leastRetry)
 	f.endpoint.metrics.Load().waits.Inc()
 	f.waits++
-	if f.waits == longWait && f.rest != nil {
-		f.rest()
+	if f.waits == longWait && f.letGo != nil {
+		f.letGo()
 	}
 	f.timer.Reset(f.wait)
 }

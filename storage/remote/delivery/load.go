@@ -49,7 +49,7 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for segments of other engines in %s: %w", src.WALDir, err)
 	}
-	src.dense = &density{items: float64(f.Density[0]), bytes: float64(f.Density[1])}
+	src.density = &density{items: float64(f.Density[0]), bytes: float64(f.Density[1])}
 	compare(src, f, segments)
 	knowEnd(src, segments, f)
 	foreign := -1

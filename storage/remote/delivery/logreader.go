@@ -82,11 +82,11 @@ type logReader struct {
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
-	dense := src.dense
-	if dense == nil {
-		dense = &density{}
+	known := src.density
+	if known == nil {
+		known = &density{}
 	}
-	return &logReader{density: dense, gone: -1, cut: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
+	return &logReader{density: known, gone: -1, cut: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so

@@ -60,9 +60,9 @@ const (
 func (s *stream) readLog() {
 	r := &reader{stream: s, log: newLogReader(s.endpoint.logger, s.endpoint.src, s.endpoint.damaged)}
 	defer r.log.close()
-	s.full.rest = func() {
+	s.full.letGo = func() {
 		r.log.letGo()
-		s.endpoint.dispatcher.rest()
+		s.endpoint.dispatcher.closeIdle()
 	}
 	r.pos, _ = s.cursor.get() // A limit may have moved it before this.
 	r.shared = s.endpoint.dispatcher.join(r.pos)

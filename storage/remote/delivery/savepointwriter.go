@@ -119,7 +119,7 @@ func (s *Storage) content(all []*endpointState, durable, clean bool) savepoint.F
 		f.Followed, f.Sizes, f.EndCRC = true, s.sizes(&f), s.pointAt(s.src.WALDir, head).CRC
 	}
 	f.Segments = s.fingerprints(f.Referenced())
-	items, bytes := s.src.dense.seen()
+	items, bytes := s.src.density.seen()
 	f.Density = [2]int64{int64(items), int64(bytes)}
 	return f
 }

@@ -45,7 +45,7 @@ func (s *sender) run() {
 		s.judgedBy(st.endpoint.settings.Load())
 		st.queue.Ack(&s.req)
 		st.endpoint.settled(content)
-		if !st.rest(s.worked) {
+		if !st.throttle(s.worked) {
 			return
 		}
 	}
@@ -112,7 +112,7 @@ func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.
 		s.took()
 	case client.Retry:
 		s.failing.Store(true)
-		s.proven.Store(false)
+		s.delivers.Store(false)
 	default:
 		s.failing.Store(false)
 	}
@@ -122,7 +122,7 @@ func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.
 // took notes that the endpoint takes something.
 func (s *stream) took() {
 	s.failing.Store(false)
-	s.proven.Store(true)
+	s.delivers.Store(true)
 	s.lastTaken.Store(time.Now())
 	s.delivered.Inc()
 	s.refusals.Store(0)

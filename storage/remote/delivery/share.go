@@ -55,24 +55,24 @@ func (s *stream) limits(set *settings) (lowest, highest int) {
 	return min(set.queue.MinShards, highest), highest
 }
 
-// restAfter returns how long each of a backlog's senders rests after it has
+// throttleFor returns how long each of a backlog's senders waits after it has
 // worked for a time, so that all of them together work no more than the budget.
-func restAfter(worked time.Duration, senders int, busy float64) time.Duration {
-	if rest := float64(senders)/busy - 1; rest > 0 {
-		return time.Duration(float64(worked) * rest)
+func throttleFor(worked time.Duration, senders int, busy float64) time.Duration {
+	if wait := float64(senders)/busy - 1; wait > 0 {
+		return time.Duration(float64(worked) * wait)
 	}
 	return 0
 }
 
-// rest keeps a sender of the backlog from taking more than its share. It
+// throttle keeps a sender of the backlog from taking more than its share. It
 // returns false if the endpoint stops meanwhile.
-func (s *stream) rest(worked time.Duration) bool {
+func (s *stream) throttle(worked time.Duration) bool {
 	if _, bounded := s.cursor.end(); !bounded {
 		return true
 	}
 	set := s.endpoint.settings.Load()
 	busy, _ := set.budget()
-	d := restAfter(worked, s.senders(), busy)
+	d := throttleFor(worked, s.senders(), busy)
 	if d <= 0 {
 		return true
 	}

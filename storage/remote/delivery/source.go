@@ -54,11 +54,11 @@ type Source struct {
 	// Release is called once when the storage is closed, may be nil.
 	Release func() error
 
-	follow *follow.Follower // Of a followed log, see Follow.
-	begun  bool             // See FollowOptions.FromStart.
-	lost   []repair.Damage  // See FollowOptions.Lost.
-	other  bool             // It is not the log that positions were saved for, or not up to where they are.
-	dense  *density         // Of the log; readers have their own if it is nil.
+	follow  *follow.Follower // Of a followed log, see Follow.
+	begun   bool             // See FollowOptions.FromStart.
+	lost    []repair.Damage  // See FollowOptions.Lost.
+	other   bool             // It is not the log that positions were saved for, or not up to where they are.
+	density *density         // Of the log; readers have their own if it is nil.
 
 	cut *queue.UnreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.
 }
@@ -110,8 +110,8 @@ type Options struct {
 	// DefaultMaxRequestBytes if 0. One with a single series may be larger.
 	MaxRequestBytes int
 
-	// Beside is what reads and counts, nil for nothing. The storage closes it.
-	Beside Beside
+	// ReadStorage is what reads and counts, nil for nothing. The storage closes it.
+	ReadStorage ReadStorage
 
 	// FS is the file system of the savepoints, nil for that of the operating
 	// system. It is for tests.
@@ -122,8 +122,8 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() {
-	if o.Beside == nil {
-		o.Beside = nothing{}
+	if o.ReadStorage == nil {
+		o.ReadStorage = nothing{}
 	}
 	if o.Grace == 0 {
 		o.Grace = DefaultGrace

@@ -27,7 +27,7 @@ import (
 )
 
 func init() {
-	delivery.Stock.NewStorage = func(reg prometheus.Registerer, dir string) delivery.Beside {
+	delivery.Stock.NewStorage = func(reg prometheus.Registerer, dir string) delivery.ReadStorage {
 		return newStorage(reg, dir)
 	}
 	delivery.Stock.NewWriteStorage = func(reg prometheus.Registerer, dir string) delivery.StockWriter {

@@ -28,7 +28,7 @@ import (
 // this one, as they do in the fork, so a test of package delivery_test fills this in.
 var Stock struct {
 	// NewStorage and NewWriteStorage are those of package remote.
-	NewStorage      func(reg prometheus.Registerer, dir string) Beside
+	NewStorage      func(reg prometheus.Registerer, dir string) ReadStorage
 	NewWriteStorage func(reg prometheus.Registerer, dir string) StockWriter
 	// WriteStorage and QueueManager are of the types of those names.
 	WriteStorage, QueueManager any

@@ -36,7 +36,7 @@ import (
 
 // Storage delivers a write-ahead log to the configured remote-write endpoints.
 // It takes the place of stock's remote storage; what that does beside remote write
-// is left to [Beside].
+// is left to [ReadStorage].
 //
 // mtx orders changes of the configuration and the life-cycle, and is the only
 // lock held across I/O. listMtx guards the lists and is held for a moment only.
@@ -46,7 +46,7 @@ type Storage struct {
 	logger      *slog.Logger
 	losses      *slog.Logger // Each counts: nothing of it is left out for being alike.
 	reg         prometheus.Registerer
-	beside      Beside
+	reads       ReadStorage
 	dataDir     string
 	scrape      ScrapeManager
 	flush       time.Duration
@@ -92,7 +92,7 @@ type Storage struct {
 // the directory that holds wal/. flushDeadline bounds closing, which needs no
 // more than a few seconds in any case. sm gives access to scraped metadata and
 // may be nil. Close it even if nothing was attached. The parameters before opts
-// are those of stock's; the one without a name is for remote read, see [Beside].
+// are those of stock's; the one without a name is for remote read, see [ReadStorage].
 func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, error), dataDir string, flushDeadline time.Duration, sm ScrapeManager, enableTypeAndUnitLabels bool, opts Options) (*Storage, error) {
 	if l == nil {
 		l = promslog.NewNopLogger()
@@ -101,7 +101,7 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, erro
 	for name, share := range opts.FreshFirst {
 		if !(share > 0 && share < 1) {
 			err := fmt.Errorf("remote write endpoint %q: the share of a backlog beside fresh samples has to be above 0 and below 1, it is %v", name, share)
-			return nil, errors.Join(err, opts.Beside.Close())
+			return nil, errors.Join(err, opts.ReadStorage.Close())
 		}
 	}
 	deduper := logging.Dedupe(l, time.Minute)
@@ -110,7 +110,7 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, erro
 		logger:      slog.New(deduper),
 		losses:      l,
 		reg:         reg,
-		beside:      opts.Beside,
+		reads:       opts.ReadStorage,
 		dataDir:     dataDir,
 		scrape:      sm,
 		flush:       flushDeadline,
@@ -124,7 +124,7 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, erro
 	s.sets = newMetricSets(reg, s.watcher)
 	if err := errors.Join(s.metrics.set.register(), s.watcher.set.register()); err != nil {
 		deduper.Stop()
-		return nil, errors.Join(fmt.Errorf("register metrics of remote write: %w", err), s.beside.Close())
+		return nil, errors.Join(fmt.Errorf("register metrics of remote write: %w", err), s.reads.Close())
 	}
 	return s, nil
 }

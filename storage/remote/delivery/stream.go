@@ -53,7 +53,7 @@ type stream struct {
 
 	// What it knows of its receiver.
 	failing   atomic.Bool  // The last attempt failed and is to be made again.
-	proven    atomic.Bool  // Something was delivered since an attempt failed.
+	delivers  atomic.Bool  // Something was delivered since an attempt failed.
 	lastTaken atomic.Time  // When a request was delivered last.
 	tooShort  atomic.Int32 // How many attempts to find out were given up since, see shortTimeout.
 	limit     rateLimit

@@ -106,7 +106,7 @@ func (a *appenderV2) tryZero(s *series.Series, last int64, in sample) {
 	}
 }
 
-// appendExemplars adds those that are sound and new, and returns what was wrong
+// appendExemplars adds those that are valid and new, and returns what was wrong
 // with the others as a partial error.
 func (a *appenderV2) appendExemplars(s *series.Series, es []exemplar.Exemplar) error {
 	var wrong []storage.ExemplarError

@@ -128,7 +128,7 @@ func (b *batch) add(s *series.Series, v sample) {
 	b.touched = append(b.touched, touch{series: s, t: v.t})
 }
 
-// check refuses histograms that are not sound, or too large for a segment.
+// check refuses histograms that are not valid, or too large for a segment.
 func (b *batch) check(v sample) error {
 	var size int
 	if v.h != nil {
@@ -242,38 +242,38 @@ func (b *batch) encodeSamples(enc *record.Encoder, limit int, items commitItems)
 	if len(b.touched) == len(b.floatSamples) {
 		of = b.touched
 	}
-	inRuns(b.floatSamples, limit, func(*record.RefSample) int { return sampleBound }, func(run []record.RefSample) {
-		b.out.add(func(dst []byte) []byte { return enc.Samples(run, dst) })
-		items.samples(run, of)
-		of = of[min(len(run), len(of)):]
+	inParts(b.floatSamples, limit, func(*record.RefSample) int { return sampleBound }, func(part []record.RefSample) {
+		b.out.add(func(dst []byte) []byte { return enc.Samples(part, dst) })
+		items.samples(part, of)
+		of = of[min(len(part), len(of)):]
 	})
-	inRuns(b.histogramSamples, limit, func(h *record.RefHistogramSample) int { return sampleBound + histogramBound(h.H) }, func(run []record.RefHistogramSample) {
+	inParts(b.histogramSamples, limit, func(h *record.RefHistogramSample) int { return sampleBound + histogramBound(h.H) }, func(part []record.RefHistogramSample) {
 		var custom []record.RefHistogramSample
 		b.out.add(func(dst []byte) (rec []byte) {
-			rec, custom = enc.HistogramSamples(run, dst)
+			rec, custom = enc.HistogramSamples(part, dst)
 			return rec
 		})
-		items.histograms(run, len(custom) == 0)
+		items.histograms(part, len(custom) == 0)
 		if len(custom) > 0 {
 			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsHistogramSamples(custom, dst) })
 			items.histograms(custom, true)
 		}
 	})
-	inRuns(b.floatHistogramSamples, limit, func(h *record.RefFloatHistogramSample) int { return sampleBound + floatHistogramBound(h.FH) }, func(run []record.RefFloatHistogramSample) {
+	inParts(b.floatHistogramSamples, limit, func(h *record.RefFloatHistogramSample) int { return sampleBound + floatHistogramBound(h.FH) }, func(part []record.RefFloatHistogramSample) {
 		var custom []record.RefFloatHistogramSample
 		b.out.add(func(dst []byte) (rec []byte) {
-			rec, custom = enc.FloatHistogramSamples(run, dst)
+			rec, custom = enc.FloatHistogramSamples(part, dst)
 			return rec
 		})
-		items.floatHistograms(run, len(custom) == 0)
+		items.floatHistograms(part, len(custom) == 0)
 		if len(custom) > 0 {
 			b.out.add(func(dst []byte) []byte { return enc.CustomBucketsFloatHistogramSamples(custom, dst) })
 			items.floatHistograms(custom, true)
 		}
 	})
-	inRuns(b.exemplars, limit, func(e *record.RefExemplar) int { return sampleBound + labelsBound(e.Labels) }, func(run []record.RefExemplar) {
-		b.out.add(func(dst []byte) []byte { return enc.Exemplars(run, dst) })
-		items.exemplars(run)
+	inParts(b.exemplars, limit, func(e *record.RefExemplar) int { return sampleBound + labelsBound(e.Labels) }, func(part []record.RefExemplar) {
+		b.out.add(func(dst []byte) []byte { return enc.Exemplars(part, dst) })
+		items.exemplars(part)
 	})
 }
 

@@ -51,53 +51,53 @@ func (c *commitItems) start(st int64) int64 {
 	return 0
 }
 
-// samples adds the floats of a run. of says which series they are, or is nil.
-func (c *commitItems) samples(run []record.RefSample, of []touch) {
+// samples adds the floats of a record. of says which series they are, or is nil.
+func (c *commitItems) samples(part []record.RefSample, of []touch) {
 	if c.collector == nil {
 		return
 	}
 	if of != nil {
-		for i := range run {
-			c.Float(of[i].series, c.start(run[i].ST), run[i].T, run[i].V)
+		for i := range part {
+			c.Float(of[i].series, c.start(part[i].ST), part[i].T, part[i].V)
 		}
 		return
 	}
-	for i := range run {
+	for i := range part {
 		// They are pinned, so that all of them resolve.
-		c.Float(c.table.Resolve(run[i].Ref), c.start(run[i].ST), run[i].T, run[i].V)
+		c.Float(c.table.Resolve(part[i].Ref), c.start(part[i].ST), part[i].T, part[i].V)
 	}
 }
 
-// histograms adds those of a run. Custom buckets may have a record of their own
+// histograms adds those of a record. Custom buckets may have a record of their own
 // behind that of the others; all is false then for the first.
-func (c *commitItems) histograms(run []record.RefHistogramSample, all bool) {
+func (c *commitItems) histograms(part []record.RefHistogramSample, all bool) {
 	if c.collector == nil {
 		return
 	}
-	for i := range run {
-		if s := &run[i]; all || !s.H.UsesCustomBuckets() {
+	for i := range part {
+		if s := &part[i]; all || !s.H.UsesCustomBuckets() {
 			c.Histogram(c.table.Resolve(s.Ref), c.start(s.ST), s.T, s.H)
 		}
 	}
 }
 
 // floatHistograms is the same for histograms of floats.
-func (c *commitItems) floatHistograms(run []record.RefFloatHistogramSample, all bool) {
+func (c *commitItems) floatHistograms(part []record.RefFloatHistogramSample, all bool) {
 	if c.collector == nil {
 		return
 	}
-	for i := range run {
-		if s := &run[i]; all || !s.FH.UsesCustomBuckets() {
+	for i := range part {
+		if s := &part[i]; all || !s.FH.UsesCustomBuckets() {
 			c.FloatHistogram(c.table.Resolve(s.Ref), c.start(s.ST), s.T, s.FH)
 		}
 	}
 }
 
-func (c *commitItems) exemplars(run []record.RefExemplar) {
+func (c *commitItems) exemplars(part []record.RefExemplar) {
 	if c.collector == nil {
 		return
 	}
-	for i := range run {
-		c.Exemplar(c.table.Resolve(run[i].Ref), run[i].T, run[i].V, run[i].Labels)
+	for i := range part {
+		c.Exemplar(c.table.Resolve(part[i].Ref), part[i].T, part[i].V, part[i].Labels)
 	}
 }

@@ -65,9 +65,9 @@ func (b *recordBuffer) reset() {
 	b.recs, b.space, b.bytes = b.recs[:0], b.base[:0], 0
 }
 
-// inRuns calls f with consecutive runs of items whose bounds add up to no more
+// inParts calls f with consecutive parts of the items whose bounds add up to no more
 // than limit; an item above it goes alone.
-func inRuns[T any](items []T, limit int, bound func(*T) int, f func(run []T)) {
+func inParts[T any](items []T, limit int, bound func(*T) int, f func(part []T)) {
 	start, size := 0, 0
 	for i := range items {
 		n := bound(&items[i])

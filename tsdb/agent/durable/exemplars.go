@@ -59,7 +59,7 @@ func (x *latestExemplars) forget(gone []*series.Series) {
 	}
 }
 
-// checkExemplar refuses exemplars with labels that are not sound or too long:
+// checkExemplar refuses exemplars with labels that are not valid or too long:
 // OpenMetrics counts the characters of names and values alone.
 func checkExemplar(e exemplar.Exemplar) error {
 	if name, twice := e.Labels.HasDuplicateLabelNames(); twice {

@@ -100,8 +100,8 @@ func (j *journal) Head() cursor.Position {
 	return j.head
 }
 
-// rest makes the end of what there is the head, before the log is opened.
-func (j *journal) rest() error {
+// startAtEnd makes the end of what there is the head, before the log is opened.
+func (j *journal) startAtEnd() error {
 	_, last, err := wlog.Segments(j.dir)
 	if err != nil || last < 0 {
 		return err
@@ -298,8 +298,8 @@ func (j *journal) chooseSeries(unlogged []*series.Series) {
 		refs = append(refs, record.RefSeries{Ref: s.Ref(), Labels: s.Labels()})
 	}
 	bound := func(def *record.RefSeries) int { return labelsBound(def.Labels) }
-	inRuns(refs, j.recordLimit, bound, func(run []record.RefSeries) {
-		j.records.add(func(dst []byte) []byte { return j.encoder.Series(run, dst) })
+	inParts(refs, j.recordLimit, bound, func(part []record.RefSeries) {
+		j.records.add(func(dst []byte) []byte { return j.encoder.Series(part, dst) })
 	})
 }
 

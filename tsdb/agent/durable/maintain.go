@@ -151,7 +151,7 @@ func (db *DB) makeRoom(ctx context.Context) (err error) {
 	if time.Now().Before(db.room.next) {
 		return nil
 	}
-	defer db.snapshotter.hurry()()
+	defer db.snapshotter.unpaced()()
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
 	db.fillHoles(db.journal.Head().Segment)
@@ -241,7 +241,7 @@ func (db *DB) retireAndPersist(ctx context.Context) error {
 func (db *DB) enforceLimits(ctx context.Context) error {
 	if !db.maintenance.TryLock() {
 		// The goroutine that holds it may be writing at leisure.
-		defer db.snapshotter.hurry()()
+		defer db.snapshotter.unpaced()()
 		db.maintenance.Lock()
 	}
 	defer db.maintenance.Unlock()
@@ -290,7 +290,7 @@ func (db *DB) decide(u usage, lim limits) removal {
 // that the others mention.
 func (db *DB) prepare(ctx context.Context, oldest, first int) (int, error) {
 	// What waits for the snapshot waits for room on the disk.
-	defer db.snapshotter.hurry()()
+	defer db.snapshotter.unpaced()()
 	var captureErr error
 	if first > db.snapshotter.covered()+1 {
 		captureErr = db.capture(ctx, false)

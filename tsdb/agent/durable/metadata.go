@@ -54,8 +54,8 @@ func (b *batch) encodeMetadata(enc *record.Encoder, limit int) {
 			Ref: d.series.Ref(), Type: record.GetMetricType(d.metadata.Type), Unit: d.metadata.Unit, Help: d.metadata.Help,
 		})
 	}
-	inRuns(recs, limit, metadataBound, func(run []record.RefMetadata) {
-		b.out.add(func(dst []byte) []byte { return enc.Metadata(run, dst) })
+	inParts(recs, limit, metadataBound, func(part []record.RefMetadata) {
+		b.out.add(func(dst []byte) []byte { return enc.Metadata(part, dst) })
 	})
 }
 

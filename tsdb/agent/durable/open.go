@@ -139,7 +139,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 // which may be what makes room. Commits fail meanwhile, and the maintenance tries
 // again.
 func (db *DB) beginLog() error {
-	if err := db.journal.rest(); err != nil {
+	if err := db.journal.startAtEnd(); err != nil {
 		return fmt.Errorf("find the end of the write-ahead log in %s: %w", db.journal.dir, err)
 	}
 	err := db.journal.begin()
@@ -218,7 +218,7 @@ func (db *DB) Close() (err error) {
 		if db.opts.SyncInterval > 0 {
 			err = errors.Join(err, db.syncLog())
 		}
-		defer db.snapshotter.hurry()()
+		defer db.snapshotter.unpaced()()
 		// The next start reads what a slow disk leaves out here.
 		ctx, cancel := context.WithTimeout(context.Background(), lastCapture)
 		defer cancel()

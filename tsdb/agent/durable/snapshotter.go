@@ -118,9 +118,9 @@ func (a *snapshotter) pace(ctx context.Context, n int) error {
 	}
 }
 
-// hurry makes whatever is written go on without pauses until the function it returns
+// unpaced has what is written go on without pauses until the function it returns
 // is called. It comes before any lock that a slow writer holds.
-func (a *snapshotter) hurry() (done func()) {
+func (a *snapshotter) unpaced() (done func()) {
 	a.urgent.Inc()
 	var once sync.Once
 	return func() { once.Do(func() { a.urgent.Dec() }) }

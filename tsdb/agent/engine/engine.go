@@ -102,7 +102,7 @@ type durableRemote struct {
 func NewRemote(agentMode bool, f Flags, l *slog.Logger, reg prometheus.Registerer, stCallback func() (int64, error), walDir string, flushDeadline time.Duration, sm remote.ReadyScrapeManager, typeAndUnitLabels bool) Remote {
 	if agentMode && f.Durable() {
 		opts := deliveryOptions(f)
-		opts.Beside = remote.NewStorage(l, nil, stCallback, walDir, flushDeadline, nil, typeAndUnitLabels)
+		opts.ReadStorage = remote.NewStorage(l, nil, stCallback, walDir, flushDeadline, nil, typeAndUnitLabels)
 		rs, err := delivery.NewStorage(l, reg, stCallback, walDir, flushDeadline, sm, typeAndUnitLabels, opts)
 		if err != nil {
 			panic(err)

@@ -184,7 +184,7 @@ func TestSpreadDialer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var dialled []string
-			d := &spreadDialer{
+			d := &balancingDialer{
 				lookup: func(context.Context, string) ([]string, error) { return tc.found, tc.lookup },
 				pick:   func(int) int { return tc.first },
 				connect: func(_ context.Context, network, address string) (net.Conn, error) {
@@ -206,7 +206,7 @@ func TestSpreadDialer(t *testing.T) {
 func TestSpreadDialerStopsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	dials := 0
-	d := &spreadDialer{
+	d := &balancingDialer{
 		lookup: func(context.Context, string) ([]string, error) { return []string{"1.1.1.1", "2.2.2.2"}, nil },
 		pick:   func(int) int { return 0 },
 		connect: func(context.Context, string, string) (net.Conn, error) {
@@ -223,7 +223,7 @@ func TestSpreadDialerStopsWhenCancelled(t *testing.T) {
 
 func TestSpreadDialerUsesEveryAddress(t *testing.T) {
 	used := map[string]bool{}
-	d := newSpreadDialer()
+	d := newBalancingDialer()
 	d.lookup = func(context.Context, string) ([]string, error) { return []string{"1.1.1.1", "2.2.2.2", "3.3.3.3"}, nil }
 	d.connect = func(_ context.Context, _, address string) (net.Conn, error) {
 		used[address] = true

@@ -26,25 +26,25 @@ import (
 // does not end a dial; three addresses fit into the default of 30 s.
 const perAddress = 10 * time.Second
 
-// spreadDialer spreads connections over all addresses of a name: each
+// balancingDialer spreads connections over all addresses of a name: each
 // connection starts at a random one and takes the next if that fails. It is safe
 // for concurrent use.
-type spreadDialer struct {
+type balancingDialer struct {
 	lookup  func(ctx context.Context, host string) ([]string, error)
 	connect func(ctx context.Context, network, address string) (net.Conn, error)
 	pick    func(n int) int
 }
 
-func newSpreadDialer() *spreadDialer {
+func newBalancingDialer() *balancingDialer {
 	dialer := &net.Dialer{Timeout: perAddress, KeepAlive: 30 * time.Second}
-	return &spreadDialer{
+	return &balancingDialer{
 		lookup:  net.DefaultResolver.LookupHost,
 		connect: dialer.DialContext,
 		pick:    rand.IntN,
 	}
 }
 
-func (d *spreadDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *balancingDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return d.connect(ctx, network, address)

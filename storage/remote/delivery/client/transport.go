@@ -38,7 +38,7 @@ const maxRedirects = 10
 func (c *Client) connect(cfg Config) error {
 	dial := (&net.Dialer{}).DialContext
 	if cfg.RoundRobinDNS {
-		dial = newSpreadDialer().dial
+		dial = newBalancingDialer().dial
 	}
 	base, err := commonconfig.NewClientFromConfig(cfg.HTTPClientConfig, "remote_storage_write_client",
 		commonconfig.WithDialContextFunc(limited(dial)))

@@ -236,17 +236,17 @@ func (b *Builder) Finish() (compressed []byte, rawSize int) {
 }
 
 // FinishTo is Finish into a buffer of the caller's, which it returns, grown if
-// need be. dense asks for a smaller result at twice the cost.
-func (b *Builder) FinishTo(dst []byte, dense bool) []byte {
-	return compress(dst, b.finishRaw(), dense)
+// need be. smaller asks for a smaller result at twice the cost.
+func (b *Builder) FinishTo(dst []byte, smaller bool) []byte {
+	return compress(dst, b.finishRaw(), smaller)
 }
 
-func compress(dst, raw []byte, dense bool) []byte {
+func compress(dst, raw []byte, smaller bool) []byte {
 	if need := s2.MaxEncodedLen(len(raw)); cap(dst) < need {
 		// A quarter more, so that requests of growing sizes do not each allocate.
 		dst = make([]byte, need+need/4)
 	}
-	if dense {
+	if smaller {
 		return s2.EncodeSnappyBetter(dst[:cap(dst)], raw)
 	}
 	return s2.EncodeSnappy(dst[:cap(dst)], raw)

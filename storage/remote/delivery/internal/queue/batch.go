@@ -266,21 +266,21 @@ func (s *Sequence) detach() (own Sequence) {
 }
 
 // byPartition copies the items into a list for each partition, in the same order.
-// lengths says how many those have. Lists that are apart share no memory, so that
+// lengths says how many those have. With own lists they share no memory, so that
 // each can be freed when it is done with.
-func (s *Sequence) byPartition(lengths *[Partitions]uint32, apart bool) *[Partitions]List {
+func (s *Sequence) byPartition(lengths *[Partitions]uint32, own bool) *[Partitions]List {
 	var (
 		out      [Partitions]List
 		detailed = len(s.list.Details) > 0
 		rest     List
 	)
-	if !apart {
+	if !own {
 		rest = listFor(s.Len(), detailed)
 	}
 	for p, n := range lengths {
 		switch {
 		case n == 0:
-		case apart:
+		case own:
 			out[p] = listFor(int(n), detailed)
 		default:
 			out[p], rest = rest.divided(int(n))

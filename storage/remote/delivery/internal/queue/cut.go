@@ -64,8 +64,8 @@ const (
 	catchUpRounds = 16
 	// MaxWindow is how many full requests a window has.
 	MaxWindow = 8
-	// minProbe is the size of the first requests of a partition in the replay range.
-	minProbe = 16
+	// minReplay is the size of the first requests of a partition in the replay range.
+	minReplay = 16
 )
 
 // CatchUpRoom returns how many items an endpoint that catches up may hold when the
@@ -231,7 +231,7 @@ func (q *Queue) fill(r *Request, p, room int) {
 		if r.Items > 0 {
 			return
 		}
-		room = min(max(part.probe, minProbe), q.max)
+		room = min(max(part.replay, minReplay), q.max)
 	}
 	before, ready := r.Items, part.waiting
 	from := part.done
@@ -277,9 +277,9 @@ func (q *Queue) finishByPart(r *Request, acknowledged bool) {
 			}
 		}
 		if r.Replay {
-			part.probe *= 2
+			part.replay *= 2
 			if r.Refused {
-				part.probe = minProbe
+				part.replay = minReplay
 			}
 		}
 		if i+1 == len(r.byPart) || r.byPart[i+1].part != s.part {

@@ -108,7 +108,7 @@ func (e *Entry) hold() int {
 }
 
 // letGo says that partition p of the entry is through, and returns how many
-// bytes that gives back: its own where they lie apart, else all when the last
+// bytes that gives back: its own where the lists of partitions share no memory, else all when the last
 // one is through.
 func (e *Entry) letGo(p int) (freed int) {
 	if e.left != nil {

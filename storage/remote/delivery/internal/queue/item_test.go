@@ -91,8 +91,8 @@ func TestList(t *testing.T) {
 			parts[p] = append(parts[p], text)
 			lengths[p]++
 		}
-		for _, apart := range []bool{false, true} {
-			grouped := g.byPartition(&lengths, apart)
+		for _, own := range []bool{false, true} {
+			grouped := g.byPartition(&lengths, own)
 			for p := range grouped {
 				require.Equal(t, parts[p], encoded(grouped[p]), "partition %d", p)
 			}

@@ -78,7 +78,7 @@ type partition struct {
 	busy    bool           // A request is under way.
 	resumed savepoint.Mark // Where an earlier run had left off.
 	skip    int            // Acknowledged items after resumed that were not met yet.
-	probe   int            // Items of a request of the replay range, see fill.
+	replay  int            // Items of a request of the replay range, see fill.
 }
 
 const (
@@ -105,7 +105,7 @@ func (q *Queue) Resume(at cursor.Point, marks []savepoint.Mark) {
 	defer q.mu.Unlock()
 	q.read = at
 	for p := range q.parts {
-		q.parts[p].resumed, q.parts[p].skip, q.parts[p].probe = marks[p], marks[p].Skip, minProbe
+		q.parts[p].resumed, q.parts[p].skip, q.parts[p].replay = marks[p], marks[p].Skip, minReplay
 	}
 }
 

@@ -26,10 +26,10 @@ import (
 	"github.com/prometheus/prometheus/storage"
 )
 
-// Beside is what a remote storage does beside remote write: it answers queries by
+// ReadStorage is what a remote storage has beside remote write: it answers queries by
 // remote read, and counts what is appended. Stock's remote.Storage is one, as long
 // as its configuration is without remote write.
-type Beside interface {
+type ReadStorage interface {
 	storage.Storage
 	storage.CostSamplingQueryable
 	ApplyConfig(conf *config.Config) error
@@ -39,7 +39,7 @@ type Beside interface {
 type nothing struct{}
 
 var (
-	_ Beside             = nothing{}
+	_ ReadStorage        = nothing{}
 	_ storage.Appender   = nothing{}
 	_ storage.AppenderV2 = nothingV2{}
 )
