@@ -98,11 +98,11 @@ func (d *dispatcher) close() {
 // notify tells the leading reader that something was written, if it has to know. It
 // never blocks, and returns false if an earlier notification was not taken yet.
 func (d *dispatcher) notify() bool {
-	return d.commits.mayWait(d.reader.head()) || d.rouse()
+	return d.commits.mayWait(d.reader.head()) || d.wakeLeader()
 }
 
-// rouse makes the leading reader look again.
-func (d *dispatcher) rouse() bool {
+// wakeLeader has the leading reader look again.
+func (d *dispatcher) wakeLeader() bool {
 	select {
 	case d.notified <- struct{}{}:
 		return true
@@ -114,7 +114,7 @@ func (d *dispatcher) rouse() bool {
 // setDelay replaces the batch delay at once. Nil is for none.
 func (d *dispatcher) setDelay(p *batchDelay) {
 	d.commits.delay.Store(p)
-	d.rouse()
+	d.wakeLeader()
 }
 
 // join adds an endpoint that reads on at p. leave takes it out again.
@@ -139,7 +139,7 @@ func (d *dispatcher) leave(sub *subscription) {
 func (d *dispatcher) advance(sub *subscription, p cursor.Point) {
 	if d.head.Before(p.Position) {
 		d.head, d.shared, d.items, d.bytes = p, nil, 0, 0
-		d.rouse() // The leading reader is behind now.
+		d.wakeLeader() // The leading reader is behind now.
 	}
 	sub.at = p
 	d.attach(sub, d.index(p.Position) >= 0)

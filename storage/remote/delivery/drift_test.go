@@ -54,7 +54,7 @@ func TestSettingsOfEndpointsAreKnown(t *testing.T) {
 		"MaxShards":         "pace",
 		"MinShards":         "pace",
 		"MaxSamplesPerSend": "queue.configure, cutClassic",
-		"BatchSendDeadline": "patience, queue.configure",
+		"BatchSendDeadline": "batch delay, queue.configure",
 		"MinBackoff":        "see retry.go",
 		"MaxBackoff":        "see retry.go",
 		"RetryOnRateLimit":  "not: 429 is always retried, since to drop is to lose",

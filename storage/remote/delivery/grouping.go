@@ -28,7 +28,7 @@ import (
 // One goroutine owns it; its buffers are used again.
 type grouping struct {
 	slots []slot
-	kin   map[uint64][]*series.Series // By hash of labels, see canonical; nil if not needed.
+	alike map[uint64][]*series.Series // By hash of labels, see canonical; nil if not needed.
 	round uint32
 	next  []int32 // Next item of the same time series, by index; 0 ends it.
 	later []bool  // The item is not the first of its time series.
@@ -54,7 +54,7 @@ func (g *grouping) arrange(items []queue.ItemView, samples bool) []queue.ItemVie
 	moved := false
 	for i := range items {
 		of, k := items[i].Series, items[i].Kind()
-		if g.kin != nil {
+		if g.alike != nil {
 			of = g.canonical(of)
 		}
 		sl := g.find(of)
@@ -92,8 +92,8 @@ func (g *grouping) arrange(items []queue.ItemView, samples bool) []queue.ItemVie
 func (g *grouping) forget() {
 	clear(g.out)
 	g.out = g.out[:0]
-	if g.kin != nil {
-		g.kin = nil
+	if g.alike != nil {
+		g.alike = nil
 		clear(g.slots)
 	}
 }
@@ -102,10 +102,10 @@ func (g *grouping) forget() {
 // have had several refs, and what the table has forgotten is found anew. Their
 // samples are those of one series, whose order counts (I4).
 func (g *grouping) meet(items []queue.ItemView, samples bool) {
-	g.kin = nil
+	g.alike = nil
 	for i := range items {
 		if s := items[i].Series; samples && (s.Alias() || s.Detached()) {
-			g.kin = map[uint64][]*series.Series{}
+			g.alike = map[uint64][]*series.Series{}
 			return
 		}
 	}
@@ -114,12 +114,12 @@ func (g *grouping) meet(items []queue.ItemView, samples bool) {
 // canonical returns the first series of the request with the labels of s.
 func (g *grouping) canonical(s *series.Series) *series.Series {
 	hash := s.Labels().Hash()
-	for _, k := range g.kin[hash] {
+	for _, k := range g.alike[hash] {
 		if series.SameLabels(k, s) {
 			return k
 		}
 	}
-	g.kin[hash] = append(g.kin[hash], s)
+	g.alike[hash] = append(g.alike[hash], s)
 	return s
 }
 

@@ -220,7 +220,7 @@ func TestRecoveryWaitsForTheDisk(t *testing.T) {
 }
 
 // A log whose end is gone, as on a volume that was taken out and put in again, is
-// made whole and goes on: what is gone is gone.
+// repaired and goes on: what is gone is gone.
 func TestRecoveryOfAShortenedLog(t *testing.T) {
 	dir := t.TempDir()
 	env, f := withFaults(still())

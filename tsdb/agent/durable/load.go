@@ -35,7 +35,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// load makes the log whole and fills the table: from the snapshot and what the
+// load repairs the log and fills the table: from the snapshot and what the
 // log has after it, or, if there is none that fits the log, from all of it.
 func (db *DB) load() error {
 	dir := db.journal.dir

@@ -84,7 +84,7 @@ func (db *DB) recoverLog() error {
 	}
 	if short := (*repair.ShortError)(nil); errors.As(err, &short) {
 		// The file system went back to what it had, as one does that was taken out
-		// and put in again. What is gone is gone; the rest is made whole.
+		// and put in again. What is gone is gone; the rest is repaired.
 		db.logger.Error("The write-ahead log has lost its end", "segment", head.Segment, "bytes", short.End-short.Size, "err", err)
 		damages, err = repair.Segment(context.Background(), j.fs, j.dir, head.Segment, db.logger)
 		db.damaged(damages...)

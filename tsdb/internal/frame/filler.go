@@ -22,7 +22,7 @@ import (
 
 // Filler is records of tombstones that delete nothing, in the length that is
 // wanted: a reference that no series has, and an interval of no length, both of
-// which may be spelled with more bytes than necessary. Every engine passes over
+// which may be encoded with more bytes than necessary. Every engine passes over
 // such records. No writer leaves any, so they say that something else was there.
 
 // stone is the least that one tombstone takes: the reference and two varints.

@@ -100,7 +100,7 @@ type Report struct {
 // parallel is how many segments are read at the same time.
 const parallel = 4
 
-// Directory makes the directory whole. Nothing may have it open. One that does
+// Directory repairs the directory. Nothing may have it open. One that does
 // not exist is whole.
 //
 // An error means that the directory could not be read or changed, or that there
@@ -123,7 +123,7 @@ func Directory(walDir string, opts Options) (Report, error) {
 
 // repairer is one run of Directory. Its fields belong to the calling goroutine.
 type repairer struct {
-	left   map[string]bool // By path, what cannot be made whole.
+	left   map[string]bool // By path, what cannot be repaired.
 	dir    string
 	fs     vfs.FS
 	log    *slog.Logger
@@ -214,7 +214,7 @@ func (r *repairer) segments() error {
 	return nil
 }
 
-// leave reports a file that cannot be made whole.
+// leave reports a file that cannot be repaired.
 func (r *repairer) leave(path string, segment int, cause error) {
 	r.left[path] = true
 	d := Damage{Kind: Unreadable, Path: path, Segment: segment, Action: "left as it is", Err: cause}

@@ -32,7 +32,7 @@ func init() { hold.BeforeOpening(makeWhole) }
 
 // makeWhole takes damage out of a log that was delivered from before, when its writer is
 // about to open it. A writer that finds damage calls stock's repair, which deletes every
-// later segment, delivered or not. What is made whole costs only what was damaged, and
+// later segment, delivered or not. What is repaired costs only what was damaged, and
 // endpoints count that when they come to it.
 func makeWhole(walDir string, logger *slog.Logger) {
 	dir := filepath.Dir(walDir)
@@ -41,7 +41,7 @@ func makeWhole(walDir string, logger *slog.Logger) {
 	}
 	f := saved(dir)
 	if !f.Followed || f.Segment < 0 {
-		return // An engine's is made whole by that.
+		return // An engine repairs its own.
 	}
 	if logger == nil {
 		logger = promslog.NewNopLogger()
@@ -51,7 +51,7 @@ func makeWhole(walDir string, logger *slog.Logger) {
 		err = fillEnd(f, walDir, logger)
 	}
 	if err != nil {
-		logger.Error("The write-ahead log cannot be made whole before it is opened; if its writer finds damage, it may delete what comes after that", "err", err)
+		logger.Error("The write-ahead log cannot be repaired before it is opened; if its writer finds damage, it may delete what comes after that", "err", err)
 	}
 }
 
