@@ -155,9 +155,9 @@
 //
 // # What receivers have to do
 //
-// A receiver sees duplicates after a crash, at most what was acknowledged since
-// the last savepoint (a second at most) and what was under way, and none
-// after a graceful stop. It sees no sample of a series before an older one of the
-// same series was settled, unless it is to have fresh samples first; then it has
-// to take samples out of order.
+// A receiver sees duplicates after a crash, at most what was under way and what was
+// acknowledged since the last savepoint: a second at most, a quarter of one at high
+// rates. It sees none after a graceful stop, and no sample of a series before an older
+// one of the same series was settled, unless it is to have fresh samples first; then it
+// has to take samples out of order.
 package delivery

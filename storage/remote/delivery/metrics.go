@@ -211,7 +211,7 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.perSend = s.gauge("max_samples_per_send", "Highest number of items in one request.")
 
 	m.refused = s.counters("refused_total", "Number of samples, histograms and exemplars the endpoint refused for good, by status code.", "code")
-	m.resent = s.counter("resent_total", "Number of samples, histograms and exemplars in requests that the endpoint took and may have had before, because no answer had come or a crash left it open.")
+	m.resent = s.counter("resent_total", "Number of samples, histograms and exemplars in requests that the endpoint took and may have had before, because an earlier attempt had no answer or a crash left open whether there was one.")
 	m.segmentsMissing = s.counter("segments_missing_total", "Number of segments that vanished before the endpoint had read them.")
 	m.unreadable = s.counter("unreadable_total", "About how many samples, histograms and exemplars were in parts of the log that could not be read when it was the endpoint's turn, an estimate by what the log holds around them.")
 	m.unreadableBytes = s.counter("unreadable_bytes_total", "Bytes of the log that could not be read when it was the endpoint's turn: damaged, taken out by a repair, refused by the disk, or, by estimate, gone.")
