@@ -132,32 +132,24 @@ func (tx *transaction) commit(v *view) error {
 // if there are too many of one size. After an error the old snapshot is in
 // force, and the caller appends again what u held. That a merge failed is no
 // error but a problem, since u is durable by then.
-func (s *Store) Append(ctx context.Context, u Update) error {
-	s.mtx.Lock()
-	defer s.mtx.Unlock()
-	v := s.acquire()
-	if v == nil {
-		return ErrClosed
-	}
-	defer s.release(v)
-	return s.write(ctx, u, v)
-}
+func (s *Store) Append(ctx context.Context, u Update) error { return s.write(ctx, u, false) }
 
 // Replace is Append on top of nothing: all that was there before is dropped,
 // once u is durable.
-func (s *Store) Replace(ctx context.Context, u Update) error {
+func (s *Store) Replace(ctx context.Context, u Update) error { return s.write(ctx, u, true) }
+
+func (s *Store) write(ctx context.Context, u Update, replace bool) error {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
-	v := s.acquire()
-	if v == nil {
+	base := s.acquire()
+	if base == nil {
 		return ErrClosed
 	}
-	defer s.release(v)
-	s.counted = alive
-	return s.write(ctx, u, &view{manifest: manifest{Floor: alive}})
-}
-
-func (s *Store) write(ctx context.Context, u Update, base *view) error {
+	defer s.release(base)
+	if replace {
+		s.counted = alive
+		base = &view{manifest: manifest{Floor: alive}}
+	}
 	err := makeDir(s.sink.fs, s.dir)
 	if err == nil {
 		err = s.update(ctx, u, base)

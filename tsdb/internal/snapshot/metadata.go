@@ -35,50 +35,27 @@ const metadataKind = 'M'
 
 // metadataWriter packs metadata into runs.
 type metadataWriter struct {
-	listWriter
+	runWriter[metadata.Metadata]
 	index  map[metadata.Metadata]uint64 // Of this record.
 	values []byte
 	runs   []byte
-
-	first, next chunks.HeadSeriesRef // The open run; equal if there is none.
-	m           metadata.Metadata
-	before      chunks.HeadSeriesRef // The end of the run before.
 }
 
-func (w *metadataWriter) add(ref chunks.HeadSeriesRef, m metadata.Metadata) error {
-	if w.entries > 0 && ref < w.next {
-		return errOrder
-	}
-	w.entries++
-	if w.first < w.next && ref == w.next && m == w.m {
-		w.next++
-		return nil
-	}
-	if err := w.endRun(); err != nil {
-		return err
-	}
-	w.first, w.next, w.m = ref, ref+1, m
-	return nil
-}
-
-func (w *metadataWriter) endRun() error {
-	if w.first == w.next {
-		return nil
-	}
-	i, ok := w.index[w.m]
+// run adds a run to the record.
+func (w *metadataWriter) run(gap, more uint64, m metadata.Metadata) error {
+	i, ok := w.index[m]
 	if !ok {
 		i = uint64(len(w.index))
-		w.index[w.m] = i
-		w.values = append(w.values, record.GetMetricType(w.m.Type))
-		for _, s := range []string{w.m.Unit, w.m.Help} {
+		w.index[m] = i
+		w.values = append(w.values, record.GetMetricType(m.Type))
+		for _, s := range []string{m.Unit, m.Help} {
 			w.values = binary.AppendUvarint(w.values, uint64(len(s)))
 			w.values = append(w.values, s...)
 		}
 	}
-	w.runs = binary.AppendUvarint(w.runs, uint64(w.first-w.before))
-	w.runs = binary.AppendUvarint(w.runs, uint64(w.next-w.first-1))
+	w.runs = binary.AppendUvarint(w.runs, gap)
+	w.runs = binary.AppendUvarint(w.runs, more)
 	w.runs = binary.AppendUvarint(w.runs, i)
-	w.before, w.first = w.next, w.next
 	if len(w.values)+len(w.runs) < maxListBytes {
 		return nil
 	}
@@ -98,7 +75,7 @@ func (w *metadataWriter) endRecord() error {
 
 // flush ends the run and the record, which is put together at its end.
 func (w *metadataWriter) flush() error {
-	if err := w.endRun(); err != nil {
+	if err := w.runWriter.flush(); err != nil {
 		return err
 	}
 	return w.endRecord()
@@ -107,7 +84,9 @@ func (w *metadataWriter) flush() error {
 // writeMetadata writes the file. Without entries there is none.
 func (s sink) writeMetadata(ctx context.Context, path string, seq iter.Seq2[chunks.HeadSeriesRef, metadata.Metadata]) (listMeta, error) {
 	return writeList(ctx, s, path, metadataKind, seq, func(w listWriter) packer[metadata.Metadata] {
-		return &metadataWriter{listWriter: w, index: map[metadata.Metadata]uint64{}}
+		m := &metadataWriter{index: map[metadata.Metadata]uint64{}}
+		m.runWriter = runWriter[metadata.Metadata]{listWriter: w, put: m.run}
+		return m
 	})
 }
 

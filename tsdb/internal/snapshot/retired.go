@@ -61,6 +61,42 @@ func (w *listWriter) end() error {
 	return err
 }
 
+// runWriter finds the runs of consecutive refs that have one value. put takes each: how
+// far its first ref is from the end of the run before, and how many refs come after that.
+type runWriter[V comparable] struct {
+	listWriter
+	put         func(gap, more uint64, v V) error
+	first, next chunks.HeadSeriesRef // The open run; equal if there is none.
+	v           V
+	before      chunks.HeadSeriesRef // The end of the run before, 0 at the start of a record.
+}
+
+func (w *runWriter[V]) add(ref chunks.HeadSeriesRef, v V) error {
+	if w.entries > 0 && ref < w.next {
+		return errOrder
+	}
+	w.entries++
+	if w.first < w.next && ref == w.next && v == w.v {
+		w.next++
+		return nil
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	w.first, w.next, w.v = ref, ref+1, v
+	return nil
+}
+
+// flush ends the run.
+func (w *runWriter[V]) flush() error {
+	if w.first == w.next {
+		return nil
+	}
+	gap, more := uint64(w.first-w.before), uint64(w.next-w.first-1)
+	w.before, w.first = w.next, w.next
+	return w.put(gap, more, w.v)
+}
+
 // retiredWriter packs refs into runs.
 type retiredWriter struct {
 	listWriter

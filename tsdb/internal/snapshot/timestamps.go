@@ -29,39 +29,18 @@ import (
 
 const timestampsKind = 'T'
 
-// timestampsWriter packs timestamps into runs.
+// timestampsWriter packs timestamps into runs. The record ends with the list.
 type timestampsWriter struct {
-	listWriter
-	first, next chunks.HeadSeriesRef // The open run; equal if there is none.
-	t           int64
-	before      chunks.HeadSeriesRef // The end of the run before, and its timestamp.
-	last        int64
+	runWriter[int64]
+	last int64 // Of the run before.
 }
 
-func (w *timestampsWriter) add(ref chunks.HeadSeriesRef, t int64) error {
-	if w.entries > 0 && ref < w.next {
-		return errOrder
-	}
-	w.entries++
-	if w.first < w.next && ref == w.next && t == w.t {
-		w.next++
-		return nil
-	}
-	if err := w.endRun(); err != nil {
-		return err
-	}
-	w.first, w.next, w.t = ref, ref+1, t
-	return nil
-}
-
-func (w *timestampsWriter) endRun() error {
-	if w.first == w.next {
-		return nil
-	}
-	w.rec = binary.AppendUvarint(w.rec, uint64(w.first-w.before))
-	w.rec = binary.AppendUvarint(w.rec, uint64(w.next-w.first-1))
-	w.rec = binary.AppendVarint(w.rec, w.t-w.last)
-	w.before, w.last, w.first = w.next, w.t, w.next
+// run adds a run to the record.
+func (w *timestampsWriter) run(gap, more uint64, t int64) error {
+	w.rec = binary.AppendUvarint(w.rec, gap)
+	w.rec = binary.AppendUvarint(w.rec, more)
+	w.rec = binary.AppendVarint(w.rec, t-w.last)
+	w.last = t
 	if len(w.rec) < maxListBytes {
 		return nil
 	}
@@ -69,12 +48,13 @@ func (w *timestampsWriter) endRun() error {
 	return w.end()
 }
 
-// flush ends the run. The record ends with the list.
-func (w *timestampsWriter) flush() error { return w.endRun() }
-
 // writeTimestamps writes the file. Without entries there is none.
 func (s sink) writeTimestamps(ctx context.Context, path string, seq iter.Seq2[chunks.HeadSeriesRef, int64]) (listMeta, error) {
-	return writeList(ctx, s, path, timestampsKind, seq, func(w listWriter) packer[int64] { return &timestampsWriter{listWriter: w} })
+	return writeList(ctx, s, path, timestampsKind, seq, func(w listWriter) packer[int64] {
+		t := &timestampsWriter{}
+		t.runWriter = runWriter[int64]{listWriter: w, put: t.run}
+		return t
+	})
 }
 
 // decodeTimestamps returns the runs of one record, appended to runs.

@@ -296,17 +296,24 @@ func (t *Tail) mayEnd() error {
 // after Next has returned ErrCaughtUp: it was removed, or the log has no writer.
 func (t *Tail) Finish() { t.sealed = true }
 
+// atLast reports whether the data that was read is all there is. If it was read before
+// the segment was known to be finished, it has to be read again.
+func (t *Tail) atLast() (bool, error) {
+	wasSealed := t.sealed
+	if err := t.mayEnd(); err != nil {
+		return false, err
+	}
+	if !wasSealed {
+		t.rewind()
+	}
+	return wasSealed, nil
+}
+
 // atEnd decides what the end of the data is. Torn is nil if it is between
 // records. Done is false if the data has to be read again.
 func (t *Tail) atEnd(torn error) (item Item, done bool, err error) {
-	wasSealed := t.sealed
-	if err := t.mayEnd(); err != nil {
+	if ended, err := t.atLast(); !ended {
 		return Item{}, false, err
-	}
-	if !wasSealed {
-		// What was read was read before the segment was known to be finished.
-		t.rewind()
-		return Item{}, false, nil
 	}
 	if torn == nil {
 		item, err = t.seal()
@@ -335,13 +342,8 @@ func (t *Tail) atDamage(d *frame.Damage) (item Item, done bool, err error) {
 		}
 		return t.gap(Point{Position: Position{Segment: t.point.Segment, Offset: next}, CRC: crc}, d.Err), true, nil
 	}
-	wasSealed := t.sealed
-	if err := t.mayEnd(); err != nil {
+	if ended, err := t.atLast(); !ended {
 		return Item{}, false, err
-	}
-	if !wasSealed {
-		t.rewind()
-		return Item{}, false, nil
 	}
 	return t.gapToEnd(d.Err)
 }
