@@ -136,6 +136,38 @@ func (r *rig) closeLog() {
 	}
 }
 
+// last returns the newest segment.
+func (r *rig) last() int {
+	_, last, err := wlog.Segments(filepath.Join(r.dir, "wal"))
+	require.NoError(r.t, err)
+	return last
+}
+
+// commitUpTo commits until there is a segment.
+func (r *rig) commitUpTo(segment int) {
+	for r.last() < segment {
+		r.commit()
+	}
+}
+
+// outage opens a log, of which the receiver takes the beginning, and commits until there
+// is a segment.
+func (r *rig) outage(segment int) {
+	r.t.Helper()
+	r.openLog()
+	require.NoError(r.t, r.apply())
+	r.commit()
+	r.arrives(r.n)
+	r.refuses.Store(true)
+	r.commitUpTo(segment)
+}
+
+// stop ends delivery, and then closes the log.
+func (r *rig) stop() {
+	require.NoError(r.t, r.w.Close())
+	r.closeLog()
+}
+
 // missing returns how many samples have not arrived.
 func (r *rig) missing() int {
 	r.mtx.Lock()
@@ -212,6 +244,25 @@ func (r *rig) arrives(n int) {
 	require.Len(r.t, r.got, n)
 }
 
+// newestArrives waits for the last sample that was committed, whatever came before it.
+func (r *rig) newestArrives() {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		r.mtx.Lock()
+		defer r.mtx.Unlock()
+		return len(r.got) > 0 && r.got[len(r.got)-1] == float64(r.n-1)
+	}, time.Minute, time.Millisecond)
+}
+
+// arrivesFrom waits for one commit, which begins with a sample, and is all that comes.
+func (r *rig) arrivesFrom(first int) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { r.mtx.Lock(); defer r.mtx.Unlock(); return len(r.got) == perCommit }, time.Minute, time.Millisecond)
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	require.Equal(r.t, float64(first), r.got[0])
+}
+
 // What is committed arrives, over a restart in an outage, and segments stay until it
 // has (I1, I2).
 func TestDelivers(t *testing.T) {
@@ -225,9 +276,7 @@ func TestDelivers(t *testing.T) {
 		r.commit()
 	}
 	require.NoError(t, r.apply(), "a reload")
-	wal := filepath.Join(r.dir, "wal")
-	_, last, err := wlog.Segments(wal)
-	require.NoError(t, err)
+	wal, last := r.wal.Dir(), r.last()
 	require.Greater(t, last, 1)
 	require.ErrorContains(t, hold.Check(wal, last-1), "not acknowledged by only")
 	segment, here := r.w.HighestAckedSegment()
@@ -302,10 +351,7 @@ func TestEndpointsAfterTheLog(t *testing.T) {
 	before := r.n
 	require.NoError(t, r.apply())
 	r.commit()
-	require.Eventually(t, func() bool { r.mtx.Lock(); defer r.mtx.Unlock(); return len(r.got) == perCommit }, time.Minute, time.Millisecond)
-	r.mtx.Lock()
-	defer r.mtx.Unlock()
-	require.Equal(t, float64(before), r.got[0])
+	r.arrivesFrom(before)
 }
 
 // A log that another process writes is followed after a while.
@@ -330,20 +376,8 @@ func TestLogOfAnotherProcess(t *testing.T) {
 // again with what is left; nothing may be removed by positions of before.
 func TestRepairedLog(t *testing.T) {
 	r := newRig(t)
-	r.openLog()
-	require.NoError(t, r.apply())
-	r.commit()
-	r.arrives(r.n)
-	r.refuses.Store(true)
+	r.outage(3)
 	wal := r.wal.Dir()
-	end := func() int {
-		_, last, err := wlog.Segments(wal)
-		require.NoError(t, err)
-		return last
-	}
-	for end() < 3 {
-		r.commit()
-	}
 	require.Error(t, hold.Check(wal, 2))
 	done := hold.Repair(wal)
 	require.ErrorContains(t, hold.Check(wal, 2), "until remote write has a configuration")
@@ -354,11 +388,7 @@ func TestRepairedLog(t *testing.T) {
 	require.Error(t, hold.Check(wal, 1))
 	r.refuses.Store(false)
 	r.commit()
-	require.Eventually(t, func() bool {
-		r.mtx.Lock()
-		defer r.mtx.Unlock()
-		return len(r.got) > 0 && r.got[len(r.got)-1] == float64(r.n-1)
-	}, time.Minute, time.Millisecond)
+	r.newestArrives()
 	require.NoError(t, r.apply())
 	require.Zero(t, r.stocks)
 	require.InEpsilon(t, r.missing(), r.counter("prometheus_remote_storage_unreadable_total"), 0.5)
@@ -380,17 +410,9 @@ func TestRepairedLog(t *testing.T) {
 // delete all that comes after. It costs what was damaged, which is counted (I9).
 func TestDamageIsRepairedBeforeTheLogIsOpened(t *testing.T) {
 	r := newRig(t)
-	r.openLog()
-	require.NoError(t, r.apply())
-	r.commit()
-	r.arrives(r.n)
-	r.refuses.Store(true)
+	r.outage(6)
 	wal := r.wal.Dir()
-	for last := 0; last < 6; _, last, _ = wlog.Segments(wal) {
-		r.commit()
-	}
-	require.NoError(t, r.w.Close())
-	r.closeLog()
+	r.stop()
 	path := wlog.SegmentName(wal, 2)
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -412,11 +434,7 @@ func TestDamageIsRepairedBeforeTheLogIsOpened(t *testing.T) {
 	r.refuses.Store(false)
 	require.NoError(t, r.apply())
 	r.commit()
-	require.Eventually(t, func() bool {
-		r.mtx.Lock()
-		defer r.mtx.Unlock()
-		return r.got[len(r.got)-1] == float64(r.n-1)
-	}, time.Minute, time.Millisecond)
+	r.newestArrives()
 	lost := r.missing()
 	require.LessOrEqual(t, lost, 5*perCommit, "what touches a page of 32 KiB")
 	require.InDelta(t, lost, r.counter("prometheus_remote_storage_unreadable_total"), perCommit)
@@ -428,17 +446,9 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 	for name, from := range map[string]int{"two": 4, "all": 0, "directory": 0} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			r.openLog()
-			require.NoError(t, r.apply())
-			r.commit()
-			r.arrives(r.n)
-			r.refuses.Store(true)
+			r.outage(5)
 			wal := r.wal.Dir()
-			for last := 0; last < 5; _, last, _ = wlog.Segments(wal) {
-				r.commit()
-			}
-			require.NoError(t, r.w.Close())
-			r.closeLog()
+			r.stop()
 			for k := from; k <= 5; k++ {
 				require.NoError(t, os.Remove(wlog.SegmentName(wal, k)))
 			}
@@ -448,19 +458,13 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 
 			r.open()
 			r.openLog()
-			_, last, err := wlog.Segments(wal)
-			require.NoError(t, err)
-			require.Equal(t, 6, last)
+			require.Equal(t, 6, r.last())
 			before := r.n
 			r.commit()
 			r.commit()
 			r.refuses.Store(false)
 			require.NoError(t, r.apply())
-			require.Eventually(t, func() bool {
-				r.mtx.Lock()
-				defer r.mtx.Unlock()
-				return r.got[len(r.got)-1] == float64(r.n-1)
-			}, time.Minute, time.Millisecond)
+			r.newestArrives()
 			require.Equal(t, float64(before), r.got[len(r.got)-2*perCommit], "nothing of what is new is skipped")
 			if name == "two" {
 				require.InEpsilon(t, r.missing(), r.counter("prometheus_remote_storage_unreadable_total"), 0.5)
@@ -478,12 +482,9 @@ func TestDeliveredSegmentsAreGone(t *testing.T) {
 	r.openLog()
 	require.NoError(t, r.apply())
 	wal := r.wal.Dir()
-	for last := 0; last < 5; _, last, _ = wlog.Segments(wal) {
-		r.commit()
-	}
+	r.commitUpTo(5)
 	r.arrives(r.n)
-	require.NoError(t, r.w.Close())
-	r.closeLog()
+	r.stop()
 	require.NoError(t, os.Remove(wlog.SegmentName(wal, 4)))
 	require.NoError(t, os.Remove(wlog.SegmentName(wal, 5)))
 
@@ -511,8 +512,7 @@ func TestAnotherLog(t *testing.T) {
 				r.commit()
 			}
 			r.arrives(r.n)
-			require.NoError(t, r.w.Close())
-			r.closeLog()
+			r.stop()
 			require.NoError(t, os.RemoveAll(wal))
 			t.Setenv(EnvDelivery, BestEffort) // By a writer that does not know of us.
 			r.openLog()
@@ -539,8 +539,7 @@ func TestNothingIsMadeUp(t *testing.T) {
 			require.NoError(t, r.apply())
 			r.commit()
 			r.arrives(r.n)
-			require.NoError(t, r.w.Close())
-			r.closeLog()
+			r.stop()
 			f := saved(r.dir)
 			require.True(t, f.Followed)
 			f.Segment = 90
@@ -549,9 +548,7 @@ func TestNothingIsMadeUp(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join(r.dir, savepoint.CurrentName), data, 0o600))
 			r.openLog()
-			_, last, err := wlog.Segments(r.wal.Dir())
-			require.NoError(t, err)
-			require.Equal(t, 1, last)
+			require.Equal(t, 1, r.last())
 		})
 	}
 }
@@ -563,20 +560,11 @@ func TestHeldUntilTheLogIsClosed(t *testing.T) {
 	r.openLog()
 	require.NoError(t, r.apply())
 	wal := r.wal.Dir()
-	end := func() (last int) {
-		_, last, err := wlog.Segments(wal)
-		require.NoError(t, err)
-		return last
-	}
-	for end() < 3 {
-		r.commit()
-	}
+	r.commitUpTo(3)
 	r.arrives(r.n)
 	require.Eventually(t, func() bool { return hold.Check(wal, 1) == nil }, time.Minute, time.Millisecond)
 	r.refuses.Store(true)
-	for end() < 6 {
-		r.commit()
-	}
+	r.commitUpTo(6)
 	require.NoError(t, r.w.Close())
 	require.NoError(t, hold.Check(wal, 1))
 	require.ErrorContains(t, hold.Check(wal, 5), "remote write is closed")
@@ -616,10 +604,7 @@ func TestBestEffortInBetween(t *testing.T) {
 	r.refuses.Store(false)
 	before := r.n
 	r.commit()
-	require.Eventually(t, func() bool { r.mtx.Lock(); defer r.mtx.Unlock(); return len(r.got) == perCommit }, time.Minute, time.Millisecond)
-	r.mtx.Lock()
-	defer r.mtx.Unlock()
-	require.Equal(t, float64(before), r.got[0])
+	r.arrivesFrom(before)
 }
 
 // What is a server's, or said to be stock's, is left to it, with its metrics.
@@ -777,22 +762,13 @@ func TestLimits(t *testing.T) {
 			r.openLog()
 			require.NoError(t, r.apply())
 			r.refuses.Store(true)
-			wal := filepath.Join(r.dir, "wal")
-			last := func() int {
-				_, last, err := wlog.Segments(wal)
-				require.NoError(t, err)
-				return last
-			}
+			wal := r.wal.Dir()
 			const upTo = 15 // More than an endpoint has in memory, which is still sent.
-			for last() < upTo+1 {
-				r.commit()
-			}
+			r.commitUpTo(upTo + 1)
 			require.ErrorContains(t, hold.Check(wal, upTo), "kept from segment 00000000 on")
 			switch variable {
 			case EnvMaxSize:
-				for last() < upTo+5 {
-					r.commit()
-				}
+				r.commitUpTo(upTo + 5)
 			default:
 				old := time.Now().Add(-2 * time.Hour)
 				require.NoError(t, os.Chtimes(wlog.SegmentName(wal, upTo), old, old))
