@@ -209,8 +209,7 @@ func TestWaitingReaderHoldsNoSegment(t *testing.T) {
 		require.NoError(t, j.wal.Truncate(before))
 		require.Empty(t, removedButOpen(t, j), "own %t", own)
 		rc.set(nil)
-		require.NoError(t, r.Close())
-		require.NoError(t, j.wal.Close())
+		r.end()
 	}
 }
 
@@ -262,6 +261,5 @@ func TestRemovedSegmentsAreNotHeld(t *testing.T) {
 	}
 	require.NoError(t, j.wal.Truncate(j.head.Load().Segment))
 	require.Empty(t, removedButOpen(t, j))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

@@ -94,8 +94,7 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 			r.complete("moved", 50)
 			r.complete("c", 50)
 			require.Len(t, r.held, 1)
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		})
 	}
 }
@@ -137,8 +136,7 @@ func TestStartOnFullDisk(t *testing.T) {
 		return r.Persist(context.Background()) == nil && j.gate.Floor().State == gate.Held
 	}, time.Minute, time.Millisecond)
 	require.Less(t, age(), 60.0)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // The age of the savepoint in a run that has not written any, and found none, is that of
@@ -149,8 +147,7 @@ func TestAgeWithoutSavepoint(t *testing.T) {
 	age := r.value("prometheus_remote_storage_savepoint_age_seconds", nil)
 	require.GreaterOrEqual(t, age, 0.0)
 	require.Less(t, age, 60.0)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestLogsTheNewName: log lines of an endpoint have its new name, even if they come
@@ -191,8 +188,7 @@ func TestLogsTheNewName(t *testing.T) {
 	said := log.take()
 	require.Contains(t, said, "remote_name=renamed")
 	require.NotContains(t, said, "remote_name=a ")
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // noReads is a remote read that takes no configuration.

@@ -83,8 +83,7 @@ func TestForfeitDoesNotCountForLong(t *testing.T) {
 		lost := r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": "max_size"})
 		require.InDelta(t, 3000, lost, 2900, "canceled %t", canceled)
 		require.Equal(t, 1, r.held[0].floor().Segment)
-		require.NoError(t, r.Close())
-		require.NoError(t, j.wal.Close())
+		r.end()
 	}
 }
 
@@ -117,8 +116,7 @@ func TestDamageIsCountedBehindMarks(t *testing.T) {
 	}
 	require.Equal(t, exact, l.items[queue.Samples]-l.estimated)
 	require.InDelta(t, 50, l.estimated, 20)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // Several ranges are counted in one pass, each by its own marks.
@@ -145,8 +143,7 @@ func TestCountAtOnce(t *testing.T) {
 		require.Equal(t, (3-from)*20, all[2*from+1].items[queue.Samples])
 		require.Zero(t, all[2*from].estimated+all[2*from+1].estimated)
 	}
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // If there is no time to read what a limit takes, it is estimated by the partitions that
@@ -174,6 +171,5 @@ func TestEstimateOfOneSeries(t *testing.T) {
 	r.count(ctx, []*forfeit{l})
 	bytes := logBytes(r.src.WALDir, cursor.Position{}, end)
 	require.InEpsilon(t, float64(bytes)*perByte, l.estimated, 0.01)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

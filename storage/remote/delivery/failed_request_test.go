@@ -52,8 +52,7 @@ func TestFailedRequestLogging(t *testing.T) {
 			if on {
 				require.Contains(t, log.String(), "__name__")
 			}
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		}
 	}
 }

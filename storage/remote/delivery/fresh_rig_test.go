@@ -200,13 +200,6 @@ func newDividedRig(t testing.TB, first int) (r *freshRig, release func()) {
 	return r, release
 }
 
-// end closes everything.
-func (r *freshRig) end() {
-	r.t.Helper()
-	require.NoError(r.t, r.Close())
-	require.NoError(r.t, r.journal.wal.Close())
-}
-
 // blockOld makes the receiver keep requests with what is not after r.until,
 // but for the first few, until release is called.
 func (r *freshRig) blockOld(first int) (release func()) {

@@ -26,11 +26,7 @@ import (
 // and no longer, also if its savepoint says that it was removed in the future,
 // as it does when the clock was set back.
 func TestGraceWithWrongClock(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	a := newReceiver()
-	a.set(unavailable)
-	r := newRig(t, j, map[string]*receiver{"a": a}, Options{})
-	r.attach(remoteWrite("a"))
+	j, a, r := failingRig(t)
 	r.commit(100)
 	r.apply()
 	require.NoError(t, r.Close())
@@ -55,8 +51,7 @@ func TestGraceWithWrongClock(t *testing.T) {
 		return len(r.states()) == 0
 	}, time.Minute, time.Millisecond)
 	require.Empty(t, j.gate.Holders())
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestCounted: what is loaded counts by the process's own clock.

@@ -138,8 +138,7 @@ func TestSavesOnlyChanges(t *testing.T) {
 	before = writes()
 	require.NoError(t, r.save(false))
 	require.Equal(t, before, writes())
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestSavesByWhatIsSettled covers that a savepoint is not written four times a second for

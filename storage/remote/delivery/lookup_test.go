@@ -64,6 +64,5 @@ func TestUnreadableLabelsArePassedOver(t *testing.T) {
 		r.complete(name, 90*200)
 		require.Equal(t, 10*200.0, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"remote_name": name, "reason": reasonUnknownRef}))
 	}
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

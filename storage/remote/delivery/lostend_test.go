@@ -106,8 +106,7 @@ func TestForfeitedIsCountedOnce(t *testing.T) {
 			r = newRig(t, j, receivers, Options{})
 			r.attach(remoteWrite("a"))
 			require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", of), "it is counted once")
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		})
 	}
 }
@@ -128,8 +127,7 @@ func TestTruncatedByItsWriterIsCountedOnce(t *testing.T) {
 	r.complete("a", 2000)
 	require.Positive(t, r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": reasonStopped}))
 	require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", of))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // What a savepoint says was forfeited of a log that was wiped since says nothing of the one
@@ -144,8 +142,7 @@ func TestForfeitedOfAnotherLog(t *testing.T) {
 	require.NoError(t, r.Persist(t.Context()))
 	left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
 	require.NoError(t, err)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 	require.NoError(t, os.RemoveAll(filepath.Join(j.dir, "wal")))
 	f, err := savepoint.Decode(left)
 	require.NoError(t, err)
@@ -174,8 +171,7 @@ func TestForfeitedOfAnotherLog(t *testing.T) {
 	r.attach(remoteWrite("a"))
 	r.complete("a", j.count)
 	require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // half is a log that was killed: of its newest segment endpoint a has acknowledged ten
@@ -485,8 +481,7 @@ func TestOldestSegmentsAreGone(t *testing.T) {
 			require.Eventually(t, func() bool {
 				return r.Persist(t.Context()) == nil && r.running[0].state(false).floor().Position == *j.head.Load()
 			}, time.Minute, time.Millisecond)
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 			wal := filepath.Join(j.dir, "wal")
 			if tc.stock {
 				w, err := wlog.New(nil, nil, wal, "none")

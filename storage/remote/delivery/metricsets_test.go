@@ -108,8 +108,7 @@ func TestMetricsOfAnotherURL(t *testing.T) {
 	for _, name := range watcher {
 		require.False(t, r.has("prometheus_wal_watcher_"+name, map[string]string{"consumer": "a"}), name)
 	}
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestMetricSets: metrics are there, and count on, until no endpoint uses them.

@@ -152,8 +152,7 @@ func TestKinds(t *testing.T) {
 			require.Equal(t, tc.nhcb, r.value("prometheus_remote_storage_histograms_dropped_total", map[string]string{"reason": reasonNHCB}))
 			require.Equal(t, 1.0, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonUnknownRef}))
 			require.Equal(t, 1.0, r.value("prometheus_wal_watcher_records_read_total", map[string]string{"consumer": "a", "type": "unknown"}))
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		})
 	}
 }
@@ -169,8 +168,7 @@ func TestForeignSegments(t *testing.T) {
 		r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
 		r.attach(remoteWrite("a"))
 		r.commit(100)
-		require.NoError(t, r.Close())
-		require.NoError(t, j.wal.Close())
+		r.end()
 
 		// Stock begins segments without a marker.
 		w, err := wlog.New(nil, nil, dir+"/wal", "none")
@@ -231,17 +229,12 @@ func TestDamageWhileRunning(t *testing.T) {
 	require.Less(t, stored, j.count)
 	require.Greater(t, stored, j.count/4)
 	require.Positive(t, r.value("prometheus_tsdb_wal_reader_corruption_errors_total", nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestForfeitOfHeld defends I1 for an endpoint that is not at work.
 func TestForfeitOfHeld(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	rc := newReceiver()
-	rc.set(unavailable)
-	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
-	r.attach(remoteWrite("a"))
+	j, rc, r := failingRig(t)
 	r.apply()
 	for range 4 {
 		r.commit(100)
@@ -254,8 +247,7 @@ func TestForfeitOfHeld(t *testing.T) {
 	rc.set(nil)
 	r.apply(remoteWrite("a"))
 	r.complete("a", 100)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestNewerSavepoint defends that what a later release saved is not touched.
@@ -267,8 +259,7 @@ func TestNewerSavepoint(t *testing.T) {
 	require.NoError(t, os.WriteFile(j.dir+"/"+savepoint.CurrentName, []byte(later), 0o600))
 	var newer *savepoint.VersionError
 	require.ErrorAs(t, r.Attach(j.source()), &newer)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestConfigurationBeforeLog: the binary applies the configuration after the
@@ -317,8 +308,7 @@ func TestMetadata(t *testing.T) {
 	c.MetadataConfig.Send = false
 	r.apply(c)
 	require.Nil(t, r.running[0].metadata)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestAppendersCount covers the only thing the storage's appenders do.
@@ -338,8 +328,7 @@ func TestAppendersCount(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, app2.Commit())
 	require.Equal(t, 9.0, r.value("prometheus_remote_storage_highest_timestamp_in_seconds", nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestBacklogBeforeOtherEngine defends I1 where another engine has had the log: what
@@ -367,8 +356,7 @@ func TestBacklogBeforeOtherEngine(t *testing.T) {
 	var enc record.Encoder
 	rec := enc.Exemplars([]record.RefExemplar{{Ref: 1, T: j.time, V: 1, Labels: labels.FromStrings("trace", "x")}}, nil)
 	j.log(rec)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 
 	w, err := wlog.New(nil, nil, dir+"/wal", "none")
 	require.NoError(t, err)

@@ -66,8 +66,7 @@ func TestIsolatedSeriesPassWhatIsUnreadable(t *testing.T) {
 	rc.do(func() { require.Zero(t, rc.early, "I4") })
 	require.GreaterOrEqual(t, r.value("prometheus_remote_storage_unreadable_total", nil), 3.0)
 	require.Positive(t, r.value("prometheus_remote_storage_unreadable_bytes_total", nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // A segment that a series waits in has gone when the endpoint begins again: the series
@@ -92,6 +91,5 @@ func TestIsolatedSeriesOfRemovedSegment(t *testing.T) {
 	r.arrives("what comes next", 21*99, but("3"))
 	rc.do(func() { require.Zero(t, rc.again) })
 	require.Equal(t, 11, r.rc.has(only("3")))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

@@ -139,7 +139,6 @@ func TestSharedRequests(t *testing.T) {
 	r.apply(confs...)
 	require.Same(t, r.running[1].cache.Load(), r.running[3].cache.Load())
 	require.Equal(t, 3, x.members)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 	require.Empty(t, r.caches.all)
 }

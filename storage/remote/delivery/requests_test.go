@@ -116,8 +116,7 @@ func TestRequestsAreBoundedInBytes(t *testing.T) {
 		require.Greater(t, seen[c.Name].largest.Load(), int64(limit/2))
 	}
 	require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestTooLargeWhateverItsSize: a receiver that finds every request too large is
@@ -139,8 +138,7 @@ func TestTooLargeWhateverItsSize(t *testing.T) {
 	rc.mtx.Lock()
 	require.LessOrEqual(t, rc.requests, divideFirst*3*mostRefusals+probeMany*(1+probes)+soundings+2*8, "the size halves until it cannot be the reason")
 	rc.mtx.Unlock()
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestStopInAWindow defends what the README says of a graceful stop: if the

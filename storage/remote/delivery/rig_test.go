@@ -258,6 +258,23 @@ func newRig(t testing.TB, j *journal, receivers map[string]*receiver, opts Optio
 	return r
 }
 
+// failingRig returns a rig that is at work for one endpoint, whose receiver does not answer
+// yet.
+func failingRig(t testing.TB) (*journal, *receiver, *rig) {
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	rc.set(unavailable)
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	return j, rc, r
+}
+
+// end closes the storage, and then the log.
+func (r *rig) end() {
+	r.t.Helper()
+	require.NoError(r.t, r.Close())
+	require.NoError(r.t, r.journal.wal.Close())
+}
+
 // remoteWrite is the configuration for the named host.
 func remoteWrite(host string) *config.RemoteWriteConfig {
 	c := config.DefaultRemoteWriteConfig

@@ -47,8 +47,7 @@ func TestTokenInURL(t *testing.T) {
 	r.commit(100)
 	rc.set(nil)
 	r.complete("a", j.count)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestTokenInOlderSavepoint: the same for a position that was saved when the
@@ -72,6 +71,5 @@ func TestTokenInOlderSavepoint(t *testing.T) {
 	r.attach(withToken("first"))
 	rc.set(nil)
 	r.complete("a", j.count)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

@@ -101,8 +101,7 @@ func TestOutage(t *testing.T) {
 		require.NoError(t, r.Persist(t.Context()))
 		return j.gate.Floor().Position == *j.head.Load()
 	}, time.Minute, 10*time.Millisecond, "the floor does not follow to the head")
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestCrash defends I2 and I8 against a receiver that refuses whole requests:
@@ -148,8 +147,7 @@ func TestCrash(t *testing.T) {
 	r.attach(conf)
 	r.complete("a", j.count)
 	require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestAmbiguousRetry defends I2: when the answer to a request was lost, and the
@@ -171,8 +169,7 @@ func TestAmbiguousRetry(t *testing.T) {
 	}
 	r.complete("a", j.count)
 	require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestNewEndpointBeginsNow defends that an endpoint that was never seen gets
@@ -214,8 +211,7 @@ func TestCleanStopInOutage(t *testing.T) {
 	r.attach(remoteWrite("a"))
 	require.Zero(t, r.value("prometheus_remote_storage_resumed_positions_total", map[string]string{"verdict": "segment_start"}))
 	r.complete("a", 10)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestStopDrains covers that a stop delivers what an endpoint that keeps up has
@@ -315,8 +311,7 @@ func TestStopsInTime(t *testing.T) {
 	r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
 	r.attach(changed)
 	r.complete("a", j.count)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestReload defends I1 and I2 over changes of the configuration.
@@ -365,17 +360,12 @@ func TestReload(t *testing.T) {
 	require.Len(t, j.gate.Holders(), 2)
 	r.expire(time.Now().Add(r.opts.Grace))
 	require.Len(t, j.gate.Holders(), 1)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestRemovedEndpointSurvivesRestart defends I1: a hold is part of the savepoint.
 func TestRemovedEndpointSurvivesRestart(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	a := newReceiver()
-	a.set(unavailable)
-	r := newRig(t, j, map[string]*receiver{"a": a}, Options{})
-	r.attach(remoteWrite("a"))
+	j, a, r := failingRig(t)
 	r.commit(100)
 	r.apply()
 	require.NoError(t, r.Close())
@@ -387,8 +377,7 @@ func TestRemovedEndpointSurvivesRestart(t *testing.T) {
 	r.commit(100)
 	r.apply(remoteWrite("a"))
 	r.complete("a", j.count)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestLostSavepoint defends the rule that what is not known is sent again,
@@ -415,8 +404,7 @@ func TestLostSavepoint(t *testing.T) {
 			for range 10 {
 				r.commit(100)
 			}
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 			damage(t, dir)
 
 			rc.set(nil)
@@ -434,11 +422,7 @@ func TestLostSavepoint(t *testing.T) {
 // TestForfeit defends I1: what a limit removes is counted to the sample, and the
 // endpoint goes on behind it.
 func TestForfeit(t *testing.T) {
-	j := openJournal(t, t.TempDir(), nil)
-	rc := newReceiver()
-	rc.set(unavailable)
-	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
-	r.attach(remoteWrite("a"))
+	j, rc, r := failingRig(t)
 	for range 10 {
 		for range 20 {
 			r.commit(100)
@@ -461,8 +445,7 @@ func TestForfeit(t *testing.T) {
 	require.Positive(t, r.value("prometheus_remote_storage_forfeited_bytes_total", map[string]string{"reason": "max_size"}))
 	rc.set(nil)
 	r.complete("a", j.count-lost)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestForfeitThenStopOfAFullQueue is the same for a queue that is full, and a reader
@@ -538,8 +521,7 @@ func TestForfeitThenStop(t *testing.T) {
 			require.Equal(t, later, stopped())
 			r.complete("a", 50)
 			require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", nil), "it was counted")
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		})
 	}
 }
@@ -568,8 +550,7 @@ func TestDropsAreCounted(t *testing.T) {
 		require.NoError(t, r.Persist(t.Context()))
 		return j.gate.Floor().Position == *j.head.Load()
 	}, time.Minute, 10*time.Millisecond)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // TestRefusals defends I2: a refusal for good is counted and delivery goes on;
@@ -599,6 +580,5 @@ func TestRefusals(t *testing.T) {
 	rc.set(nil)
 	r.commit(50)
 	r.complete("a", kept+50)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }

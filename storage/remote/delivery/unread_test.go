@@ -91,8 +91,7 @@ func TestDamageIsCounted(t *testing.T) {
 			require.InDelta(t, 100, r.value("prometheus_remote_storage_unreadable_total", of), 30, "repaired %t", repaired)
 			require.InDelta(t, float64(used)/21, r.value("prometheus_remote_storage_unreadable_bytes_total", of), float64(used)/42)
 		}
-		require.NoError(t, r.Close())
-		require.NoError(t, j.wal.Close())
+		r.end()
 	}
 }
 
@@ -122,8 +121,7 @@ func TestUnreadableSegmentIsPassedOver(t *testing.T) {
 	require.Positive(t, r.value("prometheus_remote_storage_unreadable_bytes_total", map[string]string{"remote_name": "b"}))
 	require.Positive(t, r.value("prometheus_remote_storage_unreadable_total", map[string]string{"remote_name": "b"}))
 	require.Positive(t, info.Size())
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // Segments that are still to be delivered are removed, or their names lead nowhere:
@@ -187,8 +185,7 @@ func TestSegmentThatIsGoneIsPassedOver(t *testing.T) {
 					require.Equal(t, float64(sizes[3]+sizes[4]), r.value("prometheus_remote_storage_unreadable_bytes_total", of))
 				}
 			}
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		})
 	}
 }
@@ -234,8 +231,7 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 	}
 	r.commit(100)
 	r.complete("a", j.count)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 	for _, segment := range []int{5, 6} {
 		require.NoError(t, os.Remove(wlog.SegmentName(filepath.Join(j.dir, "wal"), segment)))
 	}
@@ -246,8 +242,7 @@ func TestNewestSegmentsAreGone(t *testing.T) {
 	r.attach(remoteWrite("a"), remoteWrite("b"))
 	require.Equal(t, 2.0, r.value("prometheus_remote_storage_segments_missing_total", map[string]string{"remote_name": "b"}))
 	require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", map[string]string{"remote_name": "a"}))
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // A finished segment that was emptied, or cut off behind a record, reads as if it were
@@ -288,8 +283,7 @@ func TestEndThatIsGoneIsCounted(t *testing.T) {
 				require.Equal(t, float64(info.Size()-keep), r.value("prometheus_remote_storage_unreadable_bytes_total", of))
 				require.Positive(t, r.value("prometheus_remote_storage_unreadable_total", of))
 			}
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		})
 	}
 }
@@ -426,8 +420,7 @@ func TestFirstThingIsDamaged(t *testing.T) {
 	r.apply(remoteWrite("a"))
 	r.complete("a", j.count-2000)
 	require.InEpsilon(t, 2000, r.value("prometheus_remote_storage_unreadable_total", map[string]string{"remote_name": "a"}), 0.4)
-	require.NoError(t, r.Close())
-	require.NoError(t, j.wal.Close())
+	r.end()
 }
 
 // What pads the last page of a segment held nothing: damage in the last record costs that
@@ -455,8 +448,7 @@ func TestPaddingIsNotCounted(t *testing.T) {
 		of := map[string]string{"remote_name": "a"}
 		require.InDelta(t, 100, r.value("prometheus_remote_storage_unreadable_total", of), 40, "repaired %t", repaired)
 		require.Less(t, r.value("prometheus_remote_storage_unreadable_bytes_total", of), float64(used)/10)
-		require.NoError(t, r.Close())
-		require.NoError(t, j.wal.Close())
+		r.end()
 	}
 }
 

@@ -151,8 +151,7 @@ func TestHeldBytes(t *testing.T) {
 			// the reader remembers of series.
 			require.Less(t, grown, int64(60<<20))
 			close(answer)
-			require.NoError(t, r.Close())
-			require.NoError(t, j.wal.Close())
+			r.end()
 		})
 	}
 }
