@@ -38,7 +38,7 @@ func TestPins(t *testing.T) {
 	paused := 0
 	whenGone = func() {
 		paused++
-		// One more object, and time for its grave: those before it are closed by
+		// One more object, and time for its lease: those before it are closed by
 		// then, unless a reader holds their series.
 		collected := make(chan struct{})
 		runtime.AddCleanup(new([64]byte), func(c chan struct{}) { close(c) }, collected)

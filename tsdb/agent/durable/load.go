@@ -277,7 +277,7 @@ func (db *DB) loadSnapshot(state snapshot.State, filled []repair.Damage) (found 
 	}
 	for s := range db.table.All() {
 		if s.Alias() {
-			db.snapshotter.retired = append(db.snapshotter.retired, retiree{s, s.RetiredAt()})
+			db.snapshotter.retired = append(db.snapshotter.retired, retiredSeries{s, s.RetiredAt()})
 		}
 	}
 	return found, true, nil

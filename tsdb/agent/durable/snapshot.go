@@ -224,7 +224,7 @@ func (db *DB) retire() {
 	defer a.mtx.Unlock()
 	gone := db.table.Retire(db.now().Add(-db.opts.minAge()), func() int { return db.journal.Head().Segment })
 	for _, s := range gone {
-		a.retired = append(a.retired, retiree{s, s.RetiredAt()})
+		a.retired = append(a.retired, retiredSeries{s, s.RetiredAt()})
 	}
 	db.exemplars.forget(gone)
 }

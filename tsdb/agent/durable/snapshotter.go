@@ -57,13 +57,13 @@ type snapshotter struct {
 	salvaged bool
 	// retired are series that went out of use and are not noted as such in the
 	// snapshot yet, with the last segment that can mention them.
-	retired []retiree
+	retired []retiredSeries
 	// evict is the segment below which series that are retired may leave
 	// memory: they are in the snapshot, and have been for a whole round.
 	evict int
 }
 
-type retiree struct {
+type retiredSeries struct {
 	*series.Series
 	segment int
 }

@@ -31,7 +31,7 @@
 //
 // A sweep frees a number when no series in the table has it, and no series that has
 // left the table with it either, unless the garbage collector has found that series
-// unreachable (see grave). So a number is good as long as its series is held, and
+// unreachable (see lease). So a number is good as long as its series is held, and
 // there are four ways to use it:
 //
 //   - [Series.Value] is the only way from a number to its string outside of the table.

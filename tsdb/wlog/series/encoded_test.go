@@ -104,7 +104,7 @@ func churning(round, i int) labels.Labels {
 	return labels.FromStrings("__name__", fmt.Sprint("m", i%10), "i", strconv.Itoa(i), "pod", fmt.Sprintf("pod-%d-%d", round, i%50), fmt.Sprint("round_", round%7), "x")
 }
 
-// collect runs the garbage collector until n graves were closed since the last
+// collect runs the garbage collector until n leases were closed since the last
 // sweep.
 func collect(t *testing.T, tbl *Table, n int) {
 	t.Helper()
@@ -157,7 +157,7 @@ func TestStringsGoWithTheirSeries(t *testing.T) {
 	tbl.sweep()
 	require.Zero(t, tbl.symbols.count)
 	require.Empty(t, tbl.symbols.names)
-	require.Empty(t, tbl.symbols.sweep.graves)
+	require.Empty(t, tbl.symbols.sweep.leases)
 	s, created := tbl.GetOrCreate(churning(1, 3), refs(next))
 	require.True(t, created)
 	require.Equal(t, churning(1, 3), s.Labels())

@@ -24,14 +24,14 @@ import (
 // uses of each would cost more than all else there is to do for a new series.
 //
 // A series that left the table may still be held by a reader, for as long as it
-// likes. Hence a grave for each, which keeps its numbers in use until the
+// likes. Hence a lease for each, which keeps its numbers in use until the
 // garbage collector has found the series unreachable.
 //
 // Marking runs beside everything else, and freeing goes by small steps. What is made
 // meanwhile marks itself.
 type sweep struct {
-	graves []*grave      // Guarded by symbols.mtx.
-	closed atomic.Uint32 // Graves whose series are unreachable.
+	leases []*lease      // Guarded by symbols.mtx.
+	closed atomic.Uint32 // Leases whose series are unreachable.
 
 	// Guarded by inUse; the goroutine that sweeps may read them at any time.
 	round   uint32
@@ -39,8 +39,8 @@ type sweep struct {
 	marks   []atomic.Uint32 // A bit for each number; those beyond it are in use.
 }
 
-// grave holds what a series was made of after it has left the table.
-type grave struct {
+// lease holds what a series was made of after it has left the table.
+type lease struct {
 	set
 	closed atomic.Bool
 }
@@ -56,17 +56,17 @@ const (
 // markBits is how many numbers an element of sweep.marks is for.
 const markBits = 32
 
-// grave returns one for a set whose series has left the table.
-func (y *symbols) grave(of set) *grave {
-	g := &grave{set: of}
+// lease returns one for a set whose series has left the table.
+func (y *symbols) lease(of set) *lease {
+	g := &lease{set: of}
 	y.mtx.Lock()
 	defer y.mtx.Unlock()
-	y.sweep.graves = append(y.sweep.graves, g)
+	y.sweep.leases = append(y.sweep.leases, g)
 	return g
 }
 
-// close is called once the series of a grave is unreachable.
-func (y *symbols) close(g *grave) {
+// close is called once the series of a lease is unreachable.
+func (y *symbols) close(g *lease) {
 	g.closed.Store(true)
 	y.sweep.closed.Inc()
 }
@@ -97,12 +97,12 @@ func (y *symbols) begin() {
 	y.sweep.marking = true
 }
 
-// open returns the graves that are not closed, and forgets the others.
-func (y *symbols) open() []*grave {
+// open returns the leases that are not closed, and forgets the others.
+func (y *symbols) open() []*lease {
 	y.mtx.Lock()
 	defer y.mtx.Unlock()
-	y.sweep.graves = slices.DeleteFunc(y.sweep.graves, func(g *grave) bool { return g.closed.Load() })
-	return slices.Clone(y.sweep.graves)
+	y.sweep.leases = slices.DeleteFunc(y.sweep.leases, func(g *lease) bool { return g.closed.Load() })
+	return slices.Clone(y.sweep.leases)
 }
 
 // mark notes that what a set is made of is in use. Several goroutines may mark.

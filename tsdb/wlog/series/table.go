@@ -212,7 +212,7 @@ func (t *Table) forget(s *Series) {
 	st.unlink(s)
 	st.mtx.Unlock()
 	t.releaseMetadata(s)
-	t.bury(s)
+	t.leaseNumbers(s)
 }
 
 // Retire retires the series that are not pinned and to which nothing was
@@ -316,9 +316,11 @@ func (t *Table) All() iter.Seq[*Series] {
 	}
 }
 
-// bury keeps the numbers of s, which has left the table, in use for as long as s is
+// leaseNumbers keeps the numbers of s, which has left the table, in use for as long as s is
 // reachable.
-func (t *Table) bury(s *Series) { runtime.AddCleanup(s, t.symbols.close, t.symbols.grave(s.set)) }
+func (t *Table) leaseNumbers(s *Series) {
+	runtime.AddCleanup(s, t.symbols.close, t.symbols.lease(s.set))
+}
 
 // tidy frees strings that nothing has, if it is worth the while. It belongs to
 // the goroutine that drops series.

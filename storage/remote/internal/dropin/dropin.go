@@ -22,7 +22,7 @@
 // is kept from removing what an endpoint has not acknowledged: where it makes a
 // checkpoint first, by that being refused (package hold), up to a limit in size and age.
 // Nothing is ever written to the log but what takes the place of damage, in stock's
-// format, before the writer opens it: see makeWhole.
+// format, before the writer opens it: see repairFirst.
 //
 // A server's database is left to stock's remote write: one that was opened by this
 // process, or has a chunks_head directory. So is everything else if [EnvDelivery] or

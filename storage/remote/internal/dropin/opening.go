@@ -28,13 +28,13 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
-func init() { hold.BeforeOpening(makeWhole) }
+func init() { hold.BeforeOpening(repairFirst) }
 
-// makeWhole takes damage out of a log that was delivered from before, when its writer is
+// repairFirst takes damage out of a log that was delivered from before, when its writer is
 // about to open it. A writer that finds damage calls stock's repair, which deletes every
 // later segment, delivered or not. What is repaired costs only what was damaged, and
 // endpoints count that when they come to it.
-func makeWhole(walDir string, logger *slog.Logger) {
+func repairFirst(walDir string, logger *slog.Logger) {
 	dir := filepath.Dir(walDir)
 	if os.Getenv(EnvDelivery) == BestEffort || isServers(dir) {
 		return

@@ -68,8 +68,8 @@ func (e *early) defined(ref chunks.HeadSeriesRef) {
 }
 
 // limit returns the position that readers may go to if everything up to read
-// was read. gaveUp is how many refs it waits for no longer.
-func (e *early) limit(read cursor.Position, now time.Time) (head cursor.Position, gaveUp int) {
+// was read. missed is how many refs it does not wait for any longer.
+func (e *early) limit(read cursor.Position, now time.Time) (head cursor.Position, missed int) {
 	switch {
 	case len(e.waiting) == 0:
 		return read, 0
@@ -79,7 +79,7 @@ func (e *early) limit(read cursor.Position, now time.Time) (head cursor.Position
 	for ref := range e.waiting {
 		e.orphans[ref] = struct{}{}
 	}
-	gaveUp = len(e.waiting)
+	missed = len(e.waiting)
 	clear(e.waiting)
-	return read, gaveUp
+	return read, missed
 }
