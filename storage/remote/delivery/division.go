@@ -143,67 +143,28 @@ func (w *isolator) probe() {
 }
 
 // part learns from an attempt with series that are on trial, of an endpoint that takes
-// something.
+// something: they are taken, refused for good, or get no good answer.
 func (w *isolator) part(p part, a answer) {
 	d := w.division
-	set := w.stream.endpoint.settings.Load()
 	if a.res.Outcome != client.Delivered {
 		d.final = final(a.res)
 	}
 	if rest := p.series[len(a.of):]; len(rest) > 0 {
 		// What becomes of a half of it shows nothing of the other.
 		d.parts = append(d.parts, part{series: rest})
-		p.failures, p.of = 0, nil
+		p = part{series: p.series[:len(a.of)]}
 	}
-	of := p.series[:len(a.of)]
 	if !scarce(a.res) || !d.whole {
 		w.stream.turn.give(w.stream)
 	}
 	switch {
 	case a.res.Outcome == client.Delivered:
-		w.settle(a, true)
-		if !a.nothing() {
-			d.until, d.took = time.Time{}, true // As long for what is left.
-			d.backoff, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
-			w.acquit(p.of, a)
-		}
-		if left := remaining(of); len(left) > 0 {
-			d.parts = append(d.parts, part{series: left}) // What came meanwhile.
-		}
+		w.partTaken(p, a)
 		return
-	case final(a.res) && !w.divisible(a):
-		if !a.again || !refusesData(a.res.Status) { // Else it may have it.
-			d.refused++
-		}
-		w.refused(a)
-		d.refusedOnes = append(d.refusedOnes, of[0])
-		if left := remaining(of); len(left) > 0 {
-			d.parts = append(d.parts, part{series: left})
-		}
 	case final(a.res):
-		d.parts = append(d.parts, halves(of)...)
-	case a.items > 1 && w.again(set, a):
-		d.parts = append(d.parts, part{series: of})
-		w.pause(set, a.res)
-		d.failed = 0
-	case w.mayBeInnocent(&p, a.res):
-		// Others come first, and show what to think of it.
-		d.parts = slices.Insert(d.parts, 0, part{series: of, failures: p.failures})
-		w.pause(set, a.res)
-	case len(of) > 1:
-		both := halves(of)
-		if scarce(a.res) {
-			parent := &divided{of: p.of}
-			both[0].of, both[1].of = parent, parent
-		}
-		d.parts = append(d.parts, both...)
-		w.pause(set, a.res)
-	case w.maySuspect() && w.suspect(of[0], a.res):
-		d.free--
-		w.pause(set, a.res)
+		w.partRefused(p, a)
 	default:
-		d.left = append(d.left, of[0])
-		w.pause(set, a.res)
+		w.partUnanswered(p, a)
 	}
 	if d.refused > mostRefusals && w.refusesAll() {
 		// No series is at fault.
@@ -214,6 +175,70 @@ func (w *isolator) part(p part, a answer) {
 		d.parts, d.refusedOnes = nil, nil
 		w.refuse(all, a.res)
 	}
+}
+
+// partTaken lets the series of a part go, as far as nothing more of them waits.
+func (w *isolator) partTaken(p part, a answer) {
+	d := w.division
+	w.settle(a, true)
+	if !a.nothing() {
+		d.until, d.took = time.Time{}, true // As long for what is left.
+		d.backoff, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
+		w.acquit(p.of, a)
+	}
+	d.putBack(p.series) // What came meanwhile.
+}
+
+// putBack has what is still isolated of a part tried again.
+func (d *division) putBack(of []*isolated) {
+	if left := remaining(of); len(left) > 0 {
+		d.parts = append(d.parts, part{series: left})
+	}
+}
+
+// partRefused divides a part that was refused, or drops it if that is one sample.
+func (w *isolator) partRefused(p part, a answer) {
+	d := w.division
+	if w.divisible(a) {
+		d.parts = append(d.parts, halves(p.series)...)
+		return
+	}
+	if !a.again || !refusesData(a.res.Status) { // Else it may have it.
+		d.refused++
+	}
+	w.refused(a)
+	d.refusedOnes = append(d.refusedOnes, p.series[0])
+	d.putBack(p.series)
+}
+
+// partUnanswered divides a part that got no good answer, unless it may be none of its
+// fault. A single series becomes a suspect, or is left until it is known whether the
+// endpoint takes anything.
+func (w *isolator) partUnanswered(p part, a answer) {
+	d, of := w.division, p.series
+	set := w.stream.endpoint.settings.Load()
+	switch {
+	case a.items > 1 && w.again(set, a):
+		d.parts = append(d.parts, part{series: of})
+		w.pause(set, a.res)
+		d.failed = 0
+		return
+	case w.mayBeInnocent(&p, a.res):
+		// Others come first, and show what to think of it.
+		d.parts = slices.Insert(d.parts, 0, part{series: of, failures: p.failures})
+	case len(of) > 1:
+		both := halves(of)
+		if scarce(a.res) {
+			parent := &divided{of: p.of}
+			both[0].of, both[1].of = parent, parent
+		}
+		d.parts = append(d.parts, both...)
+	case w.maySuspect() && w.suspect(of[0], a.res):
+		d.free--
+	default:
+		d.left = append(d.left, of[0])
+	}
+	w.pause(set, a.res)
 }
 
 // refusesAll reports whether an endpoint that refused many series in a row refuses

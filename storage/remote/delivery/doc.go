@@ -57,11 +57,12 @@
 // comes behind it. As long as nothing else is taken, the endpoint is what fails:
 // no more requests are made than in any outage, but every other one is another
 // one (doubt.go). Once one of them is taken, what is left goes on trial: its items
-// leave the queue as if they were settled and wait in its isolation
-// (isolation.go), and an isolator, one goroutine of each stream, divides them until
-// what the endpoint does not take is found (division.go). What is refused for good
+// leave the queue as if they were settled (park.go) and wait in its isolation
+// (isolation.go), and an isolator, one goroutine of each stream (isolator.go), divides
+// them until what the endpoint does not take is found (division.go). What is refused for good
 // is dropped, sample by sample, and counted. A series that is refused, or gets no
-// good answer alone, travels alone until it is accepted, while all others go on.
+// good answer alone, travels alone until it is accepted, while all others go on
+// (suspects.go).
 // Later items of an isolated series wait behind its first, in memory or, beyond
 // 256 of a series and 4 MiB of all, in the log (refill.go). 1,024 series may be
 // suspects; then requests with others that fail are retried as in any outage, and

@@ -315,6 +315,73 @@ func (iso *isolation) all() []*isolated {
 	return append(slices.Collect(maps.Values(iso.series)), iso.inherited...)
 }
 
+// before counts what isolated series have in memory that begins before a segment. marks
+// are those of the partitions: what was diverted from a request that was released then is
+// in the queue again, and counts there.
+func (iso *isolation) before(segment int, marks []savepoint.Mark) (t queue.Counts) {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.all() {
+		until := marks[iso.partOf(is.hash)]
+		for i := range is.items {
+			m := is.items[i].mark
+			if m.Segment < segment && m.Less(until) {
+				t.Add(is.items[i].kind())
+			}
+		}
+	}
+	return t
+}
+
+// size returns how many series are isolated.
+func (iso *isolation) size() int {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return len(iso.series)
+}
+
+// isolates reports whether a series is isolated.
+func (iso *isolation) isolates(s *series.Series) bool {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return iso.find(s) != nil
+}
+
+// saved returns the marks for a savepoint, of series that are behind their partition,
+// whose marks were taken before. A series that waits behind its partition's mark, out of
+// a request that is under way, is not one of them: that request may have more of it.
+func (iso *isolation) saved(marks []savepoint.Mark) (apart []isolatedMark) {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.marks() {
+		if is.Mark.Less(marks[iso.partOf(is.Series)]) {
+			apart = append(apart, is)
+		}
+	}
+	return apart
+}
+
+// floor returns the lowest position at which an isolated series waits, and the oldest
+// timestamp in ms of those in memory, 0 if there are none.
+func (iso *isolation) floor() (floor cursor.Position, oldest int64, waits bool) {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	for _, is := range iso.all() {
+		m, ok := is.mark()
+		if !ok {
+			continue
+		}
+		if !waits || m.Before(floor) {
+			floor = m.Position
+		}
+		waits = true
+		if len(is.items) > 0 && (oldest == 0 || is.items[0].T < oldest) {
+			oldest = is.items[0].T
+		}
+	}
+	return floor, oldest, waits
+}
+
 // signal wakes the isolator.
 func (iso *isolation) signal() {
 	select {

@@ -14,247 +14,382 @@
 package delivery
 
 import (
-	"math/rand/v2"
+	"context"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// run works until the stream stops.
-func (w *isolator) run() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-w.stream.isolation.notify:
-		case <-timer.C:
-		case <-w.stream.endpoint.settings.Load().replaced:
-			w.hasten()
-		case <-w.stream.endpoint.stop:
-			return
-		case <-w.stream.reading.Done():
-			return
-		}
-		for w.step(time.Now()) && w.stream.reading.Err() == nil && !w.stream.endpoint.stopping() {
-		}
-		timer.Reset(w.next(time.Now()))
-	}
+// isolator delivers what the isolation of a stream's queue holds, beside the
+// senders and never in their way. One goroutine owns it.
+//
+// What is on trial is divided until what the endpoint does not take is found:
+//
+//	on trial ──▶ divided ──┬──▶ taken: its series go with the others again
+//	    ▲                  ├──▶ refused for good, one sample: dropped, counted,
+//	    │                  │    and the series becomes a suspect
+//	    │                  ├──▶ no good answer, one series: it becomes a suspect
+//	    └──────────────────┴──▶ the same, but the endpoint has taken nothing
+//	                            since another was found: perhaps it is down
+//
+// Suspects travel alone, each at a pace of its own, until they are accepted.
+type isolator struct {
+	stream  *stream
+	senders [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
+
+	division *division
+	logged   time.Time // When a line with labels was logged last,
+	unlogged int       // and how many were not since.
+	tries    *attempts // At reading the log.
+
+	seen    int64         // Requests the stream had delivered when a suspect failed last,
+	backoff time.Duration // and how long all suspects wait if none was since.
+	until   time.Time
+
+	together time.Time     // When all suspects are tried in one request again,
+	apart    time.Duration // and how long it was put off.
+	nowAlone bool          // It was their turn last; one alone is next.
 }
 
-// step makes one attempt, if one is due.
-func (w *isolator) step(now time.Time) bool {
-	w.begin()
-	if w.division != nil && w.divide(now) {
+// division is the trial of a request.
+type division struct {
+	*trial
+	joined      bool        // Its parts were, because there is a limit on the rate of requests.
+	parts       []part      // What is to be tried, the last one first.
+	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
+	found       int64       // Requests the stream had delivered when a suspect was found last,
+	free        int         // and how many more may be found until it has delivered another.
+	failed      int         // Attempts in a row without a good answer.
+	delivered   int64       // Requests the stream had delivered when it was not known any more whether the endpoint takes something.
+	tries       int         // While the endpoint is not known to take something.
+	until       time.Time   // How long it is tried as a whole; zero before that has failed.
+	inTurn      int         // How often it was, in that time.
+	took        bool        // A part of it was taken.
+	final       bool        // The last answer that was not good was a refusal.
+	tooMany     int         // Items in it, if it was in vain,
+	half        int         // and in a half of a part of which both were taken.
+	refused     int         // Answers in a row, since it took something,
+	refusedOnes []*isolated // and the series they were about.
+	backoff     time.Duration
+	due         time.Time
+}
+
+// part is a part of what is on trial.
+type part struct {
+	series   []*isolated
+	failures int // Without a good answer, that may be no fault of its own.
+	of       *divided
+}
+
+// divided is a part that got no good answer, but one that may have been about the
+// rate of requests. If both of its halves are taken, it was innocent.
+type divided struct {
+	of    *divided
+	taken int
+	items int // In the larger half that was.
+}
+
+const (
+	// mostRefusals is how many parts of a request may be refused in a row before
+	// the rest of it is dropped as a whole, if the endpoint has taken nothing for
+	// takesFor, or for tookFor if it took another part of it.
+	mostRefusals = 32
+	tookFor      = time.Minute
+	// mostFailures is how many attempts of a trial may get no good answer in a row
+	// before the endpoint counts as one that is down.
+	mostFailures = 24
+	// suspectsEach is how many suspects are found for each request that the endpoint
+	// takes: as many may be wrong if it goes down just then.
+	suspectsEach = 16
+	// watchFor is how long a series of which nothing comes any more is a suspect.
+	watchFor = 10 * time.Minute
+	// freeRefusals is how many samples of a suspect may be refused in a row before
+	// it pauses between them. They are never refused together: behind duplicates, or
+	// samples that are too old, are some that are taken.
+	freeRefusals = 16
+	// refusalsAtOnce is how many series of which a sample was refused are tried at a
+	// time: one after the other, their backlog would grow where answers take long.
+	refusalsAtOnce = 8
+	// logEvery is the least time between two lines about single series.
+	logEvery = 10 * time.Second
+)
+
+func newIsolator(s *stream) *isolator {
+	w := &isolator{stream: s, tries: newAttempts(maxReadTries)}
+	for i := range w.senders {
+		w.senders[i] = sender{stream: s, apart: true}
+	}
+	return w
+}
+
+// final reports whether an answer is the last word on what was sent.
+func final(res client.Result) bool {
+	if res.Outcome == client.TooLarge && maybeLater(res.Status) {
+		return false
+	}
+	return res.Outcome == client.Refused || res.Outcome == client.TooLarge || res.Outcome == client.Denied
+}
+
+// divisible reports whether what was sent can be sent in parts; a single series
+// then goes on sample by sample.
+func (*isolator) divisible(a answer) bool {
+	if len(a.of) > 1 {
 		return true
 	}
-	return w.trySuspect(now)
+	if a.sent[queue.Samples]+a.sent[queue.Histograms] > 1 {
+		a.of[0].alone = 1
+		return true
+	}
+	return false
 }
 
-// hasten lets everything be tried at once: settings have changed.
-func (w *isolator) hasten() {
-	if w.division != nil {
-		w.division.due, w.division.backoff = time.Time{}, 0
-	}
-	w.until, w.backoff = time.Time{}, 0
-	iso := w.stream.isolation
-	iso.mtx.Lock()
-	defer iso.mtx.Unlock()
-	for _, is := range iso.series {
-		is.due, is.wait = time.Time{}, 0
-	}
+// answer is what became of an attempt.
+type answer struct {
+	set     *settings
+	res     client.Result
+	of      []*isolated
+	count   []int // Items of each that it was about.
+	items   int   // In the request.
+	sent    queue.Counts
+	first   queue.ItemView // The first item.
+	dropped drops          // What was left out of it.
+	again   bool           // The receiver may have had some of it before.
+	gaveUp  bool           // There was none in the time that it had.
+	began   time.Time
 }
 
-// begin takes up a request that was put on trial.
-func (w *isolator) begin() {
-	iso := w.stream.isolation
-	if w.division == nil {
-		iso.inherit()
+// nothing reports whether there was nothing to be sent, so that the answer, if it counts
+// as delivered, shows nothing.
+func (a *answer) nothing() bool { return a.res.Outcome == client.Delivered && a.sent.Total() == 0 }
+
+// attempt sends what is in memory of series once, of as many as fit into a
+// request, but of one at least. Exemplars stay with their sample.
+func (w *isolator) attempt(part []*isolated) answer { return w.attemptBy(&w.senders[0], part) }
+
+// attemptBy is attempt with a sender that has nothing else to do.
+func (w *isolator) attemptBy(s *sender, part []*isolated) answer {
+	set := w.stream.endpoint.settings.Load()
+	a := answer{set: set, began: time.Now()}
+	items := w.stream.isolation.oldest(&a, part, set.queue.MaxSamplesPerSend)
+	timeout := w.stream.shortTimeout(set)
+	if len(a.of) == 1 {
+		timeout = max(timeout, a.of[0].timeout)
 	}
+	if len(items) > 0 {
+		a.first = items[0]
+		all := slices.Clone(items) // To screen, they are scratch space.
+		items = s.screen(&s.own, set, items)
+		a.items = s.encode(&s.own, set, items)
+		a.cut(all, items[a.items:])
+		a.dropped, a.sent = s.own.dropped, s.own.sent
+	}
+	if a.sent.Total() == 0 {
+		a.res.Outcome = client.Delivered // Nothing of it is to be sent.
+		return a
+	}
+	w.send(s, &a, min(timeout, set.timeout))
+	return a
+}
+
+// oldest lists what is in memory of series and fits into a request, and notes in an
+// answer what it is of.
+func (iso *isolation) oldest(a *answer, part []*isolated, room int) (items []queue.ItemView) {
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
-	if t := iso.trial; t != nil && w.division == nil {
-		w.division = &division{trial: t}
-		// Series that are alike are neighbours: what is not taken would come in a
-		// row. Their order among each other does not matter.
-		rand.Shuffle(len(t.series), func(i, j int) { t.series[i], t.series[j] = t.series[j], t.series[i] })
-		if t.alive {
-			w.division.parts = append(w.division.parts, part{series: t.series})
+	for _, is := range part {
+		n := len(is.items)
+		if n > room && len(a.of) > 0 {
+			break
+		}
+		n = min(n, max(room, 1))
+		if len(part) == 1 && is.alone > 0 {
+			n = min(n, is.alone)
+		}
+		for n > 0 && n < len(is.items) && is.items[n].kind() == queue.Exemplar {
+			n++
+		}
+		for i := range is.items[:n] {
+			items = append(items, is.items[i].view())
+		}
+		room -= n
+		a.again = a.again || is.replayed
+		a.of, a.count = append(a.of, is), append(a.count, n)
+	}
+	return items
+}
+
+// send sends what a sender has encoded, when it is its turn, and notes the answer.
+func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
+	st, p := w.stream, &s.own
+	st.awaitTurn(st, a.set)
+	if !st.reserve(cursor.Position{Offset: 1}) { // It is past that, unless it is to be renewed.
+		a.res = client.Result{Outcome: client.Retry, Err: context.Cause(st.ctx)}
+		return
+	}
+	a.began = time.Now()
+	ctx, cancel := context.WithTimeout(st.ctx, timeout)
+	defer cancel()
+	m := st.endpoint.metrics.Load()
+	m.isolationRequests.Inc()
+	a.res = st.send(ctx, a.set, p.payload, 0, p.sent)
+	a.gaveUp = gaveUp(ctx, a.res)
+	switch a.res.Outcome {
+	case client.Delivered:
+		st.took()
+		s.delivered(a.set, p, a.res, a.again)
+	case client.Retry:
+		for c, n := range p.sent {
+			m.retried[c].Add(float64(n))
+		}
+	}
+	if !a.res.Ambiguous {
+		return
+	}
+	st.isolation.mtx.Lock()
+	defer st.isolation.mtx.Unlock()
+	for i, is := range a.of {
+		if n := a.count[i]; n > 0 {
+			is.maybeSent(past(is.items[n-1].mark))
 		}
 	}
 }
 
-// next returns how long nothing is due.
-func (w *isolator) next(now time.Time) time.Duration {
-	wait := watchFor
-	if w.division != nil {
-		wait = min(wait, w.division.due.Sub(now))
-		if !w.division.alive {
-			wait = min(wait, pollInterval) // To see whether something was delivered.
-		}
+// cut leaves out of an answer what did not fit into the request.
+func (a *answer) cut(all, rest []queue.ItemView) {
+	left := make(map[*queue.Item]bool, len(rest))
+	for _, it := range rest {
+		left[it.Item] = true
 	}
-	iso := w.stream.isolation
-	iso.mtx.Lock()
-	defer iso.mtx.Unlock()
-	for _, is := range iso.series {
-		if _, waits := is.mark(); is.suspect && waits {
-			if is.refusals > 0 {
-				wait = min(wait, is.due.Sub(now))
-				continue
+	if len(left) == 0 {
+		return
+	}
+	at := 0
+	for i, n := range a.count {
+		for k := range n {
+			if left[all[at+k].Item] {
+				a.count[i] = k
+				if k == 0 {
+					a.of, a.count = a.of[:i], a.count[:i]
+				} else {
+					a.of, a.count = a.of[:i+1], a.count[:i+1]
+				}
+				return
 			}
-			wait = min(wait, max(is.due.Sub(now), w.until.Sub(now)))
 		}
+		at += n
 	}
-	if len(iso.alike()) > 1 {
-		wait = min(wait, max(w.together.Sub(now), w.until.Sub(now)))
-	}
-	return max(wait, time.Millisecond)
 }
 
-// trySuspect makes an attempt with the suspect that has been due for longest, and with
-// others beside it if what came of it last was a refusal. Those need not wait with the
-// others: an endpoint that refuses is up.
-func (w *isolator) trySuspect(now time.Time) bool {
-	wait := now.Before(w.until)
+// settle takes off what an answer is about, and releases series of which nothing
+// waits any more, if they are to be.
+func (w *isolator) settle(a answer, release bool) {
+	w.senders[0].countDrops(&encodedRequest{dropped: a.dropped})
 	iso := w.stream.isolation
 	iso.mtx.Lock()
-	var due []*isolated
-	for _, is := range iso.series {
-		_, waits := is.mark()
-		switch {
-		case !is.suspect:
-		case !waits && now.Sub(is.due) > watchFor:
+	defer iso.mtx.Unlock()
+	if a.set != w.stream.endpoint.settings.Load() {
+		w.stream.dispatched.renew()
+	}
+	for i, is := range a.of {
+		iso.drop(is, a.count[i])
+		is.unsent()
+		if len(is.items) > 0 || is.behind {
+			continue
+		}
+		if release {
 			iso.release(is)
-		case waits && !now.Before(is.due) && (!wait || is.refusals > 0):
-			due = append(due, is)
-		}
-	}
-	iso.mtx.Unlock()
-	// By turns, or those that are not taken together would never be tried alone.
-	if !wait && (len(due) == 0 || !w.nowAlone) && w.tryTogether(now) {
-		w.nowAlone = true
-		return true
-	}
-	if len(due) == 0 {
-		return false
-	}
-	w.nowAlone = false
-	slices.SortFunc(due, func(a, b *isolated) int { return a.due.Compare(b.due) })
-	n := 1
-	if due[0].refusals > 0 {
-		due = slices.DeleteFunc(due, func(is *isolated) bool { return is.refusals == 0 })
-		n = min(len(due), w.atOnce())
-	}
-	due = due[:n]
-	if !w.load(due...) {
-		for _, is := range due {
-			is.due = now.Add(retryInterval)
-		}
-		return true
-	}
-	answers := w.attempts(n, func(i int) []*isolated { return due[i : i+1] })
-	for i, is := range due {
-		w.tried(is, answers[i])
-	}
-	return true
-}
-
-// tried learns from an attempt with a suspect alone.
-func (w *isolator) tried(is *isolated, a answer) {
-	set := w.stream.endpoint.settings.Load()
-	is.due = a.began
-	switch {
-	case a.nothing():
-		w.settle(a, true)
-	case a.res.Outcome == client.Delivered:
-		w.judge(is, a)
-		is.wait, is.timeout, is.refusals = 0, 0, 0
-		w.backoff /= 2
-		is.alone = min(max(2*is.alone, 1), max(set.queue.MaxSamplesPerSend, 1))
-		w.settle(a, true)
-	case final(a.res) && !w.divisible(a):
-		w.refused(a)
-		is.refusals, is.wait = is.refusals+1, 0
-		if is.refusals > freeRefusals {
-			is.due = time.Now().Add(set.leastBackoff())
-		}
-	case final(a.res):
-		// It goes on sample by sample, at once.
-	default:
-		is.refusals = 0
-		w.judge(is, a)
-		w.slow(set, scarce(a.res))
-		is.wait = set.backoff(is.wait, suspectPace)
-		is.due = time.Now().Add(w.stream.betweenSuspects(set, is.wait, a.res.RetryAfter, time.Since(a.began)))
-		if a.res.Status == 0 {
-			is.timeout = 2 * max(is.timeout, w.stream.shortTimeout(set))
 		}
 	}
 }
 
-// tryTogether makes an attempt with all suspects in memory that got no good answer
-// alone, from time to time: what was wrong may be over, or was never about them.
-func (w *isolator) tryTogether(now time.Time) bool {
-	if now.Before(w.together) {
-		return false
-	}
-	set := w.stream.endpoint.settings.Load()
+// suspect makes a series one that travels alone. It returns false if there are
+// too many.
+func (w *isolator) suspect(is *isolated, res client.Result) bool {
 	iso := w.stream.isolation
 	iso.mtx.Lock()
-	all := iso.alike()
-	iso.mtx.Unlock()
-	if len(all) < 2 {
+	defer iso.mtx.Unlock()
+	if !is.suspect && iso.suspects() >= maxIsolated {
 		return false
 	}
-	a := w.attempt(all)
-	if a.nothing() {
-		w.settle(a, true)
-		return true
+	set := w.stream.endpoint.settings.Load()
+	is.suspect = true
+	is.scarce, is.failures = scarce(res), 0
+	is.alone = 1
+	is.wait = set.leastBackoff()
+	is.due = time.Now().Add(w.stream.betweenSuspects(set, is.wait, res.RetryAfter, 0))
+	if len(is.items) > 0 {
+		w.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
 	}
-	if a.res.Outcome != client.Delivered {
-		w.apart = set.backoff(w.apart, 1)
-		w.together = time.Now().Add(w.stream.betweenSuspects(set, w.apart, a.res.RetryAfter, time.Since(a.began)))
-		w.slow(set, scarce(a.res))
-		return true
-	}
-	w.together, w.apart, w.backoff = time.Time{}, 0, 0
-	for _, is := range a.of {
-		w.judge(is, a)
-		is.wait, is.timeout, is.refusals, is.due = 0, 0, 0, now
-	}
-	w.settle(a, true)
 	return true
 }
 
-// judge learns from what became of a suspect that was tried whether the endpoint
-// limits the rate of requests.
-func (w *isolator) judge(is *isolated, a answer) {
-	if !is.scarce {
-		return
-	}
-	if a.res.Outcome != client.Delivered {
-		is.failures++
-		if is.failures == guiltyAfter {
-			w.stream.limit.found(true)
-			w.stream.prompts.giveBack()
+// refused accounts for one item that was refused for good. Its series is a
+// suspect from then on.
+func (w *isolator) refused(a answer) {
+	is := a.of[0]
+	if a.again && refusesData(a.res.Status) {
+		w.stream.endpoint.refusedOnReplay(a.sent, a.first, a.res)
+	} else {
+		missing := a.sent
+		if a.res.Written.Confirmed {
+			missing = unwritten(a.sent, a.res)
 		}
-		return
+		w.stream.endpoint.fail(missing, strconv.Itoa(a.res.Status))
+		w.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
 	}
-	if is.failures < 2 && w.stream.limit.found(false) {
-		w.stream.tellLimit()
+	w.settle(a, false)
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	switch {
+	case is.suspect:
+	case iso.suspects() < maxIsolated:
+		is.suspect, is.alone, is.due, is.refusals = true, 1, time.Now(), 1
+	case len(is.items) == 0 && !is.behind:
+		iso.release(is)
 	}
-	is.scarce = false
 }
 
-// slow makes all suspects wait if the stream has delivered nothing since one of them
-// failed: the endpoint is down, and is not to be asked by each of them.
-// So it is if requests may be too many for it.
-func (w *isolator) slow(set *settings, scarce bool) {
-	at := w.stream.delivered.Load()
-	if at != w.seen && !scarce {
-		w.seen, w.backoff = at, 0
+// refuse accounts for series of which nothing is worth another attempt, and
+// releases them.
+func (w *isolator) refuse(all []*isolated, res client.Result) {
+	var sent queue.Counts
+	iso := w.stream.isolation
+	iso.mtx.Lock()
+	for _, is := range all {
+		if is.gone {
+			continue
+		}
+		if is.suspect = false; is.replayed && iso.suspects() < maxIsolated {
+			is.suspect, is.alone = true, 1 // The receiver may have it: each sample counts by itself.
+			continue
+		}
+		for _, it := range is.items {
+			sent.Add(it.kind())
+		}
+		iso.drop(is, len(is.items))
+		if is.behind {
+			is.suspect = true // The rest of it is in the log.
+			continue
+		}
+		iso.release(is)
+	}
+	iso.mtx.Unlock()
+	res.Written = client.Result{}.Written
+	w.stream.endpoint.refused(w.stream.endpoint.settings.Load(), sent, res)
+}
+
+// tell logs what happened to one series, but not of each of many.
+func (w *isolator) tell(what string, of *series.Series, res client.Result) {
+	if time.Since(w.logged) < logEvery {
+		w.unlogged++
 		return
 	}
-	w.backoff = set.backoff(w.backoff, 1)
-	w.until = time.Now().Add(w.backoff)
+	w.stream.endpoint.logger.Warn(what, "series", of.Labels().String(), "status", res.Status, "err", res.Err, "not_logged_before", w.unlogged)
+	w.logged, w.unlogged = time.Now(), 0
 }
