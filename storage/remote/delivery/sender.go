@@ -29,13 +29,13 @@ func (s *sender) run() {
 		began := time.Now()
 		s.worked, s.waited, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, 0, false, false, false, false, nil
 		s.left = s.left[:0]
-		settled := st.reserve(s.req.End) && s.serve()
+		done := st.reserve(s.req.End) && s.serve()
 		st.rates.busy(time.Since(began), s.waited)
 		content := s.req.Content()
-		if !settled {
+		if !done {
 			st.close() // The first failure of a stop ends it.
 		}
-		if !settled && !s.partly {
+		if !done && !s.partly {
 			st.queue.Release(&s.req)
 			return
 		}

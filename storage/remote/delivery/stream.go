@@ -177,9 +177,9 @@ func (s *stream) reserve(end cursor.Position) bool {
 
 // awaitTurn waits while it is the turn of another sender. It ends early when the
 // endpoint stops or its settings change.
-func (st *stream) awaitTurn(s any, set *settings) {
+func (s *stream) awaitTurn(owner any, set *settings) {
 	for {
-		wait, over := st.turn.others(s)
+		wait, over := s.turn.others(owner)
 		if wait <= 0 {
 			return
 		}
@@ -188,9 +188,9 @@ func (st *stream) awaitTurn(s any, set *settings) {
 		case <-time.After(wait):
 		case <-set.replaced:
 			return
-		case <-st.endpoint.stop:
+		case <-s.endpoint.stop:
 			return
-		case <-st.ctx.Done():
+		case <-s.ctx.Done():
 			return
 		}
 	}
