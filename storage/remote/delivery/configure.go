@@ -294,7 +294,7 @@ func (s *Storage) hold(p *plan) []*endpointState {
 		if p.resumes(st) {
 			continue
 		}
-		if st.removed == nil {
+		if st.removed == nil && !s.opts.LeaveOthers {
 			removed := *st
 			removed.removed = &now
 			st = &removed

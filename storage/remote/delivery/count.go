@@ -88,12 +88,22 @@ func (s *Storage) countBatch(f *forfeit, b *queue.Batch) {
 		f.reread.passed = func(series int, u queue.Unread) { s.estimate(f, u, b.End.Position, series) }
 		f.reread.take(b, func(_ *missing, it queue.ItemView, _ savepoint.Mark) bool {
 			f.items.Add(it.Kind())
+			if f.seen != nil {
+				f.seen(it)
+			}
 			return true
 		})
 		return
 	}
 	mine, _ := f.res.Filter(b)
 	f.items.Plus(mine.Counts)
+	if f.seen != nil {
+		mine.Each(func(list *queue.List) {
+			for i := range list.Items {
+				f.seen(list.At(i))
+			}
+		})
+	}
 	f.items.Plus(b.Unknown)
 	if len(b.Unread.Parts) > 0 {
 		lost := lostTo(&b.Unread, f.acked, spreadOf(s.src.Table, f.acked), f.counted)

@@ -38,6 +38,8 @@ type forfeit struct {
 	counted   *counted  // Before, as unreadable.
 	items     queue.Counts
 	estimated int // Of the samples in items.
+
+	seen func(queue.ItemView) // Told of each that is counted; may be nil.
 }
 
 func newForfeit(name string, r forfeitedRange, before *counted) *forfeit {

@@ -312,7 +312,7 @@ func (s *Storage) expire(now time.Time) {
 	defer s.mtx.Unlock()
 	var kept, expired []*endpointState
 	for _, st := range s.held {
-		if st.removed != nil && now.Sub(*st.removed) >= s.opts.Grace {
+		if st.removed != nil && !s.opts.LeaveOthers && now.Sub(*st.removed) >= s.opts.Grace {
 			expired = append(expired, st)
 		} else {
 			kept = append(kept, st)

@@ -93,6 +93,10 @@ type Options struct {
 	// HoldDenied retries requests that were answered 401, 403 or 407 instead of
 	// dropping them, so that rotating credentials loses nothing.
 	HoldDenied bool
+	// LeaveOthers leaves endpoints of the savepoint that are not in the configuration
+	// as they are: none is taken for removed, and none is given up. It is for
+	// delivering to some endpoints of a directory whose agent is not running.
+	LeaveOthers bool
 	// ResumeForeign resumes from savepoints although another engine wrote to
 	// the log since. What that engine delivered is then sent again.
 	ResumeForeign bool
