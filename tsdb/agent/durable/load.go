@@ -50,7 +50,7 @@ func (db *DB) load() error {
 	state, usable := db.snapshotter.store.State()
 	filled := db.fillHoles(-1)
 	if usable {
-		if misfit := fits(dir, state); misfit != "" {
+		if misfit := Misfit(dir, state); misfit != "" {
 			usable = false
 			db.snapshotter.noteGone(state, dir)
 			db.metrics.snapshotDamages.WithLabelValues("misfit").Inc()
@@ -91,10 +91,10 @@ func (db *DB) load() error {
 	return nil
 }
 
-// fits says why a snapshot is not one of the log in dir, in a few words, or
+// Misfit says why a snapshot is not one of the log in dir, in a few words, or
 // nothing if it is. The log has not been repaired yet: whatever keeps it from being
 // read makes the snapshot unfit, and the repair finds it.
-func fits(dir string, state snapshot.State) (misfit string) {
+func Misfit(dir string, state snapshot.State) (misfit string) {
 	segments, err := epoch.Scan(dir)
 	if err != nil {
 		return err.Error()

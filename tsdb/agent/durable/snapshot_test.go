@@ -300,20 +300,20 @@ func TestFits(t *testing.T) {
 	} {
 		state := good
 		change(&state)
-		require.Equal(t, misfit, fits(wal, state))
+		require.Equal(t, misfit, Misfit(wal, state))
 	}
 	require.NoError(t, os.Truncate(wlog.SegmentName(wal, 3), 0))
-	require.Empty(t, fits(wal, good), "what it ends with is empty, another is as it was")
+	require.Empty(t, Misfit(wal, good), "what it ends with is empty, another is as it was")
 	require.NoError(t, os.Truncate(wlog.SegmentName(wal, 2), 0))
-	require.NotEmpty(t, fits(wal, good), "no segment is as it was")
+	require.NotEmpty(t, Misfit(wal, good), "no segment is as it was")
 	require.NoError(t, os.Remove(wlog.SegmentName(wal, 1)))
-	require.Contains(t, fits(wal, good), "not sequential", "the repair deals with it")
+	require.Contains(t, Misfit(wal, good), "not sequential", "the repair deals with it")
 	for _, k := range []int{0, 2} {
 		require.NoError(t, os.Remove(wlog.SegmentName(wal, k)))
 	}
-	require.Empty(t, fits(wal, snapshot.State{Covered: 2}), "what it ends with was removed, all after it is there")
-	require.Equal(t, "segments after it are missing", fits(wal, snapshot.State{Covered: 1}))
-	require.Equal(t, "the log is empty", fits(t.TempDir(), good))
+	require.Empty(t, Misfit(wal, snapshot.State{Covered: 2}), "what it ends with was removed, all after it is there")
+	require.Equal(t, "segments after it are missing", Misfit(wal, snapshot.State{Covered: 1}))
+	require.Equal(t, "the log is empty", Misfit(t.TempDir(), good))
 }
 
 // With nothing acknowledged, series come and go for ten times as many as there
