@@ -70,7 +70,8 @@ func (c *Commands) cat(agent *kingpin.CmdClause) {
 				if it.T < mint || it.T > maxt || !matches(sets, it.Labels) {
 					return nil
 				}
-				if printed++; *limit > 0 && printed > *limit {
+				printed++
+				if *limit > 0 && printed > *limit {
 					return errEnough
 				}
 				if *format == formatJSON {

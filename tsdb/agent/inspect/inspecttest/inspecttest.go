@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,11 +115,12 @@ type Agent struct {
 
 // Config returns a configuration with the endpoints named, in YAML.
 func Config(endpoints map[string]*Receiver, names ...string) string {
-	out := "remote_write:\n"
+	var out strings.Builder
+	out.WriteString("remote_write:\n")
 	for _, name := range names {
-		out += fmt.Sprintf("- {name: %s, url: %q, queue_config: {min_backoff: 5ms, max_backoff: 20ms, batch_send_deadline: 10ms}}\n", name, endpoints[name].URL)
+		fmt.Fprintf(&out, "- {name: %s, url: %q, queue_config: {min_backoff: 5ms, max_backoff: 20ms, batch_send_deadline: 10ms}}\n", name, endpoints[name].URL)
 	}
-	return out
+	return out.String()
 }
 
 // Run starts an agent with small segments in dir, with a configuration in YAML.
