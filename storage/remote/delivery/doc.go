@@ -55,8 +55,8 @@
 //
 // A request that fails again and again, or is refused, is not the end of what
 // comes behind it. As long as nothing else is taken, the endpoint is what fails:
-// no more requests are made than in any outage, but every other one is another
-// one (doubt.go). Once one of them is taken, what is left goes on trial: its items
+// no more requests are made than in any outage, but every second one has another
+// part of what waits in it (doubt.go). Once one of them is taken, what is left goes on trial: its items
 // leave the queue as if they were settled (park.go) and wait in its isolation
 // (isolation.go), and an isolator, one goroutine of each stream (isolator.go), divides
 // them until what the endpoint does not take is found (division.go). What is refused for good
@@ -140,16 +140,16 @@
 //
 // # Goroutines and locks
 //
-// Storage owns the savepoint writer, and, where the log is
-// followed, the goroutine that reads it for series. Each endpoint owns a pacer,
-// which alone makes and ends streams, and each stream a reader, an isolator and its
-// senders; all of them belong to the endpoint's wait group. The reader that leads has the
+// Storage owns the savepoint writer, and, where the log is followed, the goroutine that
+// reads it for series. Each endpoint owns a pacer, which alone makes and ends streams, the
+// sender of its metadata, and each stream a reader, an isolator, which makes up to eight
+// attempts at a time, and its senders; all of them belong to the endpoint's wait group. The reader that leads has the
 // dispatcher's log reader and the in-memory commits to itself until it publishes or
 // resigns. Items, batches and settings never change once they are shared.
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
 // endpoint.streamsMtx, readCursor.mu; Queue.mu, then endpoint.sendersMtx or isolation.mtx,
-// then dispatchMark.mtx; fullQueue.mtx, then dispatcher.mu, then commitQueue.mtx. Only
+// then dispatchMark.mtx; of two isolations, that of the older stream first; fullQueue.mtx, then dispatcher.mu, then commitQueue.mtx. Only
 // Storage.mtx and Storage.saveMtx are held across I/O, save that a file is closed under
 // fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for
 // a sender that has to raise the dispatch mark.

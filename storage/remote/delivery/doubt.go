@@ -35,9 +35,9 @@ const (
 	// if it took the whole of remote_timeout.
 	doubtAfter = 3
 	// divideFirst is how many refused requests in a row are divided whatever the
-	// endpoint has taken before. Of those that follow only some series are tried
-	// alone, probes of the first probeMany requests, one of each after them: it
-	// most likely refuses everything.
+	// endpoint has taken before. One that refuses more most likely refuses everything.
+	// Of each of those, up to the number of probeMany, so many series as probes says are
+	// tried alone; of each that follows, one series.
 	divideFirst = 2
 	probeMany   = 8
 	probes      = 5

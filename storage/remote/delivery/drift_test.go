@@ -53,7 +53,7 @@ func TestSettingsOfEndpointsAreKnown(t *testing.T) {
 		"Capacity":          "settings.capacity",
 		"MaxShards":         "pace",
 		"MinShards":         "pace",
-		"MaxSamplesPerSend": "queue.configure, cutClassic",
+		"MaxSamplesPerSend": "queue.configure, conversion.fill",
 		"BatchSendDeadline": "batch delay, queue.configure",
 		"MinBackoff":        "see retry.go",
 		"MaxBackoff":        "see retry.go",

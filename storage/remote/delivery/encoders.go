@@ -22,8 +22,8 @@ import (
 
 // encoders has what requests are encoded with. There are as many as cores, for all
 // endpoints together: more would not encode sooner, and each holds a request before
-// compression and as much again (I6). Who has one waits for nothing but locks that are
-// held for moments, so no endpoint waits for the receiver of another (I5).
+// compression and as much again (I6). A sender that has one waits for nothing but locks
+// that are held for moments, so no endpoint waits for the receiver of another (I5).
 type encoders chan *encoding
 
 // encoding encodes one request at a time.

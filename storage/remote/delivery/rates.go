@@ -24,7 +24,7 @@ import (
 // rates decides how many senders an endpoint wants. Work that waits although
 // every sender is busy asks for more, senders that idle for less; errors that
 // pass keep the number where it is, since more requests would make them worse. So does a
-// lack of cores: who waits for its turn to encode is not helped by others that wait too.
+// lack of cores: a sender that waits to encode is not helped by others that wait too.
 //
 // Since partitions, not senders, carry the order (I4), the number changes
 // without draining anything.

@@ -28,11 +28,13 @@ import (
 //	a request of the queue             max_backoff              instead of it, see hurried
 //	metadata                           max_backoff              instead of it
 //	a trial, while nothing is taken    max_backoff, or 4 times  if it is longer
-//	                                   that beside senders
+//	                                   that while senders fail
+//	                                   as well
 //	a part of a trial                  8 times min_backoff      no
 //	the same, with the rate limited    max_backoff              see askedApart
 //	a suspect                          6 times max_backoff      see askedApart
 //	all suspects in one request        max_backoff              see askedApart
+//	a suspect, refused 16 times        min_backoff              no
 //
 // Beside that, a suspect waits nine times as long as its attempt took, and all suspects
 // wait, up to max_backoff, while nothing else is taken. A request that is answered as if

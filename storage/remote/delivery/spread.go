@@ -23,7 +23,7 @@ import (
 type spread [queue.Partitions]int64
 
 // mostLookedAt is how many series tell how all of them are spread. Where there are
-// more, queue.Partitions have about as many each.
+// more, the partitions have about as many each.
 const mostLookedAt = 64 * queue.Partitions
 
 // spreadOf returns how many active series each partition has. One that is behind
@@ -74,7 +74,7 @@ func (s *spread) mean(of func(p int) int64) float64 {
 	return sum / all
 }
 
-// lostTo returns what of u is lost to queue.Partitions that have acknowledged so much, but
+// lostTo returns what of u is lost to partitions that have acknowledged so much, but
 // for what was counted before.
 func lostTo(u *queue.Unread, acked []savepoint.Mark, in *spread, before *counted) (lost queue.Unread) {
 	for _, p := range u.Parts {

@@ -38,9 +38,9 @@ import (
 // It takes the place of stock's remote storage; what that does beside remote write
 // is left to [ReadStorage].
 //
-// mtx orders changes of the configuration and the life-cycle, and is the only
-// lock held across I/O. listMtx guards the lists and is held for a moment only.
-// saveMtx orders savepoints. Order: mtx, saveMtx, listMtx.
+// mtx orders changes of the configuration and the life-cycle, saveMtx orders
+// savepoints; these two are held across I/O. listMtx guards the lists and is held for a
+// moment only. Order: mtx, saveMtx, listMtx.
 type Storage struct {
 	deduper     *logging.Deduper
 	logger      *slog.Logger

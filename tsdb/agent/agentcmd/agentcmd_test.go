@@ -104,7 +104,7 @@ func TestDrain(t *testing.T) {
 	arrived("b", sent)
 }
 
-// TestDrainNeedsASavepoint defends that nothing is sent where nobody knows what was.
+// TestDrainNeedsASavepoint defends that nothing is sent where it is not known what was.
 func TestDrainNeedsASavepoint(t *testing.T) {
 	dir, conf, to, _ := backlog(t)
 	for _, name := range []string{"delivery.json", "delivery.prev.json"} {

@@ -108,7 +108,7 @@ func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, on
 			return err
 		}
 		if all = s.Endpoints; s.Savepoint.File == "" {
-			err = fmt.Errorf("%s has no savepoint that can be read, so nobody knows what was delivered of it; start an agent with durable delivery there: it says what it does, and begins at the oldest segment if the savepoint was lost", dir)
+			err = fmt.Errorf("%s has no savepoint that can be read, so what was delivered of it is not known; start an agent with durable delivery there: it says what it does, and begins at the oldest segment if the savepoint was lost", dir)
 		}
 		return err
 	})

@@ -75,7 +75,7 @@ func items(e *inspect.Endpoint) string {
 func (c *printer) table(rows func(row func(cells ...string))) {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	rows(func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")) })
-	_ = w.Flush() // As with every print, there is nobody to tell.
+	_ = w.Flush() // An error of printing has no reader.
 }
 
 func (c *printer) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }

@@ -78,7 +78,7 @@ func (s *screen) show(lines []string, now time.Time, final bool) {
 			fmt.Fprintln(&out, l)
 		}
 	}
-	_, _ = s.to.Write(out.Bytes()) // There is nobody to tell.
+	_, _ = s.to.Write(out.Bytes()) // An error of printing has no reader.
 }
 
 func (s *screen) erase(out *bytes.Buffer) {

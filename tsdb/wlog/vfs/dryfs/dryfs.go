@@ -16,7 +16,7 @@
 // a directory that must stay as it is.
 //
 // What it promises: nothing is ever written to the file system below, not even the
-// time of a last access by way of a lock; and whoever works through it sees its own
+// time of a last access by way of a lock; and code that works through it sees its own
 // changes as if they had been made. A file that was opened for reading before it was
 // changed shows what it was then.
 //
