@@ -100,9 +100,13 @@ test-race: ## the tests of what goes into the binary, with the race detector
 
 .PHONY: test-386
 test-386: ## the tests of what goes into the binary on a 32-bit platform, where it can run
-	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr -d '\n')" = linuxamd64 ]; then \
+	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr -d '\n')" != linuxamd64 ]; then \
+		echo "LEFT OUT: tests for 386, since this is not linux/amd64"; \
+	elif GOARCH=386 $(GO) test -run '^$$' ./tsdb/internal/frame 2>&1 | grep 'exec format error'; then \
+		echo "LEFT OUT: tests for 386, since this kernel runs 64-bit programs only; they are vetted"; \
+	else \
 		echo "GOARCH=386 $(GO) test $(SLOW) $(RACE)"; GOARCH=386 $(GO) test $(SLOW) $(RACE); \
-	else echo "not linux/amd64: tests for 386 are left out"; fi
+	fi
 
 .PHONY: mutation
 mutation: ## that the model test notices when an invariant breaks: it is built with one defect after the other
