@@ -86,13 +86,14 @@ type isolated struct {
 	gone     bool            // Not isolated any more.
 
 	// What follows is the isolator's own.
-	alone    int           // How many samples go into its next request, 0 for any number.
-	wait     time.Duration // The last pause.
-	due      time.Time     // When it is to be tried again.
-	timeout  time.Duration // Of its next request.
-	refusals int           // In a row.
-	scarce   bool          // It was found by answers that may have been about the rate of requests,
-	failures int           // and failed so often alone since.
+	alone      int           // How many samples go into its next request, 0 for any number.
+	wait       time.Duration // The last pause.
+	due        time.Time     // When it is to be tried again.
+	timeout    time.Duration // Of its next request.
+	refusals   int           // In a row.
+	unanswered int           // Requests in a row, of as many samples, that got no good answer.
+	scarce     bool          // It was found by answers that may have been about the rate of requests,
+	failures   int           // and failed so often alone since.
 }
 
 // isolatedItem is a copy, so that the batch it is from can be forgotten.

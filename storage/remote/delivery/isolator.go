@@ -54,6 +54,8 @@ type isolator struct {
 	together time.Time     // When all suspects are tried in one request again,
 	apart    time.Duration // and how long it was put off.
 	nowAlone bool          // It was their turn last; one alone is next.
+
+	sizes sizeLimit // How many samples of a suspect are taken at once.
 }
 
 // division is the trial of a request.
@@ -141,7 +143,7 @@ func (*isolator) divisible(a answer) bool {
 	if len(a.of) > 1 {
 		return true
 	}
-	if a.sent[queue.Samples]+a.sent[queue.Histograms] > 1 {
+	if a.samples() > 1 {
 		a.of[0].alone = 1
 		return true
 	}
@@ -166,6 +168,9 @@ type answer struct {
 // nothing reports whether there was nothing to be sent, so that the answer, if it counts
 // as delivered, shows nothing.
 func (a *answer) nothing() bool { return a.res.Outcome == client.Delivered && a.sent.Total() == 0 }
+
+// samples returns how many were sent, without what stays with them.
+func (a *answer) samples() int { return a.sent[queue.Samples] + a.sent[queue.Histograms] }
 
 // attempt sends what is in memory of series once, of as many as fit into a
 // request, but of one at least. Exemplars stay with their sample.

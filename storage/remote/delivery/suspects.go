@@ -61,6 +61,9 @@ func (w *isolator) trySuspect(now time.Time) bool {
 		}
 		return true
 	}
+	for _, is := range due {
+		is.alone = w.alone(is.alone)
+	}
 	answers := w.attempts(n, func(i int) []*isolated { return due[i : i+1] })
 	for i, is := range due {
 		w.tried(is, answers[i])
@@ -77,13 +80,14 @@ func (w *isolator) tried(is *isolated, a answer) {
 		w.settle(a, true)
 	case a.res.Outcome == client.Delivered:
 		w.judge(is, a)
-		is.wait, is.timeout, is.refusals = 0, 0, 0
+		w.sizes.took(a.samples(), set.queue.MaxSamplesPerSend)
+		is.wait, is.timeout, is.refusals, is.unanswered = 0, 0, 0, 0
 		w.backoff /= 2
 		is.alone = min(max(2*is.alone, 1), max(set.queue.MaxSamplesPerSend, 1))
 		w.settle(a, true)
 	case final(a.res) && !w.divisible(a):
 		w.refused(a)
-		is.refusals, is.wait = is.refusals+1, 0
+		is.refusals, is.unanswered, is.wait = is.refusals+1, 0, 0
 		if is.refusals > freeRefusals {
 			is.due = time.Now().Add(set.leastBackoff())
 		}
@@ -92,12 +96,42 @@ func (w *isolator) tried(is *isolated, a answer) {
 	default:
 		is.refusals = 0
 		w.judge(is, a)
+		w.fewer(is, a)
 		w.slow(set, scarce(a.res))
 		is.wait = set.backoff(is.wait, suspectPace)
 		is.due = time.Now().Add(w.stream.betweenSuspects(set, is.wait, a.res.RetryAfter, time.Since(a.began)))
 		if a.res.Status == 0 {
 			is.timeout = 2 * max(is.timeout, w.stream.shortTimeout(set))
 		}
+	}
+}
+
+// alone returns how many samples of a suspect that has so many in its next request, 0 for
+// any number, are sent of it.
+func (w *isolator) alone(n int) int {
+	if most := int(w.sizes.most.Load()); most > 0 && (n == 0 || n > most) {
+		return most
+	}
+	return n
+}
+
+// fewer lets the next request of a suspect have half as many samples, if it got no good
+// answer again and again: so many may be what is not taken at once, and while it grows
+// with each request that is taken, it would come to that. What was taken of a suspect
+// before is repeated for longer.
+func (w *isolator) fewer(is *isolated, a answer) {
+	n, most := a.samples(), limitedFailures
+	unproven := scarce(a.res) && w.sizes.unproven(n, true)
+	if unproven {
+		most = leastInTurn
+	}
+	is.unanswered++
+	if n < 2 || is.unanswered < most {
+		return
+	}
+	is.alone, is.unanswered = n/2, 0
+	if unproven {
+		w.sizes.tooMany(n, n/2)
 	}
 }
 
@@ -129,7 +163,7 @@ func (w *isolator) tryTogether(now time.Time) bool {
 	w.together, w.apart, w.backoff = time.Time{}, 0, 0
 	for _, is := range a.of {
 		w.judge(is, a)
-		is.wait, is.timeout, is.refusals, is.due = 0, 0, 0, now
+		is.wait, is.timeout, is.refusals, is.unanswered, is.due = 0, 0, 0, 0, now
 	}
 	w.settle(a, true)
 	return true
