@@ -114,17 +114,17 @@ func (w *isolator) finish() {
 }
 
 // probe finds out whether the endpoint is up: alternately with all that is on
-// trial, as in any outage, and with a series of it.
+// trial, as in any outage, and with the oldest sample of a series of it.
 func (w *isolator) probe() {
 	d := w.division
 	set := w.stream.endpoint.settings.Load()
-	part := d.series
-	if d.tries%2 == 1 {
-		i := rand.IntN(len(part))
-		part = part[i : i+1]
+	var a answer
+	if d.tries%2 == 0 {
+		a = w.attempt(d.series)
+	} else {
+		a = w.attemptFirst(d.series[rand.IntN(len(d.series))])
 	}
 	d.tries++
-	a := w.attempt(part)
 	switch {
 	case a.res.Outcome == client.Delivered:
 		w.settle(a, true)
@@ -140,6 +140,16 @@ func (w *isolator) probe() {
 		wait, backoff := w.stream.untilTaken(set, d.backoff, a.res.RetryAfter)
 		d.due, d.backoff = time.Now().Add(wait), backoff
 	}
+}
+
+// attemptFirst sends the oldest sample of a series once: it may be that the endpoint takes
+// no more at once.
+func (w *isolator) attemptFirst(is *isolated) answer {
+	alone := is.alone
+	is.alone = 1
+	a := w.attempt([]*isolated{is})
+	is.alone = alone
+	return a
 }
 
 // part learns from an attempt with series that are on trial, of an endpoint that takes

@@ -30,7 +30,7 @@ import (
 // they are, which is too few to tell that it has such a limit.
 func TestSuspectsArriveInParts(t *testing.T) {
 	const burst, waiting = 10, 40
-	for _, c := range []struct{ suspects, others int }{{1, 20}, {2, 20}, {20, 20}} {
+	for _, c := range []struct{ suspects, others int }{{1, 20}, {2, 20}, {20, 20}, {1, 0}} {
 		t.Run(fmt.Sprintf("%d beside %d", c.suspects, c.others), func(t *testing.T) {
 			t.Parallel()
 			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
