@@ -91,7 +91,8 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 	lowest = min(lowest, highest)
 	desired = max(used, float64(lowest))
 	want = have
-	if r.behind++; !backlog {
+	r.behind++
+	if !backlog {
 		r.behind = 0
 	}
 	switch {

@@ -17,13 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
-
-	"github.com/prometheus/common/promslog"
 )
 
 // TestOrderOfState defends I2 and I8: what a savepoint says of a stream is taken in the
