@@ -34,7 +34,6 @@ type rates struct {
 	waited time.Duration // and how much of it waiting for others to encode.
 	quiet  time.Time     // The number does not grow before this time.
 	idle   int           // Consecutive paces with less than half of the senders at work.
-	behind int           // Consecutive paces with a backlog.
 	paced  time.Time
 }
 
@@ -62,11 +61,8 @@ const (
 	// from which on there are enough of them, and tooCrowded that from which on there
 	// are too many.
 	crowdedEnough, tooCrowded = 0.25, 0.5
-	// behindPaces is how often in a row there has to be a backlog before senders are
-	// added: one look may meet a moment in which there was no core for the sender.
-	behindPaces = 2
 	// growth is the factor by which senders are added. The number is looked at
-	// once a second, so that an endpoint with one has 32 after six.
+	// once a second, so that an endpoint with one has 32 after five.
 	growth = 2
 )
 
@@ -91,10 +87,6 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 	lowest = min(lowest, highest)
 	desired = max(used, float64(lowest))
 	want = have
-	r.behind++
-	if !backlog {
-		r.behind = 0
-	}
 	switch {
 	case backlog:
 		desired = math.Ceil(float64(have) * growth)
@@ -102,7 +94,7 @@ func (r *rates) pace(now time.Time, have, lowest, highest int, backlog bool) (wa
 		switch {
 		case crowded > tooCrowded:
 			want = have - have/4
-		case crowded < crowdedEnough && r.behind >= behindPaces && !now.Before(r.quiet):
+		case crowded < crowdedEnough && !now.Before(r.quiet):
 			want = int(desired)
 		}
 	case used < float64(have)/2 && have > lowest:

@@ -52,9 +52,8 @@ import (
 
 const (
 	// spreadAbove is how many full requests have to wait before they are cut by
-	// partition, so that several senders can be at work. Endpoints can share requests
-	// in order only, and where cores are short for a moment, more waits for a moment.
-	spreadAbove = 4
+	// partition, so that several senders can be at work.
+	spreadAbove = 2
 	// commonEvery is how many full requests lie between places where no request
 	// reaches over. Endpoints whose requests have come to differ, because one
 	// lingered a little longer, cut the same ones again after it.
@@ -111,7 +110,7 @@ func (q *Queue) due() bool {
 		return true // Nothing else makes room.
 	case q.catchUp:
 		return q.blocked != nil || q.hasWindow()
-	case q.inOrder.on && q.flying > 0 && !q.spreads():
+	case q.inOrder.on && q.flying > 0 && q.waiting < spreadAbove*q.max:
 		return false // It goes on where the request under way ends.
 	case !q.inOrder.on && q.inOrder.able && q.flying == 0:
 		return true // Once nothing waits by partition, what comes next is in order again.
@@ -135,14 +134,9 @@ func (q *Queue) cut(r *Request) {
 	q.next = (r.byPart[len(r.byPart)-1].part + 1) % Partitions
 }
 
-// spreads reports whether so much waits that several senders have to share it.
-func (q *Queue) spreads() bool {
-	return q.senders > 1 && (q.waiting >= spreadAbove*q.max || q.blocked != nil)
-}
-
 // staysInOrder reports whether the next request is one in order.
 func (q *Queue) staysInOrder() bool {
-	if !q.inOrder.on || q.flying > 0 || q.spreads() {
+	if !q.inOrder.on || q.flying > 0 || (q.waiting >= spreadAbove*q.max && q.senders > 1) {
 		return false
 	}
 	b := q.inOrder.entries.first().Batch
