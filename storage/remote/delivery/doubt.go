@@ -198,15 +198,11 @@ func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
 	if n := s.encode(p, set, items); n < len(items) || n == 0 {
 		return client.Result{}
 	}
-	ctx, cancel := context.WithTimeout(s.stream.ctx, s.stream.shortTimeout(set))
-	defer cancel()
-	s.stream.endpoint.metrics.Load().isolationRequests.Inc()
-	res := s.stream.send(ctx, set, p.payload, 0, p.sent)
-	if s.gaveUp = gaveUp(ctx, res); s.gaveUp {
+	var res client.Result
+	if res, s.gaveUp = s.stream.attemptApart(set, p, s.stream.shortTimeout(set)); s.gaveUp {
 		s.stream.lengthen()
 	}
 	if res.Outcome == client.Delivered {
-		s.stream.took()
 		s.countDrops(p)
 		s.delivered(set, p, res, false)
 	}
@@ -222,9 +218,17 @@ func (s *stream) shortTimeout(set *settings) time.Duration {
 	return min(max(leastTimeout, 8*s.latency.Load())<<s.tooShort.Load(), set.timeout)
 }
 
-// gaveUp reports whether an attempt got no answer in the time that it had.
-func gaveUp(ctx context.Context, res client.Result) bool {
-	return res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)
+// attemptApart sends a request that is not the queue's once, in so much time. gaveUp
+// reports whether it got no answer in that.
+func (s *stream) attemptApart(set *settings, p *encodedRequest, timeout time.Duration) (res client.Result, gaveUp bool) {
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	defer cancel()
+	s.endpoint.metrics.Load().isolationRequests.Inc()
+	res = s.send(ctx, set, p.payload, 0, p.sent)
+	if res.Outcome == client.Delivered {
+		s.took()
+	}
+	return res, res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
 // lengthen makes attempts take longer: one was given up that should have shown whether

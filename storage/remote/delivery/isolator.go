@@ -237,17 +237,12 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 		return
 	}
 	a.began = time.Now()
-	ctx, cancel := context.WithTimeout(st.ctx, timeout)
-	defer cancel()
-	m := st.endpoint.metrics.Load()
-	m.isolationRequests.Inc()
-	a.res = st.send(ctx, a.set, p.payload, 0, p.sent)
-	a.gaveUp = gaveUp(ctx, a.res)
+	a.res, a.gaveUp = st.attemptApart(a.set, p, timeout)
 	switch a.res.Outcome {
 	case client.Delivered:
-		st.took()
 		s.delivered(a.set, p, a.res, a.again)
 	case client.Retry:
+		m := st.endpoint.metrics.Load()
 		for c, n := range p.sent {
 			m.retried[c].Add(float64(n))
 		}

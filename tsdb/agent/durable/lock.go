@@ -43,7 +43,7 @@ func lockDirectory(dir string, disabled bool, l *slog.Logger, reg *registry) (*d
 		return &directoryLock{locker: locker}, nil
 	}
 	if err := locker.Lock(); err != nil {
-		path := filepath.Join(dir, "lock")
+		path := filepath.Join(dir, LockName)
 		if abs, absErr := filepath.Abs(path); absErr == nil {
 			path = abs
 		}

@@ -412,10 +412,7 @@ func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err erro
 		}
 	}
 	// The gate goes by what is on the disk.
-	if err := db.sender.Persist(ctx); err != nil {
-		return true, fmt.Errorf("save positions of remote endpoints: %w", err)
-	}
-	return true, nil
+	return true, db.persist(ctx)
 }
 
 // showHolders sets the gauges of how much each holder keeps, and for how long that

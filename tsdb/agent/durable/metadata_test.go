@@ -121,7 +121,7 @@ func TestMetadata(t *testing.T) {
 	require.False(t, db.snapshotter.rebuild)
 	check()
 	require.NoError(t, db.Close())
-	require.NoError(t, os.RemoveAll(filepath.Join(dir, seriesDir)))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, SeriesDir)))
 	db = openTest(t, dir, nil, opts, still())
 	require.True(t, db.snapshotter.rebuild)
 	check()

@@ -91,8 +91,8 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 			db.reserve.init(db.opts.FS, dir, total)
 		}
 	}
-	db.setUp(filepath.Join(dir, "wal"))
-	if db.snapshotter.store, err = snapshot.Open(filepath.Join(dir, seriesDir), snapshot.Options{
+	db.setUp(filepath.Join(dir, WALDir))
+	if db.snapshotter.store, err = snapshot.Open(filepath.Join(dir, SeriesDir), snapshot.Options{
 		FS: db.opts.FS, Logger: l, Compression: db.opts.WALCompression, Pace: db.snapshotter.pace,
 	}); err != nil {
 		return nil, fmt.Errorf("open snapshot of series: %w", err)

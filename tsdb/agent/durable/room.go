@@ -28,8 +28,8 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
-// reserveName is the file that keeps room free, in the data directory.
-const reserveName = "reserve"
+// ReserveName is the file that keeps room free, in the data directory.
+const ReserveName = "reserve"
 
 // The size of the reserve: a part of the file system, within bounds. It has to do
 // for the snapshot of what a segment or two brought and for a checkpoint's names.
@@ -52,7 +52,7 @@ type reserve struct {
 }
 
 func (r *reserve) init(fsys vfs.FS, dataDir string, total int64) {
-	r.fs, r.path = fsys, filepath.Join(dataDir, reserveName)
+	r.fs, r.path = fsys, filepath.Join(dataDir, ReserveName)
 	r.size = min(max(total/reserveShare, minReserve), maxReserve)
 }
 

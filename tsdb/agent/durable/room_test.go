@@ -330,7 +330,7 @@ func TestReserve(t *testing.T) {
 	sender.Gate.Set("a", cursor.Position{})
 	sender.Gate.Open()
 	require.NoError(t, db.reserve.keep())
-	path := filepath.Join(w.dir, reserveName)
+	path := filepath.Join(w.dir, ReserveName)
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, int64(1<<20), info.Size())

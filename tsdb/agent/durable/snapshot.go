@@ -70,7 +70,7 @@ func (db *DB) capture(ctx context.Context, withTimes bool) error {
 	if err := db.update(ctx, defined, covered, withTimes); err != nil {
 		db.journal.putBack(defined)
 		db.metrics.snapshotsFailed.Inc()
-		return fmt.Errorf("write snapshot of series in %s: %w", seriesDir, err)
+		return fmt.Errorf("write snapshot of series in %s: %w", SeriesDir, err)
 	}
 	db.logger.Debug("Snapshot of series written", "up_to_segment", covered, "series", len(defined), "duration", time.Since(begin))
 	return nil

@@ -136,10 +136,10 @@ func TestStartAfterCrash(t *testing.T) {
 // and a new one is made.
 func TestSnapshotThatDoesNotFit(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, dir string){
-		"no snapshot":      func(t *testing.T, dir string) { require.NoError(t, os.RemoveAll(filepath.Join(dir, seriesDir))) },
-		"manifest damaged": func(t *testing.T, dir string) { flipByte(t, filepath.Join(dir, seriesDir, "manifest.json"), 100) },
+		"no snapshot":      func(t *testing.T, dir string) { require.NoError(t, os.RemoveAll(filepath.Join(dir, SeriesDir))) },
+		"manifest damaged": func(t *testing.T, dir string) { flipByte(t, filepath.Join(dir, SeriesDir, "manifest.json"), 100) },
 		"manifest gone": func(t *testing.T, dir string) {
-			require.NoError(t, os.Remove(filepath.Join(dir, seriesDir, "manifest.json")))
+			require.NoError(t, os.Remove(filepath.Join(dir, SeriesDir, "manifest.json")))
 		},
 		"chunk damaged": func(t *testing.T, dir string) { flipByte(t, oneOf(t, dir, "chunk-*[0-9]"), 1000) },
 		"chunk gone":    func(t *testing.T, dir string) { require.NoError(t, os.Remove(oneOf(t, dir, "chunk-*[0-9]"))) },
@@ -261,7 +261,7 @@ func flipByte(t *testing.T, path string, at int) {
 
 func oneOf(t *testing.T, dir, pattern string) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(dir, seriesDir, pattern))
+	found, err := filepath.Glob(filepath.Join(dir, SeriesDir, pattern))
 	require.NoError(t, err)
 	require.NotEmpty(t, found)
 	return found[0]

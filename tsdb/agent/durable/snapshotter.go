@@ -30,8 +30,12 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// seriesDir is where the snapshot is kept, in the data directory.
-const seriesDir = "series"
+// What is in a data directory, beside the savepoints and the reserve.
+const (
+	WALDir    = "wal"    // Of the segments and the checkpoints.
+	SeriesDir = "series" // Of the snapshot.
+	LockName  = "lock"   // The file that an agent holds.
+)
 
 // snapshotRate is how fast snapshots are written, in bytes per second, unless
 // something waits for them: too slow for other users of the disk to notice.

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/agent/durable"
 	"github.com/ackwal/ackwal/tsdb/agent/inspect/inspecttest"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -153,7 +154,7 @@ func TestWrongDirectory(t *testing.T) {
 		require.ErrorContains(t, err, says)
 	}
 	empty := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(empty, walName), 0o777))
+	require.NoError(t, os.MkdirAll(filepath.Join(empty, durable.WALDir), 0o777))
 	s := statusOf(t, empty)
 	require.Zero(t, s.Log.Segments)
 	require.Empty(t, s.Endpoints)
@@ -182,7 +183,7 @@ func TestVerify(t *testing.T) {
 		require.NoError(t, err)
 		return rel
 	}
-	segment := wlog.SegmentName(walName, 1)
+	segment := wlog.SegmentName(durable.WALDir, 1)
 	for name, c := range map[string]struct {
 		from     string
 		damage   func(t *testing.T, dir string)
@@ -193,9 +194,9 @@ func TestVerify(t *testing.T) {
 		"stopped": {from: a.Dir, severity: Fine},
 		"killed":  {from: killed, severity: Fine},
 		"torn tail": {from: killed, severity: Usual, kind: "segment", action: "cut off", damage: func(t *testing.T, dir string) {
-			_, last, err := wlog.Segments(filepath.Join(dir, walName))
+			_, last, err := wlog.Segments(filepath.Join(dir, durable.WALDir))
 			require.NoError(t, err)
-			path := wlog.SegmentName(filepath.Join(dir, walName), last)
+			path := wlog.SegmentName(filepath.Join(dir, durable.WALDir), last)
 			b, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(path, b[:len(b)-5], 0o666))

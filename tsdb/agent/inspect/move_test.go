@@ -24,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/tsdb/agent/durable"
 	"github.com/ackwal/ackwal/tsdb/agent/inspect/inspecttest"
 )
 
@@ -106,7 +107,7 @@ func TestMoveRefused(t *testing.T) {
 	before := files(t, dir)
 	require.ErrorContains(t, move(dir, "nobody", Target{Now: true}), "there are: well, dead, half")
 	require.ErrorContains(t, move(dir, "half", Target{Time: time.UnixMilli(inspecttest.Start).Add(time.Hour)}), "give now")
-	delete(before, filepath.Join(dir, lockName)) // A killed agent's is taken over.
+	delete(before, filepath.Join(dir, durable.LockName)) // A killed agent's is taken over.
 	after := files(t, dir)
 	require.Equal(t, before, after)
 	_, err := ParseTarget("yesterday")

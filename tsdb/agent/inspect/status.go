@@ -26,6 +26,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/agent/durable"
 	"github.com/ackwal/ackwal/tsdb/internal/snapshot"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
@@ -33,13 +34,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs/dryfs"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
-)
-
-// Names in a data directory.
-const (
-	walName    = "wal"
-	seriesName = "series"
-	lockName   = "lock"
 )
 
 // errEnough ends a walk over the log early.
@@ -160,7 +154,7 @@ func open(dir string, dry *dryfs.FS) (_ *Directory, err error) {
 			d.notes.add(p.Error())
 		}
 	}
-	if d.store, err = snapshot.Open(filepath.Join(dir, seriesName), snapshot.Options{FS: dry, Logger: slog.New(d.notes)}); err != nil {
+	if d.store, err = snapshot.Open(filepath.Join(dir, durable.SeriesDir), snapshot.Options{FS: dry, Logger: slog.New(d.notes)}); err != nil {
 		return nil, err
 	}
 	first, _, err := cursor.SegmentRange(d.wal())
@@ -186,8 +180,8 @@ func check(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "chunks_head")); err == nil {
 		return fmt.Errorf("%s is the data directory of a server and not of an agent; `promtool tsdb` is for those", dir)
 	}
-	if _, err := os.Stat(filepath.Join(dir, walName)); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no write-ahead log in %s: it has no directory %q; give the directory that --storage.agent.path names", dir, walName)
+	if _, err := os.Stat(filepath.Join(dir, durable.WALDir)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no write-ahead log in %s: it has no directory %q; give the directory that --storage.agent.path names", dir, durable.WALDir)
 	} else if err != nil {
 		return err
 	}
@@ -206,7 +200,7 @@ func (d *Directory) Close() error {
 	return errors.Join(errs...)
 }
 
-func (d *Directory) wal() string { return filepath.Join(d.path, walName) }
+func (d *Directory) wal() string { return filepath.Join(d.path, durable.WALDir) }
 
 // size returns what the snapshot knows of the sizes of finished segments.
 func (d *Directory) size() func(int) int64 {
@@ -225,7 +219,7 @@ func (d *Directory) size() func(int) int64 {
 // is estimated from there on.
 func (d *Directory) Status(ctx context.Context) (*Status, error) {
 	s := &Status{Directory: d.path, Endpoints: []Endpoint{}, Snapshot: Snapshot{Covered: -1}, Notes: []string{}}
-	if _, err := os.Lstat(filepath.Join(d.path, lockName)); err == nil {
+	if _, err := os.Lstat(filepath.Join(d.path, durable.LockName)); err == nil {
 		s.LockFile = true
 	}
 	var err error

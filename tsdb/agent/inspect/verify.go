@@ -138,27 +138,27 @@ func kindOf(path string) string {
 	under := func(dir string) bool { return len(parts) == 2 && parts[0] == dir }
 	numbered := strings.Trim(name, "0123456789") == ""
 	switch {
-	case path == lockName:
+	case path == durable.LockName:
 		return "lock"
-	case path == "reserve":
+	case path == durable.ReserveName:
 		return "reserve"
 	case path == savepoint.CurrentName:
 		return "savepoint"
 	case path == savepoint.PreviousName:
 		return "savepoint fallback"
-	case len(parts) == 1 && strings.HasPrefix(name, "delivery.corrupt-"):
+	case len(parts) == 1 && strings.HasPrefix(name, savepoint.CorruptPrefix):
 		return "savepoint set aside"
 	case len(parts) == 1 && strings.HasPrefix(name, backupPrefix):
 		return "savepoint backup"
-	case under(walName) && numbered:
+	case under(durable.WALDir) && numbered:
 		return "segment"
-	case len(parts) == 3 && parts[0] == walName && strings.HasPrefix(parts[1], "checkpoint.") && numbered:
+	case len(parts) == 3 && parts[0] == durable.WALDir && strings.HasPrefix(parts[1], "checkpoint.") && numbered:
 		return "checkpoint"
-	case under(seriesName) && name == "manifest.json":
+	case under(durable.SeriesDir) && name == "manifest.json":
 		return "snapshot manifest"
-	case under(seriesName) && strings.HasPrefix(name, "chunk-") && strings.HasSuffix(name, ".idx"):
+	case under(durable.SeriesDir) && strings.HasPrefix(name, "chunk-") && strings.HasSuffix(name, ".idx"):
 		return "snapshot index"
-	case under(seriesName):
+	case under(durable.SeriesDir):
 		for _, kind := range []string{"chunk", "retired", "timestamps", "metadata"} {
 			if strings.HasPrefix(name, kind+"-") {
 				return "snapshot " + kind
@@ -228,7 +228,7 @@ func (v *verifier) savepoint() error {
 
 // snapshot reads all of the snapshot of series.
 func (v *verifier) snapshot() error {
-	dir := filepath.Join(v.dir, seriesName)
+	dir := filepath.Join(v.dir, durable.SeriesDir)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		v.note("There is no snapshot of series: a start would read the whole log and make one.")
 		return nil
@@ -249,7 +249,7 @@ func (v *verifier) snapshot() error {
 		_ = store.Metadata(func(chunks.HeadSeriesRef, metadata.Metadata) {})
 		if state.Covered < 0 {
 			v.note("The snapshot of series has nothing yet: a start would read the whole log.")
-		} else if why := durable.Misfit(filepath.Join(v.dir, walName), state); why != "" {
+		} else if why := durable.Misfit(filepath.Join(v.dir, durable.WALDir), state); why != "" {
 			v.note("The snapshot of series does not fit the log (%s): a start would read the whole log and make it anew.", why)
 		}
 	}
@@ -280,7 +280,7 @@ func (v *verifier) snapshot() error {
 
 // log has the log repaired, in memory.
 func (v *verifier) log() error {
-	wal := filepath.Join(v.dir, walName)
+	wal := filepath.Join(v.dir, durable.WALDir)
 	report, err := repair.Directory(wal, repair.Options{FS: v.dry, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		v.find(Finding{Kind: "segment", Path: wal, Severity: Refused, What: err.Error(), Action: "refused"})

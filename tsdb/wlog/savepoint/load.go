@@ -26,7 +26,8 @@ import (
 )
 
 const (
-	corruptPrefix = "delivery.corrupt-"
+	// CorruptPrefix begins the names of files that were set aside.
+	CorruptPrefix = "delivery.corrupt-"
 	corruptSuffix = ".json"
 	// corruptKept is how many files set aside are kept for inspection.
 	corruptKept = 3
@@ -277,7 +278,7 @@ func (s *Store) moveAside(path string) (string, error) {
 	return target, nil
 }
 
-func corruptName(n int) string { return corruptPrefix + strconv.Itoa(n) + corruptSuffix }
+func corruptName(n int) string { return CorruptPrefix + strconv.Itoa(n) + corruptSuffix }
 
 // corruptFiles returns the numbers of the files set aside, ascending.
 func (s *Store) corruptFiles() ([]int, error) {
@@ -287,7 +288,7 @@ func (s *Store) corruptFiles() ([]int, error) {
 	}
 	var numbers []int
 	for _, entry := range entries {
-		digits, ok := strings.CutPrefix(entry.Name(), corruptPrefix)
+		digits, ok := strings.CutPrefix(entry.Name(), CorruptPrefix)
 		if !ok {
 			continue
 		}
