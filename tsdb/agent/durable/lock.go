@@ -22,6 +22,13 @@ import (
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 )
 
+// What is in a data directory, beside the savepoints and the reserve.
+const (
+	WALDir    = "wal"    // Of the segments and the checkpoints.
+	SeriesDir = "series" // Of the snapshot.
+	LockName  = "lock"   // The file that an agent holds.
+)
+
 // directoryLock is the lock of a data directory. Storage and delivery both
 // write below the directory and are closed one after the other, in either
 // order; the lock is released with the last of them.

@@ -30,13 +30,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// What is in a data directory, beside the savepoints and the reserve.
-const (
-	WALDir    = "wal"    // Of the segments and the checkpoints.
-	SeriesDir = "series" // Of the snapshot.
-	LockName  = "lock"   // The file that an agent holds.
-)
-
 // snapshotRate is how fast snapshots are written, in bytes per second, unless
 // something waits for them: too slow for other users of the disk to notice.
 const snapshotRate = 512 << 10
