@@ -15,6 +15,7 @@ package e2e
 
 import (
 	"net/http"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,6 +80,41 @@ func TestOutage(t *testing.T) {
 		require.Positive(t, s.AllCommitted().Count(harness.ExemplarKind), "there were no exemplars to deliver")
 		require.Less(t, after.Bytes, peak.Bytes, "the WAL did not shrink")
 	})
+}
+
+// TestRefusalOfEverything defends I2: a receiver that comes back from an outage behind a
+// wrong password, or as a URL that leads nowhere, is about to be mended. Nothing of the
+// backlog is dropped, nor of what comes meanwhile.
+func TestRefusalOfEverything(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel()
+			s := harness.New(t, harness.Options{Protocol: harness.V1})
+			s.Start()
+			s.WaitScrapes(10)
+
+			s.Main().Refuse()
+			s.WaitSegments(2)
+			s.Main().Use(harness.Fail(status))
+			require.NoError(t, s.Main().Accept())
+			s.WaitRequests(s.Main(), 1)
+			s.WaitSegments(2)
+			s.WaitRequests(s.Main(), 5)
+			s.Target.NextGeneration()
+			s.WaitScrapes(5)
+			require.Positive(t, s.Metrics().Sum("prometheus_remote_storage_refusing_seconds"))
+
+			s.Main().Use(harness.Pass())
+			s.WaitScrapes(5)
+			v := s.Deliver(s.Main(), 0)
+			s.Report(v)
+			s.RequireIntact(s.Main(), v)
+			s.RequireNoResends(s.Main())
+			s.RequireSequences()
+			require.Zero(t, s.Metrics().Sum("prometheus_remote_storage_refused_total"))
+		})
+	}
 }
 
 // TestHarnessSeesLoss defends the other tests: with stock's engine the same

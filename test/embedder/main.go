@@ -138,7 +138,7 @@ func byFlags(dir string) error {
 	r := newReceiver(401)
 	defer r.Close()
 	reg := prometheus.NewRegistry()
-	flags := engineFlags{Delivery: engineDurable, HoldDenied: true}
+	flags := engineFlags{Delivery: engineDurable}
 	rs := newEngineRemote(true, flags, logger, reg, neverStarted, dir, flush, nil, false)
 	db, err := openEngine(logger, reg, rs, dir, agent.DefaultOptions(), flags)
 	if err != nil {

@@ -76,7 +76,11 @@ scrape_configs: [{job_name: self, static_configs: [{targets: [%q]}]}]
 remote_write: [{name: one, url: "%s/write", protobuf_message: %s, metadata_config: {send: false}, queue_config: {batch_send_deadline: 100ms}}]
 `, strings.TrimPrefix(server.URL, "http://"), server.URL, protocol)
 		for _, e := range []engine{stock, ours} {
-			a := e.start(t, config)
+			var flags []string
+			if e.name == ours.name {
+				flags = append(flags, "--storage.agent.delivery.drop-denied")
+			}
+			a := e.start(t, config, flags...)
 			for _, message := range messages {
 				require.Eventually(t, func() bool { return len(a.keys(message)) > 0 }, patience, 50*time.Millisecond, "%s delivery says %q", e.name, message)
 				lines[e.name+" "+message+protocol] = a.keys(message)

@@ -30,8 +30,10 @@ import (
 //	  │ nothing          ├──▶ taken                  │              │
 //	  │ to send          ├──▶ refused: dropped,      └──▶ doubt ──▶ probe
 //	  │                  │    or on trial                           │ another request
-//	  │                  ├──▶ refused, or too large:                │ is taken: what is
-//	  ▼                  │    in halves                             ▼ left is on trial
+//	  │                  ├──▶ refused, and nothing else is taken:   │ is taken: what is
+//	  │                  │    as failed, at first                   │ left is on trial
+//	  │                  ├──▶ refused, or too large:                │
+//	  ▼                  │    in halves                             ▼
 //	settled ◀────────────┴───────────────────────────────────────── settled
 //
 // From pack, turn, failed and both pauses it also comes to stopped, if the stream stops.
@@ -98,8 +100,8 @@ func (d *delivery) tryOnce() step {
 	if d.attempt > 0 && st.endpoint.stopping() {
 		return d.stop()
 	}
-	began := time.Now()
-	res := st.attempt(set, d.request.payload, d.attempt, d.request.sent)
+	began, sent := time.Now(), d.request.sent
+	res := st.attempt(set, d.request.payload, d.attempt, sent)
 	took := time.Since(began)
 	if res.Outcome != client.Retry {
 		s.worked += took
@@ -121,7 +123,7 @@ func (d *delivery) tryOnce() step {
 	case client.Denied, client.Refused:
 		return d.refused(set, res)
 	}
-	return d.failed(set, res, took >= set.timeout || res.RetryAfter > 0)
+	return d.failed(set, res, sent, took >= set.timeout || res.RetryAfter > 0)
 }
 
 // pack makes a request of what is to be delivered, unless there is one that the settings
@@ -205,6 +207,9 @@ func (d *delivery) refused(set *settings, res client.Result) step {
 	s := d.sender
 	s.list(set, &d.work)
 	if !d.replayed || !refusesData(res.Status) {
+		if s.stream.mendable(set, res) {
+			return d.divideOrHold(set, res)
+		}
 		d.divideOrDrop(set, res)
 		return d.settled()
 	}
@@ -224,10 +229,27 @@ func (d *delivery) divideOrDrop(set *settings, res client.Result) {
 	}
 }
 
+// divideOrHold puts a refused request on trial if the endpoint takes something else, or has
+// it tried again: it may be that it refuses everything, and that somebody is about to mend
+// that.
+func (d *delivery) divideOrHold(set *settings, res client.Result) step {
+	s, sent := d.sender, d.request.sent
+	var taken bool
+	d.work.items, taken = s.takesOthers(set, d.work.items, &d.doubt)
+	d.replayed = d.replayed || s.unsure
+	d.request = nil // Its memory was used.
+	if taken {
+		s.park(d.work.items, d.replayed)
+		return d.settled()
+	}
+	s.stream.hold()
+	return d.failed(set, res, sent, false)
+}
+
 // failed waits after an attempt that is to be made again, and decides with what: with the
 // same request, with less of it, or, once there is a doubt, with others in its place. hung
 // says that the endpoint was given, or asked for, more time than others need.
-func (d *delivery) failed(set *settings, res client.Result, hung bool) step {
+func (d *delivery) failed(set *settings, res client.Result, sent queue.Counts, hung bool) step {
 	s, st := d.sender, d.sender.stream
 	turn := set.timeToDoubt()
 	d.replayed = d.replayed || res.Ambiguous
@@ -238,7 +260,7 @@ func (d *delivery) failed(set *settings, res client.Result, hung bool) step {
 	if d.doubt.scarce && !d.doubt.turned && st.turn.take(s, turn) {
 		d.doubt.turned, d.doubt.began = true, time.Now()
 	}
-	if !d.pause(set, res, d.request.sent) {
+	if !d.pause(set, res, sent) {
 		return d.stop()
 	}
 	switch {

@@ -176,7 +176,7 @@ func (w *isolator) part(p part, a answer) {
 	default:
 		w.partUnanswered(p, a)
 	}
-	if d.refused > mostRefusals && w.refusesAll() {
+	if d.refused > mostRefusals && !a.mendable && w.refusesAll() {
 		// No series is at fault.
 		all := d.refusedOnes
 		for _, p := range d.parts {
@@ -206,11 +206,19 @@ func (d *division) putBack(of []*isolated) {
 	}
 }
 
-// partRefused divides a part that was refused, or drops it if that is one sample.
+// partRefused divides a part that was refused or, if that is one sample, drops it once
+// the refusal counts.
 func (w *isolator) partRefused(p part, a answer) {
-	d := w.division
+	d, set := w.division, w.stream.endpoint.settings.Load()
 	if w.divisible(a) {
 		d.parts = append(d.parts, halves(p.series)...)
+		return
+	}
+	if !w.sure(p.series[0], a) {
+		d.parts = slices.Insert(d.parts, 0, part{series: p.series}) // Others come first.
+		if p.series[0].refused >= sureAfter {
+			w.pause(set, a.res)
+		}
 		return
 	}
 	if !a.again || !refusesData(a.res.Status) { // Else it may have it.

@@ -241,6 +241,24 @@ func (s *stream) lengthen() {
 	}
 }
 
+// takesOthers reports whether the endpoint, which refused a request, takes something
+// else: it has since the request was refused first, or does now. It returns what is left
+// of items.
+func (s *sender) takesOthers(set *settings, items []queue.ItemView, d *doubt) (left []queue.ItemView, taken bool) {
+	st := s.stream
+	if d.failures > 0 {
+		return items, d.proven(st) // Others are tried in its place, see probe.
+	}
+	before := st.delivered.Load()
+	if len(items) > 1 {
+		if left, taken = s.sound(set, items, probes); taken {
+			return left, true
+		}
+	}
+	s.tryOther(set)
+	return items, st.delivered.Load() > before
+}
+
 // divided puts a refused request on trial, unless the refusal is meant for all of
 // it. A receiver that tells how much it stored has stored the others; one that
 // refuses everything is asked only a few times more, and one that does not know the

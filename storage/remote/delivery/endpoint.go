@@ -66,6 +66,7 @@ type endpoint struct {
 	sendersMtx sync.Mutex // Orders the start of goroutines and the closing of stop.
 
 	progress progress
+	refusal  refusal
 	counted  counted
 
 	metadata *metadataSender // Guarded by Storage.mtx.

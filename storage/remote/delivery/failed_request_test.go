@@ -36,7 +36,7 @@ func TestFailedRequestLogging(t *testing.T) {
 		for _, on := range []bool{false, true} {
 			j := openJournal(t, t.TempDir(), nil)
 			got := bodies{make(chan []byte, 10)}
-			r := newRig(t, j, nil, Options{})
+			r := newRig(t, j, nil, Options{DropDenied: true})
 			var log syncedBuffer
 			r.logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			r.opts.newClient = func(client.Config) (storer, error) { return refusing{got}, nil }
@@ -62,7 +62,7 @@ type refusing struct{ bodies }
 
 func (b refusing) Store(ctx context.Context, body []byte, attempt int) client.Result {
 	b.bodies.Store(ctx, body, attempt)
-	return client.Result{Status: 404, Outcome: client.Refused, Err: errors.New("not here")}
+	return client.Result{Status: 404, Outcome: client.Denied, Err: errors.New("not here")}
 }
 
 // syncedBuffer is a buffer for logs.

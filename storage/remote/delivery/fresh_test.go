@@ -339,7 +339,7 @@ func TestFreshDue(t *testing.T) {
 // outage, since what comes later in it would be behind the new stream's head.
 func TestHeldDenialFails(t *testing.T) {
 	opts := freshOptions()
-	opts.HoldDenied, opts.pace = true, time.Hour // The test looks at the streams itself.
+	opts.pace = time.Hour // The test looks at the streams itself.
 	r := newFreshRig(t, openJournal(t, t.TempDir(), nil), newLateReceiver(), opts)
 	r.commit(50)
 	r.complete()

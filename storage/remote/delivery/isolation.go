@@ -91,6 +91,8 @@ type isolated struct {
 	due        time.Time     // When it is to be tried again.
 	timeout    time.Duration // Of its next request.
 	refusals   int           // In a row.
+	refused    int           // How often a refusal did not count yet, see sure,
+	began      time.Time     // and when the first was.
 	unanswered int           // Requests in a row, of as many samples, that got no good answer.
 	scarce     bool          // It was found by answers that may have been about the rate of requests,
 	failures   int           // and failed so often alone since.

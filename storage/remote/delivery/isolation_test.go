@@ -48,7 +48,8 @@ type picky struct {
 	bad       map[string]client.Result // By the label i. Status hang keeps the request.
 	slow      time.Duration            // How long each answer takes.
 	down      bool
-	failAfter int // Requests after which it is down, 0 for never.
+	whileDown *client.Result // What it answers then, nil for 503.
+	failAfter int            // Requests after which it is down, 0 for never.
 	frozen    bool
 	oneOf     int // If not 0, only one of so many requests is taken, whatever is in it.
 	burst     int // If not 0, none with more samples is.
@@ -92,6 +93,9 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	r.at--
 	r.requests++
 	if r.down || (r.failAfter > 0 && r.requests > r.failAfter) {
+		if r.whileDown != nil {
+			return *r.whileDown
+		}
 		return *unavailable(0)
 	}
 	if (r.oneOf > 0 && r.requests%r.oneOf != 0) || (r.burst > 0 && samplesOf(&req) > r.burst) {
@@ -119,7 +123,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	for _, ts := range req.Timeseries {
 		have := r.have[ts.ToLabels(&builder, nil).Get("i")]
 		if r.strict && slices.ContainsFunc(ts.Samples, func(s prompb.Sample) bool { return have[s.Timestamp] }) {
-			return client.Result{Status: 400, Outcome: client.Refused, Err: errors.New("duplicate sample")}
+			return client.Result{Status: 400, Outcome: client.Refused, Late: true, Err: errors.New("duplicate sample")}
 		}
 	}
 	gone = gone || (r.lose > 0 && r.requests == r.lose)
@@ -463,7 +467,7 @@ func TestSlowReceiver(t *testing.T) {
 func TestManySeriesStopNoOthers(t *testing.T) {
 	ways := map[string]client.Result{
 		"413":             {Status: 413, Outcome: client.TooLarge, Err: errors.New("too large")},
-		"404":             {Status: 404, Outcome: client.Refused, Err: errors.New("not found")},
+		"404":             {Status: 404, Outcome: client.Denied, Err: errors.New("not found")},
 		"429 Retry-After": {Status: 429, Outcome: client.Retry, RetryAfter: time.Hour, Err: errors.New("limit of the series")},
 		"503 Retry-After": {Status: 503, Outcome: client.Retry, Ambiguous: true, RetryAfter: time.Hour, Err: errors.New("unavailable")},
 	}
@@ -792,7 +796,7 @@ func TestRefusesEverything(t *testing.T) {
 	rc.set(func(int) *client.Result {
 		return &client.Result{Status: 400, Outcome: client.Refused, Err: errors.New("no")}
 	})
-	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{RefusedHold: -1})
 	r.attach(remoteWrite("a"))
 	for range 20 {
 		r.commit(100)

@@ -56,6 +56,9 @@ type isolator struct {
 	nowAlone bool          // It was their turn last; one alone is next.
 
 	sizes sizeLimit // How many samples of a suspect are taken at once.
+
+	sureAt   int64 // Requests the stream had delivered when a refusal counted without a proof last,
+	unproven int   // and how many more may until it has delivered another.
 }
 
 // division is the trial of a request.
@@ -117,6 +120,9 @@ const (
 	// refusalsAtOnce is how many series of which a sample was refused are tried at a
 	// time: one after the other, their backlog would grow where answers take long.
 	refusalsAtOnce = 8
+	// sureAfter is how often a series is refused alone before that counts: of two
+	// receivers behind one URL, one may refuse everything.
+	sureAfter = 3
 	// logEvery is the least time between two lines about single series.
 	logEvery = 10 * time.Second
 )
@@ -163,6 +169,8 @@ type answer struct {
 	again   bool           // The receiver may have had some of it before.
 	gaveUp  bool           // There was none in the time that it had.
 	began   time.Time
+
+	mendable bool // It is a refusal, which does not count at once.
 }
 
 // nothing reports whether there was nothing to be sent, so that the answer, if it counts
@@ -238,6 +246,7 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 	}
 	a.began = time.Now()
 	a.res, a.gaveUp = st.attemptApart(a.set, p, timeout)
+	w.held(a)
 	switch a.res.Outcome {
 	case client.Delivered:
 		s.delivered(a.set, p, a.res, a.again)
@@ -257,6 +266,42 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 			is.maybeSent(past(is.items[n-1].mark))
 		}
 	}
+}
+
+// held makes of a refusal that an attempt of the isolator was answered with a failure, if
+// it may be the endpoint that refuses everything: a sender found that, or it has taken
+// nothing for a while. A series that is refused again and again while others are taken
+// may go on to be.
+func (w *isolator) held(a *answer) {
+	st := w.stream
+	a.mendable = st.mendable(a.set, a.res) && (!a.again || !refusesData(a.res.Status))
+	known := len(a.of) == 1 && a.of[0].refusals > 0
+	if a.mendable && (st.failing.Load() || (!known && time.Since(st.lastTaken.Load()) > takesFor)) {
+		a.res.Outcome = client.Retry
+	}
+}
+
+// sure reports whether a refusal of a single series counts: it was refused several times,
+// and the endpoint took something meanwhile. A few count without that.
+func (w *isolator) sure(is *isolated, a answer) bool {
+	if !a.mendable || is.refusals > 0 {
+		return true
+	}
+	if is.refused == 0 {
+		is.began = a.began
+	}
+	is.refused++
+	if is.refused < sureAfter {
+		return false
+	}
+	if w.stream.lastTaken.Load().After(is.began) {
+		return true
+	}
+	if at := w.stream.delivered.Load(); at > w.sureAt {
+		w.sureAt, w.unproven = at, suspectsEach
+	}
+	w.unproven--
+	return w.unproven >= 0
 }
 
 // cut leaves out of an answer what did not fit into the request.

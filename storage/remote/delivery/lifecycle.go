@@ -148,6 +148,8 @@ func (e *endpoint) observe() {
 		waiting = max(waiting, time.Since(time.UnixMilli(oldest)).Seconds())
 	}
 	m.unackedSeconds.Set(waiting)
+	m.refusing.Set(e.refusal.lasts().Seconds())
+	e.refusal.tell(e.logger, e.settings.Load())
 }
 
 // sentUpTo returns the time in ms up to which the endpoint has acknowledged everything:

@@ -196,7 +196,7 @@ func (r *receiver) Store(ctx context.Context, body []byte, _ int) client.Result 
 				last = r.last[name]
 			}
 			if s.Timestamp < last {
-				return client.Result{Status: 400, Outcome: client.Refused, Err: fmt.Errorf("out of order: %s at %d, have %d", name, s.Timestamp, last)}
+				return client.Result{Status: 400, Outcome: client.Refused, Late: true, Err: fmt.Errorf("out of order: %s at %d, have %d", name, s.Timestamp, last)}
 			}
 			seen[name] = s.Timestamp
 		}

@@ -114,7 +114,9 @@ func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.
 		s.failing.Store(true)
 		s.delivers.Store(false)
 	default:
-		s.failing.Store(false)
+		if !s.mendable(set, res) {
+			s.failing.Store(false)
+		}
 	}
 	return res
 }
@@ -127,6 +129,7 @@ func (s *stream) took() {
 	s.delivered.Inc()
 	s.refusals.Store(0)
 	s.tooShort.Store(0)
+	s.endpoint.refusal.end()
 }
 
 // send sends a payload once.
@@ -139,9 +142,7 @@ func (s *stream) send(ctx context.Context, set *settings, payload []byte, attemp
 	res := set.client.Store(ctx, payload, attempt)
 	took := time.Since(began)
 	m.latency.Observe(took.Seconds())
-	if res.Outcome == client.Denied && set.holdDenied {
-		res.Outcome = client.Retry // In all that follows it is one failure like another.
-	}
+	res = s.weigh(set, res)
 	switch known := s.latency.Load(); {
 	case res.Outcome == client.Delivered:
 		s.latency.Store((7*known + took) / 8)

@@ -58,10 +58,11 @@ type settings struct {
 	histograms bool
 	classic    bool // Histograms with custom buckets are sent as classic ones.
 	logFailed  bool
-	holdDenied bool
+	dropDenied bool
 	share      float64 // Of a backlog beside fresh samples, 0 for none.
 
 	timeout      time.Duration // Of an attempt.
+	refusedHold  time.Duration // See refusal.
 	requestBytes int           // Size before compression beyond which a request takes no more series.
 
 	replaced chan struct{}
@@ -117,11 +118,12 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 		histograms: c.SendNativeHistograms,
 		classic:    c.ConvertNHCBToClassic,
 		logFailed:  c.FailedRequestLogging,
-		holdDenied: opts.HoldDenied,
+		dropDenied: opts.DropDenied,
 		share:      opts.FreshFirst[name],
 		replaced:   make(chan struct{}),
 
 		timeout:      time.Duration(c.RemoteTimeout),
+		refusedHold:  opts.RefusedHold,
 		requestBytes: opts.MaxRequestBytes,
 	}, nil
 }

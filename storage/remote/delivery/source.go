@@ -90,9 +90,13 @@ type Options struct {
 	// Grace is how long an endpoint that was removed from the configuration
 	// keeps its hold on the log, DefaultGrace if 0.
 	Grace time.Duration
-	// HoldDenied retries requests that were answered 401, 403 or 407 instead of
-	// dropping them, so that rotating credentials loses nothing.
-	HoldDenied bool
+	// DropDenied drops what was answered 401, 403, 404 or 407, as stock does, instead
+	// of holding it until the credentials or the URL are mended.
+	DropDenied bool
+	// RefusedHold is for how long what was answered with another 4xx is held before it
+	// is dropped if the endpoint refuses everything, DefaultRefusedHold if 0, and not at
+	// all if it is negative.
+	RefusedHold time.Duration
 	// LeaveOthers leaves endpoints of the savepoint that are not in the configuration
 	// as they are: none is taken for removed, and none is given up. It is for
 	// delivering to some endpoints of a directory whose agent is not running.
@@ -131,6 +135,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Grace == 0 {
 		o.Grace = DefaultGrace
+	}
+	if o.RefusedHold == 0 {
+		o.RefusedHold = DefaultRefusedHold
 	}
 	if o.MaxRequestBytes == 0 {
 		o.MaxRequestBytes = DefaultMaxRequestBytes

@@ -558,7 +558,7 @@ func TestDropsAreCounted(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	rc := newReceiver()
-	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{DropDenied: true})
 	r.attach(remoteWrite("a"))
 	rc.set(func(n int) *client.Result {
 		if n == 1 {
@@ -569,7 +569,7 @@ func TestRefusals(t *testing.T) {
 	r.commit(100)
 	r.complete("a", j.count)
 	rc.set(func(int) *client.Result {
-		return &client.Result{Status: 404, Outcome: client.Refused, Err: errors.New("not here")}
+		return &client.Result{Status: 404, Outcome: client.Denied, Err: errors.New("not here")}
 	})
 	kept := j.count
 	r.commit(50)

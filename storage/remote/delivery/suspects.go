@@ -81,11 +81,16 @@ func (w *isolator) tried(is *isolated, a answer) {
 	case a.res.Outcome == client.Delivered:
 		w.judge(is, a)
 		w.sizes.took(a.samples(), set.queue.MaxSamplesPerSend)
-		is.wait, is.timeout, is.refusals, is.unanswered = 0, 0, 0, 0
+		is.wait, is.timeout, is.refusals, is.refused, is.unanswered = 0, 0, 0, 0, 0
 		w.backoff /= 2
 		is.alone = min(max(2*is.alone, 1), max(set.queue.MaxSamplesPerSend, 1))
 		w.settle(a, true)
 	case final(a.res) && !w.divisible(a):
+		if !w.sure(is, a) {
+			is.wait = set.backoff(is.wait, suspectPace)
+			is.due = time.Now().Add(is.wait)
+			return
+		}
 		w.refused(a)
 		is.refusals, is.unanswered, is.wait = is.refusals+1, 0, 0
 		if is.refusals > freeRefusals {

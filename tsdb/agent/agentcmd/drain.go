@@ -173,9 +173,7 @@ func deliver(ctx context.Context, reg *prometheus.Registry, dir string, conf *co
 	}
 	logger := promslog.New(&promslog.Config{Writer: io.Writer(show), Level: level})
 	rs, err := delivery.NewStorage(logger, lasting{reg}, nil, dir, time.Minute, nil, f.typeAndUnit, delivery.Options{
-		// Others of the directory are not to be taken for removed, nor is the backlog
-		// to be given up to a receiver that does not know its sender.
-		LeaveOthers: true, HoldDenied: true,
+		LeaveOthers: true, // Others of the directory are not to be taken for removed.
 	})
 	if err != nil {
 		return nil, err

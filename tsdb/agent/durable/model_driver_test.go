@@ -185,7 +185,7 @@ func (m *modelRun) start() {
 	m.mtx.Unlock()
 	reg := counters{prometheus.NewRegistry(), m.counted}
 	var err error
-	m.rs, err = delivery.NewStorage(m.log, reg, func() (int64, error) { return 0, nil }, m.dir, time.Second, nil, false, delivery.Options{HoldDenied: m.schedule.holds, Grace: m.schedule.grace})
+	m.rs, err = delivery.NewStorage(m.log, reg, func() (int64, error) { return 0, nil }, m.dir, time.Second, nil, false, m.options())
 	require.NoError(m.t, err)
 	opts := DefaultOptions()
 	opts.WALSegmentSize, opts.MaxSize = m.schedule.segment, m.schedule.maxSize
@@ -194,6 +194,16 @@ func (m *modelRun) start() {
 	m.db, err = open(m.log, reg, m.rs, m.dir, opts, env)
 	require.NoError(m.t, err)
 	m.apply()
+}
+
+// options are those of the delivery. What is refused is held only for moments: a schedule
+// is short.
+func (m *modelRun) options() delivery.Options {
+	o := delivery.Options{DropDenied: !m.schedule.holds, RefusedHold: -1, Grace: m.schedule.grace}
+	if m.schedule.holds {
+		o.RefusedHold = 200 * time.Millisecond
+	}
+	return o
 }
 
 // run carries the schedule out and returns what was found wrong.

@@ -77,7 +77,7 @@ type schedule struct {
 	unnamed   []bool
 	lenient   bool          // Attempts end by timeouts.
 	maxSize   int64         // Of the log in bytes, 0 for no limit.
-	holds     bool          // Of requests that were denied.
+	holds     bool          // What an endpoint refuses that refuses everything.
 	grace     time.Duration // For which a removed endpoint is held, 0 for long.
 	segment   int           // Size in bytes.
 	series    int

@@ -58,8 +58,12 @@ type Flags struct {
 	// MaxTimeSet tells whether agent.Options.MaxWALTime comes from the user.
 	// Its default must not make durable mode forfeit samples.
 	MaxTimeSet bool
-	// HoldDenied and ResumeForeign are as in delivery.Options.
-	HoldDenied, ResumeForeign bool
+	// DropDenied and ResumeForeign are as in delivery.Options.
+	DropDenied, ResumeForeign bool
+	// RefusedHold is for how long what an endpoint refuses is held if it refuses
+	// everything. Without RefusedHoldSet 0 stands for the default, with it for not at all.
+	RefusedHold    model.Duration
+	RefusedHoldSet bool
 	// MaxRequestSize is about how large a request of remote write may be before
 	// compression, 0 for the default.
 	MaxRequestSize units.Base2Bytes
@@ -174,9 +178,12 @@ func durableOptions(opts *agent.Options, f Flags) *durable.Options {
 }
 
 func deliveryOptions(f Flags) delivery.Options {
-	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), HoldDenied: f.HoldDenied, ResumeForeign: f.ResumeForeign, FreshFirst: f.FreshFirst, MaxRequestBytes: int(min(f.MaxRequestSize, math.MaxInt32))}
+	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), DropDenied: f.DropDenied, RefusedHold: time.Duration(f.RefusedHold), ResumeForeign: f.ResumeForeign, FreshFirst: f.FreshFirst, MaxRequestBytes: int(min(f.MaxRequestSize, math.MaxInt32))}
+	// There 0 is the default.
+	if f.RefusedHoldSet && o.RefusedHold == 0 {
+		o.RefusedHold = -1
+	}
 	if f.RemovedGraceSet {
-		// There 0 is the default.
 		o.Grace = max(o.Grace, time.Nanosecond)
 	}
 	return o

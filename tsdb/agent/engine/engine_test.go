@@ -106,12 +106,13 @@ func TestDeliveryOptions(t *testing.T) {
 	}{
 		"nothing set": {Flags{}, delivery.Options{}},
 		"all set": {
-			Flags{HoldDenied: true, ResumeForeign: true, FreshFirst: FreshFirst{"a": 0.25}, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true, MaxRequestSize: 4 << 20},
-			delivery.Options{HoldDenied: true, ResumeForeign: true, FreshFirst: map[string]float64{"a": 0.25}, Grace: time.Hour, MaxRequestBytes: 4 << 20},
+			Flags{DropDenied: true, RefusedHold: model.Duration(time.Minute), RefusedHoldSet: true, ResumeForeign: true, FreshFirst: FreshFirst{"a": 0.25}, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true, MaxRequestSize: 4 << 20},
+			delivery.Options{DropDenied: true, RefusedHold: time.Minute, ResumeForeign: true, FreshFirst: map[string]float64{"a": 0.25}, Grace: time.Hour, MaxRequestBytes: 4 << 20},
 		},
 		"default of the flag": {Flags{RemovedGrace: model.Duration(delivery.DefaultGrace)}, delivery.Options{Grace: delivery.DefaultGrace}},
 		// Not the default, which 0 means in the options.
 		"no grace": {Flags{RemovedGraceSet: true}, delivery.Options{Grace: 1}},
+		"no hold":  {Flags{RefusedHoldSet: true}, delivery.Options{RefusedHold: -1}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, deliveryOptions(tc.flags)) })

@@ -42,10 +42,14 @@ var tooLarge = regexp.MustCompile(`(?i)` +
 	`|(?:body|payload|message)(?: size| length)? (?:of \d+ (?:bytes )?)?exceed` +
 	`|max(?:imum)?[ _-]?(?:insert|recv|receive|write)?[ _-]?(?:request|message|msg|body|payload)[ _-]?(?:body|message)?[ _-]?size`)
 
+// late matches messages by which receivers say that a sample comes too late: Prometheus,
+// Thanos, Cortex and Mimir. It would come later still if it was held.
+var late = regexp.MustCompile(`(?i)out[ -]of[ -](?:order|bounds)|too[ -]old|duplicate sample`)
+
 // outcomeOf says what an answer means. The message is the beginning of its body.
 func outcomeOf(status int, message string) Outcome {
 	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusProxyAuthRequired:
 		return Denied
 	case http.StatusRequestEntityTooLarge:
 		return TooLarge

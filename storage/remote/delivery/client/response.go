@@ -62,6 +62,7 @@ func (c *Client) read(response *http.Response, stop func()) Result {
 		// More is read than is shown, so that no secret is cut in two and missed.
 		message, _ := io.ReadAll(io.LimitReader(body, maxMessage+maxSecret))
 		r.Outcome = outcomeOf(r.Status, string(message))
+		r.Late = r.Outcome == Refused && late.MatchString(string(message))
 		r.Err = c.refusal(response, string(message))
 		if r.Outcome == Retry {
 			r.RetryAfter = retryAfter(response.Header, time.Now())

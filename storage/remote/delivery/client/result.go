@@ -32,8 +32,8 @@ const (
 	// TooLarge means that the same samples may be taken in smaller requests: 413,
 	// or any 4xx or 5xx whose message says so.
 	TooLarge
-	// Denied means that the credentials are at fault, not the samples (401, 403,
-	// and 407 of a proxy).
+	// Denied means that the credentials or the URL are at fault, most likely, not the
+	// samples (401, 403, 404, and 407 of a proxy).
 	Denied
 	// Refused means that the receiver does not want these samples (other 4xx).
 	Refused
@@ -66,6 +66,8 @@ type Result struct {
 	// Outcome follows from the status, and from the message if that says that the
 	// request is too large.
 	Outcome Outcome
+	// Late says that samples were refused because others were before them.
+	Late bool
 	// Ambiguous says that the receiver may have applied all or part of the
 	// request although it is not Delivered.
 	Ambiguous bool

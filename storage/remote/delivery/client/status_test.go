@@ -41,7 +41,8 @@ func TestStatus(t *testing.T) {
 		{401, 401, Denied, false},
 		{402, 402, Refused, false},
 		{403, 403, Denied, false},
-		{404, 406, Refused, false},
+		{404, 404, Denied, false},
+		{405, 406, Refused, false},
 		{407, 407, Denied, false},
 		{408, 408, Retry, true},
 		{409, 412, Refused, false},
@@ -264,6 +265,27 @@ func TestWrittenStats(t *testing.T) {
 				require.NoError(t, r.StatsErr)
 			}
 		})
+	}
+}
+
+// TestLate: receivers say in words that a sample comes too late, whatever the status of
+// the refusal. Where they do not refuse, it does not matter.
+func TestLate(t *testing.T) {
+	for message, late := range map[string]bool{
+		"out of order sample":            true, // Prometheus.
+		"out of bounds":                  true,
+		"too old sample":                 true,
+		"duplicate sample for timestamp": true,
+		"the sample has been rejected because another sample with a more recent timestamp has already been ingested and out-of-order samples are not allowed (err-mimir-sample-out-of-order)": true,
+		"the sample has been rejected because its timestamp is too old (err-mimir-sample-timestamp-too-old)":                                                                                  true,
+		"label name too long":                 false,
+		"no such tenant":                      false,
+		"per-user series limit of 5 exceeded": false,
+	} {
+		for status, refused := range map[int]bool{400: true, 409: true, 422: true, 429: false, 500: false, 401: false} {
+			r := store(t, dialled(t, serve(t, answer(status, message)).URL))
+			require.Equal(t, late && refused, r.Late, "%d: %s", status, message)
+		}
 	}
 }
 

@@ -1,0 +1,149 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+)
+
+// An endpoint that refuses everything has a wrong password, a wrong URL or a proxy
+// without a receiver behind it, rather than samples that it does not want: somebody is
+// about to mend it. So a refusal counts only if the endpoint takes other things. As
+// long as it does not, what it refuses is held, and repeated as in any outage:
+//
+//   - 401 and 407 always: they are never about samples
+//   - 403 and 404 until something else is taken. Then what is refused alone is dropped
+//   - other 4xx too, but no longer than Options.RefusedHold, which begins with the
+//     first of several equal ones
+//
+// What a receiver refuses for its age or its order is not held: it would only grow older.
+
+// DefaultRefusedHold is for how long what an endpoint refuses is held if it refuses
+// everything, and neither the sender nor the URL can be at fault.
+const DefaultRefusedHold = 10 * time.Minute
+
+// tellRefusalAfter is how long an endpoint refuses everything before a line says so.
+const tellRefusalAfter = 10 * time.Second
+
+// refusal is the answer to all that an endpoint was sent since it took something last.
+// It is safe for concurrent use. The zero value is none.
+type refusal struct {
+	mtx    sync.Mutex
+	status int // 0 for none.
+	since  time.Time
+	denied bool // There is no end to it.
+	told   int  // 1 if a line said that it is so, 2 if one said that the time is over.
+}
+
+// met takes note of a refusal.
+func (r *refusal) met(res client.Result) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if r.status != res.Status {
+		r.status, r.since, r.told = res.Status, time.Now(), 0
+		r.denied = res.Outcome == client.Denied
+	}
+}
+
+// end takes note that something was taken.
+func (r *refusal) end() {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.status, r.told = 0, 0
+}
+
+// over reports whether a status was the answer to everything for so long.
+func (r *refusal) over(status int, hold time.Duration) bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	lasted := time.Duration(0)
+	if r.status == status {
+		lasted = time.Since(r.since)
+	}
+	return lasted >= hold
+}
+
+// lasts returns for how long everything was refused.
+func (r *refusal) lasts() time.Duration {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if r.status == 0 {
+		return 0
+	}
+	return time.Since(r.since)
+}
+
+// tell says, once each, that everything is refused and that the time for it is over.
+func (r *refusal) tell(l *slog.Logger, set *settings) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if r.status == 0 {
+		return
+	}
+	lasts := time.Since(r.since)
+	switch {
+	case !r.denied && r.told < 2 && lasts >= max(set.refusedHold, tellRefusalAfter):
+		r.told = 2
+		l.Error("The endpoint still refuses everything; what it refuses is dropped from now on", "status", r.status, "for", lasts)
+	case r.told > 0, lasts < tellRefusalAfter:
+	case r.denied:
+		r.told = 1
+		l.Error("The endpoint refuses everything; it is held until the credentials or the URL are mended", "status", r.status, "for", lasts)
+	default:
+		r.told = 1
+		l.Error("The endpoint refuses everything; it is held for a while and dropped then", "status", r.status, "for", lasts, "hold", set.refusedHold)
+	}
+}
+
+// credentials reports whether a status is about who asks, whatever is asked for.
+func credentials(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired
+}
+
+// mendable reports whether an answer is a refusal that holds what was sent, unless the
+// endpoint takes other things.
+func (s *stream) mendable(set *settings, res client.Result) bool {
+	switch {
+	case res.Written.Confirmed && !res.Written.Nothing():
+		return false // It took a part.
+	case res.Outcome == client.Denied:
+		return !set.dropDenied
+	case res.Outcome == client.Refused:
+		return !res.Late && !s.endpoint.refusal.over(res.Status, set.refusedHold)
+	}
+	return false
+}
+
+// weigh takes note of an answer. One that is about credentials is a failure like another
+// in all that follows.
+func (s *stream) weigh(set *settings, res client.Result) client.Result {
+	if s.mendable(set, res) {
+		s.endpoint.refusal.met(res)
+		if credentials(res.Status) {
+			res.Outcome = client.Retry
+		}
+	}
+	return res
+}
+
+// hold takes note that the endpoint refuses everything, for all it is known.
+func (s *stream) hold() {
+	s.failing.Store(true)
+	s.delivers.Store(false)
+}
