@@ -257,6 +257,7 @@ func (s *Storage) commit(p *plan) {
 	for _, e := range p.entries {
 		sets = append(sets, e.set)
 		rules[e.set.rules] = true
+		s.metrics.expect(e.set.name)
 		if e.running != nil {
 			e.running.adopt(e.set, e.metrics)
 			e.running.watchMetadata()

@@ -90,16 +90,6 @@ func (s *Storage) skipAll(before cursor.Position, holders []string) (all []*forf
 	return all, nil
 }
 
-// Reasons of limits for which samples are forfeited, as in metrics.
-const (
-	ReasonMaxTime = "max_time"
-	ReasonMaxSize = "max_size"
-)
-
-// reasonStopped is for what was forfeited in the log while it was still in memory,
-// where a stop, or a kill, then ended its delivery.
-const reasonStopped = "stopped_after_limit"
-
 // forfeitMemory counts what an endpoint that has stopped, or whose run was killed, had in
 // memory of what was forfeited in the log. It goes on in the log at a segment.
 func (s *Storage) forfeitMemory(name string, memory queue.Counts, from cursor.Position, at int) {

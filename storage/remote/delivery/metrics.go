@@ -212,6 +212,9 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.perSend = s.gauge("max_samples_per_send", "Highest number of items in one request.")
 
 	m.refused = s.counters("refused_total", "Number of samples, histograms and exemplars the endpoint refused for good, by status code.", "code")
+	for _, code := range refusalCodes {
+		m.refused.WithLabelValues(code)
+	}
 	m.resent = s.counter("resent_total", "Number of samples, histograms and exemplars in requests that the endpoint took and may have had before, because an earlier attempt had no answer or a crash left open whether there was one.")
 	m.segmentsMissing = s.counter("segments_missing_total", "Number of segments that vanished before the endpoint had read them.")
 	m.unreadable = s.counter("unreadable_total", "About how many samples, histograms and exemplars were in parts of the log that could not be read when it was the endpoint's turn, an estimate by what the log holds around them.")
@@ -240,6 +243,11 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.skippedNotify = w.skipped.WithLabelValues(name)
 	return m
 }
+
+// refusalCodes are the statuses for which there is a counter from the start: of one that
+// appears with a number, no increase can be seen. All of them together are in the counters
+// of what failed.
+var refusalCodes = []string{"400", "401", "403", "404", "405", "409", "413", "415", "422"}
 
 // enqueued counts a batch that joins the queue.
 func (m *endpointMetrics) enqueued(b *queue.Batch, preTailing bool) {
@@ -321,12 +329,37 @@ func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
 	m.savepointWrites = s.counters("savepoint_writes_total", "Number of savepoints written; durable ones have been synced to disk.", "durable")
 	m.savepointFails = s.counter("savepoint_write_failures_total", "Number of savepoints that could not be written.")
 	m.savepointWritten.set(time.Now()) // Until one is found.
-	s.gaugeFunc("savepoint_age_seconds", "Time since the last savepoint was written, by an earlier run if need be; since the start if there is none.", m.savepointWritten.age)
+	s.gaugeFunc("savepoint_age_seconds", "Time since the savepoint on disk last had the positions as they were, written by an earlier run if need be; since the start if there is none.", m.savepointWritten.age)
 	m.epochGap = s.counter("epoch_gap_segments_total", "Number of segments that endpoints passed over because another engine has written to the log.")
 	m.forfeited = s.counters("forfeited_total", "Number of items that were removed before the endpoint acknowledged them, by reason and type.", "remote_name", "reason", "type")
 	m.forfeitedBytes = s.counters("forfeited_bytes_total", "Bytes of the log that were removed before the endpoint acknowledged them, by reason.", "remote_name", "reason")
 	m.resumed = s.counters("resumed_positions_total", "Number of saved positions by how they were found in the log after a restart.", "verdict")
 	return m
+}
+
+// Reasons for which samples are forfeited, as in metrics.
+const (
+	ReasonMaxTime = "max_time"
+	ReasonMaxSize = "max_size"
+	// Of an endpoint's own budget.
+	reasonEndpointMaxTime = "endpoint_max_time"
+	reasonEndpointMaxSize = "endpoint_max_size"
+	// reasonOtherEngine is for what is passed over because of another engine.
+	reasonOtherEngine = "other_engine"
+	// reasonStopped is for what was forfeited in the log while it was still in memory,
+	// where a stop, or a kill, then ended its delivery.
+	reasonStopped = "stopped_after_limit"
+)
+
+// expect has the counters of what an endpoint can forfeit, from the start, so that the
+// first loss is an increase.
+func (m *storageMetrics) expect(name string) {
+	for _, reason := range []string{ReasonMaxTime, ReasonMaxSize, reasonEndpointMaxTime, reasonEndpointMaxSize, reasonOtherEngine, reasonStopped} {
+		m.forfeitedBytes.WithLabelValues(name, reason)
+		for c := range queue.Classes {
+			m.forfeited.WithLabelValues(name, reason, queue.Class(c).String())
+		}
+	}
 }
 
 // atomicMax is a number that only rises, unless it is set. It is safe for

@@ -27,9 +27,6 @@ import (
 // is forfeited: stock begins with what is new. It is counted as what is forfeited to a
 // limit is (I1).
 
-// reasonOtherEngine is for what is passed over because of another engine.
-const reasonOtherEngine = "other_engine"
-
 // passedOver is what one endpoint passes over.
 type passedOver struct {
 	behind *endpointState // Where it was, and what is gone of what lay before the oldest segment.
