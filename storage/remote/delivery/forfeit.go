@@ -26,6 +26,44 @@ import (
 // countFor is how long a limit waits until what is forfeited is counted.
 const countFor = 2 * time.Second
 
+// Holder is what keeps a part of the log: an endpoint, be it that it is kept for one that
+// was removed from the configuration.
+type Holder struct {
+	Name, URL string // As in metrics; a removed one has no URL.
+	// Position is up to where all is acknowledged, whether that is on the disk or not.
+	Position cursor.Position
+	// Stuck is for how long it has come no further although there is more of the log.
+	Stuck time.Duration
+}
+
+// Holders returns what keeps parts of the log, as it is now. It does not block.
+func (s *Storage) Holders() (all []Holder) {
+	s.listMtx.Lock()
+	running, held := s.running, s.held
+	s.listMtx.Unlock()
+	now := time.Now()
+	for _, e := range running {
+		set := e.settings.Load()
+		h := Holder{Name: set.name, URL: set.url, Position: e.streams()[0].floor()}
+		h.Stuck = e.progress.stuck(h.Position, e.src.Head(), now)
+		all = append(all, h)
+	}
+	for _, st := range held {
+		h := Holder{Name: st.name, Position: st.floor().Position}
+		if st.removed != nil {
+			h.Stuck = now.Sub(*st.removed)
+		}
+		same := slices.IndexFunc(all, func(o Holder) bool { return o.Name == h.Name && o.URL == "" })
+		switch {
+		case same < 0:
+			all = append(all, h)
+		case h.Position.Before(all[same].Position):
+			all[same] = h
+		}
+	}
+	return all
+}
+
 // Forfeit takes everything before a position from endpoints, because a limit forces
 // its removal: from the holders of the gate that are named, or all if none
 // is. What an endpoint has read already it delivers all the same. The rest is

@@ -136,6 +136,15 @@ func (s *stream) state(final bool) (acked []savepoint.Mark, apart []isolatedMark
 	return acked, apart, dispatched
 }
 
+// floor returns up to where everything is acknowledged, isolated series included.
+func (s *stream) floor() cursor.Position {
+	at := s.queue.Marks(make([]savepoint.Mark, queue.Partitions)).Position
+	if apart, _, waits := s.isolation.floor(); waits && apart.Before(at) {
+		at = apart
+	}
+	return at
+}
+
 func (s *stream) senders() int {
 	s.endpoint.sendersMtx.Lock()
 	defer s.endpoint.sendersMtx.Unlock()

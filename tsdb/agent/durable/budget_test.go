@@ -19,9 +19,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
@@ -91,13 +94,66 @@ func TestEndpointBudget(t *testing.T) {
 	require.Equal(t, before.Segment, firstSegment(dir))
 	require.Less(t, before.Segment, head-2)
 	require.Equal(t, 1.0, testutil.ToFloat64(db.metrics.forfeits.WithLabelValues(reasonEndpointMaxSize)))
-	require.LessOrEqual(t, testutil.ToFloat64(db.metrics.bytesHeld.WithLabelValues("dead")), 1.0*float64(12*opts.WALSegmentSize))
+	require.LessOrEqual(t, heldBy(t, db, "dead").bytes, int64(12*opts.WALSegmentSize))
 
 	// Within the budget nothing happens.
 	sender.holders, sender.forfeit = nil, nil
 	require.NoError(t, db.enforceLimits(ctx))
 	require.Nil(t, sender.holders)
 	require.Equal(t, before.Segment, firstSegment(dir))
-	require.LessOrEqual(t, testutil.ToFloat64(db.metrics.bytesHeld.WithLabelValues("dead")), float64(db.opts.EndpointMaxSize))
-	require.False(t, math.IsInf(testutil.ToFloat64(db.metrics.secondsUntilLoss.WithLabelValues("dead")), 1))
+	require.LessOrEqual(t, heldBy(t, db, "dead").bytes, db.opts.EndpointMaxSize)
+	require.False(t, math.IsInf(heldBy(t, db, "dead").untilLoss, 1))
+}
+
+// What endpoints keep is worked out when it is asked for, under the labels that the other
+// metrics of an endpoint have: it needs no truncation and no finished segment, and an
+// endpoint that keeps up has nothing to fear.
+func TestHoldings(t *testing.T) {
+	dir := t.TempDir()
+	sender, clock, reg := &fakeSender{}, newTestClock(), prometheus.NewRegistry()
+	env := still()
+	env.now = clock.now
+	opts := small()
+	opts.EndpointMaxSize = 1 << 20
+	db, err := open(promslog.NewNopLogger(), reg, sender, dir, opts, env)
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	value := func(name, endpoint string) float64 {
+		families, err := reg.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if l := m.GetLabel(); f.GetName() == "prometheus_agent_wal_"+name && l[0].GetName() == "remote_name" && l[0].GetValue() == endpoint && l[1].GetValue() == "http://"+endpoint {
+					return m.GetGauge().GetValue()
+				}
+			}
+		}
+		require.Fail(t, "there is no metric", "%s of %s", name, endpoint)
+		return 0
+	}
+	at := func(name string, p cursor.Position, stuck time.Duration) delivery.Holder {
+		return delivery.Holder{Name: name, URL: "http://" + name, Position: p, Stuck: stuck}
+	}
+	begin := db.journal.Head()
+	appendFloats(t, db, 0, 20, clock.now().UnixMilli())
+	clock.add(time.Minute)
+	sender.list = []delivery.Holder{at("dead", begin, time.Hour), at("well", db.journal.Head(), 0)}
+	require.Positive(t, value("held_bytes", "dead"))
+	require.Zero(t, value("segments_held", "dead"))
+	require.False(t, math.IsInf(value("seconds_until_loss", "dead"), 0), "the budget of a dead endpoint ends some time")
+	require.True(t, math.IsInf(value("seconds_until_loss", "well"), 1))
+
+	fill(t, db, dir, 4)
+	sender.list = []delivery.Holder{at("dead", begin, time.Hour), at("well", db.journal.Head(), time.Second)}
+	require.GreaterOrEqual(t, value("segments_held", "dead"), 3.0)
+	require.Zero(t, value("segments_held", "well"))
+	require.Greater(t, value("held_bytes", "dead"), value("held_bytes", "well"))
+	require.False(t, math.IsInf(value("seconds_until_loss", "dead"), 0))
+	require.True(t, math.IsInf(value("seconds_until_loss", "well"), 1))
+
+	// It has caught up, and nothing was removed since.
+	sender.list = []delivery.Holder{at("dead", db.journal.Head(), 0)}
+	require.Zero(t, value("segments_held", "dead"))
+	require.Zero(t, value("held_seconds", "dead"))
+	require.True(t, math.IsInf(value("seconds_until_loss", "dead"), 1))
 }

@@ -115,6 +115,8 @@ func (s *savingSender) Forfeit(_ context.Context, before cursor.Position, _ stri
 
 func (*savingSender) Notify() {}
 
+func (*savingSender) Holders() []delivery.Holder { return nil }
+
 // tracedLog is a log whose operations are ones of a faultfs.FS.
 type tracedLog struct {
 	segmentLog

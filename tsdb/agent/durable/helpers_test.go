@@ -20,6 +20,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,7 +52,8 @@ type fakeSender struct {
 	attach   error
 	persist  func() error // May be nil.
 	forfeit  func(before cursor.Position, reason string) error
-	holders  []string // Of the last Forfeit.
+	holders  []string          // Of the last Forfeit.
+	list     []delivery.Holder // In place of those of the gate, if not nil.
 	notified atomic.Int64
 }
 
@@ -70,6 +72,27 @@ func (f *fakeSender) Persist(context.Context) error {
 func (f *fakeSender) Forfeit(_ context.Context, before cursor.Position, reason string, holders ...string) error {
 	f.holders = holders
 	return f.forfeit(before, reason)
+}
+
+// Holders implements Sender: those of the gate, to which nothing is delivered.
+func (f *fakeSender) Holders() (all []delivery.Holder) {
+	if f.list != nil {
+		return f.list
+	}
+	for _, h := range f.Gate.Holders() {
+		all = append(all, delivery.Holder{Name: h.Name, Position: h.Position, Stuck: time.Hour})
+	}
+	return all
+}
+
+// heldBy is what a holder keeps.
+func heldBy(t *testing.T, db *DB, name string) holding {
+	t.Helper()
+	all, err := db.holdings()
+	require.NoError(t, err)
+	i := slices.IndexFunc(all, func(h holding) bool { return h.name == name })
+	require.GreaterOrEqual(t, i, 0, name)
+	return all[i]
 }
 
 func (f *fakeSender) Notify() { f.notified.Inc() }

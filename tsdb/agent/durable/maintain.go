@@ -17,9 +17,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
@@ -174,7 +173,6 @@ func (db *DB) makeRoom(ctx context.Context) (err error) {
 	}
 	maxSize, _ := db.maxSize(u)
 	lim := limits{maxTime: db.opts.MaxTime, maxSize: maxSize}
-	db.showHolders(u, lim)
 	oldest := u.oldest()
 	if db.decide(u, lim).first <= oldest && len(db.overBudget(u)) == 0 {
 		return nil // Nothing can go, and the room stays kept for when it can.
@@ -266,7 +264,6 @@ func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
 	what := db.decide(u, lim)
 	over := lim.maxSize > 0 && u.segments()+charged(u.other, lim.maxSize) > lim.maxSize
 	db.pressed.Store(over || low)
-	defer func() { db.showHolders(u, lim) }()
 	if !all && !given && !over && !low && what.forced == "" {
 		return nil
 	}
@@ -415,24 +412,48 @@ func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err erro
 	return true, db.persist(ctx)
 }
 
-// showHolders sets the gauges of how much each holder keeps, and for how long that
-// can go on.
-func (db *DB) showHolders(u usage, total limits) {
-	m := db.metrics
-	for _, v := range []*prometheus.GaugeVec{m.segmentsHeld, m.bytesHeld, m.secondsHeld, m.secondsUntilLoss} {
-		v.Reset()
+// stuckAfter is how long an endpoint may have come no further in the segment in use
+// before it counts as one to which nothing is delivered.
+const stuckAfter = time.Minute
+
+// holdings works out what endpoints keep, by what they have acknowledged: whether that is
+// on the disk, as the gate wants it, matters only when something is removed.
+func (db *DB) holdings() (all []holding, err error) {
+	if db.sender == nil {
+		return nil, nil
 	}
-	now, own := db.now(), db.budget()
-	for _, h := range db.gate.Holders() {
+	u, err := measure(db.journal.dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	db.steady(&u)
+	u.other = db.other.Load() // What is linked twice counts once, which takes longer to see.
+	now, own, total := db.now(), db.budget(), limits{maxTime: db.opts.MaxTime, maxSize: db.maxBytes.Load()}
+	if took := now.Sub(db.opened.at).Seconds(); took >= 1 {
+		u.rate = max(0, float64(u.segments()-db.opened.bytes)/took)
+	}
+	for _, h := range db.sender.Holders() {
 		c := claimOf(u, h.Position.Segment, own, now)
-		age := 0.0
+		x := holding{name: h.Name, url: h.URL, segments: c.segments, bytes: c.bytes, untilLoss: math.Inf(1)}
 		if !c.since.IsZero() {
-			age = now.Sub(c.since).Seconds()
+			x.age = max(0, now.Sub(c.since).Seconds())
 		}
-		m.segmentsHeld.WithLabelValues(h.Name).Set(float64(c.segments))
-		m.bytesHeld.WithLabelValues(h.Name).Set(float64(c.bytes))
-		m.secondsHeld.WithLabelValues(h.Name).Set(max(age, 0))
-		m.secondsUntilLoss.WithLabelValues(h.Name).Set(untilLoss(u, c, total, own, now))
+		if c.segments > 0 || h.Stuck >= stuckAfter {
+			x.untilLoss = untilLoss(u, c, total, own, now)
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// steady corrects the times that segments were written at, see steadyClock.
+func (db *DB) steady(u *usage) {
+	if db.uptime == nil {
+		return
+	}
+	db.clock.look(db.now(), db.uptime())
+	for i := range u.sealed {
+		u.sealed[i].written = db.clock.written(u.sealed[i].written)
 	}
 }
 
@@ -441,12 +462,8 @@ func (db *DB) showHolders(u usage, total limits) {
 func (db *DB) measure() (usage, error) {
 	u, err := measure(db.journal.dir, db.snapshotter.chunks())
 	u.other += db.snapshotter.store.Bytes()
-	if db.uptime != nil {
-		db.clock.look(db.now(), db.uptime())
-		for i := range u.sealed {
-			u.sealed[i].written = db.clock.written(u.sealed[i].written)
-		}
-	}
+	db.other.Store(u.other)
+	db.steady(&u)
 	return u, err
 }
 

@@ -42,17 +42,14 @@ type metrics struct {
 	syncs           prometheus.Counter
 	syncsFailed     prometheus.Counter
 	segmentsRemoved *prometheus.CounterVec
-	segmentsHeld    *prometheus.GaugeVec
-	bytesHeld       *prometheus.GaugeVec
-	secondsHeld     *prometheus.GaugeVec
-	// secondsUntilLoss is an estimate by how fast the log grew lately.
-	secondsUntilLoss *prometheus.GaugeVec
-	forfeits         *prometheus.CounterVec
+	forfeits        *prometheus.CounterVec
 }
 
 // gauges are read from the storage whenever metrics are collected.
 type gauges struct {
 	active, retired, retainedBytes, snapshotBytes, maxBytes, broken func() float64
+
+	holdings func() []holding
 }
 
 // makeMetrics makes the metrics, registers them, and wires up the gauges.
@@ -103,15 +100,7 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (forfeited to a limit). What an endpoint forfeited to its own budget counts as sent.", "reason"),
 		forfeits:        counters("wal_forfeits_total", "Times a limit demanded samples that an endpoint still needed.", "reason"),
 	}
-	held := func(name, help string) *prometheus.GaugeVec {
-		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "prometheus_agent_wal_" + name, Help: help}, []string{"holder"})
-		enlist(v)
-		return v
-	}
-	m.segmentsHeld = held("segments_held", "Finished segments that each holder keeps from being removed, whatever the others keep.")
-	m.bytesHeld = held("held_bytes", "Bytes of the write-ahead log that each holder keeps from being removed, whatever the others keep, the segment in use included.")
-	m.secondsHeld = held("held_seconds", "Time since the oldest finished segment that the holder keeps was written, 0 if it keeps none.")
-	m.secondsUntilLoss = held("seconds_until_loss", "Estimated time until a limit takes samples from the holder if nothing is delivered to it; infinite if none will.")
+	enlist(newHoldingsCollector(read.holdings))
 	m.replayDuration = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "prometheus_agent_data_replay_duration_seconds",
 		Help: "How long reading the log at start-up took.",

@@ -170,12 +170,12 @@ func claimOf(u usage, from int, lim limits, now time.Time) claim {
 }
 
 // growth is how fast the log grows, in bytes per second, by its last finished
-// segments; 0 if that cannot be told.
+// segments, or on the whole if there are none; 0 if that cannot be told.
 func (u usage) growth() float64 {
 	const look = 8
 	recent := u.sealed[max(0, len(u.sealed)-look):]
 	if len(recent) < 2 {
-		return 0
+		return u.rate
 	}
 	var bytes int64
 	for _, s := range recent[1:] {
@@ -206,10 +206,8 @@ func untilLoss(u usage, c claim, total, own limits, now time.Time) float64 {
 	byTime(total.maxTime)
 	byTime(own.maxTime)
 	bySize(own.maxSize, c.bytes)
-	if c.segments > 0 && len(u.sealed) > 0 {
-		// Segments that this holder does not need go before it loses any.
-		bySize(total.maxSize, c.bytes+charged(u.other, total.maxSize))
-	}
+	// Segments that this holder does not need go before it loses any.
+	bySize(total.maxSize, c.bytes+charged(u.other, total.maxSize))
 	return max(soonest, 0)
 }
 
@@ -218,7 +216,8 @@ type usage struct {
 	sealed     []segmentFile
 	active     int
 	activeSize int64
-	other      int64 // Checkpoints, and the snapshot.
+	other      int64   // Checkpoints, and the snapshot.
+	rate       float64 // Growth in bytes per second on the whole, for want of finished segments.
 }
 
 // oldest is the number of the first segment.

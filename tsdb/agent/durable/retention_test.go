@@ -68,8 +68,8 @@ func TestTruncateHonoursTheGate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, number)
 	require.Equal(t, 3.0, testutil.ToFloat64(db.metrics.segmentsRemoved.WithLabelValues(reasonSent)))
-	require.Equal(t, 5.0, testutil.ToFloat64(db.metrics.segmentsHeld.WithLabelValues("a")))
-	require.Equal(t, 3.0, testutil.ToFloat64(db.metrics.segmentsHeld.WithLabelValues("b")))
+	require.Equal(t, 5, heldBy(t, db, "a").segments)
+	require.Equal(t, 3, heldBy(t, db, "b").segments)
 
 	// Saving moves the gate in time for this very truncation.
 	sender.persist = func() error {

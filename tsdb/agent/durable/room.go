@@ -111,6 +111,7 @@ func fittingSegment(total int64) int64 {
 // without a battery start in the past and are set later, and what was written in
 // between is not as old as it looks then.
 type steadyClock struct {
+	mtx   sync.Mutex // Guards what follows.
 	begun bool
 	start time.Time // Wall clock at the first look.
 	wall  time.Time
@@ -129,6 +130,8 @@ const maxDrift = time.Minute
 
 // look notes how the clocks went on since the last time.
 func (c *steadyClock) look(wall time.Time, up time.Duration) {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
 	wall = wall.Round(0)
 	if !c.begun {
 		c.begun, c.start = true, wall
@@ -140,6 +143,8 @@ func (c *steadyClock) look(wall time.Time, up time.Duration) {
 
 // written corrects the time a file was written at to what the clock shows now.
 func (c *steadyClock) written(at time.Time) time.Time {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
 	if !c.begun || at.Before(c.start) {
 		return at // Of an earlier run, whose clock is not known.
 	}

@@ -32,6 +32,8 @@ type Sender interface {
 	// all if none is named. It does not read the log for more than moments, and
 	// no longer than ctx lasts.
 	Forfeit(ctx context.Context, before cursor.Position, reason string, holders ...string) error
+	// Holders returns what keeps parts of the log, as it is now.
+	Holders() []delivery.Holder
 	// Notify says that something was committed. It does not block.
 	Notify()
 }

@@ -145,15 +145,18 @@ func Open(l *slog.Logger, reg prometheus.Registerer, rs Remote, dir string, opts
 	switch rs := rs.(type) {
 	case *durableRemote:
 		limits := durableOptions(opts, f)
-		l.Info("Agent delivers durably: the WAL keeps what an endpoint has not acknowledged", "delivery", Durable, "max_time", limits.MaxTime, "max_size", f.MaxSize)
 		db, err := durable.Open(l, reg, rs.Storage, dir, limits)
 		if err != nil {
 			return nil, err // Not a DB that is a nil pointer.
 		}
+		l.Info("Agent delivers durably: the WAL keeps what an endpoint has not acknowledged", "delivery", Durable, "max_time", limits.MaxTime, "max_size", units.Base2Bytes(db.MaxBytes()))
 		rs.db.Store(db)
 		return db, nil
 	case *remote.Storage:
 		l.Info("Agent delivers with best effort: the WAL is truncated by age", "delivery", BestEffort)
+		if f.MaxSize > 0 || f.EndpointMaxSize > 0 || f.EndpointMaxTime > 0 {
+			l.Warn("Limits of the WAL apply to durable delivery only", "max_size", f.MaxSize, "endpoint_max_size", f.EndpointMaxSize, "endpoint_max_time", f.EndpointMaxTime)
+		}
 		db, err := agent.Open(l, reg, rs, dir, opts)
 		if err != nil {
 			return nil, err
