@@ -269,7 +269,8 @@ func (s *Storage) commit(p *plan) {
 		counted.uncounted = [3]int64{}
 		waiting = append(waiting, &counted)
 		s.logger.Info("Delivering to endpoint", "remote_name", e.set.name, "url", e.set.url,
-			"position", e.begin.floor().String(), "resumed", !e.isNew() || s.lost)
+			"position", e.begin.floor().String(), "resumed", !e.isNew() || s.lost,
+			"backlog_bytes", logBytes(s.src.WALDir, e.begin.floor().Position, s.src.Head()))
 	}
 	s.configured.Store(true)
 	s.setLists(running, waiting)
@@ -358,7 +359,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 		encoders:   s.encoders,
 		stop:       make(chan struct{}),
 	}
-	e.logger = slog.New(e.names)
+	e.logger, e.losses = slog.New(e.names), s.losses
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.counted.parts = st.counted
 	e.at = []*stream{e.newStream(st.acked, st.apart, st.dispatched)}

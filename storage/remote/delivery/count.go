@@ -88,22 +88,18 @@ func (s *Storage) countBatch(f *forfeit, b *queue.Batch) {
 		f.reread.passed = func(series int, u queue.Unread) { s.estimate(f, u, b.End.Position, series) }
 		f.reread.take(b, func(_ *missing, it queue.ItemView, _ savepoint.Mark) bool {
 			f.items.Add(it.Kind())
-			if f.seen != nil {
-				f.seen(it)
-			}
+			f.span.add(it.T)
 			return true
 		})
 		return
 	}
 	mine, _ := f.res.Filter(b)
 	f.items.Plus(mine.Counts)
-	if f.seen != nil {
-		mine.Each(func(list *queue.List) {
-			for i := range list.Items {
-				f.seen(list.At(i))
-			}
-		})
-	}
+	mine.Each(func(list *queue.List) {
+		for i := range list.Items {
+			f.span.add(list.Items[i].T)
+		}
+	})
 	f.items.Plus(b.Unknown)
 	if len(b.Unread.Parts) > 0 {
 		lost := lostTo(&b.Unread, f.acked, spreadOf(s.src.Table, f.acked), f.counted)

@@ -225,7 +225,7 @@ func (d *delivery) refused(set *settings, res client.Result) step {
 func (d *delivery) divideOrDrop(set *settings, res client.Result) {
 	sent := d.request.sent // Its memory is used for what is tried of it.
 	if !d.sender.divided(set, d.work.items, d.replayed, res) {
-		d.sender.stream.endpoint.refused(set, sent, res)
+		d.sender.stream.endpoint.refused(set, sent, spanOf(d.work.items), res)
 	}
 }
 

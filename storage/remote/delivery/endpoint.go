@@ -32,6 +32,7 @@ type endpoint struct {
 	id         string
 	names      *named
 	logger     *slog.Logger // By names.
+	losses     *slog.Logger // Leaves nothing out.
 	src        *Source
 	dispatcher *dispatcher
 	// persist writes a durable savepoint, unless done says that there is one
@@ -67,6 +68,8 @@ type endpoint struct {
 
 	progress progress
 	refusal  refusal
+	lost     refusedItems
+	course   course
 	counted  counted
 
 	metadata *metadataSender // Guarded by Storage.mtx.

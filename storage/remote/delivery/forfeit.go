@@ -153,9 +153,11 @@ func (s *Storage) forfeited(f *forfeit, reason string, bytes int64) {
 	if reason == reasonStopped {
 		what = "What a limit had forfeited in the log, and was still in memory, is lost by the end of the process"
 	}
-	s.losses.Error(what, "remote_name", f.name, "reason", reason,
+	s.losses.Error(what, append([]any{
+		"remote_name", f.name, "reason", reason,
 		"from", f.from.String(), "to", f.to.String(), "bytes", bytes, "samples", f.items[queue.Samples], "histograms", f.items[queue.Histograms], "exemplars", f.items[queue.Exemplars],
-		"samples_estimated", f.estimated)
+		"samples_estimated", f.estimated,
+	}, f.span.attrs()...)...)
 }
 
 // countForfeited counts what an endpoint forfeits.

@@ -37,9 +37,8 @@ type forfeit struct {
 	reread    *rereader // In place of it, for isolated series.
 	counted   *counted  // Before, as unreadable.
 	items     queue.Counts
-	estimated int // Of the samples in items.
-
-	seen func(queue.ItemView) // Told of each that is counted; may be nil.
+	span      timeSpan // Of those of them that were read.
+	estimated int      // Of the samples in items.
 }
 
 func newForfeit(name string, r forfeitedRange, before *counted) *forfeit {

@@ -151,7 +151,7 @@ func (e *endpoint) pace() {
 				desired += s.adjust(now, set)
 			}
 			e.metrics.Load().shardsDesired.Set(desired)
-			e.observe()
+			e.tell(now, e.observe())
 		case <-e.stop:
 			return
 		}

@@ -161,29 +161,23 @@ func (i *Inspection) Backlogs(ctx context.Context, until cursor.Position) []Back
 		}
 		_, ranges := st.forfeit(until)
 		for _, r := range ranges {
-			f := newForfeit(st.name, r, &counted{parts: st.counted})
-			f.seen = out[n].saw
-			of[n] = append(of[n], f)
+			of[n] = append(of[n], newForfeit(st.name, r, &counted{parts: st.counted}))
 		}
 		all = append(all, of[n]...)
 	}
 	i.storage.count(ctx, all)
 	for n := range out {
+		var span timeSpan
 		for _, f := range of[n] {
+			span = span.with(f.span)
 			out[n].Samples += f.items[queue.Samples]
 			out[n].Histograms += f.items[queue.Histograms]
 			out[n].Exemplars += f.items[queue.Exemplars]
 			out[n].Estimated += f.estimated
 		}
+		out[n].Oldest, out[n].Newest = span.oldest, span.newest
 	}
 	return out
-}
-
-func (b *Backlog) saw(it queue.ItemView) {
-	if b.Oldest == 0 || it.T < b.Oldest {
-		b.Oldest = it.T
-	}
-	b.Newest = max(b.Newest, it.T)
 }
 
 // LoggedItem is a sample, histogram or exemplar of the log. One of the histograms is

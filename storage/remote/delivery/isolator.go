@@ -384,7 +384,7 @@ func (w *isolator) refused(a answer) {
 		if a.res.Written.Confirmed {
 			missing = unwritten(a.sent, a.res)
 		}
-		w.stream.endpoint.fail(missing, strconv.Itoa(a.res.Status))
+		w.stream.endpoint.fail(missing, strconv.Itoa(a.res.Status), spanOf([]queue.ItemView{a.first}))
 		w.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
 	}
 	w.settle(a, false)
@@ -403,7 +403,10 @@ func (w *isolator) refused(a answer) {
 // refuse accounts for series of which nothing is worth another attempt, and
 // releases them.
 func (w *isolator) refuse(all []*isolated, res client.Result) {
-	var sent queue.Counts
+	var (
+		sent queue.Counts
+		span timeSpan
+	)
 	iso := w.stream.isolation
 	iso.mtx.Lock()
 	for _, is := range all {
@@ -416,6 +419,7 @@ func (w *isolator) refuse(all []*isolated, res client.Result) {
 		}
 		for _, it := range is.items {
 			sent.Add(it.kind())
+			span.add(it.T)
 		}
 		iso.drop(is, len(is.items))
 		if is.behind {
@@ -426,7 +430,7 @@ func (w *isolator) refuse(all []*isolated, res client.Result) {
 	}
 	iso.mtx.Unlock()
 	res.Written = client.Result{}.Written
-	w.stream.endpoint.refused(w.stream.endpoint.settings.Load(), sent, res)
+	w.stream.endpoint.refused(w.stream.endpoint.settings.Load(), sent, span, res)
 }
 
 // tell logs what happened to one series, but not of each of many.

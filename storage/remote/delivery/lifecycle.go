@@ -101,13 +101,24 @@ func (e *endpoint) showSenders() {
 	e.metrics.Load().shards.Set(float64(n))
 }
 
-// observe sets the gauges that tell how far behind the endpoint is.
-func (e *endpoint) observe() {
+// tell logs what has become of the endpoint, which has not acknowledged so many bytes.
+func (e *endpoint) tell(now time.Time, bytes int64) {
+	set, failing := e.settings.Load(), false
+	for _, s := range e.streams() {
+		failing = failing || s.failing.Load()
+	}
+	e.refusal.tell(e.logger, set)
+	e.lost.tell(e.losses, set, false)
+	e.course.look(e.logger, now, failing, bytes)
+}
+
+// observe sets the gauges that tell how far behind the endpoint is, and returns that in
+// bytes of the log.
+func (e *endpoint) observe() (bytes int64) {
 	var (
 		m       = e.metrics.Load()
 		marks   = make([]savepoint.Mark, queue.Partitions)
 		oldest  int64
-		bytes   int64 // Not acknowledged, on all streams.
 		old     int64 // Of that, the backlog's.
 		apart   int
 		stuck   time.Duration
@@ -149,7 +160,7 @@ func (e *endpoint) observe() {
 	}
 	m.unackedSeconds.Set(waiting)
 	m.refusing.Set(e.refusal.lasts().Seconds())
-	e.refusal.tell(e.logger, e.settings.Load())
+	return bytes
 }
 
 // sentUpTo returns the time in ms up to which the endpoint has acknowledged everything:
@@ -270,6 +281,7 @@ func (e *endpoint) finishStop(ctx context.Context) *endpointState {
 	<-done
 	set := e.settings.Load()
 	set.client.Close()
+	e.lost.tell(e.losses, set, true)
 	e.caches.leave(e.cache.Swap(nil))
 	e.hideFamilies()
 	e.sets.release(e.metrics.Load())

@@ -38,7 +38,6 @@ import (
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
-	"github.com/prometheus/prometheus/util/logging"
 )
 
 // newBlockedRig returns a rig whose endpoint "a" is down, has its queue full, and has read
@@ -309,9 +308,7 @@ func TestNewestSegmentIsCutAfterKill(t *testing.T) {
 	h := newHalf(t)
 	require.NoError(t, os.Truncate(h.path, h.acked.Offset/2))
 	r, said := h.open(), &logBuffer{}
-	r.deduper.Stop()
-	r.deduper = logging.Dedupe(slog.New(slog.NewTextHandler(said, nil)), time.Minute)
-	r.logger, r.losses = slog.New(r.deduper), slog.New(slog.NewTextHandler(said, nil))
+	r.logger, r.losses = slog.New(newSparse(slog.NewTextHandler(said, nil))), slog.New(slog.NewTextHandler(said, nil))
 	bytes, items, segments := h.finish(r)
 	lines := said.take()
 	for name := range h.receivers {

@@ -47,7 +47,7 @@ func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, 
 		return
 	}
 	if missing := unwritten(sent, res); missing.Total() > 0 {
-		st.endpoint.fail(missing, strconv.Itoa(res.Status))
+		st.endpoint.fail(missing, strconv.Itoa(res.Status), timeSpan{})
 		hint := "the receiver stored only a part"
 		if res.Written.Nothing() && set.protocol == encoder.V2 {
 			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
@@ -66,12 +66,12 @@ func unwritten(sent queue.Counts, res client.Result) (t queue.Counts) {
 }
 
 // refused accounts for a request the endpoint refused for good.
-func (e *endpoint) refused(set *settings, sent queue.Counts, res client.Result) {
+func (e *endpoint) refused(set *settings, sent queue.Counts, span timeSpan, res client.Result) {
 	missing := sent
 	if res.Written.Confirmed {
 		missing = unwritten(sent, res)
 	}
-	e.fail(missing, strconv.Itoa(res.Status))
+	e.fail(missing, strconv.Itoa(res.Status), span)
 	e.logger.Error("non-recoverable error", "failedSampleCount", missing[queue.Samples], "failedHistogramCount", missing[queue.Histograms],
 		"failedExemplarCount", missing[queue.Exemplars], "protocol", set.protocol.String(), "err", res.Err)
 }
@@ -83,7 +83,8 @@ func (e *endpoint) refusedOnReplay(sent queue.Counts, it queue.ItemView, res cli
 	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.Series.Ref(), "timestamp", it.T, "err", res.Err)
 }
 
-func (e *endpoint) fail(t queue.Counts, code string) {
+func (e *endpoint) fail(t queue.Counts, code string, span timeSpan) {
+	e.lost.add(t, code, span)
 	m := e.metrics.Load()
 	for c, n := range t {
 		m.failed[c].Add(float64(n))

@@ -81,19 +81,23 @@ func (s *Storage) countPassed(passed []passedOver) {
 			items     queue.Counts
 			bytes     = p.behind.uncounted[0]
 			estimated = int(p.behind.uncounted[1])
+			span      timeSpan
 		)
 		items[queue.Samples] = estimated
 		for _, f := range of[i] {
 			items.Plus(f.items)
 			estimated += f.estimated
+			span = span.with(f.span)
 			if f.apart == nil {
 				bytes += logBytes(s.src.WALDir, f.from, f.to)
 			}
 		}
 		s.countForfeited(p.behind.name, reasonOtherEngine, items, bytes)
 		if items.Total() > 0 {
-			s.logger.Error("What had not been delivered before another engine wrote to the log is forfeited", "remote_name", p.behind.name,
-				"bytes", bytes, "samples", items[queue.Samples], "histograms", items[queue.Histograms], "exemplars", items[queue.Exemplars], "samples_estimated", estimated)
+			s.losses.Error("What had not been delivered before another engine wrote to the log is forfeited", append([]any{
+				"remote_name", p.behind.name, "reason", reasonOtherEngine,
+				"bytes", bytes, "samples", items[queue.Samples], "histograms", items[queue.Histograms], "exemplars", items[queue.Exemplars], "samples_estimated", estimated,
+			}, span.attrs()...)...)
 		}
 	}
 }

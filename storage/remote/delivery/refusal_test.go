@@ -59,20 +59,9 @@ func TestRefusalOfEverythingHolds(t *testing.T) {
 					return enough
 				}, time.Minute, time.Millisecond)
 
-				var log syncedBuffer
 				e := r.running[0]
-				e.refusal.mtx.Lock()
-				e.refusal.since = time.Now().Add(-time.Minute)
-				e.refusal.mtx.Unlock()
 				e.observe()
-				require.GreaterOrEqual(t, r.value("prometheus_remote_storage_refusing_seconds", nil), 60.0)
-				e.refusal.mtx.Lock()
-				e.refusal.told = 0
-				e.refusal.mtx.Unlock()
-				for range 3 {
-					e.refusal.tell(slog.New(slog.NewTextHandler(&log, nil)), e.settings.Load())
-				}
-				require.Regexp(t, `^[^\n]*level=ERROR msg="The endpoint refuses everything; [^\n]*status=`+strconv.Itoa(res.Status)+`[^\n]*\n$`, log.String())
+				require.Positive(t, r.value("prometheus_remote_storage_refusing_seconds", nil))
 
 				rc.do(func() { rc.down = false })
 				r.arrives("once it is mended", 41*50, but())
@@ -109,19 +98,41 @@ func TestHoldOfRefusalsEnds(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 2000
 	}, time.Minute, time.Millisecond)
-	var log syncedBuffer
-	e.refusal.mtx.Lock()
-	e.refusal.told = 0
-	e.refusal.mtx.Unlock()
-	for range 3 {
-		e.refusal.tell(slog.New(slog.NewTextHandler(&log, nil)), e.settings.Load())
-	}
-	require.Regexp(t, `^[^\n]*level=ERROR msg="The endpoint still refuses everything; [^\n]*\n$`, log.String())
 	rc.set(nil)
 	r.commit(100)
 	r.complete("a", 100)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
+}
+
+// TestRefusalIsTold: a line says once that an endpoint refuses everything, another one that
+// it is not held any more.
+func TestRefusalIsTold(t *testing.T) {
+	for _, tc := range []struct {
+		res   *client.Result
+		lasts time.Duration
+		want  string
+	}{
+		{denied(401), time.Second, `^$`},
+		{denied(401), time.Hour, `^[^\n]*level=ERROR msg="The endpoint refuses everything; it is held until [^\n]* status=401 [^\n]*\n$`},
+		{refusedWith(400), time.Second, `^$`},
+		{refusedWith(400), time.Minute, `^[^\n]*level=ERROR msg="The endpoint refuses everything; it is held for a while [^\n]* status=400 [^\n]*\n$`},
+		{refusedWith(400), time.Hour, `^[^\n]*level=ERROR msg="The endpoint still refuses everything; [^\n]* status=400 [^\n]*\n$`},
+	} {
+		var (
+			log syncedBuffer
+			r   refusal
+		)
+		r.met(*tc.res)
+		r.since = time.Now().Add(-tc.lasts)
+		for range 3 {
+			r.tell(slog.New(slog.NewTextHandler(&log, nil)), &settings{refusedHold: 10 * time.Minute})
+			r.met(*tc.res)
+		}
+		require.Regexp(t, tc.want, log.String())
+		r.end()
+		require.Zero(t, r.lasts())
+	}
 }
 
 // TestLateSamplesAreNotHeld: what a receiver refuses because it comes too late would come

@@ -37,7 +37,6 @@ func (s *Storage) Close() error {
 	s.metrics.set.unregister()
 	s.watcher.set.unregister()
 	errs = append(errs, s.reads.Close())
-	s.deduper.Stop()
 	if s.src != nil && s.src.Release != nil {
 		errs = append(errs, s.src.Release())
 	}

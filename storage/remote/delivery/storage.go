@@ -31,7 +31,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/util/logging"
 )
 
 // Storage delivers a write-ahead log to the configured remote-write endpoints.
@@ -42,7 +41,6 @@ import (
 // savepoints; these two are held across I/O. listMtx guards the lists and is held for a
 // moment only. Order: mtx, saveMtx, listMtx.
 type Storage struct {
-	deduper     *logging.Deduper
 	logger      *slog.Logger
 	losses      *slog.Logger // Each counts: nothing of it is left out for being alike.
 	reg         prometheus.Registerer
@@ -104,10 +102,8 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, erro
 			return nil, errors.Join(err, opts.ReadStorage.Close())
 		}
 	}
-	deduper := logging.Dedupe(l, time.Minute)
 	s := &Storage{
-		deduper:     deduper,
-		logger:      slog.New(deduper),
+		logger:      slog.New(newSparse(l.Handler())),
 		losses:      l,
 		reg:         reg,
 		reads:       opts.ReadStorage,
@@ -123,7 +119,6 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, erro
 	}
 	s.sets = newMetricSets(reg, s.watcher)
 	if err := errors.Join(s.metrics.set.register(), s.watcher.set.register()); err != nil {
-		deduper.Stop()
 		return nil, errors.Join(fmt.Errorf("register metrics of remote write: %w", err), s.reads.Close())
 	}
 	return s, nil
