@@ -179,7 +179,7 @@ func limit(t *trial) error {
 	t.refuse(1, false)
 	t.commit(1)
 	t.arrived(0)
-	t.restIsCounted("prometheus_remote_storage_forfeited_total", t.committed*seriesEach, 0)
+	t.restIsCounted("prometheus_remote_storage_samples_expired_total", t.committed*seriesEach, 0)
 	t.stop()
 	return t.err
 }

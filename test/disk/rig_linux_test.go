@@ -182,7 +182,9 @@ func (r *rig) stop() {
 func (r *rig) note() {
 	r.t.Helper()
 	r.refused += r.metric("prometheus_agent_wal_refused_commits_total")
-	r.forfeited += r.metric("prometheus_remote_storage_forfeited_total")
+	for _, class := range []string{"samples", "histograms", "exemplars"} {
+		r.forfeited += r.metric("prometheus_remote_storage_" + class + "_expired_total")
+	}
 	r.unread += r.metric("prometheus_remote_storage_unreadable_bytes_total")
 }
 

@@ -136,25 +136,25 @@ func TestAlertsFire(t *testing.T) {
 		endpoint = agent + `, remote_name="c", url="d"`
 	)
 	well := map[string]string{
-		`process_start_time_seconds{` + agent + `}`:                                                                    "-90000x120",
-		`prometheus_remote_storage_samples_failed_total{` + endpoint + `}`:                                             "0x120",
-		`prometheus_remote_storage_histograms_failed_total{` + endpoint + `}`:                                          "0x120",
-		`prometheus_remote_storage_exemplars_failed_total{` + endpoint + `}`:                                           "0x120",
-		`prometheus_remote_storage_segments_missing_total{` + endpoint + `}`:                                           "0x120",
-		`prometheus_remote_storage_unreadable_bytes_total{` + endpoint + `}`:                                           "0x120",
-		`prometheus_remote_storage_refusing_seconds{` + endpoint + `}`:                                                 "0x120",
-		`prometheus_remote_storage_isolated_series{` + endpoint + `}`:                                                  "0x120",
-		`prometheus_remote_storage_unacked_seconds{` + endpoint + `}`:                                                  "5x120",
-		`prometheus_remote_storage_highest_timestamp_in_seconds{` + agent + `}`:                                        "0+60x120",
-		`prometheus_remote_storage_queue_highest_sent_timestamp_seconds{` + endpoint + `}`:                             "-5+60x120",
-		`prometheus_remote_storage_forfeited_total{` + agent + `, remote_name="c", reason="max_size", type="samples"}`: "0x120",
-		`prometheus_remote_storage_savepoint_age_seconds{` + agent + `}`:                                               "0.2x120",
-		`prometheus_remote_storage_savepoint_write_failures_total{` + agent + `}`:                                      "0x120",
-		`prometheus_agent_series_snapshot_failures_total{` + agent + `}`:                                               "0x120",
-		`prometheus_agent_wal_broken{` + agent + `}`:                                                                   "0x120",
-		`prometheus_agent_wal_max_bytes{` + agent + `}`:                                                                "1000x120",
-		`prometheus_agent_wal_retained_bytes{` + agent + `}`:                                                           "950x120", // Delivered, and not yet removed.
-		`prometheus_agent_wal_held_bytes{` + endpoint + `}`:                                                            "10x120",
+		`process_start_time_seconds{` + agent + `}`:                                                          "-90000x120",
+		`prometheus_remote_storage_samples_failed_total{` + endpoint + `}`:                                   "0x120",
+		`prometheus_remote_storage_histograms_failed_total{` + endpoint + `}`:                                "0x120",
+		`prometheus_remote_storage_exemplars_failed_total{` + endpoint + `}`:                                 "0x120",
+		`prometheus_remote_storage_segments_missing_total{` + endpoint + `}`:                                 "0x120",
+		`prometheus_remote_storage_unreadable_bytes_total{` + endpoint + `}`:                                 "0x120",
+		`prometheus_remote_storage_refusing_seconds{` + endpoint + `}`:                                       "0x120",
+		`prometheus_remote_storage_isolated_series{` + endpoint + `}`:                                        "0x120",
+		`prometheus_remote_storage_unacked_seconds{` + endpoint + `}`:                                        "5x120",
+		`prometheus_remote_storage_highest_timestamp_in_seconds{` + agent + `}`:                              "0+60x120",
+		`prometheus_remote_storage_queue_highest_sent_timestamp_seconds{` + endpoint + `}`:                   "-5+60x120",
+		`prometheus_remote_storage_samples_expired_total{` + agent + `, remote_name="c", reason="max_size"}`: "0x120",
+		`prometheus_remote_storage_savepoint_age_seconds{` + agent + `}`:                                     "0.2x120",
+		`prometheus_remote_storage_savepoint_write_failures_total{` + agent + `}`:                            "0x120",
+		`prometheus_agent_series_snapshot_failures_total{` + agent + `}`:                                     "0x120",
+		`prometheus_agent_wal_broken{` + agent + `}`:                                                         "0x120",
+		`prometheus_agent_wal_max_bytes{` + agent + `}`:                                                      "1000x120",
+		`prometheus_agent_wal_retained_bytes{` + agent + `}`:                                                 "950x120", // Delivered, and not yet removed.
+		`prometheus_agent_wal_held_bytes{` + endpoint + `}`:                                                  "10x120",
 	}
 	const burst = "0x60 902515x60"
 	for name, tc := range map[string]struct {
@@ -166,7 +166,7 @@ func TestAlertsFire(t *testing.T) {
 			`prometheus_remote_storage_samples_failed_total{` + endpoint + `}`, burst, []string{"AgentSamplesRefused"},
 		},
 		"a burst that a limit takes": {
-			`prometheus_remote_storage_forfeited_total{` + agent + `, remote_name="c", reason="max_size", type="samples"}`, burst, []string{"AgentGaveUpSamples"},
+			`prometheus_remote_storage_samples_expired_total{` + agent + `, remote_name="c", reason="max_size"}`, burst, []string{"AgentGaveUpSamples"},
 		},
 		"a segment is missing": {
 			`prometheus_remote_storage_segments_missing_total{` + endpoint + `}`, "0x60 1x60", []string{"AgentGaveUpSamples"},

@@ -336,7 +336,7 @@ func (s *Storage) halt(all []*endpoint, now time.Time) (states []*endpointState)
 		st = st.without(st.forfeitedBefore)
 		st.removed = &now
 		states = append(states, st)
-		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "grace", s.opts.Grace)
+		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "kept_for", s.opts.RemovedRetention)
 	}
 	return states
 }

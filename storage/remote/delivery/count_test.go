@@ -80,7 +80,7 @@ func TestForfeitDoesNotCountForLong(t *testing.T) {
 			require.Less(t, time.Since(begin), time.Second)
 		}
 		cancel()
-		lost := r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": "max_size"})
+		lost := r.expired(map[string]string{"remote_name": "a", "reason": "max_size"})
 		require.InDelta(t, 3000, lost, 2900, "canceled %t", canceled)
 		require.Equal(t, 1, r.held[0].floor().Segment)
 		r.end()

@@ -203,6 +203,6 @@ func TestMetadataMetrics(t *testing.T) {
 		require.Equal(t, 4, names())
 	}
 	r.apply()
-	r.expire(time.Now().Add(r.opts.Grace))
+	r.expire(time.Now().Add(r.opts.RemovedRetention))
 	require.Zero(t, names())
 }

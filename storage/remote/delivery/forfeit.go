@@ -162,8 +162,8 @@ func (s *Storage) forfeited(f *forfeit, reason string, bytes int64) {
 
 // countForfeited counts what an endpoint forfeits.
 func (s *Storage) countForfeited(name, reason string, items queue.Counts, bytes int64) {
-	s.metrics.forfeitedBytes.WithLabelValues(name, reason).Add(float64(bytes))
+	s.metrics.expiredBytes.WithLabelValues(name, reason).Add(float64(bytes))
 	for c, n := range items {
-		s.metrics.forfeited.WithLabelValues(name, reason, queue.Class(c).String()).Add(float64(n))
+		s.metrics.expired[c].WithLabelValues(name, reason).Add(float64(n))
 	}
 }

@@ -143,7 +143,7 @@ func TestFreshForfeit(t *testing.T) {
 				require.NoError(t, r.Forfeit(t.Context(), to, "max_size"))
 				// Once more is not twice.
 				require.NoError(t, r.Forfeit(t.Context(), to, "max_size"))
-				lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
+				lost := int(r.expired(map[string]string{"reason": "max_size", "type": "samples"}))
 				if loses && to != (cursor.Position{}) {
 					require.Positive(t, lost)
 				}
@@ -155,7 +155,7 @@ func TestFreshForfeit(t *testing.T) {
 				r.completeBut(lost)
 				r.merged()
 				require.NoError(t, r.Close())
-				require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": reasonStopped}))
+				require.Zero(t, r.expired(map[string]string{"reason": reasonStopped}))
 				require.NoError(t, j.wal.Close())
 			})
 		}
@@ -180,7 +180,7 @@ func TestFreshForfeitThenStop(t *testing.T) {
 	head := *j.head.Load()
 	require.NoError(t, r.Forfeit(t.Context(), head, "max_size"))
 	require.NoError(t, j.wal.Truncate(head.Segment))
-	lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
+	lost := int(r.expired(map[string]string{"reason": "max_size", "type": "samples"}))
 	require.NoError(t, r.Close())
 	lost += r.saved().Memory[queue.Samples] // For the next run to count.
 	n, _ := r.rc.counts()

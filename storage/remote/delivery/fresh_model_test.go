@@ -27,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -121,7 +122,7 @@ func (m *freshModel) limit(segment int) {
 // mourn adds what a life that is over has forfeited.
 func (m *freshModel) mourn() {
 	for _, reason := range []string{"max_size", reasonStopped} {
-		m.lost += int(testutil.ToFloat64(m.metrics.forfeited.WithLabelValues("a", reason, "samples")))
+		m.lost += int(testutil.ToFloat64(m.metrics.expired[queue.Samples].WithLabelValues("a", reason)))
 	}
 }
 

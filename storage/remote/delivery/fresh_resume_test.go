@@ -232,7 +232,7 @@ func TestFreshBehindForeignSegments(t *testing.T) {
 		j.run = ulid.Make()
 		j.cut()
 		opts = freshOptions()
-		opts.ResumeForeign = resume
+		opts.ResumeAfterBestEffort = resume
 		r = newFreshRig(t, j, r.rc, opts)
 		if resume {
 			require.Len(t, r.running[0].streams(), 2)

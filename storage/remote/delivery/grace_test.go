@@ -39,7 +39,7 @@ func TestGraceWithWrongClock(t *testing.T) {
 	f.Endpoints[0].Removed = &removed
 	require.NoError(t, store.Write(f, true))
 
-	r = newRig(t, j, map[string]*receiver{"a": a}, Options{Grace: time.Hour})
+	r = newRig(t, j, map[string]*receiver{"a": a}, Options{RemovedRetention: time.Hour})
 	r.attach()
 	held := r.states()
 	require.Len(t, held, 1)

@@ -41,7 +41,7 @@ func TestLeaveOthers(t *testing.T) {
 		r.commit(100)
 		require.NoError(t, r.Close())
 
-		r = newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{LeaveOthers: leave, Grace: time.Nanosecond})
+		r = newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{LeaveOthers: leave, RemovedRetention: time.Nanosecond})
 		r.attach(remoteWrite("a"))
 		require.Eventually(t, func() bool {
 			p := r.Progress()

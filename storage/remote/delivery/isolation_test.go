@@ -845,7 +845,7 @@ func isolationSchedule(t *testing.T, rnd *rand.Rand) {
 		tries += testutil.ToFloat64(m.isolationRequests)
 		dropped += testutil.ToFloat64(m.failed[queue.Samples]) + testutil.ToFloat64(m.dropped[queue.Samples].WithLabelValues(reasonOnReplay))
 		for _, reason := range []string{"max_size", reasonStopped} {
-			dropped += testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", reason, "samples"))
+			dropped += testutil.ToFloat64(r.metrics.expired[queue.Samples].WithLabelValues("a", reason))
 		}
 	}
 	open()

@@ -157,9 +157,9 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	st = st.without(forfeitedBefore)
 	s.forfeitMemory(st.name, e.Memory, e.Floor.Position, max(forfeitedBefore, segments[0].Index))
 	lost = startOf(src, f, e, forfeitedBefore, &counted{parts: st.counted}, segments)
-	if from.Segment <= foreign && !s.opts.ResumeForeign {
+	if from.Segment <= foreign && !s.opts.ResumeAfterBestEffort {
 		at := cursor.Position{Segment: foreign + 1}
-		s.metrics.epochGap.Add(float64(foreign - from.Segment + 1))
+		s.metrics.segmentsSkipped.Add(float64(foreign - from.Segment + 1))
 		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is forfeited",
 			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
 		mark := at

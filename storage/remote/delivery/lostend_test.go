@@ -77,7 +77,7 @@ func TestForfeitedIsCountedOnce(t *testing.T) {
 			left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
 			require.NoError(t, err)
 			require.NoError(t, r.Close())
-			lost := testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", "limit", "samples"))
+			lost := testutil.ToFloat64(r.metrics.expired[queue.Samples].WithLabelValues("a", "limit"))
 			require.Positive(t, lost)
 			if tc.before {
 				f, err := savepoint.Decode(left)
@@ -98,13 +98,13 @@ func TestForfeitedIsCountedOnce(t *testing.T) {
 			r = newRig(t, j, receivers, Options{})
 			r.attach(remoteWrite("a"))
 			r.complete("a", 2000)
-			lost += r.value("prometheus_remote_storage_forfeited_total", of)
+			lost += r.expired(of)
 			require.Equal(t, 8000.0, lost)
 			require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", of))
 			require.NoError(t, r.Close())
 			r = newRig(t, j, receivers, Options{})
 			r.attach(remoteWrite("a"))
-			require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", of), "it is counted once")
+			require.Zero(t, r.expired(of), "it is counted once")
 			r.end()
 		})
 	}
@@ -124,7 +124,7 @@ func TestTruncatedByItsWriterIsCountedOnce(t *testing.T) {
 	r = newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
 	r.complete("a", 2000)
-	require.Positive(t, r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": reasonStopped}))
+	require.Positive(t, r.expired(map[string]string{"remote_name": "a", "reason": reasonStopped}))
 	require.Zero(t, r.value("prometheus_remote_storage_segments_missing_total", of))
 	r.end()
 }
@@ -169,7 +169,7 @@ func TestForfeitedOfAnotherLog(t *testing.T) {
 	r = newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
 	r.complete("a", j.count)
-	require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", nil))
+	require.Zero(t, r.expired(nil))
 	r.end()
 }
 
@@ -507,7 +507,7 @@ func TestOldestSegmentsAreGone(t *testing.T) {
 				forfeited, unreadable = map[string]float64{}, map[string]float64{}
 				for _, name := range []string{"a", "b"} {
 					of := map[string]string{"remote_name": name}
-					forfeited[name] = r.value("prometheus_remote_storage_forfeited_total", of)
+					forfeited[name] = r.expired(of)
 					unreadable[name] = r.value("prometheus_remote_storage_unreadable_total", of)
 					if name == "b" && !tc.stock {
 						require.Contains(t, []float64{float64(tc.first), 0}, r.value("prometheus_remote_storage_segments_missing_total", of))

@@ -313,9 +313,9 @@ type storageMetrics struct {
 	savepointWrites  *prometheus.CounterVec
 	savepointFails   prometheus.Counter
 	savepointWritten instant
-	epochGap         prometheus.Counter
-	forfeited        *prometheus.CounterVec
-	forfeitedBytes   *prometheus.CounterVec
+	segmentsSkipped  prometheus.Counter
+	expired          perClass[*prometheus.CounterVec]
+	expiredBytes     *prometheus.CounterVec
 	resumed          *prometheus.CounterVec
 }
 
@@ -330,9 +330,11 @@ func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
 	m.savepointFails = s.counter("savepoint_write_failures_total", "Number of savepoints that could not be written.")
 	m.savepointWritten.set(time.Now()) // Until one is found.
 	s.gaugeFunc("savepoint_age_seconds", "Time since the savepoint on disk last had the positions as they were, written by an earlier run if need be; since the start if there is none.", m.savepointWritten.age)
-	m.epochGap = s.counter("epoch_gap_segments_total", "Number of segments that endpoints passed over because another engine has written to the log.")
-	m.forfeited = s.counters("forfeited_total", "Number of items that were removed before the endpoint acknowledged them, by reason and type.", "remote_name", "reason", "type")
-	m.forfeitedBytes = s.counters("forfeited_bytes_total", "Bytes of the log that were removed before the endpoint acknowledged them, by reason.", "remote_name", "reason")
+	m.segmentsSkipped = s.counter("segments_skipped_total", "Number of segments that endpoints passed over because another engine has written to the log.")
+	m.expired = each(func(c string) *prometheus.CounterVec {
+		return s.counters(c+"_expired_total", "Number of "+c+" that were removed from the log before the endpoint acknowledged them, by reason.", "remote_name", "reason")
+	})
+	m.expiredBytes = s.counters("expired_bytes_total", "Bytes of the log that were removed before the endpoint acknowledged them, by reason.", "remote_name", "reason")
 	m.resumed = s.counters("resumed_positions_total", "Number of saved positions by how they were found in the log after a restart.", "verdict")
 	return m
 }
@@ -355,9 +357,9 @@ const (
 // first loss is an increase.
 func (m *storageMetrics) expect(name string) {
 	for _, reason := range []string{ReasonMaxTime, ReasonMaxSize, reasonEndpointMaxTime, reasonEndpointMaxSize, reasonOtherEngine, reasonStopped} {
-		m.forfeitedBytes.WithLabelValues(name, reason)
-		for c := range queue.Classes {
-			m.forfeited.WithLabelValues(name, reason, queue.Class(c).String())
+		m.expiredBytes.WithLabelValues(name, reason)
+		for _, c := range m.expired {
+			c.WithLabelValues(name, reason)
 		}
 	}
 }

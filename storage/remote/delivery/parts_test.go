@@ -180,7 +180,7 @@ func TestForeignSegments(t *testing.T) {
 		rc.set(nil)
 		again := openJournal(t, dir, j.table)
 		again.next, again.time = j.next, j.time+1
-		r = newRig(t, again, map[string]*receiver{"a": rc}, Options{ResumeForeign: resume})
+		r = newRig(t, again, map[string]*receiver{"a": rc}, Options{ResumeAfterBestEffort: resume})
 		r.attach(remoteWrite("a"))
 		again.commit(7)
 		r.Notify()
@@ -188,8 +188,8 @@ func TestForeignSegments(t *testing.T) {
 			r.complete("a", 100+1+7)
 		} else {
 			r.complete("a", 7)
-			require.Positive(t, r.value("prometheus_remote_storage_epoch_gap_segments_total", nil))
-			require.Equal(t, 100.0, r.value("prometheus_remote_storage_forfeited_total", nil))
+			require.Positive(t, r.value("prometheus_remote_storage_segments_skipped_total", nil))
+			require.Equal(t, 100.0, r.expired(nil))
 		}
 		require.NoError(t, r.Close())
 		require.NoError(t, again.wal.Close())
@@ -241,7 +241,7 @@ func TestForfeitOfHeld(t *testing.T) {
 		j.cut()
 	}
 	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 3}, "max_time"))
-	require.Equal(t, 300.0, r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": "a", "reason": "max_time", "type": "samples"}))
+	require.Equal(t, 300.0, r.expired(map[string]string{"remote_name": "a", "reason": "max_time", "type": "samples"}))
 	require.NoError(t, r.Persist(t.Context()))
 	require.Equal(t, 3, j.gate.Floor().Position.Segment)
 	rc.set(nil)
@@ -370,13 +370,13 @@ func TestBacklogBeforeOtherEngine(t *testing.T) {
 	r = newRig(t, again, receivers, Options{})
 	r.attach(remoteWrite("a"), remoteWrite("b"))
 	lost := func(name, typ string) float64 {
-		return r.value("prometheus_remote_storage_forfeited_total", map[string]string{"remote_name": name, "reason": "other_engine", "type": typ})
+		return r.expired(map[string]string{"remote_name": name, "reason": "other_engine", "type": typ})
 	}
 	require.Equal(t, 240.0, lost("a", "samples"))
 	require.Equal(t, 310.0, lost("b", "samples"))
 	require.Equal(t, 1.0, lost("a", "exemplars"))
 	require.Equal(t, 1.0, lost("b", "exemplars"))
-	require.Positive(t, r.value("prometheus_remote_storage_forfeited_bytes_total", map[string]string{"remote_name": "a", "reason": "other_engine"}))
+	require.Positive(t, r.value("prometheus_remote_storage_expired_bytes_total", map[string]string{"remote_name": "a", "reason": "other_engine"}))
 	require.NoError(t, r.Close())
 	require.NoError(t, again.wal.Close())
 
@@ -384,7 +384,7 @@ func TestBacklogBeforeOtherEngine(t *testing.T) {
 	last := openJournal(t, dir, j.table)
 	r = newRig(t, last, receivers, Options{})
 	r.attach(remoteWrite("a"), remoteWrite("b"))
-	require.Zero(t, r.value("prometheus_remote_storage_forfeited_total", nil))
+	require.Zero(t, r.expired(nil))
 	require.NoError(t, r.Close())
 	require.NoError(t, last.wal.Close())
 }

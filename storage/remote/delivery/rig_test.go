@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -334,6 +335,19 @@ type stringer func() string
 func (s stringer) String() string { return s() }
 
 // value returns the sum of a metric over all its series that have the labels.
+// expired sums up what limits and other engines took, of the type in match if there is one.
+func (r *rig) expired(match map[string]string) (sum float64) {
+	r.t.Helper()
+	others := maps.Clone(match)
+	delete(others, "type")
+	for _, class := range []string{"samples", "histograms", "exemplars"} {
+		if typ := match["type"]; typ == "" || typ == class {
+			sum += r.value("prometheus_remote_storage_"+class+"_expired_total", others)
+		}
+	}
+	return sum
+}
+
 func (r *rig) value(name string, match map[string]string) (sum float64) {
 	r.t.Helper()
 	families, err := r.reg.Gather()

@@ -313,7 +313,7 @@ func (s *Storage) expire(now time.Time) {
 	defer s.mtx.Unlock()
 	var kept, expired []*endpointState
 	for _, st := range s.held {
-		if st.removed != nil && !s.opts.LeaveOthers && now.Sub(*st.removed) >= s.opts.Grace {
+		if st.removed != nil && !s.opts.LeaveOthers && now.Sub(*st.removed) >= s.opts.RemovedRetention {
 			expired = append(expired, st)
 		} else {
 			kept = append(kept, st)

@@ -87,9 +87,9 @@ const (
 
 // Options of a Storage. The zero value is what the binary uses.
 type Options struct {
-	// Grace is how long an endpoint that was removed from the configuration
-	// keeps its hold on the log, DefaultGrace if 0.
-	Grace time.Duration
+	// RemovedRetention is how long an endpoint that was removed from the configuration
+	// keeps its hold on the log, DefaultRemovedRetention if 0.
+	RemovedRetention time.Duration
 	// DropDenied drops what was answered 401, 403, 404 or 407, as stock does, instead
 	// of holding it until the credentials or the URL are mended.
 	DropDenied bool
@@ -98,12 +98,12 @@ type Options struct {
 	// all if it is negative.
 	RefusedHold time.Duration
 	// LeaveOthers leaves endpoints of the savepoint that are not in the configuration
-	// as they are: none is taken for removed, and none is given up. It is for
+	// as they are: none is taken for removed, and none forfeits anything. It is for
 	// delivering to some endpoints of a directory whose agent is not running.
 	LeaveOthers bool
-	// ResumeForeign resumes from savepoints although another engine wrote to
+	// ResumeAfterBestEffort resumes from savepoints although another engine wrote to
 	// the log since. What that engine delivered is then sent again.
-	ResumeForeign bool
+	ResumeAfterBestEffort bool
 
 	// FreshFirst names the endpoints, as remote_name in metrics does, to which
 	// new samples are delivered before a backlog is, with the share of
@@ -133,8 +133,8 @@ func (o *Options) setDefaults() {
 	if o.ReadStorage == nil {
 		o.ReadStorage = nothing{}
 	}
-	if o.Grace == 0 {
-		o.Grace = DefaultGrace
+	if o.RemovedRetention == 0 {
+		o.RemovedRetention = DefaultRemovedRetention
 	}
 	if o.RefusedHold == 0 {
 		o.RefusedHold = DefaultRefusedHold
@@ -153,8 +153,8 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// DefaultGrace is how long a removed endpoint keeps its hold on the log.
-const DefaultGrace = 10 * time.Minute
+// DefaultRemovedRetention is how long a removed endpoint keeps its hold on the log.
+const DefaultRemovedRetention = 10 * time.Minute
 
 // density estimates how many items a damaged part of the log held, by what all endpoints
 // read. It is kept over restarts.

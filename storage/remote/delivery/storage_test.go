@@ -358,7 +358,7 @@ func TestReload(t *testing.T) {
 	r.apply(moved)
 	require.NoError(t, r.Persist(t.Context()))
 	require.Len(t, j.gate.Holders(), 2)
-	r.expire(time.Now().Add(r.opts.Grace))
+	r.expire(time.Now().Add(r.opts.RemovedRetention))
 	require.Len(t, j.gate.Holders(), 1)
 	r.end()
 }
@@ -440,9 +440,9 @@ func TestForfeit(t *testing.T) {
 	require.True(t, pos.Before(before))
 	require.NoError(t, r.Forfeit(t.Context(), before, "max_size"))
 	require.NoError(t, j.wal.Truncate(6))
-	lost := int(r.value("prometheus_remote_storage_forfeited_total", map[string]string{"reason": "max_size", "type": "samples"}))
+	lost := int(r.expired(map[string]string{"reason": "max_size", "type": "samples"}))
 	require.Positive(t, lost)
-	require.Positive(t, r.value("prometheus_remote_storage_forfeited_bytes_total", map[string]string{"reason": "max_size"}))
+	require.Positive(t, r.value("prometheus_remote_storage_expired_bytes_total", map[string]string{"reason": "max_size"}))
 	rc.set(nil)
 	r.complete("a", j.count-lost)
 	r.end()
@@ -477,7 +477,7 @@ func TestForfeitThenStopOfAFullQueue(t *testing.T) {
 	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 1}, "max_size"))
 	require.NoError(t, j.wal.Truncate(1))
 	require.NoError(t, r.Close())
-	lost := testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", "max_size", "samples"))
+	lost := testutil.ToFloat64(r.metrics.expired[queue.Samples].WithLabelValues("a", "max_size"))
 	f, _, err := savepoint.NewStore(j.dir).Load()
 	require.NoError(t, err)
 	require.Equal(t, 10*each, int(lost)+f.Endpoints[0].Memory[queue.Samples])
@@ -504,7 +504,7 @@ func TestForfeitThenStop(t *testing.T) {
 			require.NoError(t, j.wal.Truncate(1))
 			// Metrics of a run that stops are not scraped any more: the next one counts.
 			stopped := func() float64 {
-				return testutil.ToFloat64(r.metrics.forfeited.WithLabelValues("a", reasonStopped, "samples"))
+				return testutil.ToFloat64(r.metrics.expired[queue.Samples].WithLabelValues("a", reasonStopped))
 			}
 			counted, later := 0.0, 100.0
 			if removed {

@@ -199,7 +199,7 @@ func (m *modelRun) start() {
 // options are those of the delivery. What is refused is held only for moments: a schedule
 // is short.
 func (m *modelRun) options() delivery.Options {
-	o := delivery.Options{DropDenied: !m.schedule.holds, RefusedHold: -1, Grace: m.schedule.grace}
+	o := delivery.Options{DropDenied: !m.schedule.holds, RefusedHold: -1, RemovedRetention: m.schedule.grace}
 	if m.schedule.holds {
 		o.RefusedHold = 200 * time.Millisecond
 	}

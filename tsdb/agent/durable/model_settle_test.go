@@ -212,10 +212,8 @@ func (k *totals) add(families []*dto.MetricFamily) {
 			case "prometheus_remote_storage_samples_failed_total", "prometheus_remote_storage_histograms_failed_total",
 				"prometheus_remote_storage_samples_dropped_total", "prometheus_remote_storage_histograms_dropped_total":
 				k.hosts[host] += metric.GetCounter().GetValue()
-			case "prometheus_remote_storage_forfeited_total":
-				if have["type"] != "exemplars" {
-					k.lost[have["remote_name"]] += metric.GetCounter().GetValue()
-				}
+			case "prometheus_remote_storage_samples_expired_total", "prometheus_remote_storage_histograms_expired_total":
+				k.lost[have["remote_name"]] += metric.GetCounter().GetValue()
 			}
 		}
 	}

@@ -58,8 +58,8 @@ type Flags struct {
 	// MaxTimeSet tells whether agent.Options.MaxWALTime comes from the user.
 	// Its default must not make durable mode forfeit samples.
 	MaxTimeSet bool
-	// DropDenied and ResumeForeign are as in delivery.Options.
-	DropDenied, ResumeForeign bool
+	// DropDenied and ResumeAfterBestEffort are as in delivery.Options.
+	DropDenied, ResumeAfterBestEffort bool
 	// RefusedHold is for how long what an endpoint refuses is held if it refuses
 	// everything. Without RefusedHoldSet 0 stands for the default, with it for not at all.
 	RefusedHold    model.Duration
@@ -69,11 +69,11 @@ type Flags struct {
 	MaxRequestSize units.Base2Bytes
 	// FreshFirst are the endpoints that get new samples before a backlog.
 	FreshFirst FreshFirst
-	// RemovedGrace is how long an endpoint that was removed from the
-	// configuration holds its samples. Without RemovedGraceSet 0 means
+	// RemovedEndpointRetention is how long an endpoint that was removed from the
+	// configuration holds its samples. Without RemovedEndpointRetentionSet 0 means
 	// the default, with it for no time at all.
-	RemovedGrace    model.Duration
-	RemovedGraceSet bool
+	RemovedEndpointRetention    model.Duration
+	RemovedEndpointRetentionSet bool
 }
 
 // Durable tells whether the durable engine is asked for.
@@ -181,13 +181,13 @@ func durableOptions(opts *agent.Options, f Flags) *durable.Options {
 }
 
 func deliveryOptions(f Flags) delivery.Options {
-	o := delivery.Options{Grace: time.Duration(f.RemovedGrace), DropDenied: f.DropDenied, RefusedHold: time.Duration(f.RefusedHold), ResumeForeign: f.ResumeForeign, FreshFirst: f.FreshFirst, MaxRequestBytes: int(min(f.MaxRequestSize, math.MaxInt32))}
+	o := delivery.Options{RemovedRetention: time.Duration(f.RemovedEndpointRetention), DropDenied: f.DropDenied, RefusedHold: time.Duration(f.RefusedHold), ResumeAfterBestEffort: f.ResumeAfterBestEffort, FreshFirst: f.FreshFirst, MaxRequestBytes: int(min(f.MaxRequestSize, math.MaxInt32))}
 	// There 0 is the default.
 	if f.RefusedHoldSet && o.RefusedHold == 0 {
 		o.RefusedHold = -1
 	}
-	if f.RemovedGraceSet {
-		o.Grace = max(o.Grace, time.Nanosecond)
+	if f.RemovedEndpointRetentionSet {
+		o.RemovedRetention = max(o.RemovedRetention, time.Nanosecond)
 	}
 	return o
 }

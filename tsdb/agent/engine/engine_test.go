@@ -106,12 +106,12 @@ func TestDeliveryOptions(t *testing.T) {
 	}{
 		"nothing set": {Flags{}, delivery.Options{}},
 		"all set": {
-			Flags{DropDenied: true, RefusedHold: model.Duration(time.Minute), RefusedHoldSet: true, ResumeForeign: true, FreshFirst: FreshFirst{"a": 0.25}, RemovedGrace: model.Duration(time.Hour), RemovedGraceSet: true, MaxRequestSize: 4 << 20},
-			delivery.Options{DropDenied: true, RefusedHold: time.Minute, ResumeForeign: true, FreshFirst: map[string]float64{"a": 0.25}, Grace: time.Hour, MaxRequestBytes: 4 << 20},
+			Flags{DropDenied: true, RefusedHold: model.Duration(time.Minute), RefusedHoldSet: true, ResumeAfterBestEffort: true, FreshFirst: FreshFirst{"a": 0.25}, RemovedEndpointRetention: model.Duration(time.Hour), RemovedEndpointRetentionSet: true, MaxRequestSize: 4 << 20},
+			delivery.Options{DropDenied: true, RefusedHold: time.Minute, ResumeAfterBestEffort: true, FreshFirst: map[string]float64{"a": 0.25}, RemovedRetention: time.Hour, MaxRequestBytes: 4 << 20},
 		},
-		"default of the flag": {Flags{RemovedGrace: model.Duration(delivery.DefaultGrace)}, delivery.Options{Grace: delivery.DefaultGrace}},
+		"default of the flag": {Flags{RemovedEndpointRetention: model.Duration(delivery.DefaultRemovedRetention)}, delivery.Options{RemovedRetention: delivery.DefaultRemovedRetention}},
 		// Not the default, which 0 means in the options.
-		"no grace": {Flags{RemovedGraceSet: true}, delivery.Options{Grace: 1}},
+		"no grace": {Flags{RemovedEndpointRetentionSet: true}, delivery.Options{RemovedRetention: 1}},
 		"no hold":  {Flags{RefusedHoldSet: true}, delivery.Options{RefusedHold: -1}},
 	}
 	for name, tc := range tests {

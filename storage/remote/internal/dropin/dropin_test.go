@@ -775,9 +775,9 @@ func TestLimits(t *testing.T) {
 			}
 			require.NoError(t, hold.Check(wal, upTo))
 			require.NoError(t, r.wal.Truncate(upTo+1))
-			forfeited := r.counter("prometheus_remote_storage_forfeited_total", "reason", name)
+			forfeited := r.counter("prometheus_remote_storage_samples_expired_total", "reason", name)
 			require.Positive(t, forfeited)
-			require.Equal(t, forfeited, r.counter("prometheus_remote_storage_forfeited_total"))
+			require.Equal(t, forfeited, r.counter("prometheus_remote_storage_samples_expired_total"))
 			r.refuses.Store(false)
 			require.Eventually(t, func() bool {
 				r.mtx.Lock()
