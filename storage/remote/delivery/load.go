@@ -77,6 +77,10 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 	if s.lost {
 		s.logger.Error("The positions of all endpoints are lost; delivery begins at the oldest segment and may send again what was delivered", "position", s.oldest.String())
 	}
+	if from.Origin == savepoint.None && !s.lost && foreign >= 0 {
+		s.logger.Warn("Another engine, or an older release, has written the log so far and is taken to have delivered it; delivery begins with what is new",
+			"first", segments[0].Index, "last", foreign, "bytes", logBytes(src.WALDir, cursor.Position{Segment: segments[0].Index}, cursor.Position{Segment: foreign + 1}))
+	}
 	s.fromStart = src.begun && from.Origin == savepoint.None && !s.lost
 	for i := range f.Endpoints {
 		st, behind, lost, err := s.resolve(src, f, &f.Endpoints[i], foreign, segments)

@@ -14,9 +14,11 @@
 package durable
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -56,7 +58,7 @@ func TestLockfile(t *testing.T) {
 }
 
 // The lock is held by storage and delivery, and released by the last of them;
-// an Open that finds it held says which file it is.
+// an Open that finds it held says which file it is and whose, and not that it was replaced.
 func TestLockIsShared(t *testing.T) {
 	for _, first := range []string{"storage", "delivery"} {
 		t.Run(first, func(t *testing.T) {
@@ -68,8 +70,11 @@ func TestLockIsShared(t *testing.T) {
 				ends[0], ends[1] = ends[1], ends[0]
 			}
 			held := func() {
-				_, err := open(nil, nil, nil, dir, nil, still())
+				var log bytes.Buffer
+				_, err := open(slog.New(slog.NewTextHandler(&log, nil)), nil, nil, dir, nil, still())
 				require.ErrorContains(t, err, filepath.Join(dir, "lock"))
+				require.ErrorContains(t, err, fmt.Sprintf("process %d on ", os.Getpid()))
+				require.Empty(t, log.String(), "the file that is in use was not replaced")
 			}
 			held()
 			require.NoError(t, ends[0]())
