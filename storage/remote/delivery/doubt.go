@@ -231,16 +231,6 @@ func (s *stream) attemptApart(set *settings, p *encodedRequest, timeout time.Dur
 	return res, res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
-// lengthen makes attempts take longer: one was given up that should have shown whether
-// the endpoint takes anything. One of the parts of a request may hang while others are
-// taken, and says nothing.
-func (s *stream) lengthen() {
-	const most = 10 // The least is more than four minutes then.
-	if s.tooShort.Load() < most {
-		s.tooShort.Inc()
-	}
-}
-
 // takesOthers reports whether the endpoint, which refused a request, takes something
 // else: it has since the request was refused first, or does now. It returns what is left
 // of items.

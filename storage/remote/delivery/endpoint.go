@@ -83,6 +83,17 @@ func (e *endpoint) streams() []*stream {
 	return e.at
 }
 
+// tell logs what has become of the endpoint, which has not acknowledged so many bytes.
+func (e *endpoint) tell(now time.Time, bytes int64) {
+	set, failing := e.settings.Load(), false
+	for _, s := range e.streams() {
+		failing = failing || s.failing.Load()
+	}
+	e.refusal.tell(e.logger, set)
+	e.lost.tell(e.losses, set, false)
+	e.course.look(e.logger, now, failing, bytes)
+}
+
 func (e *endpoint) stopping() bool {
 	select {
 	case <-e.stop:

@@ -101,17 +101,6 @@ func (e *endpoint) showSenders() {
 	e.metrics.Load().shards.Set(float64(n))
 }
 
-// tell logs what has become of the endpoint, which has not acknowledged so many bytes.
-func (e *endpoint) tell(now time.Time, bytes int64) {
-	set, failing := e.settings.Load(), false
-	for _, s := range e.streams() {
-		failing = failing || s.failing.Load()
-	}
-	e.refusal.tell(e.logger, set)
-	e.lost.tell(e.losses, set, false)
-	e.course.look(e.logger, now, failing, bytes)
-}
-
 // observe sets the gauges that tell how far behind the endpoint is, and returns that in
 // bytes of the log.
 func (e *endpoint) observe() (bytes int64) {

@@ -15,7 +15,6 @@ package delivery
 
 import (
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -109,41 +108,4 @@ func (r *refusal) tell(l *slog.Logger, set *settings) {
 		r.told = 1
 		l.Error("The endpoint refuses everything; it is held for a while and dropped then", "status", r.status, "for", lasts, "hold", set.refusedHold)
 	}
-}
-
-// credentials reports whether a status is about who asks, whatever is asked for.
-func credentials(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired
-}
-
-// mendable reports whether an answer is a refusal that holds what was sent, unless the
-// endpoint takes other things.
-func (s *stream) mendable(set *settings, res client.Result) bool {
-	switch {
-	case res.Written.Confirmed && !res.Written.Nothing():
-		return false // It took a part.
-	case res.Outcome == client.Denied:
-		return !set.dropDenied
-	case res.Outcome == client.Refused:
-		return !res.Late && !s.endpoint.refusal.over(res.Status, set.refusedHold)
-	}
-	return false
-}
-
-// weigh takes note of an answer. One that is about credentials is a failure like another
-// in all that follows.
-func (s *stream) weigh(set *settings, res client.Result) client.Result {
-	if s.mendable(set, res) {
-		s.endpoint.refusal.met(res)
-		if credentials(res.Status) {
-			res.Outcome = client.Retry
-		}
-	}
-	return res
-}
-
-// hold takes note that the endpoint refuses everything, for all it is known.
-func (s *stream) hold() {
-	s.failing.Store(true)
-	s.delivers.Store(false)
 }

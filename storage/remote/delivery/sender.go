@@ -121,17 +121,6 @@ func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.
 	return res
 }
 
-// took notes that the endpoint takes something.
-func (s *stream) took() {
-	s.failing.Store(false)
-	s.delivers.Store(true)
-	s.lastTaken.Store(time.Now())
-	s.delivered.Inc()
-	s.refusals.Store(0)
-	s.tooShort.Store(0)
-	s.endpoint.refusal.end()
-}
-
 // send sends a payload once.
 func (s *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
 	m := s.endpoint.metrics.Load()

@@ -53,7 +53,8 @@ type DB struct {
 	metrics     *metrics
 	maxBytes    *atomic.Int64
 	other       atomic.Int64 // What checkpoints and the snapshot took up when that was looked at last.
-	opened      opened
+	openedAt    time.Time    // When the log was,
+	openedBytes int64        // and how large it was then.
 	reserve     reserve
 	room        pacedRoom
 	limit       room.DefaultLimit
@@ -81,16 +82,6 @@ type DB struct {
 	stopped     sync.WaitGroup
 	closing     sync.Once
 }
-
-// opened is the size of the log's segments when it was opened.
-type opened struct {
-	at    time.Time
-	bytes int64
-}
-
-// MaxBytes returns the size of the log at which the oldest samples are forfeited, 0 if there
-// is no limit.
-func (db *DB) MaxBytes() int64 { return db.maxBytes.Load() }
 
 // environment is what tests replace.
 type environment struct {

@@ -13,7 +13,12 @@
 
 package durable
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // holding is what an endpoint keeps of the log, as it is now.
 type holding struct {
@@ -24,18 +29,73 @@ type holding struct {
 	untilLoss float64 // Seconds, infinite if a limit will take nothing.
 }
 
+// stuckAfter is how long an endpoint may have come no further in the segment in use
+// before it counts as one to which nothing is delivered.
+const stuckAfter = time.Minute
+
+// holdings works out what endpoints keep, by what they have acknowledged: whether that is
+// on the disk, as the gate wants it, matters only when something is removed.
+func (db *DB) holdings() (all []holding, err error) {
+	if db.sender == nil {
+		return nil, nil
+	}
+	u, err := measure(db.journal.dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	db.steady(&u)
+	u.other = db.other.Load() // What is linked twice counts once, which takes longer to see.
+	now, own, total := db.now(), db.budget(), limits{maxTime: db.opts.MaxTime, maxSize: db.maxBytes.Load()}
+	if took := now.Sub(db.openedAt).Seconds(); took >= 1 {
+		u.rate = max(0, float64(u.segments()-db.openedBytes)/took)
+	}
+	for _, h := range db.sender.Holders() {
+		c := claimOf(u, h.Position.Segment, own, now)
+		x := holding{name: h.Name, url: h.URL, segments: c.segments, bytes: c.bytes, untilLoss: math.Inf(1)}
+		if !c.since.IsZero() {
+			x.age = max(0, now.Sub(c.since).Seconds())
+		}
+		if c.segments > 0 || h.Stuck >= stuckAfter {
+			x.untilLoss = untilLoss(u, c, total, own, now)
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// steady corrects the times that segments were written at, see steadyClock.
+func (db *DB) steady(u *usage) {
+	if db.uptime == nil {
+		return
+	}
+	db.clock.look(db.now(), db.uptime())
+	for i := range u.sealed {
+		u.sealed[i].written = db.clock.written(u.sealed[i].written)
+	}
+}
+
+// budget is what each endpoint may keep for itself.
+func (db *DB) budget() limits {
+	return limits{maxTime: db.opts.EndpointMaxTime, maxSize: db.opts.EndpointMaxSize}
+}
+
+// MaxBytes returns the size of the log at which the oldest samples are forfeited, 0 if there
+// is no limit.
+func (db *DB) MaxBytes() int64 { return db.maxBytes.Load() }
+
 // holdingsCollector has holdings as metrics, worked out when they are asked for.
 type holdingsCollector struct {
-	read                                func() []holding
+	db *DB
+
 	segments, bytes, seconds, untilLoss *prometheus.Desc
 }
 
-func newHoldingsCollector(read func() []holding) *holdingsCollector {
+func newHoldingsCollector(db *DB) *holdingsCollector {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("prometheus_agent_wal_"+name, help, []string{"remote_name", "url"}, nil)
 	}
 	return &holdingsCollector{
-		read:      read,
+		db:        db,
 		segments:  desc("segments_held", "Finished segments that each endpoint keeps from being removed, whatever the others keep."),
 		bytes:     desc("held_bytes", "Bytes of the write-ahead log that each endpoint keeps from being removed, whatever the others keep, the segment in use included."),
 		seconds:   desc("held_seconds", "Time since the oldest finished segment that the endpoint keeps was written, 0 if it keeps none."),
@@ -52,7 +112,11 @@ func (c *holdingsCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *holdingsCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, h := range c.read() {
+	all, err := c.db.holdings()
+	if err != nil {
+		c.db.logger.Error("What endpoints keep of the write-ahead log is not known", "err", err)
+	}
+	for _, h := range all {
 		for d, v := range map[*prometheus.Desc]float64{c.segments: float64(h.segments), c.bytes: float64(h.bytes), c.seconds: h.age, c.untilLoss: h.untilLoss} {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, h.name, h.url)
 		}

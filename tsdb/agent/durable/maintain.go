@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
@@ -364,11 +363,6 @@ func (db *DB) maxSize(u usage) (limit int64, low bool) {
 	return limit, low || free < lowSpace(total)
 }
 
-// budget is what each endpoint may keep for itself.
-func (db *DB) budget() limits {
-	return limits{maxTime: db.opts.EndpointMaxTime, maxSize: db.opts.EndpointMaxSize}
-}
-
 // overBudget returns what each endpoint claims that claims more than it may.
 func (db *DB) overBudget(u usage) map[string]claim {
 	own, all := db.budget(), map[string]claim{}
@@ -410,51 +404,6 @@ func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err erro
 	}
 	// The gate goes by what is on the disk.
 	return true, db.persist(ctx)
-}
-
-// stuckAfter is how long an endpoint may have come no further in the segment in use
-// before it counts as one to which nothing is delivered.
-const stuckAfter = time.Minute
-
-// holdings works out what endpoints keep, by what they have acknowledged: whether that is
-// on the disk, as the gate wants it, matters only when something is removed.
-func (db *DB) holdings() (all []holding, err error) {
-	if db.sender == nil {
-		return nil, nil
-	}
-	u, err := measure(db.journal.dir, nil)
-	if err != nil {
-		return nil, err
-	}
-	db.steady(&u)
-	u.other = db.other.Load() // What is linked twice counts once, which takes longer to see.
-	now, own, total := db.now(), db.budget(), limits{maxTime: db.opts.MaxTime, maxSize: db.maxBytes.Load()}
-	if took := now.Sub(db.opened.at).Seconds(); took >= 1 {
-		u.rate = max(0, float64(u.segments()-db.opened.bytes)/took)
-	}
-	for _, h := range db.sender.Holders() {
-		c := claimOf(u, h.Position.Segment, own, now)
-		x := holding{name: h.Name, url: h.URL, segments: c.segments, bytes: c.bytes, untilLoss: math.Inf(1)}
-		if !c.since.IsZero() {
-			x.age = max(0, now.Sub(c.since).Seconds())
-		}
-		if c.segments > 0 || h.Stuck >= stuckAfter {
-			x.untilLoss = untilLoss(u, c, total, own, now)
-		}
-		all = append(all, x)
-	}
-	return all, nil
-}
-
-// steady corrects the times that segments were written at, see steadyClock.
-func (db *DB) steady(u *usage) {
-	if db.uptime == nil {
-		return
-	}
-	db.clock.look(db.now(), db.uptime())
-	for i := range u.sealed {
-		u.sealed[i].written = db.clock.written(u.sealed[i].written)
-	}
 }
 
 // measure is what the log and the snapshot take up. A file with several names

@@ -49,7 +49,7 @@ type metrics struct {
 type gauges struct {
 	active, retired, retainedBytes, snapshotBytes, maxBytes, broken func() float64
 
-	holdings func() []holding
+	holdings prometheus.Collector
 }
 
 // makeMetrics makes the metrics, registers them, and wires up the gauges.
@@ -100,7 +100,7 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (forfeited to a limit). What an endpoint forfeited to its own budget counts as sent.", "reason"),
 		forfeits:        counters("wal_forfeits_total", "Times a limit demanded samples that an endpoint still needed.", "reason"),
 	}
-	enlist(newHoldingsCollector(read.holdings))
+	enlist(read.holdings)
 	m.replayDuration = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "prometheus_agent_data_replay_duration_seconds",
 		Help: "How long reading the log at start-up took.",

@@ -109,7 +109,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	if u, err := db.measure(); err == nil {
 		limit, _ := db.maxSize(u)
 		db.maxBytes.Store(limit)
-		db.opened = opened{at: db.now(), bytes: u.segments()}
+		db.openedAt, db.openedBytes = db.now(), u.segments()
 	}
 	if sender == nil {
 		db.gate.Open()
@@ -199,13 +199,7 @@ func (db *DB) setUp(walDir string) {
 		},
 		snapshotBytes: func() float64 { return float64(db.snapshotter.store.Bytes()) },
 		maxBytes:      func() float64 { return float64(db.maxBytes.Load()) },
-		holdings: func() []holding {
-			all, err := db.holdings()
-			if err != nil {
-				db.logger.Error("What endpoints keep of the write-ahead log is not known", "err", err)
-			}
-			return all
-		},
+		holdings:      newHoldingsCollector(db),
 		broken: func() float64 {
 			if db.journal.broken() != nil {
 				return 1

@@ -1,0 +1,81 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package delivery
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+)
+
+// This file has what a stream learns from the answers of its receiver.
+
+// took notes that the endpoint takes something.
+func (s *stream) took() {
+	s.failing.Store(false)
+	s.delivers.Store(true)
+	s.lastTaken.Store(time.Now())
+	s.delivered.Inc()
+	s.refusals.Store(0)
+	s.tooShort.Store(0)
+	s.endpoint.refusal.end()
+}
+
+// lengthen makes attempts take longer: one was given up that should have shown whether
+// the endpoint takes anything. One of the parts of a request may hang while others are
+// taken, and says nothing.
+func (s *stream) lengthen() {
+	const most = 10 // The least is more than four minutes then.
+	if s.tooShort.Load() < most {
+		s.tooShort.Inc()
+	}
+}
+
+// credentials reports whether a status is about who asks, whatever is asked for.
+func credentials(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired
+}
+
+// mendable reports whether an answer is a refusal that holds what was sent, unless the
+// endpoint takes other things.
+func (s *stream) mendable(set *settings, res client.Result) bool {
+	switch {
+	case res.Written.Confirmed && !res.Written.Nothing():
+		return false // It took a part.
+	case res.Outcome == client.Denied:
+		return !set.dropDenied
+	case res.Outcome == client.Refused:
+		return !res.Late && !s.endpoint.refusal.over(res.Status, set.refusedHold)
+	}
+	return false
+}
+
+// weigh takes note of an answer. One that is about credentials is a failure like another
+// in all that follows.
+func (s *stream) weigh(set *settings, res client.Result) client.Result {
+	if s.mendable(set, res) {
+		s.endpoint.refusal.met(res)
+		if credentials(res.Status) {
+			res.Outcome = client.Retry
+		}
+	}
+	return res
+}
+
+// hold takes note that the endpoint refuses everything, for all it is known.
+func (s *stream) hold() {
+	s.failing.Store(true)
+	s.delivers.Store(false)
+}
