@@ -95,8 +95,12 @@ func TestDrain(t *testing.T) {
 	arrived("b", sent)
 	require.Contains(t, drain(0, "--endpoint=b"), "nothing to deliver")
 
-	to["a"].Up(false)
-	require.Contains(t, drain(3, "--timeout=200ms"), "left: "+strconv.Itoa(sent)+" samples")
+	// One that is down, or refuses everything: it is about to be mended.
+	for _, status := range []int{503, 401, 403, 404} {
+		to["a"].Answer(status)
+		out := drain(3, "--timeout=200ms")
+		require.Contains(t, out, "a: 0 delivered, left: "+strconv.Itoa(sent)+" samples", status)
+	}
 	to["a"].Up(true)
 	require.Contains(t, drain(0), fmt.Sprintf("a: %d delivered, left: nothing", sent))
 	require.Contains(t, drain(0), "nothing to deliver")

@@ -47,14 +47,15 @@ const Start = int64(1_700_000_000_000)
 type Receiver struct {
 	*httptest.Server
 
-	mtx  sync.Mutex
-	down bool
-	got  map[string]map[int64]int // By series and time, how often.
+	mtx    sync.Mutex
+	status int                      // What it answers, 0 if it takes everything.
+	got    map[string]map[int64]int // By series and time, how often.
 }
 
 // NewReceiver returns one that is up or down.
 func NewReceiver(t testing.TB, up bool) *Receiver {
-	r := &Receiver{down: !up, got: map[string]map[int64]int{}}
+	r := &Receiver{got: map[string]map[int64]int{}}
+	r.Up(up)
 	r.Server = httptest.NewServer(http.HandlerFunc(r.take))
 	t.Cleanup(r.Close)
 	return r
@@ -63,8 +64,8 @@ func NewReceiver(t testing.TB, up bool) *Receiver {
 func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	if r.down {
-		http.Error(w, "down", http.StatusServiceUnavailable)
+	if r.status != 0 {
+		http.Error(w, "not now", r.status)
 		return
 	}
 	msg, err := remote.DecodeWriteRequest(req.Body)
@@ -85,9 +86,18 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 
 // Up lets the receiver take what comes, or not.
 func (r *Receiver) Up(up bool) {
+	if up {
+		r.Answer(0)
+		return
+	}
+	r.Answer(http.StatusServiceUnavailable)
+}
+
+// Answer makes it answer everything with a status, or take everything if that is 0.
+func (r *Receiver) Answer(status int) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	r.down = !up
+	r.status = status
 }
 
 // Got returns how many samples have arrived, and how many of these again.
