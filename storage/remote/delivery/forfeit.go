@@ -42,24 +42,28 @@ func (s *Storage) Holders() (all []Holder) {
 	running, held := s.running, s.held
 	s.listMtx.Unlock()
 	now := time.Now()
-	for _, e := range running {
-		set := e.settings.Load()
-		h := Holder{Name: set.name, URL: set.url, Position: e.streams()[0].floor()}
-		h.Stuck = e.progress.stuck(h.Position, e.src.Head(), now)
-		all = append(all, h)
-	}
-	for _, st := range held {
-		h := Holder{Name: st.name, Position: st.floor().Position}
-		if st.removed != nil {
-			h.Stuck = now.Sub(*st.removed)
-		}
-		same := slices.IndexFunc(all, func(o Holder) bool { return o.Name == h.Name && o.URL == "" })
+	// Names can be shared for a moment, while a configuration is applied.
+	add := func(h Holder) {
+		same := slices.IndexFunc(all, func(o Holder) bool { return o.Name == h.Name && o.URL == h.URL })
 		switch {
 		case same < 0:
 			all = append(all, h)
 		case h.Position.Before(all[same].Position):
 			all[same] = h
 		}
+	}
+	for _, e := range running {
+		set := e.settings.Load()
+		h := Holder{Name: set.name, URL: set.url, Position: e.streams()[0].floor()}
+		h.Stuck = e.progress.stuck(h.Position, e.src.Head(), now)
+		add(h)
+	}
+	for _, st := range held {
+		h := Holder{Name: st.name, Position: st.floor().Position}
+		if st.removed != nil {
+			h.Stuck = now.Sub(*st.removed)
+		}
+		add(h)
 	}
 	return all
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -360,6 +361,49 @@ func TestReload(t *testing.T) {
 	require.Len(t, j.gate.Holders(), 2)
 	r.expire(time.Now().Add(r.opts.RemovedRetention))
 	require.Len(t, j.gate.Holders(), 1)
+	r.end()
+}
+
+// TestHolders: what keeps the log is told as it is now, before any savepoint is written:
+// endpoints at work by their labels, and those that were removed, for as long as they hold.
+func TestHolders(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	receivers := map[string]*receiver{"a": newReceiver(), "b": newReceiver()}
+	receivers["b"].set(func(int) *client.Result { return &client.Result{Outcome: client.Retry, Err: errors.New("down")} })
+	r := newRig(t, j, receivers, Options{})
+	require.Empty(t, r.Holders())
+	r.attach(remoteWrite("a"), remoteWrite("b"))
+	begin := *j.head.Load()
+	r.commit(100)
+	r.complete("a", 100)
+	at := func(name string) Holder {
+		all := r.Holders()
+		i := slices.IndexFunc(all, func(h Holder) bool { return h.Name == name })
+		require.GreaterOrEqual(t, i, 0, name)
+		return all[i]
+	}
+	require.Eventually(t, func() bool { return at("a").Position == *j.head.Load() }, time.Minute, time.Millisecond)
+	require.Equal(t, "http://a/write", at("a").URL)
+	require.Equal(t, begin, at("b").Position)
+	require.Eventually(t, func() bool { return at("b").Stuck > 0 }, time.Minute, time.Millisecond)
+
+	r.apply(remoteWrite("a"))
+	require.Len(t, r.Holders(), 2)
+	require.Equal(t, begin, at("b").Position)
+	require.Empty(t, at("b").URL)
+
+	// While a configuration is applied, others may have the same name for a moment.
+	other := *r.held[0]
+	other.removed = nil
+	r.listMtx.Lock()
+	r.held = append(r.held, &other)
+	r.listMtx.Unlock()
+	require.Len(t, r.Holders(), 2, "they are one in metrics")
+	r.expire(time.Now().Add(r.opts.RemovedRetention))
+	r.listMtx.Lock()
+	r.held = nil
+	r.listMtx.Unlock()
+	require.Len(t, r.Holders(), 1)
 	r.end()
 }
 

@@ -157,3 +157,35 @@ func TestHoldings(t *testing.T) {
 	require.Zero(t, value("held_seconds", "dead"))
 	require.True(t, math.IsInf(value("seconds_until_loss", "dead"), 1))
 }
+
+// readAtOnce is a registry whose metrics are read whenever some are added, as they may be
+// while a storage is opened.
+type readAtOnce struct {
+	*prometheus.Registry
+	t *testing.T
+}
+
+func (r readAtOnce) Register(c prometheus.Collector) error {
+	err := r.Registry.Register(c)
+	_, gathered := r.Gather()
+	require.NoError(r.t, gathered)
+	return err
+}
+
+func (r readAtOnce) MustRegister(cs ...prometheus.Collector) {
+	for _, c := range cs {
+		require.NoError(r.t, r.Register(c))
+	}
+}
+
+// Metrics can be read as soon as they are there: an agent answers while it opens its log.
+func TestMetricsWhileItOpens(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		sender := &fakeSender{}
+		db, err := open(promslog.NewNopLogger(), readAtOnce{prometheus.NewRegistry(), t}, sender, dir, small(), still())
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+		require.NoError(t, sender.Release())
+	}
+}

@@ -53,8 +53,8 @@ type DB struct {
 	metrics     *metrics
 	maxBytes    *atomic.Int64
 	other       atomic.Int64 // What checkpoints and the snapshot took up when that was looked at last.
-	openedAt    time.Time    // When the log was,
-	openedBytes int64        // and how large it was then.
+	openedAt    atomic.Time  // When the log was; zero until it is,
+	openedBytes atomic.Int64 // and how large it was then.
 	reserve     reserve
 	room        pacedRoom
 	limit       room.DefaultLimit

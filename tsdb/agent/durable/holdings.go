@@ -34,9 +34,11 @@ type holding struct {
 const stuckAfter = time.Minute
 
 // holdings works out what endpoints keep, by what they have acknowledged: whether that is
-// on the disk, as the gate wants it, matters only when something is removed.
+// on the disk, as the gate wants it, matters only when something is removed. Metrics may be
+// read at any time, also while the log is opened.
 func (db *DB) holdings() (all []holding, err error) {
-	if db.sender == nil {
+	opened := db.openedAt.Load()
+	if db.sender == nil || opened.IsZero() {
 		return nil, nil
 	}
 	u, err := measure(db.journal.dir, nil)
@@ -46,8 +48,8 @@ func (db *DB) holdings() (all []holding, err error) {
 	db.steady(&u)
 	u.other = db.other.Load() // What is linked twice counts once, which takes longer to see.
 	now, own, total := db.now(), db.budget(), limits{maxTime: db.opts.MaxTime, maxSize: db.maxBytes.Load()}
-	if took := now.Sub(db.openedAt).Seconds(); took >= 1 {
-		u.rate = max(0, float64(u.segments()-db.openedBytes)/took)
+	if took := now.Sub(opened).Seconds(); took >= 1 {
+		u.rate = max(0, float64(u.segments()-db.openedBytes.Load())/took)
 	}
 	for _, h := range db.sender.Holders() {
 		c := claimOf(u, h.Position.Segment, own, now)

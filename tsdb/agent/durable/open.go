@@ -97,6 +97,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	}); err != nil {
 		return nil, fmt.Errorf("open snapshot of series: %w", err)
 	}
+	db.metrics = makeMetrics(db.registry, db.gauges()) // Which may be read from now on.
 	unlock, leave := db.release, db.snapshotter.use()
 	db.release = func() error { return errors.Join(leave(), unlock()) }
 	if err := db.load(); err != nil {
@@ -106,11 +107,13 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	if err := db.beginLog(); err != nil {
 		return nil, err
 	}
-	if u, err := db.measure(); err == nil {
+	u, err := db.measure()
+	if err == nil {
 		limit, _ := db.maxSize(u)
 		db.maxBytes.Store(limit)
-		db.openedAt, db.openedBytes = db.now(), u.segments()
 	}
+	db.openedBytes.Store(u.segments())
+	db.openedAt.Store(db.now())
 	if sender == nil {
 		db.gate.Open()
 	} else {
@@ -187,11 +190,15 @@ func (db *DB) setUp(walDir string) {
 	db.syncer.init(&db.journal)
 	db.appenders.New = func() any { return &appender{batch{db: db}} }
 	db.appendersV2.New = func() any { return &appenderV2{batch{db: db}} }
-	db.metrics = makeMetrics(db.registry, gauges{
+}
+
+// gauges are the metrics that are worked out when they are asked for.
+func (db *DB) gauges() gauges {
+	return gauges{
 		active:  func() float64 { n, _ := db.table.Len(); return float64(n) },
 		retired: func() float64 { _, n := db.table.Len(); return float64(n) },
 		retainedBytes: func() float64 {
-			u, err := measure(walDir, nil)
+			u, err := measure(db.journal.dir, nil)
 			if err != nil {
 				db.logger.Error("The size of the write-ahead log is not known", "err", err)
 			}
@@ -206,7 +213,7 @@ func (db *DB) setUp(walDir string) {
 			}
 			return 0
 		},
-	})
+	}
 }
 
 // lastCapture bounds the snapshot that is written at a stop.
