@@ -22,6 +22,10 @@ import (
 
 // This file has what a stream learns from the answers of its receiver.
 
+// takesFor is how long an endpoint that has taken something counts as one that does not
+// refuse everything.
+const takesFor = 10 * time.Second
+
 // took notes that the endpoint takes something.
 func (s *stream) took() {
 	s.failing.Store(false)
@@ -32,6 +36,9 @@ func (s *stream) took() {
 	s.tooShort.Store(0)
 	s.endpoint.refusal.end()
 }
+
+// tookLately reports whether the endpoint has taken something within takesFor.
+func (s *stream) tookLately() bool { return time.Since(s.lastTaken.Load()) < takesFor }
 
 // lengthen makes attempts take longer: one was given up that should have shown whether
 // the endpoint takes anything. One of the parts of a request may hang while others are

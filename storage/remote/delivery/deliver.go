@@ -201,24 +201,44 @@ func (d *delivery) itemTooLarge(set *settings, res client.Result) step {
 	return d.settled()
 }
 
-// refused decides what becomes of a request that the endpoint refused for good. Of what
-// it may have already, each item has to be refused by itself (I2).
+// refused decides what becomes of a request that the endpoint refused for good: it holds it
+// if nothing else is taken either, since it may be that somebody is about to mend that. Of
+// what it may have already, each item has to be refused by itself (I2).
 func (d *delivery) refused(set *settings, res client.Result) step {
-	s := d.sender
+	s, st, sent := d.sender, d.sender.stream, d.request.sent
 	s.list(set, &d.work)
-	if !d.replayed || !refusesData(res.Status) {
-		if s.stream.mendable(set, res) {
-			return d.divideOrHold(set, res)
-		}
+	repeated, before := d.replayed && refusesData(res.Status), len(d.work.items)
+	switch holds := st.mendable(set, res); {
+	case holds && repeated && st.tookLately(): // Nothing needs to be tried for it.
+	case holds && !d.takesOthers(set):
+		st.hold()
+		return d.failed(set, res, sent, false)
+	case holds && !repeated:
+		s.park(d.work.items, d.replayed)
+		return d.settled()
+	case !repeated:
 		d.divideOrDrop(set, res)
 		return d.settled()
+	}
+	if len(d.work.items) < before {
+		return again // Some was taken: the rest by itself may be.
 	}
 	s.req.Refused = true
 	if middle(d.work.items) > 0 {
 		return halved
 	}
-	s.stream.endpoint.refusedOnReplay(d.request.sent, d.work.items[0], res)
+	st.endpoint.refusedOnReplay(sent, d.work.items[0], res)
 	return d.settled()
+}
+
+// takesOthers reports whether the endpoint takes something else than what it refused.
+func (d *delivery) takesOthers(set *settings) (taken bool) {
+	s := d.sender
+	d.work.items, taken = s.takesOthers(set, d.work.items, &d.doubt)
+	d.replayed = d.replayed || s.unsure
+	d.request = nil // Its memory was used.
+	s.partly = s.partly || taken
+	return taken
 }
 
 // divideOrDrop puts a refused request on trial or, if all of it is meant, drops it.
@@ -227,23 +247,6 @@ func (d *delivery) divideOrDrop(set *settings, res client.Result) {
 	if !d.sender.divided(set, d.work.items, d.replayed, res) {
 		d.sender.stream.endpoint.refused(set, sent, spanOf(d.work.items), res)
 	}
-}
-
-// divideOrHold puts a refused request on trial if the endpoint takes something else, or has
-// it tried again: it may be that it refuses everything, and that somebody is about to mend
-// that.
-func (d *delivery) divideOrHold(set *settings, res client.Result) step {
-	s, sent := d.sender, d.request.sent
-	var taken bool
-	d.work.items, taken = s.takesOthers(set, d.work.items, &d.doubt)
-	d.replayed = d.replayed || s.unsure
-	d.request = nil // Its memory was used.
-	if taken {
-		s.park(d.work.items, d.replayed)
-		return d.settled()
-	}
-	s.stream.hold()
-	return d.failed(set, res, sent, false)
 }
 
 // failed waits after an attempt that is to be made again, and decides with what: with the

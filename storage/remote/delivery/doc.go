@@ -63,6 +63,12 @@
 // is dropped, sample by sample, and counted. A series that is refused, or gets no
 // good answer alone, travels alone until it is accepted, while all others go on
 // (suspects.go).
+//
+// A refusal counts only if the endpoint takes something else. One that refuses
+// everything has a wrong password or URL, most likely, which somebody is about to
+// mend: what it refuses is held, as in an outage (refusal.go, answers.go), without end or for
+// Options.RefusedHold.
+//
 // Later items of an isolated series wait behind its first, in memory or, beyond
 // 256 of a series and 4 MiB of all, in the log (refill.go). 1,024 series may be
 // suspects; then requests with others that fail are retried as in any outage, and
@@ -97,7 +103,8 @@
 // for good, or the configuration dropped it, and each of those is counted. A
 // request that may have been stored before (one retried after its answer was
 // lost, or one of the replay range) and is refused is split down to single
-// items before anything of it counts as refused.
+// items before anything of it counts as refused. What an endpoint refuses that
+// takes nothing counts as refused once the time for it is over.
 //
 // I4: items of one partition leave in the order of the log, one request at a
 // time, and the next only after the one before is settled. That holds on each

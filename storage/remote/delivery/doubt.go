@@ -45,9 +45,6 @@ const (
 	// endpoint that has taken nothing yet: the size may be a pretext, and its parts
 	// may have nothing in them that is taken.
 	soundings = 10
-	// takesFor is how long an endpoint that has taken something counts as one that
-	// does not refuse everything.
-	takesFor = 10 * time.Second
 	// leastTimeout is the least that an attempt with what is in doubt may take.
 	leastTimeout = 250 * time.Millisecond
 	// probesAtOnce is how many are made in a row if they get no answer.
@@ -259,7 +256,7 @@ func (s *sender) divided(set *settings, items []queue.ItemView, replayed bool, r
 		return false
 	}
 	before := st.refusals.Inc() - 1
-	if before < divideFirst || (st.delivered.Load() > 0 && time.Since(st.lastTaken.Load()) < takesFor) {
+	if before < divideFirst || (st.delivered.Load() > 0 && st.tookLately()) {
 		s.park(items, replayed)
 		return true
 	}

@@ -274,11 +274,15 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 // may go on to be.
 func (w *isolator) held(a *answer) {
 	st := w.stream
-	a.mendable = st.mendable(a.set, a.res) && (!a.again || !refusesData(a.res.Status))
-	known := len(a.of) == 1 && a.of[0].refusals > 0
-	if a.mendable && (st.failing.Load() || (!known && time.Since(st.lastTaken.Load()) > takesFor)) {
-		a.res.Outcome = client.Retry
+	if !st.mendable(a.set, a.res) {
+		return
 	}
+	known := len(a.of) == 1 && a.of[0].refusals > 0
+	if st.failing.Load() || (!known && !st.tookLately()) {
+		a.res.Outcome = client.Retry
+		return
+	}
+	a.mendable = !a.again || !refusesData(a.res.Status) // Else it is refused because it is there.
 }
 
 // sure reports whether a refusal of a single series counts: it was refused several times,

@@ -79,6 +79,69 @@ func TestRefusalOfEverythingHolds(t *testing.T) {
 	}
 }
 
+// TestRefusalOfEverythingOnReplay: what the receiver may have already is held as well, with
+// statuses by which it may say so, since it refuses what it cannot have, too (I2).
+func TestRefusalOfEverythingOnReplay(t *testing.T) {
+	for _, status := range []int{400, 409, 422} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+			rc.set(func(n int) *client.Result {
+				if n <= 3 {
+					return &client.Result{Outcome: client.Retry, Ambiguous: true, Err: errors.New("connection reset")}
+				}
+				return refusedWith(status)
+			})
+			r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+			r.attach(remoteWrite("a"))
+			for range 20 {
+				r.commit(100)
+			}
+			s := r.running[0].streams()[0]
+			require.Eventually(t, func() bool { return s.pauses.Load() > 20 }, time.Minute, time.Millisecond)
+			rc.set(nil)
+			r.complete("a", j.count)
+			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay}))
+			require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+			r.end()
+		})
+	}
+}
+
+// TestRefusalOfEverythingAfterRestart: a series that waits alone is held, too, of which the
+// savepoint says that all of it may have been sent.
+func TestRefusalOfEverythingAfterRestart(t *testing.T) {
+	for _, res := range []*client.Result{denied(404), refusedWith(400)} {
+		t.Run(strconv.Itoa(res.Status), func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+			rc.bad["7"] = *unavailable(0)
+			r := newPickyRig(t, j, rc, 1)
+			const commits = 30
+			for range commits {
+				r.commit(100)
+			}
+			r.arrives("while a series waits", commits*99, but("7"))
+			require.NoError(t, r.Close())
+
+			asked := 0
+			rc.do(func() { rc.down, rc.whileDown, asked = true, res, rc.requests })
+			r = newPickyRig(t, j, rc, 1)
+			r.commit(100)
+			require.Eventually(t, func() (enough bool) {
+				rc.do(func() { enough = rc.requests > asked+60 })
+				return enough
+			}, time.Minute, time.Millisecond)
+			rc.do(func() { rc.down = false; delete(rc.bad, "7") })
+			r.arrives("once it is mended", (commits+1)*100, but())
+			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay}))
+			require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+			r.end()
+			rc.do(func() { require.Zero(t, rc.early, "I4") })
+		})
+	}
+}
+
 // TestHoldOfRefusalsEnds: what is refused with a status that may be meant is held for a
 // time only, and then dropped, each sample counted.
 func TestHoldOfRefusalsEnds(t *testing.T) {
