@@ -22,9 +22,13 @@ import (
 
 // This file has what a stream learns from the answers of its receiver.
 
-// takesFor is how long an endpoint that has taken something counts as one that does not
-// refuse everything.
-const takesFor = 10 * time.Second
+const (
+	// takesFor is how long an endpoint that has taken something counts as one that does
+	// not refuse everything.
+	takesFor = 10 * time.Second
+	// leastTimeout is the least that an attempt with what is in doubt may take.
+	leastTimeout = 250 * time.Millisecond
+)
 
 // took notes that the endpoint takes something.
 func (s *stream) took() {
@@ -39,6 +43,14 @@ func (s *stream) took() {
 
 // tookLately reports whether the endpoint has taken something within takesFor.
 func (s *stream) tookLately() bool { return time.Since(s.lastTaken.Load()) < takesFor }
+
+// shortTimeout is how long an attempt with what is in doubt may take: much longer
+// than others do, but not as long as others may. If it was too short, be it that
+// nothing is known of others or that they take longer now, the next one has twice as
+// long, until the endpoint takes something.
+func (s *stream) shortTimeout(set *settings) time.Duration {
+	return min(max(leastTimeout, 8*s.latency.Load())<<s.tooShort.Load(), set.timeout)
+}
 
 // lengthen makes attempts take longer: one was given up that should have shown whether
 // the endpoint takes anything. One of the parts of a request may hang while others are

@@ -45,8 +45,6 @@ const (
 	// endpoint that has taken nothing yet: the size may be a pretext, and its parts
 	// may have nothing in them that is taken.
 	soundings = 10
-	// leastTimeout is the least that an attempt with what is in doubt may take.
-	leastTimeout = 250 * time.Millisecond
 	// probesAtOnce is how many are made in a row if they get no answer.
 	probesAtOnce = 4
 	// leastInTurn is how often a request is tried in its turn.
@@ -205,14 +203,6 @@ func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
 	}
 	s.unsure, s.asked = s.unsure || res.Ambiguous, res.RetryAfter
 	return res
-}
-
-// shortTimeout is how long an attempt with what is in doubt may take: much longer
-// than others do, but not as long as others may. If it was too short, be it that
-// nothing is known of others or that they take longer now, the next one has twice as
-// long, until the endpoint takes something.
-func (s *stream) shortTimeout(set *settings) time.Duration {
-	return min(max(leastTimeout, 8*s.latency.Load())<<s.tooShort.Load(), set.timeout)
 }
 
 // attemptApart sends a request that is not the queue's once, in so much time. gaveUp
