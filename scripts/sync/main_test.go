@@ -253,11 +253,11 @@ func TestUnified(t *testing.T) {
 
 func TestSkips(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "skips")
-	require.NoError(t, os.WriteFile(name, []byte("# comment\n\n./a/b TestAlways - because of this\n./a TestLean lean and of that\n./c TestOther - x\n"), 0o666))
+	require.NoError(t, os.WriteFile(name, []byte("# comment\n\n./a/b TestAlways - because of this\n./a TestLean/part.yml lean and of that\n./c TestOther - x\n"), 0o666))
 	skips, err := loadSkips(name, []string{"lean"})
 	require.NoError(t, err)
-	require.Equal(t, "^(TestAlways|TestLean)$", skipPattern(skips, []string{"./a/..."}))
-	require.Equal(t, "^(TestLean)$", skipPattern(skips, []string{"./a"}))
+	require.Equal(t, "^TestAlways$|^TestLean$/^part.yml$", skipPattern(skips, []string{"./a/..."}))
+	require.Equal(t, "^TestLean$/^part.yml$", skipPattern(skips, []string{"./a"}))
 	require.Empty(t, skipPattern(skips, []string{"./d/..."}))
 	skips, err = loadSkips(name, nil)
 	require.NoError(t, err)
