@@ -51,9 +51,11 @@ ui: assemble ## the same with the web pages, see docs/ui.md; needs Node.js and n
 ## Running
 
 .PHONY: run
-run: build-lean ## receiver, durable agent and example target on loopback; ONCE=1 stops when samples arrive
+run: ## receiver, durable agent and example target on loopback; OUTAGE=30s stops the receiver for so long, ONCE=1 all when samples have arrived
+	@echo "building the agent: some minutes and 1 GB of modules the first time, seconds later on"
+	@$(MAKE) --no-print-directory build-lean
 	@$(GO) build -o build/tools/run ./scripts/run
-	@build/tools/run --prometheus $(LEAN_BIN)/prometheus --data build/run $(if $(ONCE),--once)
+	@build/tools/run --prometheus $(LEAN_BIN)/prometheus --data build/run $(if $(ONCE),--once) $(if $(OUTAGE),--outage $(OUTAGE))
 
 .PHONY: run-clean
 run-clean: ## remove the data of `make run`
@@ -185,8 +187,8 @@ consumers: assemble ## programs that use our packages: by `replace`, imported, a
 	build/consumer/stock -expect=loss
 
 .PHONY: run-once
-run-once: ## `make run`, until samples have arrived
-	$(MAKE) run ONCE=1
+run-once: ## `make run`, until samples have arrived after an outage
+	$(MAKE) run ONCE=1 OUTAGE=10s
 
 .PHONY: verify-series
 verify-series: ## every commit of the series for upstream: builds, vets (386, Windows), passes its tests

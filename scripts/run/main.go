@@ -15,12 +15,14 @@
 //
 // It starts, on loopback and free ports, a Prometheus server that receives
 // remote write, an agent that scrapes itself, the receiver and an example
-// target, and asks the receiver over its API what has arrived. Both are the
+// target, shows how the agent delivers, and asks the receiver over its API what has
+// arrived. The receiver can be stopped for a while, by a key or by --outage. Both are the
 // same binary. The data stays in a directory for the next run; the endpoint
 // has a name, so the agent goes on where it was although the port is another.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -38,26 +40,34 @@ import (
 const (
 	// readyWithin is how long a process may take to start, oldest data included.
 	readyWithin = time.Minute
-	// arriveWithin is how long the first samples may take with --once.
+	// arriveWithin is how long the first samples may take, and those of an outage
+	// after it.
 	arriveWithin = 90 * time.Second
-	// refresh is the time between two tables, tables how many there are.
-	refresh = 5 * time.Second
-	tables  = 6
+	// look is the time between two looks at the agent, and between two lines while
+	// something goes on; a line in steadyEvery says that nothing does.
+	look        = 2 * time.Second
+	steadyEvery = 10 * time.Second
 )
 
 func main() {
 	// The kernel ends our children with the thread that started them.
 	runtime.LockOSThread()
-	binary := flag.String("prometheus", "bin/prometheus", "the binary to run")
-	data := flag.String("data", "build/run", "where configuration, logs and data go")
-	once := flag.Bool("once", false, "stop as soon as samples of all targets have arrived")
+	var o options
+	flag.StringVar(&o.binary, "prometheus", "bin/prometheus", "the binary to run")
+	flag.StringVar(&o.data, "data", "build/run", "where configuration, logs and data go")
+	flag.BoolVar(&o.once, "once", false, "stop as soon as samples of all targets have arrived, after an outage if there is to be one")
+	flag.DurationVar(&o.outage, "outage", 0, "stop the receiver for so long, once samples have arrived")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "unexpected argument %q\n", flag.Arg(0))
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := demonstrate(ctx, *binary, *data, *once, os.Stdout)
+	var keys <-chan struct{}
+	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 && !o.once {
+		keys = enterKeys(os.Stdin)
+	}
+	err := demonstrate(ctx, o, keys, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "run: %v\n", err)
@@ -65,17 +75,36 @@ func main() {
 	}
 }
 
-func demonstrate(ctx context.Context, binary, data string, once bool, out io.Writer) (err error) {
-	if _, err := os.Stat(binary); err != nil {
+type options struct {
+	binary, data string
+	once         bool
+	outage       time.Duration
+}
+
+// enterKeys tells of each line that is typed.
+func enterKeys(in io.Reader) <-chan struct{} {
+	keys := make(chan struct{})
+	go func() {
+		for s := bufio.NewScanner(in); s.Scan(); {
+			keys <- struct{}{}
+		}
+	}()
+	return keys
+}
+
+// demonstrate starts all and shows it, until it is told to end.
+func demonstrate(ctx context.Context, o options, keys <-chan struct{}, out io.Writer) (err error) {
+	if _, err := os.Stat(o.binary); err != nil {
 		return fmt.Errorf("no binary, run make build first: %w", err)
 	}
-	data, err = filepath.Abs(data)
-	if err != nil {
+	if o.data, err = filepath.Abs(o.data); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(data, 0o777); err != nil {
+	if err := os.MkdirAll(o.data, 0o777); err != nil {
 		return err
 	}
+	_, statErr := os.Stat(filepath.Join(o.data, "agent", "wal"))
+	resumes := statErr == nil
 	target, err := startTarget()
 	if err != nil {
 		return err
@@ -86,75 +115,38 @@ func demonstrate(ctx context.Context, binary, data string, once bool, out io.Wri
 		return err
 	}
 	a := addresses{receiver: ports[0], agent: ports[1], example: target.Addr}
-	if err := a.configure(data); err != nil {
+	if err := a.configure(o.data); err != nil {
 		return err
 	}
 
-	receiver, err := start(binary, data, "receiver", a.receiver,
-		"--storage.tsdb.path="+filepath.Join(data, "receiver"), "--web.enable-remote-write-receiver")
-	if err != nil {
-		return err
+	d := demonstration{
+		out: out, keys: keys, once: o.once, outage: o.outage,
+		receiver: newProcess(o.binary, o.data, "receiver", a.receiver,
+			"--storage.tsdb.path="+filepath.Join(o.data, "receiver"), "--web.enable-remote-write-receiver"),
+		agent: newProcess(o.binary, o.data, "agent", a.agent,
+			"--agent", "--storage.agent.path="+filepath.Join(o.data, "agent")),
 	}
-	defer func() { err = errors.Join(err, receiver.stop()) }()
-	if err := receiver.ready(ctx, readyWithin); err != nil {
+	defer func() { err = errors.Join(err, d.receiver.stop()) }()
+	if err := d.receiver.start(ctx); err != nil {
 		return quiet(ctx, err)
 	}
-	began := time.Now()
-	agent, err := start(binary, data, "agent", a.agent,
-		"--agent", "--storage.agent.path="+filepath.Join(data, "agent"))
-	if err != nil {
-		return err
-	}
+	d.view = view{api: "http://" + a.receiver, began: time.Now()}
 	// Deferred calls run in reverse: the agent stops while the receiver is
 	// there to take the last samples.
-	defer func() { err = errors.Join(err, agent.stop()) }()
-	if err := agent.ready(ctx, readyWithin); err != nil {
+	defer func() { err = errors.Join(err, d.agent.stop()) }()
+	if err := d.agent.start(ctx); err != nil {
 		return quiet(ctx, err)
 	}
 
 	fmt.Fprintf(out, "receiver  http://%s/api/v1/query?query=up\n", a.receiver)
 	fmt.Fprintf(out, "agent     http://%s/metrics\n", a.agent)
 	fmt.Fprintf(out, "example   http://%s/metrics\n", a.example)
-	fmt.Fprintf(out, "data      %s (logs: agent.log, receiver.log)\n\n", data)
-
-	view := view{api: "http://" + a.receiver, began: began}
-	for shown, away := 0, false; ; {
-		rows, queryErr := view.query(ctx)
-		arrived := queryErr == nil && complete(rows)
-		switch {
-		case queryErr != nil && ctx.Err() == nil && shown > 0 && !away:
-			fmt.Fprintln(out, "The receiver does not answer.")
-			shown, away = tables-2, true // Show how it goes on afterwards.
-		case once && arrived:
-			return show(out, rows)
-		case once && time.Since(began) > arriveWithin:
-			_ = show(out, rows)
-			return errors.Join(fmt.Errorf("no samples of all targets within %v; see the logs in %s", arriveWithin, data), queryErr)
-		case !once && arrived && shown < tables:
-			if err := show(out, rows); err != nil {
-				return err
-			}
-			away = false
-			shown++
-			if shown == tables {
-				fmt.Fprintf(out, "Everything arrives. It goes on until Ctrl-C. For an outage of the receiver: kill -STOP %d; sleep 60; kill -CONT %[1]d\n\n", receiver.cmd.Process.Pid)
-			}
-		}
-		pause := refresh
-		if once || !arrived {
-			pause = time.Second
-		}
-		select {
-		case <-ctx.Done():
-			fmt.Fprintln(out, "\nStopping.")
-			return nil
-		case <-receiver.ended:
-			return receiver.failure()
-		case <-agent.ended:
-			return agent.failure()
-		case <-time.After(pause):
-		}
+	fmt.Fprintf(out, "data      %s (logs: agent.log, receiver.log)\n", o.data)
+	if resumes {
+		fmt.Fprintln(out, "The agent goes on where the run before ended; make run-clean begins anew.")
 	}
+	fmt.Fprintln(out)
+	return d.run(ctx)
 }
 
 // quiet drops an error that only says that the user wants us to stop.

@@ -29,35 +29,50 @@ import (
 // stopWithin is how long a process may take to stop before it is killed.
 const stopWithin = 30 * time.Second
 
-// process is one started Prometheus.
+// process is a Prometheus that is started, and may be again.
 type process struct {
 	name, addr, log string
-	cmd             *exec.Cmd
+	binary          string
+	args            []string
+
+	cmd *exec.Cmd
 	// ended is closed when the process is gone; err is set before that.
 	ended chan struct{}
 	err   error
 }
 
-// start runs the binary with DIR/NAME.yml as configuration and DIR/NAME.log
-// as log.
-func start(binary, dir, name, addr string, args ...string) (*process, error) {
-	p := &process{name: name, addr: addr, log: filepath.Join(dir, name+".log"), ended: make(chan struct{})}
-	log, err := os.Create(p.log)
+// newProcess returns one that is to run with DIR/NAME.yml as configuration and
+// DIR/NAME.log as log.
+func newProcess(binary, dir, name, addr string, args ...string) *process {
+	return &process{
+		name: name, addr: addr, log: filepath.Join(dir, name+".log"), binary: binary,
+		args: append([]string{"--config.file=" + filepath.Join(dir, name+".yml"), "--web.listen-address=" + addr}, args...),
+	}
+}
+
+// start runs the binary and waits until it serves. The log of an earlier run makes room.
+func (p *process) start(ctx context.Context) error {
+	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	if p.cmd == nil {
+		flags |= os.O_TRUNC
+	}
+	log, err := os.OpenFile(p.log, flags, 0o666)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(binary, append([]string{"--config.file=" + filepath.Join(dir, name+".yml"), "--web.listen-address=" + addr}, args...)...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = apart()
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the %s: %w", name, err)
+	cmd, ended := exec.Command(p.binary, p.args...), make(chan struct{})
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = apart()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the %s: %w", p.name, err)
 	}
+	p.cmd, p.ended = cmd, ended
 	go func() {
-		p.err = p.cmd.Wait()
-		close(p.ended)
+		p.err = cmd.Wait()
+		close(ended)
 	}()
-	return p, nil
+	return p.ready(ctx, readyWithin)
 }
 
 // ready waits until the process serves.
@@ -90,8 +105,11 @@ func (p *process) failure() error {
 	return fmt.Errorf("the %s ended by itself (%v)\n%s", p.name, p.cmd.ProcessState, p.lastLines())
 }
 
-// stop ends the process and waits until it is gone.
+// stop ends the process, if it runs, and waits until it is gone.
 func (p *process) stop() error {
+	if p.ended == nil {
+		return nil
+	}
 	select {
 	case <-p.ended:
 		return nil

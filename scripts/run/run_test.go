@@ -14,6 +14,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -71,11 +72,12 @@ func TestView(t *testing.T) {
 		{job: "receiver"},
 		{job: "example", series: 3, scrapes: 1, newest: time.UnixMilli(11_000)},
 	}, rows)
-	require.False(t, complete(rows))
+	require.False(t, complete(rows, time.UnixMilli(16_003)))
 	for i := range rows {
-		rows[i].up, rows[i].scrapes = true, enough
+		rows[i].up, rows[i].scrapes, rows[i].newest = true, enough, time.UnixMilli(16_000)
 	}
-	require.True(t, complete(rows))
+	require.True(t, complete(rows, time.UnixMilli(16_003)))
+	require.False(t, complete(rows, time.UnixMilli(26_003)), "a backlog may have begun to arrive only")
 
 	rows[1].scrapes = 0
 	rows[0].newest = time.Now().Add(-time.Hour)
@@ -92,12 +94,49 @@ func TestViewErrors(t *testing.T) {
 			defer s.Close()
 			rows, err := view{api: s.URL, began: time.Now()}.query(t.Context())
 			require.ErrorContains(t, err, "query")
-			require.False(t, complete(rows))
+			require.False(t, complete(rows, time.Now()))
 		})
 	}
 }
 
 func TestMissingBinary(t *testing.T) {
-	err := demonstrate(t.Context(), filepath.Join(t.TempDir(), "none"), t.TempDir(), true, io.Discard)
+	err := demonstrate(t.Context(), options{binary: filepath.Join(t.TempDir(), "none"), data: t.TempDir(), once: true}, nil, io.Discard)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestDeliveryLines(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
+	// page is the agent's metrics with so many bytes in the backlog, the newest sample
+	// delivered so long before at, and so many samples sent, of which some failed.
+	page := func(backlog, late, sent, failed int) string {
+		return fmt.Sprintf(`# TYPE prometheus_remote_storage_unacked_bytes gauge
+prometheus_remote_storage_unacked_bytes{remote_name="receiver"} %d
+# TYPE prometheus_remote_storage_queue_highest_sent_timestamp_seconds gauge
+prometheus_remote_storage_queue_highest_sent_timestamp_seconds{remote_name="receiver"} %d
+# TYPE prometheus_remote_storage_samples_total counter
+prometheus_remote_storage_samples_total{remote_name="receiver"} %d
+# TYPE prometheus_remote_storage_samples_retried_total counter
+prometheus_remote_storage_samples_retried_total{remote_name="receiver"} %d
+# TYPE prometheus_remote_storage_samples_expired_total counter
+prometheus_remote_storage_samples_expired_total{reason="max_size"} 3
+prometheus_remote_storage_samples_expired_total{reason="max_time"} 4
+`, backlog, at.Unix()-int64(late), sent, failed)
+	}
+	for name, test := range map[string]struct {
+		before, now string
+		want        string
+	}{
+		"delivering":  {page(500, 2, 100, 0), page(700, 1, 300, 0), "03:04:05  delivering   1 s ago              0.7 KB         100/s              -      7"},
+		"retrying":    {page(500, 20, 100, 0), page(2500, 20, 300, 200), "03:04:05  retrying     20 s ago             2.5 KB           0/s              -      7"},
+		"catching up": {page(9000, 30, 100, 50), page(5000, 20, 300, 50), "03:04:05  catching up  20 s ago             5.0 KB         100/s           2.5s      7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, now delivery
+			require.NoError(t, before.read(strings.NewReader(test.before), at.Add(-2*time.Second)))
+			require.NoError(t, now.read(strings.NewReader(test.now), at))
+			require.Equal(t, test.want, now.line(&before))
+		})
+	}
+	var d delivery
+	require.ErrorContains(t, d.read(strings.NewReader("no metrics\n"), at), "metrics of the agent")
 }

@@ -134,10 +134,10 @@ func (s *sample) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// complete tells whether every job arrives.
-func complete(rows []row) bool {
+// complete tells whether every job arrives, and has arrived until now.
+func complete(rows []row, now time.Time) bool {
 	for _, r := range rows {
-		if !r.up || r.scrapes < enough {
+		if !r.up || r.scrapes < enough || now.Sub(r.newest) > 3*scrapeInterval {
 			return false
 		}
 	}

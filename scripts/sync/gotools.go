@@ -56,7 +56,7 @@ func build(ctx context.Context, o options) error {
 	// With a trailing separator go takes it for a directory and names the
 	// binaries as the platform wants.
 	out := o.bin + string(filepath.Separator)
-	if err := goCommand(ctx, o, "build", "-tags="+o.tags, "-ldflags="+flags, "-o", out, "./cmd/prometheus", "./cmd/promtool").Run(); err != nil {
+	if err := compile(ctx, o, []string{"-tags=" + o.tags, "-ldflags=" + flags, "-o", out}, []string{"./cmd/prometheus", "./cmd/promtool"}); err != nil {
 		return failure{fmt.Errorf("go build: %w", err)}
 	}
 	fmt.Fprintf(o.stdout, "%s: prometheus, promtool\n", o.bin)

@@ -20,8 +20,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -283,4 +285,25 @@ func TestWithDelivery(t *testing.T) {
 	got, err := os.ReadFile(out)
 	require.NoError(t, err)
 	require.Equal(t, "prometheus.test\n[-x y z]\n[--agent -x --storage.agent.delivery=best-effort]\n", string(got))
+}
+
+func TestProgressOfCompiler(t *testing.T) {
+	stale, lines := map[string]bool{}, []string(nil)
+	for i := range fewPackages {
+		p := "a/" + strconv.Itoa(i)
+		stale[p], lines = true, append(lines, p)
+	}
+	lines = append(lines, "# a/7", "a/7/x.go:1:1: wrong")
+	clock := time.Unix(0, 0)
+	now := func() time.Time { clock = clock.Add(time.Second); return clock }
+	var out, errs strings.Builder
+	progress(strings.NewReader(strings.Join(lines, "\n")), stale, now, &out, &errs)
+	require.Equal(t, "# a/7\na/7/x.go:1:1: wrong\n", errs.String(), "errors of the compiler are passed on, and nothing else")
+	require.Equal(t, "compiling 50 packages: seconds for some, minutes if it is all of them\n"+
+		"15 of 50 packages are compiled\n30 of 50 packages are compiled\n45 of 50 packages are compiled\n", out.String())
+
+	out.Reset()
+	delete(stale, "a/0")
+	progress(strings.NewReader("a/1\n"), stale, now, &out, &errs)
+	require.Empty(t, out.String(), "a few are compiled without a word")
 }
