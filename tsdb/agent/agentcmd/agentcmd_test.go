@@ -17,7 +17,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -177,4 +179,28 @@ func TestCat(t *testing.T) {
 	require.Equal(t, "0", l.Value)
 	require.Contains(t, requireRun(t, 1, "cat", dir, "--min-time=soon"), "is no time")
 	require.Contains(t, requireRun(t, 1, "cat", dir, "--match={"), "--match takes a selector")
+}
+
+// TestExitCodes defends that a command that ends with an error has an exit code other than
+// 0, and its own if it gives one: `verify` of a damaged directory is 3 also if its report
+// cannot be written.
+func TestExitCodes(t *testing.T) {
+	for name, c := range map[string]struct {
+		code int
+		err  error
+		want int
+	}{
+		"well":           {exitOK, nil, 0},
+		"bad":            {exitBad, nil, 3},
+		"error":          {exitFailed, errors.New("failed"), 1},
+		"only an error":  {exitOK, errors.New("failed"), 1},
+		"bad, and error": {exitBad, errors.New("failed"), 3},
+	} {
+		cmds := &Commands{err: io.Discard, run: map[string]func(context.Context) (int, error){
+			"agent some": func(context.Context) (int, error) { return c.code, c.err },
+		}}
+		code, ours := cmds.Run(t.Context(), "agent some")
+		require.True(t, ours, name)
+		require.Equal(t, c.want, code, name)
+	}
 }

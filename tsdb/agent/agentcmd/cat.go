@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 
@@ -41,8 +40,6 @@ type line struct {
 	Histogram string         `json:"histogram,omitempty"`
 	Exemplar  *labels.Labels `json:"exemplar_labels,omitempty"`
 }
-
-var errEnough = errors.New("as many as were asked for")
 
 func (c *Commands) cat(agent *kingpin.CmdClause) {
 	var (
@@ -72,7 +69,7 @@ func (c *Commands) cat(agent *kingpin.CmdClause) {
 				}
 				printed++
 				if *limit > 0 && printed > *limit {
-					return errEnough
+					return inspect.ErrEnough
 				}
 				if *format == formatJSON {
 					return json.NewEncoder(w).Encode(lineOf(it))
@@ -81,9 +78,6 @@ func (c *Commands) cat(agent *kingpin.CmdClause) {
 				return err
 			})
 		})
-		if errors.Is(err, errEnough) {
-			err = nil
-		}
 		return exitOK, errors.Join(err, w.Flush())
 	})
 	match = cmd.Flag("match", "Series selector. Can be given several times; then series that match any of them are printed.").Strings()
@@ -97,12 +91,9 @@ func timeOf(flag, s string, none int64) (int64, error) {
 	if s == "" {
 		return none, nil
 	}
-	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return ms, nil
-	}
-	t, err := time.Parse(time.RFC3339Nano, s)
+	t, err := inspect.ParseTime(s)
 	if err != nil {
-		return 0, fmt.Errorf("--%s=%s is no time: give one such as 2026-03-01T12:00:00Z, or ms since the epoch", flag, s)
+		return 0, fmt.Errorf("--%s: %w", flag, err)
 	}
 	return t.UnixMilli(), nil
 }

@@ -158,7 +158,7 @@ func (c *Commands) savepoint(agent *kingpin.CmdClause) {
 		return exitOK, nil
 	})
 	endpoint = cmd.Flag("endpoint", "Name or ID of the endpoint to move.").String()
-	to = cmd.Flag("to", "Where it goes on: oldest, now, or a time in RFC 3339, for the first record with a sample of that time or later.").String()
+	to = cmd.Flag("to", "Where it goes on: oldest, now, or a time, in RFC 3339 or ms since the epoch, for the first record with a sample of that time or later.").String()
 	dry = cmd.Flag("dry-run", "Say what a move would do, and do nothing.").Bool()
 	format = formatOf(cmd)
 }

@@ -39,7 +39,8 @@ func register(app *kingpin.Application, c *Commands) *Commands {
 	return c
 }
 
-// Run runs the command that was parsed, and reports whether it is one of these.
+// Run runs the command that was parsed, and reports whether it is one of these. One that
+// ends with an error has an exit code other than 0: its own, or 1.
 func (c *Commands) Run(ctx context.Context, parsed string) (code int, ours bool) {
 	run := c.run[parsed]
 	if run == nil {
@@ -50,7 +51,9 @@ func (c *Commands) Run(ctx context.Context, parsed string) (code int, ours bool)
 	code, err := run(ctx)
 	if err != nil {
 		fmt.Fprintln(c.err, "error:", err)
-		code = exitFailed
+		if code == exitOK {
+			code = exitFailed
+		}
 	}
 	return code, true
 }

@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ import (
 
 const backupPrefix = "delivery.backup-"
 
-// Target is a place in the log.
+// Target says where in the log an endpoint is to go on.
 type Target struct {
 	// Oldest is the beginning of the log, Now its end. With neither it is the first
 	// record with a sample of Time or later.
@@ -44,7 +45,19 @@ type Target struct {
 	Time        time.Time
 }
 
-// ParseTarget reads "oldest", "now" or a time in RFC 3339.
+// ParseTime reads a time: in RFC 3339, or in ms since the epoch.
+func ParseTime(s string) (time.Time, error) {
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return time.UnixMilli(ms), nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is no time: give one such as 2026-03-01T12:00:00Z, or ms since the epoch", s)
+	}
+	return t, nil
+}
+
+// ParseTarget reads "oldest", "now", or a time as ParseTime does.
 func ParseTarget(s string) (Target, error) {
 	switch s {
 	case "oldest":
@@ -52,9 +65,9 @@ func ParseTarget(s string) (Target, error) {
 	case "now":
 		return Target{Now: true}, nil
 	}
-	t, err := time.Parse(time.RFC3339Nano, s)
+	t, err := ParseTime(s)
 	if err != nil {
-		return Target{}, fmt.Errorf("%q is no place to move to: give oldest, now, or a time such as 2026-03-01T12:00:00Z", s)
+		return Target{}, fmt.Errorf("%q is no position to move to: give oldest, now, or a time, such as 2026-03-01T12:00:00Z or ms since the epoch", s)
 	}
 	return Target{Time: t}, nil
 }
@@ -67,7 +80,7 @@ type Moved struct {
 	Backup string   `json:"backup,omitempty"` // Path of the savepoint as it was.
 }
 
-// Move puts the position of an endpoint, given by its name or ID, at a place in the log:
+// Move puts the position of an endpoint, given by its name or ID, where a target is:
 // it is sent everything from there on, and nothing from before. The savepoint as it was
 // is kept beside it. No agent may be running in the directory. With dry nothing is
 // written, and no lock is needed.
@@ -92,13 +105,13 @@ func Move(ctx context.Context, dir, endpoint string, to Target, dry bool) (m *Mo
 	if err != nil {
 		return nil, err
 	}
-	place, err := d.place(ctx, to)
+	target, err := d.find(ctx, to)
 	if err != nil {
 		return nil, err
 	}
 	f := d.file
 	f.Endpoints = slices.Clone(f.Endpoints)
-	put(&f.Endpoints[at], place)
+	put(&f.Endpoints[at], target)
 	if err := d.identify(&f); err != nil {
 		return nil, err
 	}
@@ -152,8 +165,8 @@ func (d *Directory) choose(all []Endpoint, endpoint string) (int, error) {
 	return 0, fmt.Errorf("no endpoint %q has a position in %s; there are: %s", endpoint, d.path, strings.Join(names, ", "))
 }
 
-// place finds a target.
-func (d *Directory) place(ctx context.Context, to Target) (cursor.Point, error) {
+// find returns where a target is.
+func (d *Directory) find(ctx context.Context, to Target) (cursor.Point, error) {
 	first, _, err := cursor.SegmentRange(d.wal())
 	if err != nil {
 		return cursor.Point{}, err
@@ -169,13 +182,13 @@ func (d *Directory) place(ctx context.Context, to Target) (cursor.Point, error) 
 	err = d.look.Each(ctx, at, func(it delivery.LoggedItem, end cursor.Position) error {
 		if it.T >= want {
 			found = true
-			return errEnough
+			return ErrEnough
 		}
 		at = end
 		return nil
 	})
 	switch {
-	case errors.Is(err, errEnough):
+	case errors.Is(err, ErrEnough):
 		err = nil
 	case err == nil && !found:
 		err = fmt.Errorf("the log has no sample of %s or later; give now to have everything left out", to.Time.Format(time.RFC3339))

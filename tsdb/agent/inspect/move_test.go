@@ -19,6 +19,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func sumOf(version int, body string) string {
 	return fmt.Sprintf("%08x", crc32.Checksum(fmt.Appendf(nil, "%d\n%s", version, body), crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// TestMove defends that an endpoint that was moved is sent everything from the place on,
+// TestMove defends that an endpoint that was moved is sent everything from the target on,
 // and nothing from before, by an agent that starts then; that the savepoint as it was is
 // kept (promise 2); and that the others stay where they are.
 func TestMove(t *testing.T) {
@@ -48,6 +49,7 @@ func TestMove(t *testing.T) {
 		"oldest": {"oldest", sent},
 		"now":    {"now", 0},
 		"time":   {quarter.UTC().Format(time.RFC3339), sent - sent/4},
+		"ms":     {strconv.FormatInt(quarter.UnixMilli(), 10), sent - sent/4},
 	} {
 		for _, endpoint := range []string{"well", "half", "dead"} {
 			t.Run(name+"/"+endpoint, func(t *testing.T) {

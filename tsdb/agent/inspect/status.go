@@ -36,8 +36,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// errEnough ends a walk over the log early.
-var errEnough = errors.New("enough was read")
+// ErrEnough ends Directory.Each early, which then returns no error.
+var ErrEnough = errors.New("enough was read")
 
 // Status is what the files of a data directory say.
 type Status struct {
@@ -310,18 +310,18 @@ func (d *Directory) span(first, last int) (oldest, newest int64, err error) {
 	ctx := context.Background()
 	err = d.look.Each(ctx, cursor.Position{Segment: first}, func(it delivery.LoggedItem, _ cursor.Position) error {
 		oldest = it.T
-		return errEnough
+		return ErrEnough
 	})
-	for n := last; n >= first && newest == 0 && (err == nil || errors.Is(err, errEnough)); n-- {
+	for n := last; n >= first && newest == 0 && (err == nil || errors.Is(err, ErrEnough)); n-- {
 		err = d.look.Each(ctx, cursor.Position{Segment: n}, func(it delivery.LoggedItem, end cursor.Position) error {
 			if end.Segment > n && end.Offset > 0 {
-				return errEnough
+				return ErrEnough
 			}
 			newest = max(newest, it.T)
 			return nil
 		})
 	}
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, ErrEnough) {
 		err = nil
 	}
 	return oldest, newest, err
@@ -345,5 +345,9 @@ func (d *Directory) Each(ctx context.Context, f func(delivery.LoggedItem) error)
 	if err != nil {
 		return err
 	}
-	return d.look.Each(ctx, cursor.Position{Segment: first}, func(it delivery.LoggedItem, _ cursor.Position) error { return f(it) })
+	err = d.look.Each(ctx, cursor.Position{Segment: first}, func(it delivery.LoggedItem, _ cursor.Position) error { return f(it) })
+	if errors.Is(err, ErrEnough) {
+		return nil
+	}
+	return err
 }
