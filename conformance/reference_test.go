@@ -237,11 +237,11 @@ func options(t *testing.T, faults ...string) Options {
 			}, faults...),
 			Positions: []string{"position-*"},
 		},
-		Series:   5,
-		Interval: 20 * time.Millisecond,
-		Parallel: 4,
-		Patience: 500,
-		Dir:      t.TempDir(),
+		Series:    5,
+		Interval:  20 * time.Millisecond,
+		Parallel:  4,
+		LostAfter: 500,
+		Dir:       t.TempDir(),
 	}
 }
 

@@ -255,7 +255,7 @@ func (r *Rig) Deliver(receiver *Receiver, label string) error {
 			least, since = now.Lost, r.Target.Served()
 		}
 		final := now.Lost == 0 || (r.opts.Rules == Strict && now.Lost == now.passed)
-		if final || r.Target.Served()-since >= r.opts.Patience {
+		if final || r.Target.Served()-since >= r.opts.LostAfter {
 			r.rows = append(r.rows, row{label, now})
 			return receiver.trouble()
 		}

@@ -42,9 +42,9 @@ type Options struct {
 	Series int
 	// Interval between scrapes, 200ms by default.
 	Interval time.Duration
-	// Patience is how many scrapes may pass without anything arriving that is
+	// LostAfter is how many scrapes may pass without anything arriving that is
 	// missing until it counts as lost, 100 by default.
-	Patience int64
+	LostAfter int64
 	// Parallel is how many cases run at a time, 1 by default.
 	Parallel int
 	// NoDuplicates makes it a fault to send again what was acknowledged,
@@ -68,8 +68,8 @@ func (o *Options) complete() error {
 	if o.Interval <= 0 {
 		o.Interval = 200 * time.Millisecond
 	}
-	if o.Patience < 1 {
-		o.Patience = 100
+	if o.LostAfter < 1 {
+		o.LostAfter = 100
 	}
 	o.Parallel = max(o.Parallel, 1)
 	return o.Sender.Validate()

@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	patience      = time.Minute
+	timeout       = time.Minute
 	flush         = 5 * time.Second
 	segmentSize   = 32 << 10
 	truncateEvery = 200 * time.Millisecond

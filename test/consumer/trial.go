@@ -189,7 +189,7 @@ func (t *trial) wait(otherwise string, so func() bool) {
 	if t.err != nil {
 		return
 	}
-	for end := time.Now().Add(patience); !so(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(timeout); !so(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.err = errors.New(otherwise)
 			return
@@ -223,7 +223,7 @@ func (t *trial) arrived(which ...int) {
 		if sum != last {
 			last, since = sum, time.Now()
 		}
-		return lost() == nil || time.Since(since) > patience/3
+		return lost() == nil || time.Since(since) > timeout/3
 	})
 	if err := lost(); err != nil && (t.err == nil || t.err.Error() == "") {
 		t.err = err

@@ -36,8 +36,8 @@ import (
 const (
 	targetSeries = 2000
 	interval     = 200 * time.Millisecond
-	// patience is far beyond what anything here takes.
-	patience = 2 * time.Minute
+	// timeout is far beyond what anything here takes.
+	timeout = 2 * time.Minute
 )
 
 // rig is an agent on a volume, with a target whose scrapes are numbered and a
@@ -198,7 +198,7 @@ func (r *rig) metric(name string) float64 {
 // until waits for something.
 func (r *rig) until(what string, happened func() bool) {
 	r.t.Helper()
-	require.Eventually(r.t, happened, patience, 50*time.Millisecond, what)
+	require.Eventually(r.t, happened, timeout, 50*time.Millisecond, what)
 }
 
 // more waits for so many scrapes more.

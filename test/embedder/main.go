@@ -43,10 +43,10 @@ import (
 )
 
 const (
-	patience = time.Minute
-	flush    = 5 * time.Second
-	samples  = 100
-	metric   = "consumer_sample"
+	timeout = time.Minute
+	flush   = 5 * time.Second
+	samples = 100
+	metric  = "consumer_sample"
 )
 
 var logger = promslog.New(&promslog.Config{Level: warnings()})

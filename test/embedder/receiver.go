@@ -101,10 +101,10 @@ func (r *receiver) inOrder() int {
 }
 
 func (r *receiver) wait(forWhat string, seen func() bool) error {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if seen() {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s did not arrive within %v; what did: %v, and %d requests were refused", forWhat, patience, r.values(metric), r.refused.Load())
+	return fmt.Errorf("%s did not arrive within %v; what did: %v, and %d requests were refused", forWhat, timeout, r.values(metric), r.refused.Load())
 }

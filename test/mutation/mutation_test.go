@@ -56,9 +56,9 @@ type model struct {
 
 var (
 	// pipeline has everything from the log to the endpoints.
-	pipeline = &model{root + "/tsdb/agent/durable", []string{"-test.run=^TestModel$", "-model.patience=5s"}, "-model.runs="}
+	pipeline = &model{root + "/tsdb/agent/durable", []string{"-test.run=^TestModel$", "-model.stuck-after=5s"}, "-model.runs="}
 	// twoRanges has an endpoint with fresh samples first.
-	twoRanges = &model{root + "/storage/remote/delivery", []string{"-test.run=^TestFreshModel$", "-fresh.patience=5s"}, "-fresh.runs="}
+	twoRanges = &model{root + "/storage/remote/delivery", []string{"-test.run=^TestFreshModel$", "-fresh.timeout=5s"}, "-fresh.runs="}
 )
 
 // TestModelNotices defends the defence: a test that stays green whatever breaks

@@ -32,9 +32,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long an agent may take to get somewhere before a test gives
+// timeout is how long an agent may take to get somewhere before a test gives
 // up on it. Tests end as soon as it is there.
-const patience = 60 * time.Second
+const timeout = 60 * time.Second
 
 // engine is one way to run the agent.
 type engine struct {
@@ -100,7 +100,7 @@ func (e engine) start(t testing.TB, config string, flags ...string) *agent {
 	cmd := exec.CommandContext(ctx, e.binary, args...)
 	cmd.Dir = dir
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = patience // Then it is killed.
+	cmd.WaitDelay = timeout // Then it is killed.
 	output, input := io.Pipe()
 	cmd.Stdout, cmd.Stderr = input, input
 	require.NoError(t, cmd.Start())
@@ -140,10 +140,10 @@ func (e engine) start(t testing.TB, config string, flags ...string) *agent {
 		a.base = "http://" + at
 	case err := <-ended:
 		require.Failf(t, "the agent ended instead of starting", "%v", err)
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		require.Fail(t, "the agent did not say where it listens")
 	}
-	require.Eventually(t, func() bool { return a.fetch("/-/ready") == nil }, patience, 50*time.Millisecond, "the agent is not ready")
+	require.Eventually(t, func() bool { return a.fetch("/-/ready") == nil }, timeout, 50*time.Millisecond, "the agent is not ready")
 	return a
 }
 

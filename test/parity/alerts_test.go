@@ -73,7 +73,7 @@ remote_write:
 				var err error
 				families, err = a.metrics()
 				return err == nil && of(families, "all", "samples_total") > 50 && of(families, "nothing", "samples_dropped_total") > 50
-			}, patience, 50*time.Millisecond, "samples to be sent and dropped")
+			}, timeout, 50*time.Millisecond, "samples to be sent and dropped")
 			for _, endpoint := range []string{"all", "nothing"} {
 				behind := of(families, endpoint, "queue_highest_timestamp_seconds") - of(families, endpoint, "queue_highest_sent_timestamp_seconds")
 				require.Less(t, behind, 120., "PrometheusRemoteWriteBehind for the endpoint that gets %s", endpoint)

@@ -172,7 +172,7 @@ func (v variant) compare(t *testing.T, seed int64) {
 
 	for _, received := range []map[string]*recording{want, got} {
 		for name, r := range received {
-			require.Eventually(t, func() bool { return r.scrapes(target) > pages }, patience, 100*time.Millisecond, "%s has not received all scrapes", name)
+			require.Eventually(t, func() bool { return r.scrapes(target) > pages }, timeout, 100*time.Millisecond, "%s has not received all scrapes", name)
 		}
 	}
 	for name, r := range map[string]*recording{stock.name: want["v2"], ours.name: got["v2"]} {

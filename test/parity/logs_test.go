@@ -82,7 +82,7 @@ remote_write: [{name: one, url: "%s/write", protobuf_message: %s, metadata_confi
 			}
 			a := e.start(t, config, flags...)
 			for _, message := range messages {
-				require.Eventually(t, func() bool { return len(a.keys(message)) > 0 }, patience, 50*time.Millisecond, "%s delivery says %q", e.name, message)
+				require.Eventually(t, func() bool { return len(a.keys(message)) > 0 }, timeout, 50*time.Millisecond, "%s delivery says %q", e.name, message)
 				lines[e.name+" "+message+protocol] = a.keys(message)
 			}
 		}

@@ -164,7 +164,7 @@ remote_write:
 				t.Logf("%s delivery does not show %v yet", e.name, missing)
 			}
 			return seen && len(missing) == 0 && len(families["prometheus_remote_storage_samples_dropped_total"].GetMetric()) == 2
-		}, patience, 100*time.Millisecond, "the agent with %s delivery has not sent everything there is", e.name)
+		}, timeout, 100*time.Millisecond, "the agent with %s delivery has not sent everything there is", e.name)
 		return got
 	}
 	want := settled(stock, nil)

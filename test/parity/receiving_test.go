@@ -65,13 +65,13 @@ remote_write: [{name: one, url: %q, send_exemplars: true, send_native_histograms
 			return n
 		}
 		// A float, its exemplar, a histogram and the OTLP gauge each time.
-		require.Eventually(t, func() bool { return count() >= 4*3 }, patience, 50*time.Millisecond)
+		require.Eventually(t, func() bool { return count() >= 4*3 }, timeout, 50*time.Millisecond)
 		before := -1
 		require.Eventually(t, func() bool {
 			was := before
 			before = count()
 			return was == before
-		}, patience, time.Second, "more and more arrives")
+		}, timeout, time.Second, "more and more arrives")
 
 		r.mtx.Lock()
 		require.Empty(t, r.errs)

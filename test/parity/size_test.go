@@ -104,9 +104,9 @@ remote_write: [{url: "%s/write"}]
 					require.NoError(b, err)
 					return total(families, "prometheus_agent_samples_appended_total")
 				}
-				require.Eventually(b, func() bool { return appended() >= series }, patience, 20*time.Millisecond)
+				require.Eventually(b, func() bool { return appended() >= series }, timeout, 20*time.Millisecond)
 				samples, first := appended(), size()
-				require.Eventually(b, func() bool { return appended() >= samples+10*series }, patience, 100*time.Millisecond)
+				require.Eventually(b, func() bool { return appended() >= samples+10*series }, timeout, 100*time.Millisecond)
 				b.ReportMetric(float64(first)/samples, "B/series")
 				b.ReportMetric(float64(size()-first)/(appended()-samples), "B/sample")
 			})

@@ -77,7 +77,7 @@ remote_write: [{name: one, url: "http://127.0.0.1:1/write"}]
 	for _, e := range []*agent{a, b} {
 		require.Eventually(t, func() bool {
 			return strings.Contains(e.answer(t, http.MethodGet, "/api/v1/targets"), "lastError string")
-		}, patience, 50*time.Millisecond, "the target to be known")
+		}, timeout, 50*time.Millisecond, "the target to be known")
 	}
 	for _, page := range []string{
 		"/-/healthy", "/-/ready",

@@ -102,10 +102,10 @@ remote_write:
 		a.base = "http://" + address
 	case <-ended:
 		require.Fail(t, "the agent has ended")
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		require.Fail(t, "the agent does not listen")
 	}
-	require.Eventually(t, func() bool { return a.targetUp(t) }, patience, 50*time.Millisecond, "the target is not scraped")
+	require.Eventually(t, func() bool { return a.targetUp(t) }, timeout, 50*time.Millisecond, "the target is not scraped")
 	return a
 }
 

@@ -30,8 +30,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds what is waited for; it decides nothing else.
-const patience = 2 * time.Minute
+// timeout bounds what is waited for; it decides nothing else.
+const timeout = 2 * time.Minute
 
 // browser is Chromium, run once per page.
 type browser struct {
@@ -63,7 +63,7 @@ func (b browser) open(t *testing.T, name, url string) string {
 	t.Helper()
 	shot := filepath.Join(b.shots, name+".png")
 	require.NoError(t, os.RemoveAll(shot))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, b.program,
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",

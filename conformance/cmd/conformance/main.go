@@ -86,7 +86,7 @@ func parse(args []string) (*command, error) {
 	f.StringVar(&c.rules, "receiver", string(conformance.Strict), "rules of the receivers: strict, like Prometheus without an out-of-order window, or lenient")
 	f.IntVar(&c.opts.Series, "series", 200, "series of the target")
 	f.DurationVar(&c.opts.Interval, "interval", 0, "between scrapes (default 200ms)")
-	f.Int64Var(&c.opts.Patience, "patience", 100, "scrapes without anything missing arriving after which it counts as lost")
+	f.Int64Var(&c.opts.LostAfter, "lost-after", 100, "scrapes without anything missing arriving after which it counts as lost")
 	f.IntVar(&c.opts.Parallel, "parallel", 2, "cases at a time")
 	f.BoolVar(&c.opts.NoDuplicates, "no-duplicates", false, "fail senders that send again what was acknowledged, unless they crashed")
 	f.StringVar(&c.opts.Dir, "keep", "", "directory to keep data, output and logs in")

@@ -36,7 +36,7 @@ import (
 
 var (
 	freshRuns = flag.Int("fresh.runs", 12, "number of random schedules of TestFreshModel")
-	freshWait = flag.Duration("fresh.patience", 30*time.Second, "how long TestFreshModel waits for what has to come")
+	freshWait = flag.Duration("fresh.timeout", 30*time.Second, "how long TestFreshModel waits for what has to come")
 	freshSeed = flag.Int64("fresh.seed", 0, "seed of the first of them")
 )
 

@@ -53,9 +53,9 @@ type result struct {
 func settleWithin(c course) time.Duration { return c.Interval + 10*time.Second }
 
 const (
-	// idlePatience is how long is waited for an endpoint that gets nothing of
+	// idleLimit is how long is waited for an endpoint that gets nothing of
 	// its backlog: longer than any agent waits between two tries.
-	idlePatience = 20 * time.Second
+	idleLimit    = 20 * time.Second
 	catchUpLimit = 5 * time.Minute
 )
 
@@ -186,7 +186,7 @@ func caughtUp(normal int64) func(elapsed time.Duration, behind int64) bool {
 		if best < 0 || behind < best-normal/2 {
 			best, since = behind, elapsed
 		}
-		return behind <= normal || elapsed-since > idlePatience || elapsed > catchUpLimit
+		return behind <= normal || elapsed-since > idleLimit || elapsed > catchUpLimit
 	}
 }
 

@@ -57,9 +57,9 @@ func (s *Scenario) AllCommitted() Set {
 	return s.Committed(0, -1)
 }
 
-// patience is how many scrapes may pass without progress, while newer samples
+// stuckAfter is how many scrapes may pass without progress, while newer samples
 // are delivered, until what is missing counts as lost.
-const patience = 50
+const stuckAfter = 50
 
 // Settle waits until everything due is with the receiver behind the proxy, or
 // does not come any more, and returns what the receiver holds.
@@ -77,7 +77,7 @@ func (s *Scenario) Settle(p *Proxy, due Set) Set {
 		if missing < least {
 			least, since = missing, s.Target.Scrapes()
 		}
-		stuck := s.Target.Scrapes()-since >= patience && p.Newest() > newest
+		stuck := s.Target.Scrapes()-since >= stuckAfter && p.Newest() > newest
 		if missing == hopeless || stuck {
 			return s.held(p)
 		}

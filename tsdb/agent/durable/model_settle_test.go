@@ -91,7 +91,7 @@ func (m *modelRun) settle(endpoints ...*modelEndpoint) bool {
 // settleWhile is settle while something is done twice a second.
 func (m *modelRun) settleWhile(beat func(), endpoints ...*modelEndpoint) bool {
 	least, beaten := math.MaxInt, time.Now()
-	for deadline := time.Now().Add(*modelPatience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(*modelStuckAfter); ; time.Sleep(5 * time.Millisecond) {
 		if time.Since(beaten) > time.Second/2 {
 			beat()
 			beaten = time.Now()
@@ -109,7 +109,7 @@ func (m *modelRun) settleWhile(beat func(), endpoints ...*modelEndpoint) bool {
 		case broken || missing == 0:
 			return !broken
 		case missing < least:
-			least, deadline = missing, time.Now().Add(*modelPatience)
+			least, deadline = missing, time.Now().Add(*modelStuckAfter)
 		case time.Now().After(deadline):
 			m.mtx.Lock()
 			defer m.mtx.Unlock()
@@ -124,7 +124,7 @@ func (m *modelRun) settleWhile(beat func(), endpoints ...*modelEndpoint) bool {
 }
 
 func (*modelRun) within(done func() bool) bool {
-	for deadline := time.Now().Add(*modelPatience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(*modelStuckAfter); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if done() {
 			return true
 		}

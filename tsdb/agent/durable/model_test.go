@@ -30,7 +30,7 @@ var (
 	modelTime  = flag.Duration("model.time", 0, "run schedules of new seeds for so long")
 	modelLog   = flag.Bool("model.log", false, "show the end of what the storage logs, also if nothing fails")
 
-	modelPatience = flag.Duration("model.patience", 30*time.Second, "how long nothing may change before that counts as stuck")
+	modelStuckAfter = flag.Duration("model.stuck-after", 30*time.Second, "how long nothing may change before that counts as stuck")
 )
 
 // modelParallel is how many schedules are run at a time. They mostly wait.
@@ -50,7 +50,7 @@ const modelParallel = 4
 //   - I4: samples of a series arrive in order, and no partition is in two
 //     requests at once.
 //   - I7: stock accepts the directory.
-//   - I8: nothing is sent that lies beyond the dispatch mark, and nothing
+//   - I8: nothing is sent that lies beyond the dispatch watermark, and nothing
 //     is sent again that the last savepoint covers, or without a crash.
 //
 // A schedule that fails is printed. Its seed repeats it, apart from the timing
