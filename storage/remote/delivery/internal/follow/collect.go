@@ -36,13 +36,13 @@ func (f *Follower) collect(truncated func(first int) bool) error {
 	if err != nil {
 		return err
 	}
-	if first > f.first && f.settled {
-		f.first, f.settled = first, false
+	if first > f.first && f.readersPast {
+		f.first, f.readersPast = first, false
 	}
-	if !f.settled {
+	if !f.readersPast {
 		// While a reader is in a file that was removed, what its records
 		// mean is still needed.
-		if f.settled = truncated(f.first); !f.settled {
+		if f.readersPast = truncated(f.first); !f.readersPast {
 			return nil
 		}
 		f.past.forget(cursor.Position{Segment: f.first})

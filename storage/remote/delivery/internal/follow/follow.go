@@ -46,14 +46,14 @@ const (
 // Follower keeps a table in step with a log. Run it once; the other methods may
 // be called from anywhere, before that and after.
 type Follower struct {
-	live     atomic.Int64 // From this segment on the writer has not opened the log again; first, for 32-bit platforms.
-	logger   *slog.Logger
-	dir      string
-	table    *series.Table
-	past     past
-	damage   func(*cursor.Corruption)
-	head     atomic.Pointer[cursor.Position]
-	notified chan struct{} // Something was written. Capacity 1.
+	sinceReopened atomic.Int64 // From this segment on the writer has not opened the log again; first, for 32-bit platforms.
+	logger        *slog.Logger
+	dir           string
+	table         *series.Table
+	past          past
+	damage        func(*cursor.Corruption)
+	head          atomic.Pointer[cursor.Position]
+	notified      chan struct{} // Something was written. Capacity 1.
 
 	passMtx     sync.Mutex
 	begun, done int           // Passes over what is new.
@@ -61,18 +61,18 @@ type Follower struct {
 
 	finished finished
 	// The rest belongs to Open, and then to Run.
-	tail       *cursor.Tail
-	at         cursor.Position // What was read.
-	dec        *decoder
-	early      early
-	segment    int  // What definitions count as a mention in.
-	first      int  // Oldest segment, as last seen.
-	settled    bool // No reader is before it any more.
-	checkpoint int  // The last one that was taken into account.
-	whole      bool // Nothing of that is damaged.
-	dropped    int  // Series were dropped that no segment from here on mentions.
-	collected  time.Time
-	complained time.Time
+	tail        *cursor.Tail
+	at          cursor.Position // What was read.
+	dec         *decoder
+	early       early
+	segment     int  // What definitions count as a mention in.
+	first       int  // Oldest segment, as last seen.
+	readersPast bool // No reader is before it any more.
+	checkpoint  int  // The last one that was taken into account.
+	whole       bool // Nothing of that is damaged.
+	dropped     int  // Series were dropped that no segment from here on mentions.
+	collected   time.Time
+	complained  time.Time
 }
 
 // Open reads what is in the log, which its writer has opened. damage is told of
@@ -81,28 +81,28 @@ type Follower struct {
 func Open(l *slog.Logger, walDir string, damage func(*cursor.Corruption)) (*Follower, error) {
 	for attempt := 1; ; attempt++ {
 		f := &Follower{
-			logger:     l,
-			dir:        walDir,
-			table:      series.New(series.Options{}),
-			notified:   make(chan struct{}, 1),
-			passed:     make(chan struct{}),
-			dec:        newDecoder(l),
-			early:      newEarly(),
-			settled:    true,
-			checkpoint: -1,
+			logger:      l,
+			dir:         walDir,
+			table:       series.New(series.Options{}),
+			notified:    make(chan struct{}, 1),
+			passed:      make(chan struct{}),
+			dec:         newDecoder(l),
+			early:       newEarly(),
+			readersPast: true,
+			checkpoint:  -1,
 			damage: func(c *cursor.Corruption) {
 				l.Error("Skipped a damaged part of the log; series that only it defines are not known", "segment", c.Segment, "from", c.From, "to", c.To, "err", c.Err)
 				damage(c)
 			},
 		}
-		f.live.Store(math.MaxInt64)
+		f.sinceReopened.Store(math.MaxInt64)
 		err := f.load()
 		if err == nil {
 			f.publish(time.Now())
 			return f, nil
 		}
 		f.Close()
-		if !errors.Is(err, os.ErrNotExist) || attempt == attempts {
+		if !errors.Is(err, os.ErrNotExist) || attempt == maxOpens {
 			return nil, fmt.Errorf("read the series of the write-ahead log in %s: %w", walDir, err)
 		}
 	}
@@ -133,7 +133,7 @@ func (f *Follower) Resolve(ref chunks.HeadSeriesRef, pos cursor.Position) *serie
 	if was := f.past.at(ref, pos); was != nil {
 		s = was
 	}
-	if s != nil && s.DefinedIn() > pos.Segment && int64(pos.Segment) < f.live.Load() {
+	if s != nil && s.DefinedIn() > pos.Segment && int64(pos.Segment) < f.sinceReopened.Load() {
 		return nil // Its writer may have opened the log in between, and given the ref again.
 	}
 	return s
@@ -146,7 +146,7 @@ func (f *Follower) Size(segment int) int64 { return f.finished.size(segment) }
 // Reopened tells that the log was opened by its only writer, which is this process.
 func (f *Follower) Reopened() {
 	if _, last, err := cursor.SegmentRange(f.dir); err == nil {
-		f.live.Store(int64(last))
+		f.sinceReopened.Store(int64(last))
 	}
 }
 
@@ -197,7 +197,7 @@ func (f *Follower) Run(ctx context.Context, moved func(), truncated func(first i
 		f.passMtx.Unlock()
 
 		err := f.read(ctx, moved)
-		if now := time.Now(); err == nil && (!f.settled || now.Sub(f.collected) >= collectInterval) {
+		if now := time.Now(); err == nil && (!f.readersPast || now.Sub(f.collected) >= collectInterval) {
 			f.collected = now
 			err = f.collect(truncated)
 		}

@@ -30,9 +30,9 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// attempts bounds how often opening starts again because the writer truncated
+// maxOpens bounds how often opening starts again because the writer truncated
 // the log meanwhile.
-const attempts = 5
+const maxOpens = 5
 
 // load reads the checkpoint and the log up to its present end, and leaves the
 // tail there.

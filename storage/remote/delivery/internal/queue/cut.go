@@ -148,11 +148,11 @@ func (q *Queue) staysInOrder() bool {
 func (q *Queue) takeInOrder(r *Request) {
 	r.Behind = false
 	o, common := &q.inOrder, uint64(commonEvery*q.max)
-	place := o.entries.first().Batch.Before / common
+	section := o.entries.first().Batch.Before / common
 	for o.entries.len() > 0 && r.Items < q.max {
 		e := o.entries.first()
 		b, n := e.Batch, e.Batch.Total-o.taken
-		if r.Items > 0 && (b.Before/common != place || (r.Items+n > q.max && !b.Plain())) {
+		if r.Items > 0 && (b.Before/common != section || (r.Items+n > q.max && !b.Plain())) {
 			break
 		}
 		n = min(n, q.max-r.Items)
@@ -199,10 +199,10 @@ func (q *Queue) finishInOrder(r *Request, acknowledged bool) {
 			case !whole:
 				// The partition may be through with the entry already.
 				if part.done += done[p]; part.done == b.length(p) {
-					q.held -= part.pass(p)
+					q.held -= part.popEntry(p)
 				}
 			case part.entries.len() > 0 && part.entries.first() == sp.entry:
-				q.held -= part.pass(p)
+				q.held -= part.popEntry(p)
 			}
 		}
 	}

@@ -61,22 +61,21 @@ func (e *Entry) parted(p int) (List, bool) {
 	return List{}, false
 }
 
-// item returns an item of a partition by its place, without making lists of
-// those of others.
-func (e *Entry) item(p, place int) (it ItemView, found bool) {
+// item returns the nth item of a partition, without making lists of those of others.
+func (e *Entry) item(p, n int) (it ItemView, found bool) {
 	if e.left != nil || !e.Batch.Ordered {
 		part := e.part(p)
-		if place >= len(part.Items) {
+		if n >= len(part.Items) {
 			return it, false
 		}
-		return part.At(place), true
+		return part.At(n), true
 	}
 	for i, q := range e.Batch.inOrder.parts {
 		if int(q) != p {
 			continue
 		}
-		place--
-		if place < 0 {
+		n--
+		if n < 0 {
 			return e.Batch.inOrder.list.At(i), true
 		}
 	}
@@ -130,11 +129,11 @@ func (e *Entry) letGo(p int) (freed int) {
 // mark: after a crash they may come again.
 type early struct {
 	mtx  sync.Mutex
-	sent map[placeInPart]bool
+	sent map[indexInPart]bool
 }
 
-// placeInPart is an item's place among those of its partition.
-type placeInPart struct{ part, index int }
+// indexInPart is which of the items of its partition one is.
+type indexInPart struct{ part, index int }
 
 // add appends to items the exemplars of part that belong to samples of the span
 // sp, which ends before them.
@@ -158,20 +157,20 @@ func (a *early) add(items []ItemView, sp partSpan, part List) []ItemView {
 		}
 		a.mtx.Lock()
 		if a.sent == nil {
-			a.sent = map[placeInPart]bool{}
+			a.sent = map[indexInPart]bool{}
 		}
-		a.sent[placeInPart{sp.part, i}] = true
+		a.sent[indexInPart{sp.part, i}] = true
 		a.mtx.Unlock()
 		items = append(items, part.At(i))
 	}
 	return items
 }
 
-// has reports whether the exemplar at that place was sent before its turn.
+// has reports whether that exemplar was sent before its turn.
 func (a *early) has(part, index int) bool {
 	a.mtx.Lock()
 	defer a.mtx.Unlock()
-	return a.sent[placeInPart{part, index}]
+	return a.sent[indexInPart{part, index}]
 }
 
 // fifo is a list of entries that keeps its array while entries come and go.

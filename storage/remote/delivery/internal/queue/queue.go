@@ -339,11 +339,11 @@ func (part *partition) advance(s partSpan) (freed int) {
 		part.done = s.to
 		return 0
 	}
-	return part.pass(s.part)
+	return part.popEntry(s.part)
 }
 
-// pass moves the partition, whose number is p, past its first entry, likewise.
-func (part *partition) pass(p int) (freed int) {
+// popEntry moves the partition, whose number is p, past its first entry, likewise.
+func (part *partition) popEntry(p int) (freed int) {
 	freed = part.entries.first().letGo(p)
 	part.done = 0
 	part.entries.pop()

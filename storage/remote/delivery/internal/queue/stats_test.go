@@ -65,7 +65,7 @@ func TestStatsGroupNothing(t *testing.T) {
 			}
 			part.done++
 			if part.done == part.entries.first().Batch.length(p) {
-				part.pass(p)
+				part.popEntry(p)
 			}
 		}
 	}
