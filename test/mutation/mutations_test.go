@@ -96,7 +96,7 @@ var mutations = []mutation{
 		},
 	},
 	{
-		name: "send_unmarked", invariant: "I8", effect: "samples are sent before the dispatch mark is on the disk", by: pipeline,
+		name: "send_unmarked", invariant: "I8", effect: "samples are sent before the dispatch watermark is on the disk", by: pipeline,
 		edit: edit{
 			file:        "storage/remote/delivery/positions.go",
 			anchor:      `if !d.durable.Before(end) {`,
@@ -104,7 +104,7 @@ var mutations = []mutation{
 		},
 	},
 	{
-		name: "skip_replay_range", invariant: "I8", effect: "after a crash delivery resumes at the dispatch mark", by: pipeline,
+		name: "skip_replay_range", invariant: "I8", effect: "after a crash delivery resumes at the dispatch watermark", by: pipeline,
 		edit: edit{
 			file:   "storage/remote/delivery/stream.go",
 			anchor: `s.cursor.pos = lowest(acked).Point`,

@@ -322,7 +322,7 @@ func (m *ledger) inspectEndpoint(dir string, e *modelEndpoint, saved *savepoint.
 				dir, e.server.URL, s.number, s.name, mark, mark.Skip, it.end)
 		}
 		if had := e.at(s.number); had&flagSeen != 0 && saved.Dispatched.Before(it.end) {
-			m.fail("I8: the dispatch mark of %s in %s is %s, and sample %d, which ends at %s, had been sent", e.server.URL, dir, saved.Dispatched, s.number, it.end)
+			m.fail("I8: the dispatch watermark of %s in %s is %s, and sample %d, which ends at %s, had been sent", e.server.URL, dir, saved.Dispatched, s.number, it.end)
 		}
 	}
 	for _, s := range m.samples {

@@ -33,7 +33,7 @@
 //  5. A file of a later release is neither used nor overwritten nor set aside.
 //  6. Load never returns a part of a file: it is whole and valid, or an error.
 //
-// Two rules are the caller's. A dispatch mark holds across a loss of power
+// Two rules are the caller's. A dispatch watermark holds across a loss of power
 // only if it was raised by a durable Write that returned before anything
 // beyond the older mark was sent; written without durable, it holds for a
 // crash of the process. And the skip of a mark is only of use where the log

@@ -84,7 +84,7 @@ type Endpoint struct {
 	// Floor is the lowest point that the endpoint still needs the log from. It
 	// is not after any of Acked. Its Skip has no meaning and is not stored.
 	Floor Mark `json:"floor"`
-	// Dispatched is the dispatch mark: nothing at or after it can have been
+	// Dispatched is the dispatch watermark: nothing at or after it can have been
 	// sent. It is raised ahead of the sending and may lie beyond the end of
 	// the log.
 	Dispatched cursor.Position `json:"dispatched"`
@@ -96,7 +96,7 @@ type Endpoint struct {
 	runs
 	// Fresh is the second range, nil if there is one range only. With it, Floor
 	// and Acked are those of the first, and Dispatched is not before the
-	// dispatch mark of either.
+	// dispatch watermark of either.
 	Fresh *Fresh `json:"fresh,omitempty"`
 	// Counted are parts of the log from Floor on that could not be read and
 	// were counted as lost to the endpoint.
@@ -330,7 +330,7 @@ const identified = 4
 
 // Referenced returns, in ascending order, the segments that Segments should hold
 // a fingerprint of: those that a stored point lies in, and the last with records,
-// or the last few. Dispatch marks do not count, they are compared and never resolved.
+// or the last few. Dispatch watermarks do not count, they are compared and never resolved.
 func (f *File) Referenced() []int {
 	seen := map[int]struct{}{}
 	for last := f.Last(); last >= 0; last-- {
@@ -416,7 +416,7 @@ func (e *Endpoint) validate(partitions int) error {
 		return fmt.Errorf("floor: %w", err)
 	}
 	if err := validatePosition(e.Dispatched); err != nil {
-		return fmt.Errorf("dispatch mark: %w", err)
+		return fmt.Errorf("dispatch watermark: %w", err)
 	}
 	if len(e.Acked) != partitions {
 		return fmt.Errorf("%d marks for %d partitions", len(e.Acked), partitions)

@@ -34,7 +34,7 @@ type Fresh struct {
 	// From is where the backlog ends and the fresh range begins: the end of a
 	// commit. No mark of the backlog is after it, none of Acked before it.
 	From cursor.Point `json:"from"`
-	// Dispatched is the dispatch mark of the fresh range. It is not before
+	// Dispatched is the dispatch watermark of the fresh range. It is not before
 	// From.
 	Dispatched cursor.Position `json:"dispatched"`
 	// Acked holds a mark per partition, of the fresh range.
@@ -42,7 +42,7 @@ type Fresh struct {
 	// Isolated are the isolated series of the range.
 	Isolated []Isolated `json:"-"`
 	runs
-	// BacklogDispatched is the dispatch mark of the backlog. It is not after
+	// BacklogDispatched is the dispatch watermark of the backlog. It is not after
 	// From.
 	BacklogDispatched cursor.Position `json:"backlog_dispatched"`
 }
@@ -85,19 +85,19 @@ func (e *Endpoint) validateFresh() error {
 	for _, at := range []struct {
 		what string
 		pos  cursor.Position
-	}{{"from", f.From.Position}, {"dispatch mark", f.Dispatched}, {"dispatch mark of the backlog", f.BacklogDispatched}} {
+	}{{"from", f.From.Position}, {"dispatch watermark", f.Dispatched}, {"dispatch watermark of the backlog", f.BacklogDispatched}} {
 		if err := validatePosition(at.pos); err != nil {
 			return fmt.Errorf("%s: %w", at.what, err)
 		}
 	}
 	switch {
 	case f.Dispatched.Before(f.From.Position):
-		return fmt.Errorf("dispatch mark %s is before the beginning %s", f.Dispatched, f.From.Position)
+		return fmt.Errorf("dispatch watermark %s is before the beginning %s", f.Dispatched, f.From.Position)
 	case f.From.Before(f.BacklogDispatched):
-		return fmt.Errorf("dispatch mark %s of the backlog is after its end %s", f.BacklogDispatched, f.From.Position)
+		return fmt.Errorf("dispatch watermark %s of the backlog is after its end %s", f.BacklogDispatched, f.From.Position)
 	case e.Dispatched.Before(f.Dispatched):
 		// A reader that ignores the range would take what was sent for new.
-		return fmt.Errorf("dispatch mark %s of the endpoint is before that of the fresh range, %s", e.Dispatched, f.Dispatched)
+		return fmt.Errorf("dispatch watermark %s of the endpoint is before that of the fresh range, %s", e.Dispatched, f.Dispatched)
 	case len(f.Acked) != len(e.Acked):
 		return fmt.Errorf("%d marks for %d partitions", len(f.Acked), len(e.Acked))
 	}

@@ -190,17 +190,17 @@ func TestFreshDecodeRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, from, to, want string }{
 		{"no from", `"from"`, `"Xfrom"`, "not 3"},
 		{"short from", `"from":[14,65536,2596996162]`, `"from":[14,65536]`, "not 3"},
-		{"no dispatch mark", `"fresh":{"from":[14,65536,2596996162],"dispatched":[15,0],`, `"fresh":{"from":[14,65536,2596996162],`, "not 2"},
+		{"no dispatch watermark", `"fresh":{"from":[14,65536,2596996162],"dispatched":[15,0],`, `"fresh":{"from":[14,65536,2596996162],`, "not 2"},
 		{"no marks", `"acked":[[2,7],[1,1,120],[2,56]],`, ``, "0 marks"},
 		{"too few marks", `[2,56]]`, `[2,55]]`, "63 marks"},
 		{"too many marks", `[2,56]]`, `[2,57]]`, "out of range"},
 		{"no such point", `[2,56]]`, `[3,56]]`, "no point 3"},
 		{"mark before the beginning", `[2,56]]`, `[0,56]]`, "is before the beginning"},
-		{"no dispatch mark of the backlog", `,"backlog_dispatched":[9,8392704]`, ``, "not 2"},
-		{"bad dispatch mark of the backlog", `[9,8392704]`, `[9,-1]`, "out of range"},
-		{"dispatch mark of the backlog behind its end", `[9,8392704]`, `[14,65537]`, "is after its end"},
-		{"dispatch mark before the beginning", `"dispatched":[15,0],"acked":[[2,7]`, `"dispatched":[14,65535],"acked":[[2,7]`, "is before the beginning"},
-		{"dispatch mark that an old reader would pass", `"dispatched":[15,0],"acked":[[0`, `"dispatched":[14,99999],"acked":[[0`, "is before that of the fresh range"},
+		{"no dispatch watermark of the backlog", `,"backlog_dispatched":[9,8392704]`, ``, "not 2"},
+		{"bad dispatch watermark of the backlog", `[9,8392704]`, `[9,-1]`, "out of range"},
+		{"dispatch watermark of the backlog behind its end", `[9,8392704]`, `[14,65537]`, "is after its end"},
+		{"dispatch watermark before the beginning", `"dispatched":[15,0],"acked":[[2,7]`, `"dispatched":[14,65535],"acked":[[2,7]`, "is before the beginning"},
+		{"dispatch watermark that an old reader would pass", `"dispatched":[15,0],"acked":[[0`, `"dispatched":[14,99999],"acked":[[0`, "is before that of the fresh range"},
 		{"mark of the backlog behind its end", `[[0,1,30],`, `[[2,1],`, "is after its end"},
 		{"skip behind its end", `[[0,1,30],`, `[[1,1,30],`, "skips items after its end"},
 		{"a tuple", `"fresh":{`, `"fresh":[],"X":{`, "body"},
@@ -223,15 +223,15 @@ func TestFreshDecodeRefuses(t *testing.T) {
 // Write refuses what Load would.
 func TestFreshEncodeRefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*Fresh){
-		"from":                     func(f *Fresh) { f.From.Segment = -1 },
-		"from ahead":               func(f *Fresh) { f.From.Segment = 15 },
-		"from behind":              func(f *Fresh) { f.From.Segment = 8 },
-		"dispatch mark":            func(f *Fresh) { f.Dispatched.Offset = math.MaxInt64 },
-		"dispatch mark ahead":      func(f *Fresh) { f.Dispatched.Segment = 16 },
-		"marks":                    func(f *Fresh) { f.Acked = f.Acked[1:] },
-		"mark":                     func(f *Fresh) { f.Acked[0].Offset = -1 },
-		"skip":                     func(f *Fresh) { f.Acked[0].Skip = -1 },
-		"dispatch mark of backlog": func(f *Fresh) { f.BacklogDispatched.Segment = -1 },
+		"from":                          func(f *Fresh) { f.From.Segment = -1 },
+		"from ahead":                    func(f *Fresh) { f.From.Segment = 15 },
+		"from behind":                   func(f *Fresh) { f.From.Segment = 8 },
+		"dispatch watermark":            func(f *Fresh) { f.Dispatched.Offset = math.MaxInt64 },
+		"dispatch watermark ahead":      func(f *Fresh) { f.Dispatched.Segment = 16 },
+		"marks":                         func(f *Fresh) { f.Acked = f.Acked[1:] },
+		"mark":                          func(f *Fresh) { f.Acked[0].Offset = -1 },
+		"skip":                          func(f *Fresh) { f.Acked[0].Skip = -1 },
+		"dispatch watermark of backlog": func(f *Fresh) { f.BacklogDispatched.Segment = -1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := freshExample()

@@ -72,7 +72,7 @@ func WithFS(fsys vfs.FS) Option {
 // With durable it returns only once f is on the disk, twice: as the current
 // file and as the fallback, which thus always is the last durable version.
 // That is what a caller needs before it acts on f in a way that cannot be
-// taken back: removing segments, sending beyond a dispatch mark it raised.
+// taken back: removing segments, sending beyond a dispatch watermark it raised.
 // Without durable, f outlives the process but perhaps not the machine.
 //
 // After an error f may or may not be what Load returns. The caller holds on to
