@@ -60,11 +60,11 @@ var mutations = []mutation{
 		name: "forget_retired", invariant: "I3", effect: "series that left memory are not found in the snapshot", by: pipeline,
 		edit: edit{
 			file:   "tsdb/agent/durable/snapshotter.go",
-			anchor: `return a.store.Resolve(ref)`,
+			anchor: `return s.store.Resolve(ref)`,
 			replacement: `if defect("forget_retired") {
 			return labels.EmptyLabels(), false, nil
 		}
-		return a.store.Resolve(ref)`,
+		return s.store.Resolve(ref)`,
 		},
 	},
 	{

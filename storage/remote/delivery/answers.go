@@ -30,15 +30,15 @@ const (
 	leastTimeout = 250 * time.Millisecond
 )
 
-// took notes that the endpoint takes something.
-func (s *stream) took() {
+// noteTaken notes that the endpoint takes something.
+func (s *stream) noteTaken() {
 	s.failing.Store(false)
 	s.delivers.Store(true)
 	s.lastTaken.Store(time.Now())
 	s.delivered.Inc()
 	s.refusals.Store(0)
 	s.tooShort.Store(0)
-	s.endpoint.refusal.end()
+	s.endpoint.refusal.noteTaken()
 }
 
 // tookLately reports whether the endpoint has taken something within takesFor.
@@ -85,7 +85,7 @@ func (s *stream) mendable(set *settings, res client.Result) bool {
 // in all that follows.
 func (s *stream) weigh(set *settings, res client.Result) client.Result {
 	if s.mendable(set, res) {
-		s.endpoint.refusal.met(res)
+		s.endpoint.refusal.noteRefused(res)
 		if credentials(res.Status) {
 			res.Outcome = client.Retry
 		}
@@ -93,8 +93,8 @@ func (s *stream) weigh(set *settings, res client.Result) client.Result {
 	return res
 }
 
-// hold takes note that the endpoint refuses everything, for all it is known.
-func (s *stream) hold() {
+// noteRefusesAll takes note that the endpoint refuses everything, for all it is known.
+func (s *stream) noteRefusesAll() {
 	s.failing.Store(true)
 	s.delivers.Store(false)
 }

@@ -193,7 +193,7 @@ func hasCustomBuckets(f queue.ItemView) bool {
 // exemplars, and exemplars of histograms that are not sent where the protocol does
 // not have them alone. It uses the memory of the arguments.
 func (c *conversion) screen(pk *packing, items []queue.ItemView, failed func(error)) ([]queue.ItemView, []judgement) {
-	kept, verdicts := items[:0], pk.verdicts[:0]
+	kept, judgements := items[:0], pk.judgements[:0]
 	const good, unsent, broken = 0, 1, 2
 	state := good // Of what an exemplar belongs to.
 	for i, it := range items {
@@ -218,11 +218,11 @@ func (c *conversion) screen(pk *packing, items []queue.ItemView, failed func(err
 			continue
 		}
 		kept = append(kept, it)
-		if len(pk.verdicts) > 0 {
-			verdicts = append(verdicts, pk.verdicts[i])
+		if len(pk.judgements) > 0 {
+			judgements = append(judgements, pk.judgements[i])
 		}
 	}
-	return kept, verdicts
+	return kept, judgements
 }
 
 func (c *conversion) convertible(pk *packing, i int, it queue.ItemView) error {

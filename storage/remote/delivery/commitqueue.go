@@ -256,26 +256,26 @@ const leastWait = time.Millisecond
 // batchDelayFor returns what suits all of some endpoints, nil if one of them wants
 // everything at once.
 func batchDelayFor(all []*settings) *batchDelay {
-	p := batchDelay{items: queuedItems / 2, wait: pollInterval}
+	delay := batchDelay{items: queuedItems / 2, wait: pollInterval}
 	for _, set := range all {
-		p.items = min(p.items, set.queue.MaxSamplesPerSend)
-		p.wait = min(p.wait, time.Duration(set.queue.BatchSendDeadline)/4)
+		delay.items = min(delay.items, set.queue.MaxSamplesPerSend)
+		delay.wait = min(delay.wait, time.Duration(set.queue.BatchSendDeadline)/4)
 	}
-	if len(all) == 0 || p.wait < leastWait {
+	if len(all) == 0 || delay.wait < leastWait {
 		return nil
 	}
-	return &p
+	return &delay
 }
 
 // mayWait reports whether the dispatcher need not be told now that the log ends at
 // head: all of it waits in the queue, and is not enough yet.
 func (q *commitQueue) mayWait(head cursor.Position) bool {
-	p := q.delay.Load()
-	if p == nil {
+	delay := q.delay.Load()
+	if delay == nil {
 		return false
 	}
 	q.mtx.Lock()
 	defer q.mtx.Unlock()
 	n := len(q.ready)
-	return n > 0 && q.items < p.items && q.bytes < queuedBytes/2 && q.ready[n-1].end == head
+	return n > 0 && q.items < delay.items && q.bytes < queuedBytes/2 && q.ready[n-1].end == head
 }

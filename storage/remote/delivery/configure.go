@@ -35,7 +35,7 @@ import (
 // identifies them, take new settings over without stopping; new ones begin at
 // the present end of the log; removed ones stop and keep their hold for a
 // while. On an error nothing has changed: whatever can fail is done first. It is
-// one if a new endpoint's place cannot be written to disk.
+// one if a new endpoint's position cannot be written to disk.
 //
 // Scraping does not wait for it, and it does not wait for endpoints.
 func (s *Storage) ApplyConfig(conf *config.Config) error {
@@ -210,7 +210,7 @@ func (s *Storage) equip(p *plan) (err error) {
 
 // announce writes where new endpoints begin to disk: before anything may be removed
 // from there on, and before anything is sent. Those that are known already have a
-// place there; delivering to them, which is what makes room on a disk that is
+// position there; delivering to them, which is what makes room on a disk that is
 // full, does not depend on it.
 func (s *Storage) announce(p *plan) error {
 	held := slices.Clone(p.held)
@@ -259,7 +259,7 @@ func (s *Storage) commit(p *plan) {
 		rules[e.set.rules] = true
 		s.metrics.expect(e.set.name)
 		if e.running != nil {
-			e.running.adopt(e.set, e.metrics)
+			e.running.applySettings(e.set, e.metrics)
 			e.running.watchMetadata()
 			running = append(running, e.running)
 			continue
@@ -370,7 +370,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 		e.at[0].cursor.bound(st.fresh.from)
 		e.at = append(e.at, e.newStream(st.fresh.acked, st.fresh.apart, st.fresh.dispatched))
 	}
-	e.adopt(set, m)
+	e.applySettings(set, m)
 	e.metrics.Load().countUnread(st.uncounted)
 	return e
 }

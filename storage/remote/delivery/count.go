@@ -23,12 +23,12 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// count finds out what is in forfeited ranges, in one pass over the log for
+// countForfeits finds out what is in forfeited ranges, in one pass over the log for
 // all of them. What cannot be read, or not before ctx ends, is estimated by what was.
-func (s *Storage) count(ctx context.Context, all []*forfeit) {
+func (s *Storage) countForfeits(ctx context.Context, all []*forfeit) {
 	r := newLogReader(s.logger, s.src, func(*cursor.Corruption) {})
 	defer r.close()
-	r.tries = newAttempts(1) // That the disk refuses to read it is no reason to keep it.
+	r.tries = newReadTries(1) // That the disk refuses to read it is no reason to keep it.
 	stops := map[cursor.Position]bool{}
 	for _, f := range all {
 		stops[f.from], stops[f.to] = true, true
@@ -57,7 +57,7 @@ func (s *Storage) count(ctx context.Context, all []*forfeit) {
 			bytes := logBytes(s.src.WALDir, from, f.to)
 			series := 0
 			if f.reread != nil {
-				series = f.reread.left()
+				series = f.reread.seriesLeft()
 			}
 			s.estimate(f, queue.Unread{Parts: []queue.UnreadPart{{Items: r.density.of(bytes)}}}, f.to, series)
 		}
@@ -85,8 +85,8 @@ func nextForfeit(all []*forfeit, at cursor.Point) (next cursor.Point, more bool)
 // countBatch counts what of a batch is forfeited.
 func (s *Storage) countBatch(f *forfeit, b *queue.Batch) {
 	if f.reread != nil {
-		f.reread.passed = func(series int, u queue.Unread) { s.estimate(f, u, b.End.Position, series) }
-		f.reread.take(b, func(_ *missing, it queue.ItemView, _ savepoint.Mark) bool {
+		f.reread.onUnread = func(series int, u queue.Unread) { s.estimate(f, u, b.End.Position, series) }
+		f.reread.takeBatch(b, func(_ *seriesRange, it queue.ItemView, _ savepoint.Mark) bool {
 			f.items.Add(it.Kind())
 			f.span.add(it.T)
 			return true

@@ -54,8 +54,8 @@ func (c *counted) add(u queue.Unread) {
 	c.parts = c.parts[max(len(c.parts)-mostCounted, 0):]
 }
 
-// left returns what of a part is not counted, which may be nothing.
-func (c *counted) left(r savepoint.Range) savepoint.Range {
+// uncounted returns what of a part is not counted, which may be nothing.
+func (c *counted) uncounted(r savepoint.Range) savepoint.Range {
 	c.mtx.Lock()
 	defer c.mtx.Unlock()
 	for _, p := range c.parts {
@@ -75,7 +75,7 @@ func (c *counted) left(r savepoint.Range) savepoint.Range {
 // have reports whether all of it was counted, and is something.
 func (c *counted) have(u queue.Unread) bool {
 	for _, p := range u.Parts {
-		if open := c.left(p.Range); open.From < open.To {
+		if open := c.uncounted(p.Range); open.From < open.To {
 			return false
 		}
 	}

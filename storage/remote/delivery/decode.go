@@ -106,11 +106,11 @@ type evictedSeries struct {
 	bytes      int // Of the young ones.
 	err        error
 
-	// past says that what cannot be looked up is passed over. refused are series of
+	// lenient says that what cannot be looked up is passed over. unresolved are series of
 	// which that is so: each would have the disk asked again for each of its items.
-	past    bool
-	refused map[chunks.HeadSeriesRef]struct{}
-	passed  int // Items that were passed over, and not counted yet.
+	lenient    bool
+	unresolved map[chunks.HeadSeriesRef]struct{}
+	passed     int // Items that were passed over, and not counted yet.
 }
 
 // evictedRef is a series that is not in the table.
@@ -155,18 +155,18 @@ func (c *evictedSeries) resolve(ref chunks.HeadSeriesRef, start cursor.Position)
 		return one.Series, one.bytes
 	}
 	if one, ok = c.old[ref]; !ok {
-		if _, refused := c.refused[ref]; refused {
+		if _, failed := c.unresolved[ref]; failed {
 			c.passed++
 			return nil, 0
 		}
 		lset, known, err := c.from.Resolve(ref)
 		switch {
 		case err == nil:
-		case c.past:
-			if c.refused == nil || len(c.refused) >= evictedGeneration {
-				c.refused = map[chunks.HeadSeriesRef]struct{}{}
+		case c.lenient:
+			if c.unresolved == nil || len(c.unresolved) >= evictedGeneration {
+				c.unresolved = map[chunks.HeadSeriesRef]struct{}{}
 			}
-			c.refused[ref] = struct{}{}
+			c.unresolved[ref] = struct{}{}
 			c.passed++
 		default:
 			c.err = &lookupError{ref: ref, err: err}

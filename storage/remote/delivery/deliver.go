@@ -23,18 +23,30 @@ import (
 // delivery is a request, or a part of one, on its way to the endpoint. Attempts are made
 // with it until each of its items is settled: delivered, dropped, or on trial.
 //
-//	  ┌─────────────────────── again ◀──────────────────────────────┐
-//	  ▼                                                             │
-//	pack ──▶ turn ──▶ attempt ──▶ failed ──▶ pause ──┬──▶ no doubt ─┤
-//	  │                  │                           ├──▶ cut ──────┤
-//	  │ nothing          ├──▶ taken                  │              │
-//	  │ to send          ├──▶ refused: dropped,      └──▶ doubt ──▶ probe
-//	  │                  │    or on trial                           │ another request
-//	  │                  ├──▶ refused, and nothing else is taken:   │ is taken: what is
-//	  │                  │    as failed, at first                   │ left is on trial
-//	  │                  ├──▶ refused, or too large:                │
-//	  ▼                  │    in halves                             ▼
-//	settled ◀────────────┴───────────────────────────────────────── settled
+//	   ┌────────────────────────────────────────────────────────────┐ again
+//	   ▼                                                            │
+//	 pack ─────────▶ nothing is to be sent: settled                 │
+//	   │                                                            │
+//	   ▼                                                            │
+//	 turn ─────────▶ settings were replaced meanwhile ─────────────▶┤
+//	   │                                                            │
+//	   ▼                                                            │
+//	attempt ──┬────▶ taken: settled                                 │
+//	   │      ├────▶ refused: dropped, or on trial: settled         │
+//	   │      ├────▶ refused, or too large: halved                  │
+//	   │      ├────▶ refused, but a part was taken by itself ──────▶┤
+//	   │      └────▶ refused, and nothing else is taken: as failed, │
+//	   ▼             at first                                       │
+//	failed                                                          │
+//	   │                                                            │
+//	   ▼                                                            │
+//	 pause ───┬────▶ no doubt yet, or settings were replaced ──────▶┤
+//	   │      └────▶ too many at once: shrunk ─────────────────────▶┤
+//	   ▼ doubt                                                      │
+//	 probe ────────▶ another request is taken, and what is left of  │
+//	   │             this is on trial: settled                      │
+//	   ▼ none is                                                    │
+//	 pause ────────────────────────────────────────────────────────▶┘
 //
 // From pack, turn, failed and both pauses it also comes to stopped, if the stream stops.
 // What is still to be delivered then is noted as undone.
@@ -87,8 +99,8 @@ func (s *sender) deliver(w work, replayed bool) bool {
 func (d *delivery) tryOnce() step {
 	s, st := d.sender, d.sender.stream
 	set := st.endpoint.settings.Load()
-	if !d.pack(set) {
-		return d.stop()
+	if !d.packIfNeeded(set) {
+		return d.onStop()
 	}
 	if d.request.sent.Total() == 0 {
 		return settled
@@ -98,37 +110,37 @@ func (d *delivery) tryOnce() step {
 		return again // They were replaced meanwhile.
 	}
 	if d.attempt > 0 && st.endpoint.stopping() {
-		return d.stop()
+		return d.onStop()
 	}
 	began, sent := time.Now(), d.request.sent
 	res := st.attempt(set, d.request.payload, d.attempt, sent)
 	took := time.Since(began)
 	if res.Outcome != client.Retry {
-		s.worked += took
+		s.state.worked += took
 	}
 	if res.Outcome != client.Retry || !scarce(res) {
 		st.turn.give(s)
 	}
 	switch res.Outcome {
 	case client.Delivered:
-		return d.taken(set, res)
+		return d.onTaken(set, res)
 	case client.TooLarge:
 		s.list(set, &d.work)
 		switch {
 		case d.halvesMayFit():
 			return d.halve(set, res)
 		case !maybeLater(res.Status): // Else what it says of the size cannot be meant.
-			return d.itemTooLarge(set, res)
+			return d.onItemTooLarge(set, res)
 		}
 	case client.Denied, client.Refused:
-		return d.refused(set, res)
+		return d.onRefused(set, res)
 	}
-	return d.failed(set, res, sent, took >= set.timeout || res.RetryAfter > 0)
+	return d.onFailed(set, res, sent, took >= set.timeout || res.RetryAfter > 0)
 }
 
-// pack makes a request of what is to be delivered, unless there is one that the settings
-// still make so. It returns false if the stream stops.
-func (d *delivery) pack(set *settings) bool {
+// packIfNeeded makes a request of what is to be delivered, unless there is one that the
+// settings still make so. It returns false if the stream stops.
+func (d *delivery) packIfNeeded(set *settings) bool {
 	if d.request != nil && set == d.packed && set.queue.SampleAgeLimit == 0 {
 		return true
 	}
@@ -150,19 +162,19 @@ func (d *delivery) pack(set *settings) bool {
 	return true
 }
 
-// taken accounts for a request that the endpoint took.
-func (d *delivery) taken(set *settings, res client.Result) step {
+// onTaken accounts for a request that the endpoint took.
+func (d *delivery) onTaken(set *settings, res client.Result) step {
 	st := d.sender.stream
-	d.sender.delivered(set, d.request, res, d.replayed)
-	if d.doubt.limits() && st.limit.found(false) {
+	d.sender.countDelivered(set, d.request, res, d.replayed)
+	if d.doubt.showsLimit() && st.limit.foundInnocent() {
 		st.tellLimit()
 	}
-	return d.settled()
+	return d.settlePart()
 }
 
-// settled notes that a part of what the sender took from the queue is settled.
-func (d *delivery) settled() step {
-	d.sender.partly = true
+// settlePart notes that a part of what the sender took from the queue is settled.
+func (d *delivery) settlePart() step {
+	d.sender.state.partly = true
 	return settled
 }
 
@@ -174,7 +186,7 @@ const leastSplit = 2 << 10
 // halvesMayFit reports whether halves of a request that is too large may be taken.
 func (d *delivery) halvesMayFit() bool {
 	s := d.sender
-	return d.request.raw > leastSplit && middle(d.work.items) > 0 && !s.pointless && s.stream.refusals.Load() == 0
+	return d.request.raw > leastSplit && middle(d.work.items) > 0 && !s.state.pointless && s.stream.refusals.Load() == 0
 }
 
 // halve has a request that is too large delivered in two. If the endpoint has taken
@@ -182,43 +194,43 @@ func (d *delivery) halvesMayFit() bool {
 func (d *delivery) halve(set *settings, res client.Result) step {
 	s := d.sender
 	d.replayed = d.replayed || res.Ambiguous
-	if s.stream.delivered.Load() == 0 && !s.sounded {
-		s.sounded = true
+	if s.stream.delivered.Load() == 0 && !s.state.sounded {
+		s.state.sounded = true
 		var alive bool
 		d.work.items, alive = s.sound(set, d.work.items, soundings)
-		s.partly = s.partly || alive
-		d.replayed = d.replayed || s.unsure
+		s.state.partly = s.state.partly || alive
+		d.replayed = d.replayed || s.state.unsure
 	}
 	return halved
 }
 
-// itemTooLarge has it found out which sample the receiver finds too large, since it is
+// onItemTooLarge has it found out which sample the receiver finds too large, since it is
 // not the request, or gives up all of it.
-func (d *delivery) itemTooLarge(set *settings, res client.Result) step {
+func (d *delivery) onItemTooLarge(set *settings, res client.Result) step {
 	s := d.sender
-	s.pointless = s.pointless || d.request.raw <= leastSplit
+	s.state.pointless = s.state.pointless || d.request.raw <= leastSplit
 	d.divideOrDrop(set, res)
-	return d.settled()
+	return d.settlePart()
 }
 
-// refused decides what becomes of a request that the endpoint refused for good: it holds it
-// if nothing else is taken either, since it may be that somebody is about to mend that. Of
+// onRefused decides what becomes of a request that the endpoint refused for good: it holds
+// it if nothing else is taken either, since it may be that somebody is about to mend that. Of
 // what it may have already, each item has to be refused by itself (I2).
-func (d *delivery) refused(set *settings, res client.Result) step {
+func (d *delivery) onRefused(set *settings, res client.Result) step {
 	s, st, sent := d.sender, d.sender.stream, d.request.sent
 	s.list(set, &d.work)
 	repeated, before := d.replayed && refusesData(res.Status), len(d.work.items)
 	switch holds := st.mendable(set, res); {
 	case holds && repeated && st.tookLately(): // Nothing needs to be tried for it.
-	case holds && !d.takesOthers(set):
-		st.hold()
-		return d.failed(set, res, sent, false)
+	case holds && !d.tryOthers(set):
+		st.noteRefusesAll()
+		return d.onFailed(set, res, sent, false)
 	case holds && !repeated:
 		s.park(d.work.items, d.replayed)
-		return d.settled()
+		return d.settlePart()
 	case !repeated:
 		d.divideOrDrop(set, res)
-		return d.settled()
+		return d.settlePart()
 	}
 	if len(d.work.items) < before {
 		return again // Some was taken: the rest by itself may be.
@@ -227,68 +239,68 @@ func (d *delivery) refused(set *settings, res client.Result) step {
 	if middle(d.work.items) > 0 {
 		return halved
 	}
-	st.endpoint.refusedOnReplay(sent, d.work.items[0], res)
-	return d.settled()
+	st.endpoint.countRefusedOnReplay(sent, d.work.items[0], res)
+	return d.settlePart()
 }
 
-// takesOthers reports whether the endpoint takes something else than what it refused.
-func (d *delivery) takesOthers(set *settings) (taken bool) {
+// tryOthers reports whether the endpoint takes something else than what it refused.
+func (d *delivery) tryOthers(set *settings) (taken bool) {
 	s := d.sender
 	d.work.items, taken = s.takesOthers(set, d.work.items, &d.doubt)
-	d.replayed = d.replayed || s.unsure
+	d.replayed = d.replayed || s.state.unsure
 	d.request = nil // Its memory was used.
-	s.partly = s.partly || taken
+	s.state.partly = s.state.partly || taken
 	return taken
 }
 
 // divideOrDrop puts a refused request on trial or, if all of it is meant, drops it.
 func (d *delivery) divideOrDrop(set *settings, res client.Result) {
 	sent := d.request.sent // Its memory is used for what is tried of it.
-	if !d.sender.divided(set, d.work.items, d.replayed, res) {
-		d.sender.stream.endpoint.refused(set, sent, spanOf(d.work.items), res)
+	if !d.sender.divideRefused(set, d.work.items, d.replayed, res) {
+		d.sender.stream.endpoint.countRefused(set, sent, spanOf(d.work.items), res)
 	}
 }
 
-// failed waits after an attempt that is to be made again, and decides with what: with the
+// onFailed waits after an attempt that is to be made again, and decides with what: with the
 // same request, with less of it, or, once there is a doubt, with others in its place. hung
 // says that the endpoint was given, or asked for, more time than others need.
-func (d *delivery) failed(set *settings, res client.Result, sent queue.Counts, hung bool) step {
+func (d *delivery) onFailed(set *settings, res client.Result, sent queue.Counts, hung bool) step {
 	s, st := d.sender, d.sender.stream
-	turn := set.timeToDoubt()
+	toDoubt := set.timeToDoubt()
 	d.replayed = d.replayed || res.Ambiguous
 	if st.endpoint.stopping() {
-		return d.stop()
+		return d.onStop()
 	}
-	d.doubt.failed(st, hung, res)
-	if d.doubt.scarce && !d.doubt.turned && st.turn.take(s, turn) {
+	d.doubt.noteFailure(st, hung, res)
+	if d.doubt.scarce && !d.doubt.turned && st.turn.take(s, toDoubt) {
 		d.doubt.turned, d.doubt.began = true, time.Now()
 	}
-	if !d.pause(set, res, sent) {
-		return d.stop()
+	if !d.backOff(set, res, sent) {
+		return d.onStop()
 	}
 	switch {
-	case d.cut(set, turn):
+	case d.shrink(set, toDoubt):
 		return again
-	case !d.doubt.due(turn) || set != st.endpoint.settings.Load():
+	case !d.doubt.isDue(toDoubt) || set != st.endpoint.settings.Load():
 		return again // New settings are tried with all of it first.
 	}
 	st.turn.give(s)
 	s.list(set, &d.work)
-	return d.probe(set, res)
+	return d.onDoubt(set, res)
 }
 
-// pause waits before the next attempt. It returns false if the endpoint stops.
-func (d *delivery) pause(set *settings, res client.Result, sent queue.Counts) bool {
+// backOff waits before the next attempt. It returns false if the endpoint stops.
+func (d *delivery) backOff(set *settings, res client.Result, sent queue.Counts) bool {
 	st := d.sender.stream
 	d.backoff = st.pause(set, d.backoff, res, sent)
 	return !st.endpoint.stopping()
 }
 
-// cut makes the next request smaller, if it failed because the endpoint takes no more
+// shrink makes the next request smaller, if it failed because the endpoint takes no more
 // items at once, as packing it does by then.
-func (d *delivery) cut(set *settings, turn time.Duration) bool {
+func (d *delivery) shrink(set *settings, toDoubt time.Duration) bool {
 	s := d.sender
-	if !d.doubt.scarce || !s.stream.smaller(d.request.items, d.doubt.hadTurn(turn)) {
+	if !d.doubt.scarce || !s.stream.mustShrink(d.request.items, d.doubt.hadTurn(toDoubt)) {
 		return false
 	}
 	s.list(set, &d.work)
@@ -301,27 +313,27 @@ func (d *delivery) cut(set *settings, turn time.Duration) bool {
 	return true
 }
 
-// probe makes another request in the place of this one, which is in doubt. If the
+// onDoubt makes another request in the place of this one, which is in doubt. If the
 // endpoint takes something, what is left of this goes on trial; else it is tried again.
-func (d *delivery) probe(set *settings, res client.Result) step {
+func (d *delivery) onDoubt(set *settings, res client.Result) step {
 	s := d.sender
-	s.asked = 0
+	s.state.asked = 0
 	left, alive := s.probe(set, d.work.items, &d.doubt)
 	some := len(left) < len(d.work.items)
-	s.partly = s.partly || alive || some
+	s.state.partly = s.state.partly || alive || some
 	if alive {
 		d.putOnTrial(left, set.timeToDoubt())
 		return settled
 	}
-	d.replayed = d.replayed || s.unsure
+	d.replayed = d.replayed || s.state.unsure
 	d.request = nil // Its memory was used.
 	if some {
 		d.backoff = 0 // The endpoint takes something.
 	}
 	d.work.items = left
-	res.RetryAfter = max(res.RetryAfter, s.asked)
-	if !d.pause(set, res, queue.Counts{}) {
-		return d.stop()
+	res.RetryAfter = max(res.RetryAfter, s.state.asked)
+	if !d.backOff(set, res, queue.Counts{}) {
+		return d.onStop()
 	}
 	return again
 }
@@ -329,21 +341,21 @@ func (d *delivery) probe(set *settings, res client.Result) step {
 // putOnTrial leaves items to the isolator. If the endpoint may limit the rate of
 // requests, they are tried as a whole, and in their turn, since they are most of what
 // there is to send.
-func (d *delivery) putOnTrial(items []queue.ItemView, turn time.Duration) {
+func (d *delivery) putOnTrial(items []queue.ItemView, lasts time.Duration) {
 	if len(items) == 0 {
 		return
 	}
 	s := d.sender
 	whole := d.doubt.scarce && d.doubt.tries > 1
-	s.stream.isolation.park(&s.req, items, &trial{replayed: d.replayed || s.unsure, alive: true, whole: whole})
+	s.stream.isolation.park(&s.req, items, &trial{replayed: d.replayed || s.state.unsure, alive: true, whole: whole})
 	if whole {
-		s.stream.turn.hand(s.stream, turn)
+		s.stream.turn.hand(s.stream, lasts)
 	}
 }
 
-// stop notes what is not delivered as the stream stops.
-func (d *delivery) stop() step {
-	if d.sender.partly {
+// onStop notes what is not delivered as the stream stops.
+func (d *delivery) onStop() step {
+	if d.sender.state.partly {
 		d.sender.list(d.packed, &d.work)
 	}
 	d.sender.undone(d.work.items, d.rest)

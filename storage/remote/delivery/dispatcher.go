@@ -71,7 +71,7 @@ type dispatcher struct {
 	changed       chan struct{} // Closed when there is a batch or no reader leads; nil if none waits.
 }
 
-// subscription is one endpoint's place among the shared batches.
+// subscription says where one endpoint is among the shared batches.
 type subscription struct {
 	at       cursor.Point // Where the endpoint's next batch starts.
 	attached bool         // at is within the shared batches, or their end.
@@ -112,8 +112,8 @@ func (d *dispatcher) wakeLeader() bool {
 }
 
 // setDelay replaces the batch delay at once. Nil is for none.
-func (d *dispatcher) setDelay(p *batchDelay) {
-	d.commits.delay.Store(p)
+func (d *dispatcher) setDelay(delay *batchDelay) {
+	d.commits.delay.Store(delay)
 	d.wakeLeader()
 }
 
@@ -251,8 +251,8 @@ func (d *dispatcher) lead(ctx context.Context, head cursor.Point, limit int) err
 			d.resign()
 			return nil
 		}
-		if p := d.commits.delay.Load(); p != nil && p.wait != d.every {
-			d.every = p.wait
+		if delay := d.commits.delay.Load(); delay != nil && delay.wait != d.every {
+			d.every = delay.wait
 			d.poll.Reset(d.every)
 		}
 		select {

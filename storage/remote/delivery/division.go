@@ -22,26 +22,26 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 )
 
-// divide makes an attempt with a part of the request on trial, and returns false
+// stepDivision makes an attempt with a part of the request on trial, and returns false
 // if none is due.
-func (w *isolator) divide(now time.Time) bool {
+func (w *isolator) stepDivision(now time.Time) bool {
 	d := w.division
-	if !d.alive && (w.stream.delivered.Load() > d.delivered || w.stream.isolation.senderWaits()) {
+	if !d.alive && (w.stream.delivered.Load() > d.asking.delivered || w.stream.isolation.senderWaits()) {
 		w.revive()
 	}
 	if now.Before(d.due) {
 		return false
 	}
-	if !d.joined && w.stream.limit.known() {
+	if !d.whole.joined && w.stream.limit.known() {
 		d.join()
 	}
 	switch {
-	case !d.alive && !w.load(d.series...):
+	case !d.alive && !w.loadFromLog(d.asking.series...):
 		d.due = now.Add(retryInterval)
 	case !d.alive:
-		w.probe()
+		w.tryIfUp()
 	case len(d.parts) == 0:
-		w.finish()
+		w.endTrial()
 	case !w.tryParts():
 		d.due = now.Add(retryInterval)
 	}
@@ -67,19 +67,19 @@ func (w *isolator) tryParts() bool {
 	for _, p := range parts {
 		all = append(all, p.series...)
 	}
-	if !w.load(all...) {
+	if !w.loadFromLog(all...) {
 		return false
 	}
 	d.parts = d.parts[:len(d.parts)-n]
-	answers := w.attempts(n, func(i int) []*isolated { return parts[i].series })
+	answers := w.attemptSeveral(n, func(i int) []*isolated { return parts[i].series })
 	for i, p := range parts {
 		w.part(p, answers[i])
 	}
 	return true
 }
 
-// attempts makes n attempts at a time.
-func (w *isolator) attempts(n int, series func(i int) []*isolated) (answers [refusalsAtOnce]answer) {
+// attemptSeveral makes n attempts at a time.
+func (w *isolator) attemptSeveral(n int, series func(i int) []*isolated) (answers [refusalsAtOnce]answer) {
 	var wg sync.WaitGroup
 	for i := range n {
 		of := series(i)
@@ -92,18 +92,19 @@ func (w *isolator) attempts(n int, series func(i int) []*isolated) (answers [ref
 // revive goes on with dividing: the endpoint answers again.
 func (w *isolator) revive() {
 	d := w.division
-	d.alive, d.refused, d.failed, d.backoff, d.due = true, 0, 0, 0, time.Time{}
-	d.found = w.stream.delivered.Load() - 1
-	d.parts = append(d.parts, part{series: d.series})
+	d.alive, d.backoff, d.due = true, 0, time.Time{}
+	d.inVain.refused, d.inVain.failed = 0, 0
+	d.suspects.at = w.stream.delivered.Load() - 1
+	d.parts = append(d.parts, part{series: d.asking.series})
 }
 
-// finish ends a trial, or has it wait for a sign that the endpoint takes
+// endTrial ends a trial, or has it wait for a sign that the endpoint takes
 // something.
-func (w *isolator) finish() {
+func (w *isolator) endTrial() {
 	d, iso := w.division, w.stream.isolation
 	if len(d.left) > 0 {
-		d.series, d.left = d.left, nil
-		d.alive, d.tries, d.delivered = false, 0, w.stream.delivered.Load()
+		d.alive, d.asking = false, asking{series: d.left, delivered: w.stream.delivered.Load()}
+		d.left = nil
 		return
 	}
 	iso.mtx.Lock()
@@ -113,22 +114,22 @@ func (w *isolator) finish() {
 	iso.cond.Broadcast() // A sender may wait to have its turn.
 }
 
-// probe finds out whether the endpoint is up: alternately with all that is on
+// tryIfUp finds out whether the endpoint is up: alternately with all that is on
 // trial, as in any outage, and with the oldest sample of a series of it.
-func (w *isolator) probe() {
+func (w *isolator) tryIfUp() {
 	d := w.division
 	set := w.stream.endpoint.settings.Load()
 	var a answer
-	if d.tries%2 == 0 {
-		a = w.attempt(d.series)
+	if d.asking.tries%2 == 0 {
+		a = w.attempt(d.asking.series)
 	} else {
-		a = w.attemptFirst(d.series[rand.IntN(len(d.series))])
+		a = w.attemptFirst(d.asking.series[rand.IntN(len(d.asking.series))])
 	}
-	d.tries++
+	d.asking.tries++
 	switch {
 	case a.res.Outcome == client.Delivered:
-		w.settle(a, true)
-		if d.series = remaining(d.series); !a.nothing() || len(d.series) == 0 {
+		w.settleAnswer(a, true)
+		if d.asking.series = remaining(d.asking.series); !a.nothing() || len(d.asking.series) == 0 {
 			w.revive()
 		}
 	case final(a.res):
@@ -164,7 +165,7 @@ func (w *isolator) part(p part, a answer) {
 		d.parts = append(d.parts, part{series: rest})
 		p = part{series: p.series[:len(a.of)]}
 	}
-	if !scarce(a.res) || !d.whole {
+	if !scarce(a.res) || !d.whole.on {
 		w.stream.turn.give(w.stream)
 	}
 	switch {
@@ -176,24 +177,24 @@ func (w *isolator) part(p part, a answer) {
 	default:
 		w.partUnanswered(p, a)
 	}
-	if d.refused > mostRefusals && !a.mendable && w.refusesAll() {
+	if d.inVain.refused > mostRefusals && !a.mendable && w.refusesAll() {
 		// No series is at fault.
-		all := d.refusedOnes
+		all := d.inVain.refusedOnes
 		for _, p := range d.parts {
 			all = append(all, p.series...)
 		}
-		d.parts, d.refusedOnes = nil, nil
-		w.refuse(all, a.res)
+		d.parts, d.inVain.refusedOnes = nil, nil
+		w.dropSeries(all, a.res)
 	}
 }
 
 // partTaken lets the series of a part go, as far as nothing more of them waits.
 func (w *isolator) partTaken(p part, a answer) {
 	d := w.division
-	w.settle(a, true)
+	w.settleAnswer(a, true)
 	if !a.nothing() {
-		d.until, d.took = time.Time{}, true // As long for what is left.
-		d.backoff, d.refused, d.failed, d.refusedOnes = 0, 0, 0, nil
+		d.whole.until, d.took = time.Time{}, true // As long for what is left.
+		d.backoff, d.inVain = 0, streak{}
 		w.acquit(p.of, a)
 	}
 	d.putBack(p.series) // What came meanwhile.
@@ -210,22 +211,25 @@ func (d *division) putBack(of []*isolated) {
 // the refusal counts.
 func (w *isolator) partRefused(p part, a answer) {
 	d, set := w.division, w.stream.endpoint.settings.Load()
-	if w.divisible(a) {
+	if a.divisible() {
+		if len(a.of) == 1 {
+			a.of[0].alone = 1 // It goes on sample by sample.
+		}
 		d.parts = append(d.parts, halves(p.series)...)
 		return
 	}
 	if !w.sure(p.series[0], a) {
 		d.parts = slices.Insert(d.parts, 0, part{series: p.series}) // Others come first.
-		if p.series[0].refused >= sureAfter {
-			w.pause(set, a.res)
+		if p.series[0].unsureRefusals >= sureAfter {
+			w.putOff(set, a.res)
 		}
 		return
 	}
 	if !a.again || !refusesData(a.res.Status) { // Else it may have it.
-		d.refused++
+		d.inVain.refused++
 	}
-	w.refused(a)
-	d.refusedOnes = append(d.refusedOnes, p.series[0])
+	w.dropSample(a)
+	d.inVain.refusedOnes = append(d.inVain.refusedOnes, p.series[0])
 	d.putBack(p.series)
 }
 
@@ -236,10 +240,10 @@ func (w *isolator) partUnanswered(p part, a answer) {
 	d, of := w.division, p.series
 	set := w.stream.endpoint.settings.Load()
 	switch {
-	case a.items > 1 && w.again(set, a):
+	case a.items > 1 && w.repeatsWhole(set, a):
 		d.parts = append(d.parts, part{series: of})
-		w.pause(set, a.res)
-		d.failed = 0
+		w.putOff(set, a.res)
+		d.inVain.failed = 0
 		return
 	case w.mayBeInnocent(&p, a.res):
 		// Others come first, and show what to think of it.
@@ -247,16 +251,16 @@ func (w *isolator) partUnanswered(p part, a answer) {
 	case len(of) > 1:
 		both := halves(of)
 		if scarce(a.res) {
-			parent := &divided{of: p.of}
+			parent := &dividedPart{of: p.of}
 			both[0].of, both[1].of = parent, parent
 		}
 		d.parts = append(d.parts, both...)
 	case w.maySuspect() && w.suspect(of[0], a.res):
-		d.free--
+		d.suspects.left--
 	default:
 		d.left = append(d.left, of[0])
 	}
-	w.pause(set, a.res)
+	w.putOff(set, a.res)
 }
 
 // refusesAll reports whether an endpoint that refused many series in a row refuses
@@ -270,14 +274,14 @@ func (w *isolator) refusesAll() bool {
 	return w.stream.delivered.Load() == 0 || time.Since(w.stream.lastTaken.Load()) > took
 }
 
-// pause puts the next attempt of a trial off. If the endpoint takes none any more, the
+// putOff puts the next attempt of a trial off. If the endpoint takes none any more, the
 // trial waits for a sign that it does.
-func (w *isolator) pause(set *settings, res client.Result) {
+func (w *isolator) putOff(set *settings, res client.Result) {
 	d := w.division
 	wait, backoff := w.stream.betweenParts(set, d.backoff, res)
 	d.due, d.backoff = time.Now().Add(wait), backoff
-	d.failed++
-	if d.failed > mostFailures {
+	d.inVain.failed++
+	if d.inVain.failed > mostFailures {
 		for _, p := range d.parts {
 			d.left = append(d.left, p.series...)
 		}
@@ -289,47 +293,45 @@ func (w *isolator) pause(set *settings, res client.Result) {
 // rather than the endpoint: it has taken something, and not many were found since.
 func (w *isolator) maySuspect() bool {
 	d := w.division
-	if at := w.stream.delivered.Load(); at > d.found {
-		d.found, d.free = at, suspectsEach
-	}
-	return d.free > 0
+	d.suspects.renew(w.stream.delivered.Load())
+	return d.suspects.left > 0
 }
 
-// again reports whether a trial is to be repeated as a whole, which has the turn for as
+// repeatsWhole reports whether a trial is to be repeated as a whole, which has the turn for as
 // long as a sender's request would.
-func (w *isolator) again(set *settings, a answer) bool {
-	d := w.division
-	if !d.whole || !scarce(a.res) {
+func (w *isolator) repeatsWhole(set *settings, a answer) bool {
+	whole := &w.division.whole
+	if !whole.on || !scarce(a.res) {
 		return false
 	}
-	if d.until.IsZero() {
-		turn := set.timeToDoubt()
-		if !w.stream.turn.take(w.stream, turn) {
+	if whole.until.IsZero() {
+		lasts := set.timeToDoubt()
+		if !w.stream.turn.take(w.stream, lasts) {
 			return true // After the owner of the turn.
 		}
-		d.until, d.inTurn = time.Now().Add(turn), 0
+		whole.until, whole.inTurn = time.Now().Add(lasts), 0
 	}
-	d.inTurn++
-	if d.inTurn < leastInTurn || time.Now().Before(d.until) {
+	whole.inTurn++
+	if whole.inTurn < leastInTurn || time.Now().Before(whole.until) {
 		return true
 	}
-	d.until, d.tooMany = time.Time{}, a.items
-	d.whole = w.smaller()
-	return d.whole
+	whole.until, whole.tooMany = time.Time{}, a.items
+	whole.on = w.shrinkRequests()
+	return whole.on
 }
 
-// smaller makes requests smaller if that is what the endpoint asks for: what was too
+// shrinkRequests makes requests smaller if that is what the endpoint asks for: what was too
 // many in its turn is taken in halves, or so many were never taken.
-func (w *isolator) smaller() (smaller bool) {
-	d := w.division
+func (w *isolator) shrinkRequests() (smaller bool) {
+	whole, sizes := &w.division.whole, &w.stream.sizes
 	switch {
-	case d.tooMany > d.half && d.half > 0:
-		smaller = w.stream.sizes.tooMany(d.tooMany, d.half)
-	case w.stream.sizes.unproven(d.tooMany, w.stream.limit.known()):
-		smaller = w.stream.sizes.tooMany(d.tooMany, d.tooMany/2)
+	case whole.tooMany > whole.half && whole.half > 0:
+		smaller = sizes.tooMany(whole.tooMany, whole.half)
+	case sizes.unproven(whole.tooMany, w.stream.limit.known()):
+		smaller = sizes.tooMany(whole.tooMany, whole.tooMany/2)
 	}
 	if smaller {
-		d.tooMany, d.half = 0, 0
+		whole.tooMany, whole.half = 0, 0
 	}
 	return smaller
 }
@@ -346,7 +348,7 @@ func (w *isolator) mayBeInnocent(p *part, res client.Result) bool {
 // acquit notes that a half was taken. What was divided for the rate of requests is put
 // together again once that is known; if all of it was tried in vain for long, it may be
 // of samples, and as many as the half had are taken at once.
-func (w *isolator) acquit(of *divided, a answer) {
+func (w *isolator) acquit(of *dividedPart, a answer) {
 	d, items := w.division, a.items
 	for ; of != nil; of = of.of {
 		of.taken, of.items = of.taken+1, max(of.items, items)
@@ -354,11 +356,11 @@ func (w *isolator) acquit(of *divided, a answer) {
 			return
 		}
 		items = of.items
-		shown := w.stream.limit.shown()
+		shown := w.stream.limit.noteProof()
 		if shown {
 			w.stream.tellLimit()
 		}
-		if d.half = max(d.half, items); w.smaller() || shown {
+		if d.whole.half = max(d.whole.half, items); w.shrinkRequests() || shown {
 			d.join()
 		}
 	}
@@ -375,7 +377,7 @@ func (d *division) join() {
 	if len(all) > 0 {
 		d.parts = []part{{series: all}}
 	}
-	d.joined, d.whole, d.until = true, true, time.Time{}
+	d.whole.joined, d.whole.on, d.whole.until = true, true, time.Time{}
 }
 
 func halves(of []*isolated) []part {

@@ -130,14 +130,14 @@
 // at most and 16 MiB, and so do rules.
 //
 // I8: after a crash, what lies between a partition's saved mark and the
-// dispatch mark is the replay range: it may have been sent. The dispatch mark is
+// dispatch watermark is the replay range: it may have been sent. The dispatch watermark is
 // synced to disk before anything beyond it is sent. If it cannot be written,
 // because the disk is full, delivery goes on without it, since delivering is
 // what makes room; a crash in that state can make a receiver refuse a request
 // whose other samples are then counted as refused. A window counts as one
 // request: what is acknowledged of it is saved when all of it is, which takes no
 // longer than the interval of savepoints unless the receiver fails meanwhile.
-// Each stream has marks and a dispatch mark of its own. A second stream sends nothing
+// Each stream has marks and a dispatch watermark of its own. A second stream sends nothing
 // before a savepoint with both streams is synced to disk; if none can be written,
 // it waits until the backlog is delivered.
 //
@@ -156,10 +156,10 @@
 //
 // Lock order: Storage.mtx, Storage.saveMtx, Storage.listMtx;
 // endpoint.streamsMtx, readCursor.mu; Queue.mu, then endpoint.sendersMtx or isolation.mtx,
-// then dispatchMark.mtx; of two isolations, that of the older stream first; fullQueue.mtx, then dispatcher.mu, then commitQueue.mtx. Only
+// then dispatchWatermark.mtx; of two isolations, that of the older stream first; fullQueue.mtx, then dispatcher.mu, then commitQueue.mtx. Only
 // Storage.mtx and Storage.saveMtx are held across I/O, save that a file is closed under
 // fullQueue.mtx, and nothing on the path of a commit or of a request takes them, save for
-// a sender that has to raise the dispatch mark.
+// a sender that has to raise the dispatch watermark.
 //
 // # What receivers have to do
 //

@@ -80,7 +80,7 @@ type doubt struct {
 	tries     int       // Other requests that were made in its place.
 }
 
-func (d *doubt) failed(s *stream, hung bool, res client.Result) {
+func (d *doubt) noteFailure(s *stream, hung bool, res client.Result) {
 	if d.failures == 0 {
 		d.delivered = s.delivered.Load()
 		d.inBetween = time.Since(s.lastTaken.Load()) < limitPace
@@ -92,26 +92,26 @@ func (d *doubt) failed(s *stream, hung bool, res client.Result) {
 	d.hung, d.limited = d.hung || hung, d.scarce && s.limit.known()
 }
 
-// due reports whether it is time for another request in the place of this.
-func (d *doubt) due(turn time.Duration) bool {
+// isDue reports whether it is time for another request in the place of this.
+func (d *doubt) isDue(toDoubt time.Duration) bool {
 	switch {
 	case d.limited:
 		return d.failures >= limitedFailures
 	case d.scarce:
-		return d.hadTurn(turn)
+		return d.hadTurn(toDoubt)
 	}
 	return d.failures >= doubtAfter || d.hung
 }
 
 // hadTurn reports whether the request was repeated in its turn for long enough. Time
 // alone says nothing where it went by in one pause that was asked for.
-func (d *doubt) hadTurn(turn time.Duration) bool {
-	return d.turned && d.inTurn >= leastInTurn && time.Since(d.began) >= turn
+func (d *doubt) hadTurn(toDoubt time.Duration) bool {
+	return d.turned && d.inTurn >= leastInTurn && time.Since(d.began) >= toDoubt
 }
 
-// limits reports whether it is most likely for a limit on the rate of requests that a
+// showsLimit reports whether it is most likely for a limit on the rate of requests that a
 // request failed which is taken now as it was: the endpoint had just taken others.
-func (d *doubt) limits() bool { return d.failures > 0 && d.scarce && d.inBetween }
+func (d *doubt) showsLimit() bool { return d.failures > 0 && d.scarce && d.inBetween }
 
 // proven reports whether it is something in the request that is not taken.
 func (d *doubt) proven(s *stream) bool {
@@ -125,13 +125,13 @@ func (d *doubt) proven(s *stream) bool {
 // bySeries returns items by series, in the order in which they come first.
 // Different refs of a label set are one series.
 func bySeries(items []queue.ItemView) (groups [][]queue.ItemView) {
-	known, place := hashes{}, map[uint64]int{}
+	known, groupOf := hashes{}, map[uint64]int{}
 	for _, it := range items {
 		hash := known.of(it.Series)
-		i, met := place[hash]
+		i, met := groupOf[hash]
 		if !met {
 			i = len(groups)
-			place[hash] = i
+			groupOf[hash] = i
 			groups = append(groups, nil)
 		}
 		groups[i] = append(groups[i], it)
@@ -167,7 +167,7 @@ func (s *sender) probe(set *settings, items []queue.ItemView, d *doubt) (left []
 		}
 		if s.try(set, first).Outcome == client.Delivered {
 			items = append(without(groups, i), rest...)
-		} else if s.gaveUp {
+		} else if s.state.gaveUp {
 			continue // The next has twice as long, still short beside the request itself.
 		}
 		break
@@ -188,20 +188,20 @@ func without(groups [][]queue.ItemView, i int) (left []queue.ItemView) {
 // try sends items once, in a time in which others are answered.
 func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
 	p := &s.own
-	s.gaveUp, s.asked = false, 0
+	s.state.gaveUp, s.state.asked = false, 0
 	items = s.screen(p, set, append([]queue.ItemView(nil), items...))
 	if n := s.encode(p, set, items); n < len(items) || n == 0 {
 		return client.Result{}
 	}
 	var res client.Result
-	if res, s.gaveUp = s.stream.attemptApart(set, p, s.stream.shortTimeout(set)); s.gaveUp {
+	if res, s.state.gaveUp = s.stream.attemptApart(set, p, s.stream.shortTimeout(set)); s.state.gaveUp {
 		s.stream.lengthen()
 	}
 	if res.Outcome == client.Delivered {
 		s.countDrops(p)
-		s.delivered(set, p, res, false)
+		s.countDelivered(set, p, res, false)
 	}
-	s.unsure, s.asked = s.unsure || res.Ambiguous, res.RetryAfter
+	s.state.unsure, s.state.asked = s.state.unsure || res.Ambiguous, res.RetryAfter
 	return res
 }
 
@@ -213,7 +213,7 @@ func (s *stream) attemptApart(set *settings, p *encodedRequest, timeout time.Dur
 	s.endpoint.metrics.Load().isolationRequests.Inc()
 	res = s.send(ctx, set, p.payload, 0, p.sent)
 	if res.Outcome == client.Delivered {
-		s.took()
+		s.noteTaken()
 	}
 	return res, res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
@@ -236,11 +236,11 @@ func (s *sender) takesOthers(set *settings, items []queue.ItemView, d *doubt) (l
 	return items, st.delivered.Load() > before
 }
 
-// divided puts a refused request on trial, unless the refusal is meant for all of
+// divideRefused puts a refused request on trial, unless the refusal is meant for all of
 // it. A receiver that tells how much it stored has stored the others; one that
 // refuses everything is asked only a few times more, and one that does not know the
 // sender (401, 407) not at all. 403 may be about what was sent.
-func (s *sender) divided(set *settings, items []queue.ItemView, replayed bool, res client.Result) bool {
+func (s *sender) divideRefused(set *settings, items []queue.ItemView, replayed bool, res client.Result) bool {
 	st := s.stream
 	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || res.Status == 401 || res.Status == 407 {
 		return false
@@ -256,7 +256,7 @@ func (s *sender) divided(set *settings, items []queue.ItemView, replayed bool, r
 	}
 	left, alive := s.sound(set, items, most)
 	if alive {
-		s.park(left, replayed || s.unsure)
+		s.park(left, replayed || s.state.unsure)
 	}
 	return alive
 }
@@ -300,7 +300,7 @@ func (s *sender) tryOther(set *settings) (found bool) {
 	if !ok {
 		return false
 	}
-	// It lies behind the request: the dispatch mark has to be past it, too.
+	// It lies behind the request: the dispatch watermark has to be past it, too.
 	var res client.Result
 	if s.stream.reserve(o.End()) {
 		res = s.try(set, []queue.ItemView{o.ItemView})
@@ -308,7 +308,7 @@ func (s *sender) tryOther(set *settings) (found bool) {
 	delivered := res.Outcome == client.Delivered
 	s.stream.queue.FinishOther(o, delivered)
 	if delivered {
-		s.stream.endpoint.settled(queue.Counts{queue.Samples: 1})
+		s.stream.endpoint.countSettled(queue.Counts{queue.Samples: 1})
 	}
 	return delivered || res.Err != nil
 }

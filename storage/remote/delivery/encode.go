@@ -25,19 +25,19 @@ import (
 // packing is a request on its way into an encoded request: what is sent of which items,
 // under which labels.
 type packing struct {
-	p        *encodedRequest
-	set      *settings
-	by       *encoding
-	enc      *encoder.Builder
-	verdicts []judgement // One for each item, none if there are no rules.
-	grouped  bool
-	table    *series.Table // For metadata.
+	p          *encodedRequest
+	set        *settings
+	by         *encoding
+	enc        *encoder.Builder
+	judgements []judgement // One for each item, none if there are no rules.
+	grouped    bool
+	table      *series.Table // For metadata.
 }
 
 // openSeries begins the time series of the i-th item, under what the rules say.
 func (pk *packing) openSeries(i int, it queue.ItemView) {
-	if len(pk.verdicts) > 0 && pk.verdicts[i].changed {
-		pk.enc.Series(pk.verdicts[i].labels, nil, pk.metadata(it.Series))
+	if len(pk.judgements) > 0 && pk.judgements[i].changed {
+		pk.enc.Series(pk.judgements[i].labels, nil, pk.metadata(it.Series))
 	} else {
 		pk.enc.TableSeries(it.Series, pk.set.rules.external, pk.metadata(it.Series))
 	}
@@ -87,8 +87,8 @@ func (pk *packing) metadata(of *series.Series) *metadata.Metadata {
 // finalLabels returns the labels of the i-th item's series as rules and external
 // labels make them.
 func (pk *packing) finalLabels(i int, it queue.ItemView, b *labels.Builder) labels.Labels {
-	if len(pk.verdicts) > 0 && pk.verdicts[i].changed {
-		return pk.verdicts[i].labels
+	if len(pk.judgements) > 0 && pk.judgements[i].changed {
+		return pk.judgements[i].labels
 	}
 	b.Reset(it.Series.Labels())
 	for _, l := range pk.set.rules.external {

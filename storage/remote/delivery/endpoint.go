@@ -66,11 +66,11 @@ type endpoint struct {
 
 	sendersMtx sync.Mutex // Orders the start of goroutines and the closing of stop.
 
-	progress progress
-	refusal  refusal
-	lost     refusedItems
-	course   course
-	counted  counted
+	standstill standstill
+	refusal    refusal
+	lost       refusedItems
+	course     course
+	counted    counted
 
 	metadata *metadataSender // Guarded by Storage.mtx.
 }
@@ -83,8 +83,8 @@ func (e *endpoint) streams() []*stream {
 	return e.at
 }
 
-// tell logs what has become of the endpoint, which has not acknowledged so many bytes.
-func (e *endpoint) tell(now time.Time, bytes int64) {
+// logState logs what has become of the endpoint, which has not acknowledged so many bytes.
+func (e *endpoint) logState(now time.Time, bytes int64) {
 	set, failing := e.settings.Load(), false
 	for _, s := range e.streams() {
 		failing = failing || s.failing.Load()
@@ -107,15 +107,15 @@ func (e *endpoint) stopping() bool {
 // closes. What is not acknowledged by then is in the log.
 const stopBudget = 3 * time.Second
 
-// progress tells for how long an endpoint has not come on although there is more
+// standstill tells for how long an endpoint has not come on although there is more
 // of the log, whatever is in its way.
-type progress struct {
+type standstill struct {
 	mtx   sync.Mutex // Guards what follows.
 	at    cursor.Position
 	since time.Time
 }
 
-func (p *progress) stuck(floor, head cursor.Position, now time.Time) time.Duration {
+func (p *standstill) stuck(floor, head cursor.Position, now time.Time) time.Duration {
 	p.mtx.Lock()
 	defer p.mtx.Unlock()
 	if floor != p.at || !floor.Before(head) || p.since.IsZero() {

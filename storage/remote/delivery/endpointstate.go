@@ -29,7 +29,7 @@ type endpointState struct {
 	name            string           // Last known name, for logs and metrics.
 	acked           []savepoint.Mark // The mark of each partition.
 	apart           []isolatedMark
-	dispatched      cursor.Position // The dispatch mark.
+	dispatched      cursor.Position // The dispatch watermark.
 	removed         *time.Time
 	fresh           *freshRange // What was delivered before its turn, or nil.
 	stream          *stream     // Whose marks these are, nil if it has stopped.
@@ -109,7 +109,7 @@ func (st *endpointState) floor() savepoint.Mark {
 	return lowestOf([]savepoint.Mark{floor}, st.fresh.apart)
 }
 
-// lastDispatched returns the dispatch mark for a release that knows one range only.
+// lastDispatched returns the dispatch watermark for a release that knows one range only.
 func (st *endpointState) lastDispatched() cursor.Position {
 	if st.fresh != nil {
 		return st.fresh.dispatched
@@ -131,32 +131,32 @@ func (st *endpointState) confine() {
 	}
 }
 
-// settle leaves one range if the backlog is delivered.
-func (st *endpointState) settle() {
+// mergeRanges leaves one range if the backlog is delivered.
+func (st *endpointState) mergeRanges() {
 	if st.fresh != nil && !lowestOf(st.acked, st.apart).Before(st.fresh.from.Position) {
 		st.acked, st.apart, st.dispatched, st.stream, st.fresh = st.fresh.acked, st.fresh.apart, st.fresh.dispatched, st.fresh.stream, nil
 	}
 }
 
-// forfeit returns the state after everything before a position was forfeited, and
+// forfeitBefore returns the state after everything before a position was forfeited, and
 // the ranges of that of which something was left.
-func (st *endpointState) forfeit(before cursor.Position) (after *endpointState, lost []forfeitedRange) {
+func (st *endpointState) forfeitBefore(before cursor.Position) (after *endpointState, ranges []forfeitedRange) {
 	moved := *st
 	end := before
 	if st.fresh != nil && st.fresh.from.Before(before) {
 		end = st.fresh.from.Position
 		fresh := *st.fresh
-		lost = append(lost, rangesBefore(before, fresh.acked, fresh.apart)...)
+		ranges = append(ranges, rangesBefore(before, fresh.acked, fresh.apart)...)
 		fresh.acked, fresh.apart = marksFrom(fresh.acked, before), isolatedFrom(fresh.apart, fresh.acked, before)
 		moved.fresh = &fresh
 	}
-	lost = append(lost, rangesBefore(end, st.acked, st.apart)...)
+	ranges = append(ranges, rangesBefore(end, st.acked, st.apart)...)
 	moved.acked, moved.apart = marksFrom(st.acked, end), isolatedFrom(st.apart, st.acked, end)
 	if moved.fresh != nil {
 		moved.confine()
-		moved.settle()
+		moved.mergeRanges()
 	}
-	return &moved, lost
+	return &moved, ranges
 }
 
 func stateAt(id string, ident savepoint.Identity, name string, at cursor.Point, mark cursor.Position) *endpointState {

@@ -159,7 +159,7 @@ func (s *Storage) truncated(first int) bool {
 	s.listMtx.Unlock()
 	for _, e := range running {
 		e.forfeitedBefore.Store(max(e.forfeitedBefore.Load(), int64(first)))
-		for _, g := range e.skipTo(to) {
+		for _, g := range e.forfeitBefore(to) {
 			e.skipped(g.from, g.to)
 		}
 	}

@@ -440,7 +440,7 @@ func TestFollowCrash(t *testing.T) {
 		copied := t.TempDir()
 		require.NoError(t, os.CopyFS(copied, os.DirFS(e.dir)))
 		// What the receiver accepts after the copy was made is what was under
-		// way in the crash; the dispatch mark in the copy covers it.
+		// way in the crash; the dispatch watermark in the copy covers it.
 		e.close()
 		require.NoError(t, r.Close())
 		rc.set(nil)

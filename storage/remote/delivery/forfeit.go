@@ -23,8 +23,8 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
-// countFor is how long a limit waits until what is forfeited is counted.
-const countFor = 2 * time.Second
+// CountForfeitsFor is how long a limit waits until what is forfeited is counted.
+const CountForfeitsFor = 2 * time.Second
 
 // Holder is what keeps a part of the log: an endpoint, be it that it is kept for one that
 // was removed from the configuration.
@@ -55,7 +55,7 @@ func (s *Storage) Holders() (all []Holder) {
 	for _, e := range running {
 		set := e.settings.Load()
 		h := Holder{Name: set.name, URL: set.url, Position: e.streams()[0].floor()}
-		h.Stuck = e.progress.stuck(h.Position, e.src.Head(), now)
+		h.Stuck = e.standstill.stuck(h.Position, e.src.Head(), now)
 		add(h)
 	}
 	for _, st := range held {
@@ -75,31 +75,31 @@ func (s *Storage) Holders() (all []Holder) {
 // or ctx ends before, is estimated. The caller removes segments after it has
 // returned.
 func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason string, holders ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, countFor)
+	ctx, cancel := context.WithTimeout(ctx, CountForfeitsFor)
 	defer cancel()
 	s.mtx.Lock()
 	src := s.src
 	s.mtx.Unlock()
 	if src != nil && src.follow != nil {
 		// What has not been seen yet cannot be counted.
-		seen, cancel := context.WithTimeout(ctx, countFor/2)
+		seen, cancel := context.WithTimeout(ctx, CountForfeitsFor/2)
 		src.follow.CatchUp(seen)
 		cancel()
 	}
-	all, err := s.skipAll(before, holders)
+	all, err := s.forfeitBefore(before, holders)
 	if err != nil {
 		return err
 	}
-	s.count(ctx, all)
+	s.countForfeits(ctx, all)
 	for _, f := range all {
-		s.forfeited(f, reason, logBytes(s.src.WALDir, f.from, f.to))
+		s.reportForfeited(f, reason, logBytes(s.src.WALDir, f.from, f.to))
 	}
 	return nil
 }
 
-// skipAll has endpoints skip to a position, and returns what they forfeit by it. Nothing is read, since
-// others wait for the lock.
-func (s *Storage) skipAll(before cursor.Position, holders []string) (all []*forfeit, err error) {
+// forfeitBefore has endpoints skip to a position, and returns what they forfeit by it.
+// Nothing is read, since others wait for the lock.
+func (s *Storage) forfeitBefore(before cursor.Position, holders []string) (all []*forfeit, err error) {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if s.src == nil {
@@ -111,7 +111,7 @@ func (s *Storage) skipAll(before cursor.Position, holders []string) (all []*forf
 	for _, e := range s.running {
 		if name := e.settings.Load().name; meant(name, e.id) {
 			e.forfeitedBefore.Store(max(e.forfeitedBefore.Load(), int64(before.Segment)))
-			for _, f := range e.skipTo(before) {
+			for _, f := range e.forfeitBefore(before) {
 				all = append(all, newForfeit(name, f, &e.counted))
 			}
 		}
@@ -122,7 +122,7 @@ func (s *Storage) skipAll(before cursor.Position, holders []string) (all []*forf
 		if !st.floor().Before(before) || !meant(st.name, st.id) {
 			continue
 		}
-		moved, ranges := st.forfeit(before)
+		moved, ranges := st.forfeitBefore(before)
 		for _, f := range ranges {
 			all = append(all, newForfeit(st.name, f, &counted{parts: st.counted}))
 		}
@@ -136,7 +136,7 @@ func (s *Storage) skipAll(before cursor.Position, holders []string) (all []*forf
 // memory of what was forfeited in the log. It goes on in the log at a segment.
 func (s *Storage) forfeitMemory(name string, memory queue.Counts, from cursor.Position, at int) {
 	if memory.Total() > 0 && from.Segment < at {
-		s.forfeited(&forfeit{forfeitedRange: forfeitedRange{from: from, to: cursor.Position{Segment: at}}, name: name, items: memory}, reasonStopped, 0)
+		s.reportForfeited(&forfeit{forfeitedRange: forfeitedRange{from: from, to: cursor.Position{Segment: at}}, name: name, items: memory}, reasonStopped, 0)
 	}
 }
 
@@ -146,12 +146,12 @@ func (st *endpointState) without(segment int) *endpointState {
 	if segment == 0 {
 		return st
 	}
-	moved, _ := st.forfeit(cursor.Position{Segment: segment})
+	moved, _ := st.forfeitBefore(cursor.Position{Segment: segment})
 	moved.memory, moved.forfeitedBefore = queue.Counts{}, 0
 	return moved
 }
 
-func (s *Storage) forfeited(f *forfeit, reason string, bytes int64) {
+func (s *Storage) reportForfeited(f *forfeit, reason string, bytes int64) {
 	s.countForfeited(f.name, reason, f.items, bytes)
 	what := "A part of the log is forfeited to a limit before it was delivered"
 	if reason == reasonStopped {

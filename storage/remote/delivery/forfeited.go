@@ -26,7 +26,7 @@ import (
 type forfeitedRange struct {
 	from, to cursor.Position
 	acked    []savepoint.Mark
-	apart    []*missing // In place of acked.
+	apart    []*seriesRange // In place of acked.
 }
 
 // forfeit is a range that is taken from an endpoint, and what is in it.
@@ -56,21 +56,21 @@ func rangesBefore(before cursor.Position, marks []savepoint.Mark, apart []isolat
 	if floor := lowest(marks).Position; floor.Before(before) {
 		forfeited = append(forfeited, forfeitedRange{from: floor, to: before, acked: marks})
 	}
-	var series []*missing
+	var series []*seriesRange
 	for _, is := range apart {
 		until := marks[is.Series%queue.Partitions]
 		if before.Before(until.Position) {
 			until = savepoint.Mark{Point: cursor.Point{Position: before}}
 		}
 		if is.Mark.Before(before) {
-			series = append(series, &missing{hash: is.Series, from: is.Mark, until: until})
+			series = append(series, &seriesRange{hash: is.Series, from: is.Mark, until: until})
 		}
 	}
 	return append(forfeited, isolatedBefore(series, before)...)
 }
 
 // isolatedBefore returns what isolated series forfeit, as a range.
-func isolatedBefore(series []*missing, before cursor.Position) []forfeitedRange {
+func isolatedBefore(series []*seriesRange, before cursor.Position) []forfeitedRange {
 	if len(series) == 0 {
 		return nil
 	}

@@ -30,15 +30,15 @@ import (
 // is the only one. There are never more than two: an endpoint that fails again
 // meanwhile catches up with the second in the order of the log.
 //
-// Each stream keeps the order (I4), has a savepoint (I2) and a dispatch mark (I8)
+// Each stream keeps the order (I4), has a savepoint (I2) and a dispatch watermark (I8)
 // of its own. The log is held from the floor of the backlog (I1).
 
-// due reports whether an endpoint with one stream should have two now: it is to
+// splitDue reports whether an endpoint with one stream should have two now: it is to
 // have fresh samples first, its receiver works again, and it is far behind. How
 // far is told by timestamps against the clock, since the log has no other time;
 // by the middle one of the partitions' oldest, so that a few series with
 // timestamps of their own decide nothing.
-func (s *stream) due(now time.Time, set *settings) (head cursor.Position, due bool) {
+func (s *stream) splitDue(now time.Time, set *settings) (head cursor.Position, due bool) {
 	if set.share == 0 || s.failing.Load() || !s.delivers.Load() {
 		return head, false
 	}
@@ -50,15 +50,15 @@ func (s *stream) due(now time.Time, set *settings) (head cursor.Position, due bo
 	return head, middle != 0 && now.Sub(time.UnixMilli(middle)) >= s.endpoint.freshAfter
 }
 
-// divide gives an endpoint a second stream if it is due. That one is at work only
+// splitStreams gives an endpoint a second stream if it is due. That one is at work only
 // after a savepoint with both is on the disk, see beginFresh.
-func (e *endpoint) divide(now time.Time, set *settings) {
+func (e *endpoint) splitStreams(now time.Time, set *settings) {
 	streams := e.streams()
 	if len(streams) > 1 || !streams[0].working() {
 		return
 	}
 	backlog := streams[0]
-	head, due := backlog.due(now, set)
+	head, due := backlog.splitDue(now, set)
 	if !due {
 		return
 	}
@@ -112,7 +112,7 @@ func (e *endpoint) beginFresh() {
 // merge ends the backlog's stream if everything of it is delivered.
 func (e *endpoint) merge() {
 	streams := e.streams()
-	if len(streams) < 2 || !streams[0].exhausted() {
+	if len(streams) < 2 || !streams[0].allDelivered() {
 		return
 	}
 	streams[0].halt()
@@ -128,8 +128,8 @@ func (e *endpoint) merge() {
 	e.logger.Info("The backlog is delivered", "until", streams[1].resumption.Marks()[0].String())
 }
 
-// exhausted reports whether a stream has delivered everything up to its end.
-func (s *stream) exhausted() bool {
+// allDelivered reports whether a stream has delivered everything up to its end.
+func (s *stream) allDelivered() bool {
 	until, bounded := s.cursor.end()
 	return bounded && s.queue.Done(until.Position)
 }
@@ -144,28 +144,28 @@ func (e *endpoint) pace() {
 		case now := <-ticker.C:
 			set := e.settings.Load()
 			e.merge()
-			e.divide(now, set)
+			e.splitStreams(now, set)
 			e.beginFresh()
 			desired := 0.0
 			for _, s := range e.streams() {
 				desired += s.adjust(now, set)
 			}
 			e.metrics.Load().shardsDesired.Set(desired)
-			e.tell(now, e.observe())
+			e.logState(now, e.observe())
 		case <-e.stop:
 			return
 		}
 	}
 }
 
-// skipTo has all streams skip what they have not read before a position, and no stream
-// what another one has. It returns what is forfeited by it.
-func (e *endpoint) skipTo(before cursor.Position) (forfeited []forfeitedRange) {
+// forfeitBefore has all streams skip what they have not read before a position, and no
+// stream what another one has. It returns what is forfeited by it.
+func (e *endpoint) forfeitBefore(before cursor.Position) (forfeited []forfeitedRange) {
 	e.streamsMtx.Lock()
 	defer e.streamsMtx.Unlock()
 	for _, s := range e.at {
-		forfeited = append(forfeited, isolatedBefore(s.isolation.skipTo(before), before)...)
-		from, to, skip, moved := s.cursor.skipTo(before)
+		forfeited = append(forfeited, isolatedBefore(s.isolation.forfeitBefore(before), before)...)
+		from, to, skip, moved := s.cursor.skipBefore(before)
 		if !moved {
 			continue
 		}

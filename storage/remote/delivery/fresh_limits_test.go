@@ -40,20 +40,20 @@ func TestPlaceBounds(t *testing.T) {
 	require.False(t, p.advance(moves, at(4, 51), skip))
 	require.True(t, p.advance(moves, at(3, 0), skip))
 
-	_, _, _, moved := p.skipTo(at(3, 0).Position)
+	_, _, _, moved := p.skipBefore(at(3, 0).Position)
 	require.False(t, moved)
-	from, to, left, moved := p.skipTo(at(3, 10).Position)
+	from, to, left, moved := p.skipBefore(at(3, 10).Position)
 	require.True(t, moved)
 	require.Equal(t, skip, left)
 	require.Equal(t, at(3, 0), from)
 	require.Equal(t, at(3, 10).Position, to)
 	require.False(t, p.advance(moves, at(3, 20), skip), "a limit was faster")
-	from, to, left, moved = p.skipTo(at(9, 0).Position)
+	from, to, left, moved = p.skipBefore(at(9, 0).Position)
 	require.True(t, moved)
 	require.Equal(t, [queue.Partitions]int{}, left, "what was to be skipped lies before")
 	require.Equal(t, at(3, 10), from)
 	require.Equal(t, at(4, 50).Position, to, "what comes then is the other stream's")
-	_, _, _, moved = p.skipTo(at(9, 0).Position)
+	_, _, _, moved = p.skipBefore(at(9, 0).Position)
 	require.False(t, moved)
 }
 
@@ -89,7 +89,7 @@ func TestForfeitOfTwoRanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := held()
-			after, ranges := st.forfeit(tc.before.Position)
+			after, ranges := st.forfeitBefore(tc.before.Position)
 			require.Equal(t, held(), st, "states are shared")
 			var got []lost
 			for _, l := range ranges {
@@ -264,7 +264,7 @@ func TestLimitBeforeReading(t *testing.T) {
 	s := r.running[0].newStream(marks, nil, cursor.Position{})
 	defer s.cancel()
 	to := cursor.Position{Segment: 3}
-	_, _, _, moved := s.cursor.skipTo(to)
+	_, _, _, moved := s.cursor.skipBefore(to)
 	require.True(t, moved)
 	marks, _, mark := s.state(true)
 	require.Equal(t, to, lowest(marks).Position)
@@ -274,7 +274,7 @@ func TestLimitBeforeReading(t *testing.T) {
 	s = r.running[0].newStream(make([]savepoint.Mark, queue.Partitions), nil, cursor.Position{})
 	defer s.cancel()
 	s.unqueued = &queue.Entry{}
-	_, _, _, moved = s.cursor.skipTo(to)
+	_, _, _, moved = s.cursor.skipBefore(to)
 	require.True(t, moved)
 	marks, _, _ = s.state(true)
 	require.Equal(t, cursor.Position{}, lowest(marks).Position)

@@ -324,7 +324,7 @@ func TestFreshDue(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, s.queue.Push(&queue.Entry{Batch: b, Behind: true}))
 			}
-			got, due := s.due(now, &settings{share: tc.share})
+			got, due := s.splitDue(now, &settings{share: tc.share})
 			require.Equal(t, tc.want, due)
 			if due {
 				require.Equal(t, head, got)
@@ -367,7 +367,7 @@ func TestHeldDenialFails(t *testing.T) {
 	}
 	s := r.running[0].streams()[0]
 	require.True(t, s.failing.Load())
-	_, due := s.due(time.Now(), s.endpoint.settings.Load())
+	_, due := s.splitDue(time.Now(), s.endpoint.settings.Load())
 	require.False(t, due)
 
 	r.rc.set(nil)

@@ -50,11 +50,11 @@ func (f *fullQueue) begin() {
 	f.wait = max(time.Duration(f.endpoint.settings.Load().queue.MinBackoff), leastRetry)
 	f.endpoint.metrics.Load().waits.Inc()
 	f.waits = 1
-	f.timer = time.AfterFunc(f.wait, f.again)
+	f.timer = time.AfterFunc(f.wait, f.countTry)
 }
 
-// again counts one try more.
-func (f *fullQueue) again() {
+// countTry counts one try more.
+func (f *fullQueue) countTry() {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
 	if f.timer == nil {

@@ -159,13 +159,13 @@ func (i *Inspection) Backlogs(ctx context.Context, until cursor.Position) []Back
 		if floor.Before(until) {
 			out[n].Bytes = logBytes(i.storage.src.WALDir, floor, until)
 		}
-		_, ranges := st.forfeit(until)
+		_, ranges := st.forfeitBefore(until)
 		for _, r := range ranges {
 			of[n] = append(of[n], newForfeit(st.name, r, &counted{parts: st.counted}))
 		}
 		all = append(all, of[n]...)
 	}
-	i.storage.count(ctx, all)
+	i.storage.countForfeits(ctx, all)
 	for n := range out {
 		var span timeSpan
 		for _, f := range of[n] {
@@ -198,7 +198,7 @@ type LoggedItem struct {
 func (i *Inspection) Each(ctx context.Context, from cursor.Position, f func(LoggedItem, cursor.Position) error) error {
 	r := newLogReader(i.storage.logger, i.storage.src, func(*cursor.Corruption) {})
 	defer r.close()
-	r.tries = newAttempts(1)
+	r.tries = newReadTries(1)
 	r.bb.Ordered = true
 	for at := (cursor.Point{Position: from}); at.Before(i.Head()); {
 		// Each record is a batch, so that the positions are those of records.

@@ -28,9 +28,10 @@ import (
 )
 
 const (
-	// maxIsolated is how many series an endpoint may refuse to take, or leave
-	// unanswered, without the others having to wait for them.
-	maxIsolated = 1024
+	// maxSuspects is how many series may be suspects: an endpoint may refuse to take so
+	// many, or leave them unanswered, without the others having to wait for them. Those
+	// of the request that is on trial are isolated beside them.
+	maxSuspects = 1024
 	// isolatedBytes bounds what is held of them in memory, but for one item of
 	// each and the request that is on trial; the rest waits in the log (I6).
 	isolatedBytes = 4 << 20
@@ -75,9 +76,9 @@ func newIsolation() *isolation {
 type isolated struct {
 	hash  uint64
 	items []isolatedItem // The oldest that are not settled, in the order of the log.
-	// behind says that what follows items is only in the log, between next and
+	// restInLog says that what follows items is only in the log, between next and
 	// until, which is not part of it.
-	behind      bool
+	restInLog   bool
 	next, until savepoint.Mark
 
 	suspect  bool            // Found by a trial: it travels alone until it is accepted.
@@ -86,16 +87,16 @@ type isolated struct {
 	gone     bool            // Not isolated any more.
 
 	// What follows is the isolator's own.
-	alone      int           // How many samples go into its next request, 0 for any number.
-	wait       time.Duration // The last pause.
-	due        time.Time     // When it is to be tried again.
-	timeout    time.Duration // Of its next request.
-	refusals   int           // In a row.
-	refused    int           // How often a refusal did not count yet, see sure,
-	began      time.Time     // and when the first was.
-	unanswered int           // Requests in a row, of as many samples, that got no good answer.
-	scarce     bool          // It was found by answers that may have been about the rate of requests,
-	failures   int           // and failed so often alone since.
+	alone          int           // How many samples go into its next request, 0 for any number.
+	wait           time.Duration // The last pause.
+	due            time.Time     // When it is to be tried again.
+	timeout        time.Duration // Of its next request.
+	refusals       int           // In a row.
+	unsureRefusals int           // How often a refusal did not count yet, see sure,
+	began          time.Time     // and when the first was.
+	unanswered     int           // Requests in a row, of as many samples, that got no good answer.
+	scarce         bool          // It was found by answers that may have been about the rate of requests,
+	failures       int           // and failed so often alone since.
 }
 
 // isolatedItem is a copy, so that the batch it is from can be forgotten.
@@ -154,8 +155,8 @@ func (h hashes) of(s *series.Series) uint64 {
 	return hash
 }
 
-// get returns the isolated series with a hash, which it makes if there is none.
-func (iso *isolation) get(hash uint64) *isolated {
+// ensure returns the isolated series with a hash, which it makes if there is none.
+func (iso *isolation) ensure(hash uint64) *isolated {
 	if is := iso.series[hash]; is != nil {
 		return is
 	}
@@ -210,11 +211,11 @@ func (iso *isolation) add(is *isolated, it queue.ItemView, at savepoint.Mark, al
 	size := isolatedSize(it)
 	full := len(is.items) > 0 && (iso.bytes+size > isolatedBytes || len(is.items) >= isolatedItems)
 	switch {
-	case is.behind:
+	case is.restInLog:
 		is.until = later(is.until, end)
 		return
 	case full && !always:
-		is.behind, is.next, is.until = true, at, end
+		is.restInLog, is.next, is.until = true, at, end
 		return
 	}
 	// An exemplar that went ahead of its turn lies behind the sample that comes
@@ -241,8 +242,8 @@ func newIsolatedItem(it queue.ItemView, at savepoint.Mark, size int) isolatedIte
 	return own
 }
 
-// drop takes the first n items off a series.
-func (iso *isolation) drop(is *isolated, n int) {
+// takeOff takes the first n items off a series.
+func (iso *isolation) takeOff(is *isolated, n int) {
 	for _, it := range is.items[:n] {
 		iso.bytes -= it.size
 	}
@@ -252,9 +253,9 @@ func (iso *isolation) drop(is *isolated, n int) {
 	}
 }
 
-// end returns where the last item that waits ends.
-func (is *isolated) end() savepoint.Mark {
-	if is.behind {
+// endMark returns where the last item that waits ends.
+func (is *isolated) endMark() savepoint.Mark {
+	if is.restInLog {
 		return is.until
 	}
 	end := is.items[len(is.items)-1].mark
@@ -270,8 +271,8 @@ func (is *isolated) maybeSent(before cursor.Position) {
 	is.replayed = true
 }
 
-// past is behind the start of the batch of what is at a mark.
-func past(m savepoint.Mark) cursor.Position {
+// justBehind is behind the start of the batch of what is at a mark.
+func justBehind(m savepoint.Mark) cursor.Position {
 	return cursor.Position{Segment: m.Segment, Offset: m.Offset + 1}
 }
 
@@ -288,7 +289,7 @@ func (is *isolated) mark() (savepoint.Mark, bool) {
 	if len(is.items) > 0 {
 		return is.items[0].mark, true
 	}
-	return is.next, is.behind
+	return is.next, is.restInLog
 }
 
 // marks returns the marks of all series of which something waits.

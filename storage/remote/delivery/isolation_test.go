@@ -341,7 +341,7 @@ func TestNothingOfASeriesIsLeft(t *testing.T) {
 	st := r.running[0].streams()[0]
 	s := j.series[0]
 	st.isolation.mtx.Lock()
-	none, one := st.isolation.get(1), st.isolation.get(queue.StableHash(s))
+	none, one := st.isolation.ensure(1), st.isolation.ensure(queue.StableHash(s))
 	st.isolation.add(one, queue.ItemView{Item: &queue.Item{Series: s, T: 7}}, savepoint.Mark{}, true)
 	st.isolation.mtx.Unlock()
 	a := newIsolator(st).attempt([]*isolated{none, one})
@@ -667,12 +667,12 @@ func TestSizeLimit(t *testing.T) {
 	require.False(t, l.tooMany(256, 128), "of a sender that had a larger one under way")
 	require.EqualValues(t, 32, l.most.Load())
 	require.True(t, l.below(33))
-	l.took(31, 500) // Sample and exemplar are not parted.
+	l.noteTaken(31, 500) // Sample and exemplar are not parted.
 	require.EqualValues(t, 32, l.most.Load(), "64 are known to be too many")
 	l.until = time.Time{}
-	l.took(31, 500)
+	l.noteTaken(31, 500)
 	require.EqualValues(t, 64, l.most.Load())
-	l.took(64, 500)
+	l.noteTaken(64, 500)
 	require.False(t, l.unproven(64, true))
 	require.True(t, l.tooMany(50, 25), "it is lower now")
 	require.True(t, l.unproven(50, true))
@@ -681,7 +681,7 @@ func TestSizeLimit(t *testing.T) {
 	require.Equal(t, lasts, l.lasts)
 	l.until = time.Time{}
 	for range 5 {
-		l.took(int(l.most.Load()), 500)
+		l.noteTaken(int(l.most.Load()), 500)
 	}
 	require.Zero(t, l.most.Load(), "as many as wanted")
 }

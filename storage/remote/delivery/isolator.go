@@ -43,9 +43,9 @@ type isolator struct {
 	senders [refusalsAtOnce]sender // Encode and account; they take nothing from the queue.
 
 	division *division
-	logged   time.Time // When a line with labels was logged last,
-	unlogged int       // and how many were not since.
-	tries    *attempts // At reading the log.
+	logged   time.Time  // When a line with labels was logged last,
+	unlogged int        // and how many were not since.
+	tries    *readTries // At reading the log.
 
 	seen    int64         // Requests the stream had delivered when a suspect failed last,
 	backoff time.Duration // and how long all suspects wait if none was since.
@@ -57,44 +57,93 @@ type isolator struct {
 
 	sizes sizeLimit // How many samples of a suspect are taken at once.
 
-	sureAt   int64 // Requests the stream had delivered when a refusal counted without a proof last,
-	unproven int   // and how many more may until it has delivered another.
+	unproven allowance // Refusals that count without a proof.
 }
 
-// division is the trial of a request.
+// division finds out what of a request on trial the endpoint does not take:
+//
+//	the endpoint is known               it is not: the request is
+//	to take something                   from an earlier run, or inherited
+//	        │                                    │
+//	        ▼  it takes or refuses something     ▼
+//	     parts ◀───────────────────────────── asking ◀──┐
+//	      │ ▲ │                                         │
+//	      │ │ └──▶ no part is left, but some that were  │
+//	      │ │      not taken alone, or too many in a    │
+//	      │ │      row got no good answer ──────────────┘
+//	      │ │
+//	      │ └── a part is divided, or put back
+//	      ▼
+//	no part is left, and nothing else: the trial is over
+//
+// While asking, the whole request and single samples of it are sent by turns. A part that
+// is taken, dropped or of one series that becomes a suspect leaves the trial.
 type division struct {
-	*trial
-	joined      bool        // Its parts were, because there is a limit on the rate of requests.
-	parts       []part      // What is to be tried, the last one first.
-	left        []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
-	found       int64       // Requests the stream had delivered when a suspect was found last,
-	free        int         // and how many more may be found until it has delivered another.
-	failed      int         // Attempts in a row without a good answer.
-	delivered   int64       // Requests the stream had delivered when it was not known any more whether the endpoint takes something.
-	tries       int         // While the endpoint is not known to take something.
-	until       time.Time   // How long it is tried as a whole; zero before that has failed.
-	inTurn      int         // How often it was, in that time.
-	took        bool        // A part of it was taken.
-	final       bool        // The last answer that was not good was a refusal.
-	tooMany     int         // Items in it, if it was in vain,
-	half        int         // and in a half of a part of which both were taken.
-	refused     int         // Answers in a row, since it took something,
+	alive  bool // The endpoint takes something: parts are tried. Else it is asked whether it does.
+	asking asking
+	parts  []part      // What is to be tried, the last one first.
+	left   []*isolated // Not taken alone, when it was not sure whether the endpoint takes anything.
+
+	whole    wholeTry
+	inVain   streak
+	suspects allowance // How many more may be found.
+	took     bool      // A part of it was taken.
+	final    bool      // The last answer that was not good was a refusal.
+
+	due     time.Time // When the next attempt is,
+	backoff time.Duration
+}
+
+// asking is finding out whether the endpoint takes anything.
+type asking struct {
+	series    []*isolated // All that is on trial.
+	delivered int64       // Requests the stream had delivered when that was not known any more.
+	tries     int
+}
+
+// wholeTry is a request that is tried as it is, or a part of it: what it got no good answer
+// for may be the rate of requests, or how many items come at once.
+type wholeTry struct {
+	on      bool      // It is, for a while.
+	joined  bool      // Its parts were put together, because there is a limit on the rate of requests.
+	until   time.Time // How long it is; zero before that has failed.
+	inTurn  int       // How often it was, in that time.
+	tooMany int       // Items in it, if it was in vain,
+	half    int       // and in a half of a part of which both were taken.
+}
+
+// streak is what came of attempts with parts since one was taken.
+type streak struct {
+	refused     int         // Answers,
 	refusedOnes []*isolated // and the series they were about.
-	backoff     time.Duration
-	due         time.Time
+	failed      int         // Attempts in a row without a good answer.
+}
+
+// allowance is how often something is taken for true without a proof: a few times for each
+// request that the endpoint takes.
+type allowance struct {
+	at   int64 // Requests the stream had delivered when it was used last,
+	left int   // and how often it may be until the stream has delivered another.
+}
+
+// renew is called before it is used, with how many requests were delivered.
+func (l *allowance) renew(delivered int64) {
+	if delivered > l.at {
+		l.at, l.left = delivered, suspectsEach
+	}
 }
 
 // part is a part of what is on trial.
 type part struct {
 	series   []*isolated
 	failures int // Without a good answer, that may be no fault of its own.
-	of       *divided
+	of       *dividedPart
 }
 
-// divided is a part that got no good answer, but one that may have been about the
+// dividedPart is a part that got no good answer, but one that may have been about the
 // rate of requests. If both of its halves are taken, it was innocent.
-type divided struct {
-	of    *divided
+type dividedPart struct {
+	of    *dividedPart
 	taken int
 	items int // In the larger half that was.
 }
@@ -128,7 +177,7 @@ const (
 )
 
 func newIsolator(s *stream) *isolator {
-	w := &isolator{stream: s, tries: newAttempts(maxReadTries)}
+	w := &isolator{stream: s, tries: newReadTries(maxReadTries)}
 	for i := range w.senders {
 		w.senders[i] = sender{stream: s, apart: true}
 	}
@@ -141,19 +190,6 @@ func final(res client.Result) bool {
 		return false
 	}
 	return res.Outcome == client.Refused || res.Outcome == client.TooLarge || res.Outcome == client.Denied
-}
-
-// divisible reports whether what was sent can be sent in parts; a single series
-// then goes on sample by sample.
-func (*isolator) divisible(a answer) bool {
-	if len(a.of) > 1 {
-		return true
-	}
-	if a.samples() > 1 {
-		a.of[0].alone = 1
-		return true
-	}
-	return false
 }
 
 // answer is what became of an attempt.
@@ -177,6 +213,10 @@ type answer struct {
 // as delivered, shows nothing.
 func (a *answer) nothing() bool { return a.res.Outcome == client.Delivered && a.sent.Total() == 0 }
 
+// divisible reports whether what was sent can be sent in parts: several series, or one
+// sample by sample.
+func (a *answer) divisible() bool { return len(a.of) > 1 || a.samples() > 1 }
+
 // samples returns how many were sent, without what stays with them.
 func (a *answer) samples() int { return a.sent[queue.Samples] + a.sent[queue.Histograms] }
 
@@ -198,7 +238,7 @@ func (w *isolator) attemptBy(s *sender, part []*isolated) answer {
 		all := slices.Clone(items) // To screen, they are scratch space.
 		items = s.screen(&s.own, set, items)
 		a.items = s.encode(&s.own, set, items)
-		a.cut(all, items[a.items:])
+		a.leaveOut(all, items[a.items:])
 		a.dropped, a.sent = s.own.dropped, s.own.sent
 	}
 	if a.sent.Total() == 0 {
@@ -246,10 +286,10 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 	}
 	a.began = time.Now()
 	a.res, a.gaveUp = st.attemptApart(a.set, p, timeout)
-	w.held(a)
+	w.holdRefusal(a)
 	switch a.res.Outcome {
 	case client.Delivered:
-		s.delivered(a.set, p, a.res, a.again)
+		s.countDelivered(a.set, p, a.res, a.again)
 	case client.Retry:
 		m := st.endpoint.metrics.Load()
 		for c, n := range p.sent {
@@ -263,16 +303,16 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 	defer st.isolation.mtx.Unlock()
 	for i, is := range a.of {
 		if n := a.count[i]; n > 0 {
-			is.maybeSent(past(is.items[n-1].mark))
+			is.maybeSent(justBehind(is.items[n-1].mark))
 		}
 	}
 }
 
-// held makes of a refusal that an attempt of the isolator was answered with a failure, if
-// it may be the endpoint that refuses everything: a sender found that, or it has taken
+// holdRefusal makes of a refusal that an attempt of the isolator was answered with a failure,
+// if it may be the endpoint that refuses everything: a sender found that, or it has taken
 // nothing for a while. A series that is refused again and again while others are taken
 // may go on to be.
-func (w *isolator) held(a *answer) {
+func (w *isolator) holdRefusal(a *answer) {
 	st := w.stream
 	if !st.mendable(a.set, a.res) {
 		return
@@ -291,25 +331,23 @@ func (w *isolator) sure(is *isolated, a answer) bool {
 	if !a.mendable || is.refusals > 0 {
 		return true
 	}
-	if is.refused == 0 {
+	if is.unsureRefusals == 0 {
 		is.began = a.began
 	}
-	is.refused++
-	if is.refused < sureAfter {
+	is.unsureRefusals++
+	if is.unsureRefusals < sureAfter {
 		return false
 	}
 	if w.stream.lastTaken.Load().After(is.began) {
 		return true
 	}
-	if at := w.stream.delivered.Load(); at > w.sureAt {
-		w.sureAt, w.unproven = at, suspectsEach
-	}
-	w.unproven--
-	return w.unproven >= 0
+	w.unproven.renew(w.stream.delivered.Load())
+	w.unproven.left--
+	return w.unproven.left >= 0
 }
 
-// cut leaves out of an answer what did not fit into the request.
-func (a *answer) cut(all, rest []queue.ItemView) {
+// leaveOut leaves out of an answer what did not fit into the request.
+func (a *answer) leaveOut(all, rest []queue.ItemView) {
 	left := make(map[*queue.Item]bool, len(rest))
 	for _, it := range rest {
 		left[it.Item] = true
@@ -334,9 +372,9 @@ func (a *answer) cut(all, rest []queue.ItemView) {
 	}
 }
 
-// settle takes off what an answer is about, and releases series of which nothing
+// settleAnswer takes off what an answer is about, and releases series of which nothing
 // waits any more, if they are to be.
-func (w *isolator) settle(a answer, release bool) {
+func (w *isolator) settleAnswer(a answer, release bool) {
 	w.senders[0].countDrops(&encodedRequest{dropped: a.dropped})
 	iso := w.stream.isolation
 	iso.mtx.Lock()
@@ -345,9 +383,9 @@ func (w *isolator) settle(a answer, release bool) {
 		w.stream.dispatched.renew()
 	}
 	for i, is := range a.of {
-		iso.drop(is, a.count[i])
+		iso.takeOff(is, a.count[i])
 		is.unsent()
-		if len(is.items) > 0 || is.behind {
+		if len(is.items) > 0 || is.restInLog {
 			continue
 		}
 		if release {
@@ -362,7 +400,7 @@ func (w *isolator) suspect(is *isolated, res client.Result) bool {
 	iso := w.stream.isolation
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
-	if !is.suspect && iso.suspects() >= maxIsolated {
+	if !is.suspect && iso.suspects() >= maxSuspects {
 		return false
 	}
 	set := w.stream.endpoint.settings.Load()
@@ -372,41 +410,41 @@ func (w *isolator) suspect(is *isolated, res client.Result) bool {
 	is.wait = set.leastBackoff()
 	is.due = time.Now().Add(w.stream.betweenSuspects(set, is.wait, res.RetryAfter, 0))
 	if len(is.items) > 0 {
-		w.tell("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
+		w.logSeries("The endpoint does not take a series while it takes others; its samples wait in the log and are tried alone", is.items[0].Series, res)
 	}
 	return true
 }
 
-// refused accounts for one item that was refused for good. Its series is a
+// dropSample accounts for one item that was refused for good. Its series is a
 // suspect from then on.
-func (w *isolator) refused(a answer) {
+func (w *isolator) dropSample(a answer) {
 	is := a.of[0]
 	if a.again && refusesData(a.res.Status) {
-		w.stream.endpoint.refusedOnReplay(a.sent, a.first, a.res)
+		w.stream.endpoint.countRefusedOnReplay(a.sent, a.first, a.res)
 	} else {
 		missing := a.sent
 		if a.res.Written.Confirmed {
 			missing = unwritten(a.sent, a.res)
 		}
-		w.stream.endpoint.fail(missing, strconv.Itoa(a.res.Status), spanOf([]queue.ItemView{a.first}))
-		w.tell("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
+		w.stream.endpoint.countFailed(missing, strconv.Itoa(a.res.Status), spanOf([]queue.ItemView{a.first}))
+		w.logSeries("The endpoint refused a sample for good; later ones of its series are sent alone until it takes one", a.first.Series, a.res)
 	}
-	w.settle(a, false)
+	w.settleAnswer(a, false)
 	iso := w.stream.isolation
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
 	switch {
 	case is.suspect:
-	case iso.suspects() < maxIsolated:
+	case iso.suspects() < maxSuspects:
 		is.suspect, is.alone, is.due, is.refusals = true, 1, time.Now(), 1
-	case len(is.items) == 0 && !is.behind:
+	case len(is.items) == 0 && !is.restInLog:
 		iso.release(is)
 	}
 }
 
-// refuse accounts for series of which nothing is worth another attempt, and
+// dropSeries accounts for series of which nothing is worth another attempt, and
 // releases them.
-func (w *isolator) refuse(all []*isolated, res client.Result) {
+func (w *isolator) dropSeries(all []*isolated, res client.Result) {
 	var (
 		sent queue.Counts
 		span timeSpan
@@ -417,7 +455,7 @@ func (w *isolator) refuse(all []*isolated, res client.Result) {
 		if is.gone {
 			continue
 		}
-		if is.suspect = false; is.replayed && iso.suspects() < maxIsolated {
+		if is.suspect = false; is.replayed && iso.suspects() < maxSuspects {
 			is.suspect, is.alone = true, 1 // The receiver may have it: each sample counts by itself.
 			continue
 		}
@@ -425,8 +463,8 @@ func (w *isolator) refuse(all []*isolated, res client.Result) {
 			sent.Add(it.kind())
 			span.add(it.T)
 		}
-		iso.drop(is, len(is.items))
-		if is.behind {
+		iso.takeOff(is, len(is.items))
+		if is.restInLog {
 			is.suspect = true // The rest of it is in the log.
 			continue
 		}
@@ -434,11 +472,11 @@ func (w *isolator) refuse(all []*isolated, res client.Result) {
 	}
 	iso.mtx.Unlock()
 	res.Written = client.Result{}.Written
-	w.stream.endpoint.refused(w.stream.endpoint.settings.Load(), sent, span, res)
+	w.stream.endpoint.countRefused(w.stream.endpoint.settings.Load(), sent, span, res)
 }
 
-// tell logs what happened to one series, but not of each of many.
-func (w *isolator) tell(what string, of *series.Series, res client.Result) {
+// logSeries logs what happened to one series, but not of each of many.
+func (w *isolator) logSeries(what string, of *series.Series, res client.Result) {
 	if time.Since(w.logged) < logEvery {
 		w.unlogged++
 		return

@@ -33,16 +33,16 @@ func (w *isolator) run() {
 		case <-w.stream.reading.Done():
 			return
 		}
-		for w.step(time.Now()) && w.stream.reading.Err() == nil && !w.stream.endpoint.stopping() {
+		for w.attemptDue(time.Now()) && w.stream.reading.Err() == nil && !w.stream.endpoint.stopping() {
 		}
-		timer.Reset(w.next(time.Now()))
+		timer.Reset(w.untilDue(time.Now()))
 	}
 }
 
-// step makes one attempt, if one is due.
-func (w *isolator) step(now time.Time) bool {
+// attemptDue makes one attempt, if one is due.
+func (w *isolator) attemptDue(now time.Time) bool {
 	w.begin()
-	if w.division != nil && w.divide(now) {
+	if w.division != nil && w.stepDivision(now) {
 		return true
 	}
 	return w.trySuspect(now)
@@ -66,23 +66,23 @@ func (w *isolator) hasten() {
 func (w *isolator) begin() {
 	iso := w.stream.isolation
 	if w.division == nil {
-		iso.inherit()
+		iso.mergeInherited()
 	}
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
 	if t := iso.trial; t != nil && w.division == nil {
-		w.division = &division{trial: t}
+		w.division = &division{alive: t.alive, whole: wholeTry{on: t.whole}, asking: asking{series: t.series}}
 		// Series that are alike are neighbours: what is not taken would come in a
 		// row. Their order among each other does not matter.
 		rand.Shuffle(len(t.series), func(i, j int) { t.series[i], t.series[j] = t.series[j], t.series[i] })
 		if t.alive {
-			w.division.parts = append(w.division.parts, part{series: t.series})
+			w.division.parts = []part{{series: t.series}}
 		}
 	}
 }
 
-// next returns how long nothing is due.
-func (w *isolator) next(now time.Time) time.Duration {
+// untilDue returns how long nothing is due.
+func (w *isolator) untilDue(now time.Time) time.Duration {
 	wait := watchFor
 	if w.division != nil {
 		wait = min(wait, w.division.due.Sub(now))

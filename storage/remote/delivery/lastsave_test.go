@@ -156,9 +156,9 @@ func TestSavesByWhatIsSettled(t *testing.T) {
 	written := r.last.written
 	require.False(t, r.saveDue(written.Add(saveInterval)))
 	require.True(t, r.saveDue(written.Add(slowSaves)))
-	r.running[0].settled(queue.Counts{queue.Samples: muchSettled - 1})
+	r.running[0].countSettled(queue.Counts{queue.Samples: muchSettled - 1})
 	require.False(t, r.saveDue(written.Add(saveInterval)))
-	r.running[0].settled(queue.Counts{queue.Histograms: 1})
+	r.running[0].countSettled(queue.Counts{queue.Histograms: 1})
 	require.True(t, r.saveDue(written.Add(saveInterval)))
 	require.NoError(t, r.Persist(t.Context()))
 	require.False(t, r.saveDue(r.last.written.Add(saveInterval)))
@@ -167,7 +167,7 @@ func TestSavesByWhatIsSettled(t *testing.T) {
 }
 
 // beyondMark returns an endpoint's stream that has delivered what there is, and a
-// position for which its dispatch mark has to be raised.
+// position for which its dispatch watermark has to be raised.
 func beyondMark(t *testing.T) (r *rig, s *stream, end cursor.Position) {
 	j := openJournal(t, t.TempDir(), nil)
 	r = newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
@@ -176,11 +176,11 @@ func beyondMark(t *testing.T) (r *rig, s *stream, end cursor.Position) {
 	r.complete("a", 10)
 	s = r.running[0].streams()[0]
 	end = *j.head.Load()
-	end.Offset += 10 * markAhead
+	end.Offset += 10 * watermarkAhead
 	return r, s, end
 }
 
-// TestMarkIsRaisedOnce covers that senders which need the dispatch mark raised at
+// TestMarkIsRaisedOnce covers that senders which need the dispatch watermark raised at
 // the same time wait for one savepoint, and do not each write another.
 func TestMarkIsRaisedOnce(t *testing.T) {
 	r, s, end := beyondMark(t)

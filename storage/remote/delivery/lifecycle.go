@@ -22,10 +22,10 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// adopt makes set the endpoint's settings, and renamed its metrics, unless that is
+// applySettings makes set the endpoint's settings, and renamed its metrics, unless that is
 // nil because name and URL are the same. Whatever is under way goes on; it is only
 // the next attempt that uses them.
-func (e *endpoint) adopt(set *settings, renamed *endpointMetrics) {
+func (e *endpoint) applySettings(set *settings, renamed *endpointMetrics) {
 	old := e.settings.Load()
 	m := e.metrics.Load()
 	if renamed != nil {
@@ -126,7 +126,7 @@ func (e *endpoint) observe() (bytes int64) {
 		apart += s.isolation.size()
 		end := e.src.Head()
 		if i == 0 {
-			stuck = e.progress.stuck(floor.Position, end, time.Now())
+			stuck = e.standstill.stuck(floor.Position, end, time.Now())
 			m.ackedSegment.Set(float64(floor.Segment))
 			m.ackedOffset.Set(float64(floor.Offset))
 		}
@@ -190,7 +190,7 @@ func (s *stream) setSenders(n int) {
 	set := s.endpoint.settings.Load()
 	s.endpoint.sendersMtx.Lock()
 	s.want = n
-	for ; s.begun && s.live < n && !s.endpoint.stopping(); s.live++ {
+	for ; s.begun && s.atWork < n && !s.endpoint.stopping(); s.atWork++ {
 		s.endpoint.wg.Go((&sender{stream: s}).run)
 	}
 	s.endpoint.sendersMtx.Unlock()
@@ -201,7 +201,7 @@ func (s *stream) setSenders(n int) {
 
 // adapt takes new settings over.
 func (s *stream) adapt(set *settings) {
-	lowest, highest := s.limits(set)
+	lowest, highest := s.senderLimits(set)
 	s.setSenders(min(max(s.senders(), lowest, 1), highest))
 }
 
@@ -209,7 +209,7 @@ func (s *stream) adapt(set *settings) {
 // it asks for whatever the limits.
 func (s *stream) adjust(now time.Time, set *settings) (desired float64) {
 	have := s.senders()
-	lowest, highest := s.limits(set)
+	lowest, highest := s.senderLimits(set)
 	n, desired := s.rates.pace(now, have, lowest, highest, s.queue.Stats().Backlog)
 	if n != have {
 		s.endpoint.logger.Debug("Changing the number of senders", "from", have, "to", n)
@@ -293,7 +293,7 @@ func (e *endpoint) state(final bool) *endpointState {
 		st.memory, st.forfeitedBefore = e.memoryBefore(before, final), before
 	}
 	if final {
-		st.settle()
+		st.mergeRanges()
 		st.stream = nil
 		if st.fresh != nil {
 			st.fresh.stream = nil

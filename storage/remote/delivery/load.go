@@ -178,8 +178,8 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	st.countedAcked = ackedOf(src, f, e, st, found, segments)
 	end := endOf(src, f, e, found, segments)
 	lost.Parts = append(lost.Parts, end.Parts...)
-	if src.cut != nil { // The reader that comes there is not to count it again.
-		st.counted = append(st.counted, savepoint.Range{Segment: src.cut.Segment, From: src.cut.From, To: endOfSegment})
+	if src.lostEnd != nil { // The reader that comes there is not to count it again.
+		st.counted = append(st.counted, savepoint.Range{Segment: src.lostEnd.Segment, From: src.lostEnd.From, To: endOfSegment})
 	}
 	switch worst {
 	case cursor.SegmentStart:
@@ -275,7 +275,7 @@ func (s *Storage) findFresh(src *Source, f savepoint.File, e *savepoint.Endpoint
 	}
 	behind := slices.ContainsFunc(st.acked, func(m savepoint.Mark) bool { return st.fresh.from.Before(m.Position) })
 	if worst = max(worst, of); worst == cursor.Exact && !behind {
-		st.settle()
+		st.mergeRanges()
 		return nil
 	}
 	s.logger.Error("What was delivered before its turn cannot be found in the log again; it is sent once more, behind the backlog",

@@ -44,7 +44,27 @@ const (
 	wholeBytes = 16 << 20
 )
 
-// logReader reads batches from a directory. One goroutine owns it.
+// logReader reads batches from a directory. One goroutine owns it. What its fields say of
+// the log:
+//
+//	  segment 4                   segment 5     segment 6
+//	├───────────▒▒▒▒▒▒┬───────╳┤├───────────┤├──────────┬────────┬───────┬╌╌╌╌╌╌╌
+//	  records  damaged│      lost│ stand-in for        ahead:      until    not
+//	              gapEnd   lostEndBefore = 5 one that  read, and            committed
+//	                                     is gone:      of the next          yet
+//	                                     standIn = 5   batch
+//
+// and how it reads a segment:
+//
+//	strictly ──▶ the disk refuses something, or labels cannot be looked up
+//	   ▲  ▲            │                │
+//	   │  └── again ◀──┘                │ the tries at the segment are exhausted
+//	   │                                ▼
+//	   │ the next segment      lenient: passes over what cannot be had
+//	   ├────────────────────────────────┤
+//	   │                                │ that fails, too, or the segment is gone
+//	   │                                ▼
+//	   └─────────────────────── the rest of the segment is passed over
 type logReader struct {
 	dir  string
 	tail *cursor.Tail
@@ -58,6 +78,9 @@ type logReader struct {
 	size func(segment int) int64
 	// damaged is told of every damaged part that was passed over.
 	damaged func(*cursor.Corruption)
+	// density is how many items a byte of the log holds.
+	density *density
+
 	// ahead is a record that was read and belongs to the next batch.
 	ahead    []byte
 	aheadEnd cursor.Point
@@ -66,19 +89,18 @@ type logReader struct {
 	// that start there or later are not read. Damage that reaches over it ends
 	// the part.
 	until *cursor.Point
-	// density is how many items a byte of the log holds.
-	density *density
-	// gap is where the last damaged part ended: those that follow each other are
+	// gapEnd is where the last damaged part ended: those that follow each other are
 	// logged once.
-	gap cursor.Position
-	// cut is the last segment before which one has lost its end.
-	cut int
-	// gone is the last segment that was found to be a stand-in for one that is gone.
-	gone int
-	// tries decides what is passed over, and past says that the segment is read
+	gapEnd cursor.Position
+	// lostEndBefore is the last segment before which one has lost its end.
+	lostEndBefore int
+	// standIn is the last segment that was found to be a stand-in for one that is gone.
+	standIn int
+
+	// tries decides what is passed over, and lenient says that the segment is read
 	// like that, as far as it can be.
-	tries *attempts
-	past  bool
+	tries   *readTries
+	lenient bool
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
@@ -86,7 +108,7 @@ func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption))
 	if known == nil {
 		known = &density{}
 	}
-	return &logReader{density: known, gone: -1, cut: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newAttempts(maxReadTries)}
+	return &logReader{density: known, standIn: -1, lostEndBefore: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newReadTries(maxReadTries)}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
@@ -112,19 +134,19 @@ func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) b
 		b, err := r.readOnce(p, limit, stop)
 		switch {
 		case err == nil:
-			if !r.past {
-				r.tries.worked(b)
+			if !r.lenient {
+				r.tries.noteSuccess(b)
 			}
 			return b, nil
 		case errors.Is(err, cursor.ErrCaughtUp):
 			return nil, err
 		}
-		past := r.past
+		lenient := r.lenient
 		r.close()
-		if past || r.missing(p.Segment, err) {
+		if lenient || r.removed(p.Segment, err) {
 			return r.passRest(p, err)
 		}
-		r.tries.failed(p.Position)
+		r.tries.noteFailure(p.Position)
 		if !r.tries.exhausted(p.Segment) {
 			return nil, err
 		}
@@ -132,16 +154,16 @@ func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) b
 }
 
 func (r *logReader) readOnce(p cursor.Point, limit int, stop func(cursor.Position) bool) (*queue.Batch, error) {
-	past := r.tries.exhausted(p.Segment)
-	if r.tail == nil || r.bb.Start != p || (past && !r.past) {
+	lenient := r.tries.exhausted(p.Segment)
+	if r.tail == nil || r.bb.Start != p || (lenient && !r.lenient) {
 		open := cursor.Open
-		if past {
+		if lenient {
 			open = cursor.OpenLenient
 		} else {
-			r.dec.evicted.refused = nil
+			r.dec.evicted.unresolved = nil
 		}
 		err := r.seekWith(p, open)
-		r.pass(past)
+		r.setLenient(lenient)
 		if err != nil {
 			return nil, err
 		}
@@ -149,10 +171,10 @@ func (r *logReader) readOnce(p cursor.Point, limit int, stop func(cursor.Positio
 	return r.batch(limit, stop)
 }
 
-// pass says whether what cannot be had is passed over.
-func (r *logReader) pass(past bool) {
-	if r.past != past {
-		r.past, r.dec.evicted.past = past, past
+// setLenient says whether what cannot be had is passed over.
+func (r *logReader) setLenient(lenient bool) {
+	if r.lenient != lenient {
+		r.lenient, r.dec.evicted.lenient = lenient, lenient
 	}
 }
 
@@ -173,10 +195,10 @@ func (r *logReader) passRest(p cursor.Point, cause error) (*queue.Batch, error) 
 	return r.bb.Build(), nil
 }
 
-// missing reports whether it is certain that a segment was removed: the log can be
+// removed reports whether it is certain that a segment was removed: the log can be
 // listed, has the one that is written to, and not this one. If all of the log is
 // away, or a link leads nowhere, it may be back in a moment.
-func (r *logReader) missing(segment int, cause error) bool {
+func (r *logReader) removed(segment int, cause error) bool {
 	if !errors.Is(cause, os.ErrNotExist) {
 		return false
 	}
@@ -217,7 +239,7 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 func (r *logReader) close() {
 	if r.tail != nil {
 		r.bb.Items = queue.Sequence{}
-		r.dec.evicted = evictedSeries{from: r.dec.evicted.from, refused: r.dec.evicted.refused}
+		r.dec.evicted = evictedSeries{from: r.dec.evicted.from, unresolved: r.dec.evicted.unresolved}
 	}
 	r.letGo()
 }
@@ -229,7 +251,7 @@ func (r *logReader) letGo() {
 		r.tail = nil
 	}
 	r.hasAhead = false
-	r.pass(false)
+	r.setLenient(false)
 }
 
 // batch reads one batch: about limit items, fewer if they take much memory, and not beyond the first record
@@ -238,7 +260,7 @@ func (r *logReader) letGo() {
 // sample. It returns cursor.ErrCaughtUp if there is nothing to read; records
 // without items still make a batch, so that positions move.
 func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*queue.Batch, error) {
-	if r.bb.Start.Position == (cursor.Position{Segment: r.cut}) {
+	if r.bb.Start.Position == (cursor.Position{Segment: r.lostEndBefore}) {
 		r.bb.Gap = true
 	}
 	if r.hasAhead {
@@ -280,8 +302,8 @@ func (r *logReader) batch(limit int, stop func(cursor.Position) bool) (*queue.Ba
 		r.bb.End = it.End
 		if it.Kind == cursor.Seal {
 			r.checkEnd(it.Start.Position, it.End.Position)
-			r.pass(false) // The tail reads the next one as always.
-			break         // A batch lies in one segment, which goes as a whole.
+			r.setLenient(false) // The tail reads the next one as always.
+			break               // A batch lies in one segment, which goes as a whole.
 		}
 	}
 	return r.bb.Build(), nil
@@ -302,14 +324,14 @@ func (r *logReader) sizeOf(segment int) int64 {
 func (r *logReader) checkEnd(at, next cursor.Position) {
 	was := r.sizeOf(at.Segment)
 	info, err := os.Stat(wlog.SegmentName(r.dir, at.Segment))
-	if err != nil || cursor.RecordEnd(info.Size()) >= max(was, at.Offset) || was == at.Offset || r.gone == at.Segment {
+	if err != nil || cursor.RecordEnd(info.Size()) >= max(was, at.Offset) || was == at.Offset || r.standIn == at.Segment {
 		return // What was removed meanwhile was read to its end, or has been counted.
 	}
 	had := r.bb.Gap
 	r.l.Error("A segment of the log has lost its end", "position", at.String(), "size", info.Size(),
 		"bytes", r.lose(at, next, was-at.Offset, was < at.Offset))
 	// What comes before it is whole, and was acknowledged as it is counted.
-	r.bb.Gap, r.cut = had, next.Segment
+	r.bb.Gap, r.lostEndBefore = had, next.Segment
 }
 
 // full reports whether a batch has enough, with so many items as the bound.
@@ -343,13 +365,13 @@ func (r *logReader) next() (cursor.Item, error) {
 	if it.Kind == cursor.Gap {
 		r.lose(it.Start.Position, it.End.Position, it.Err.To-it.Err.From, it.Err.Gone)
 		if it.Err.Gone {
-			r.gone = it.Start.Segment
+			r.standIn = it.Start.Segment
 		}
 		r.damaged(it.Err)
-		if it.Start.Position != r.gap {
+		if it.Start.Position != r.gapEnd {
 			r.l.Error("Skipped a damaged part of the log", "segment", it.Err.Segment, "from", it.Err.From, "to", it.Err.To, "err", it.Err.Err)
 		}
-		r.gap = it.End.Position
+		r.gapEnd = it.End.Position
 	}
 	return it, nil
 }
@@ -387,14 +409,14 @@ func continues(rec []byte) bool {
 	return true
 }
 
-// backlog is how many bytes of the log make one: about a second of a busy agent.
-const backlog = 1 << 20
+// backlogBytes is how many bytes of the log make a backlog: about a second of a busy agent.
+const backlogBytes = 1 << 20
 
 // lags reports whether an endpoint that reads at one position, while the log
 // ends at another, has to catch up. Which reader reads for it is another question:
 // if all endpoints are as far behind, that of one of them reads for all.
 func lags(at, head cursor.Position) bool {
-	return at.Segment != head.Segment || head.Offset-at.Offset > backlog
+	return at.Segment != head.Segment || head.Offset-at.Offset > backlogBytes
 }
 
 // logBytes returns how many bytes of the log lie between two positions.

@@ -122,7 +122,7 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 		cut.From = cursor.RecordEnd(fileSize(wlog.SegmentName(src.WALDir, f.Segment)))
 	}
 	if cut.From < cut.To {
-		src.cut = &cut
+		src.lostEnd = &cut
 	}
 }
 
@@ -204,13 +204,13 @@ func endOf(src *Source, f savepoint.File, e *savepoint.Endpoint, found map[curso
 	if r := e.FreshFor(queue.Partitions); r != nil {
 		acked = r.Acked
 	}
-	if src.cut != nil {
-		lost = cutOf(src.Table, *src.cut, e)
+	if src.lostEnd != nil {
+		lost = cutOf(src.Table, *src.lostEnd, e)
 	}
 	in, cut := spreadOf(src.Table, acked), slices.Clone(acked)
 	short := map[int]bool{}
 	for p, m := range acked {
-		if at, ok := found[m.Point]; ok && at.verdict == cursor.Sealed && (src.cut == nil || m.Segment != src.cut.Segment) {
+		if at, ok := found[m.Point]; ok && at.verdict == cursor.Sealed && (src.lostEnd == nil || m.Segment != src.lostEnd.Segment) {
 			short[m.Segment] = true
 		} else {
 			cut[p].Segment = f.Segment + 1 // It is read as far as that goes.

@@ -146,15 +146,8 @@ func (m *metadataSender) send(payload []byte, n int) bool {
 		metrics.metadataRetried.Add(float64(n))
 		wait, next := set.retry(backoff, res.RetryAfter)
 		backoff = next
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-set.replaced:
-		case <-e.stop:
-		case <-m.ended:
-			t.Stop()
+		if e.wait(wait, set, m.ended) == waiterEnded {
 			return false
 		}
-		t.Stop()
 	}
 }

@@ -249,8 +249,8 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 // of what failed.
 var refusalCodes = []string{"400", "401", "403", "404", "405", "409", "413", "415", "422"}
 
-// enqueued counts a batch that joins the queue.
-func (m *endpointMetrics) enqueued(b *queue.Batch, preTailing bool) {
+// countEnqueued counts a batch that joins the queue.
+func (m *endpointMetrics) countEnqueued(b *queue.Batch, preTailing bool) {
 	for c := range b.Unknown {
 		if b.Unknown[c] > 0 {
 			m.dropped[c].WithLabelValues(reasonUnknownRef).Add(float64(b.Unknown[c]))

@@ -27,15 +27,15 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
-// delivered accounts for a request the endpoint has taken. Receivers of remote
+// countDelivered accounts for a request the endpoint has taken. Receivers of remote
 // write 2.0 tell how much of it they stored.
-func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, replayed bool) {
+func (s *sender) countDelivered(set *settings, p *encodedRequest, res client.Result, replayed bool) {
 	st := s.stream
 	m, sent := st.endpoint.metrics.Load(), p.sent
 	m.highestSent.raise(p.highest)
 	s.conversion.settle(st.endpoint.src.Table)
 	m.bytes.Add(float64(len(p.payload)))
-	st.sizes.took(p.items, set.queue.MaxSamplesPerSend)
+	st.sizes.noteTaken(p.items, set.queue.MaxSamplesPerSend)
 	if replayed {
 		m.resent.Add(float64(sent.Total()))
 	}
@@ -47,7 +47,7 @@ func (s *sender) delivered(set *settings, p *encodedRequest, res client.Result, 
 		return
 	}
 	if missing := unwritten(sent, res); missing.Total() > 0 {
-		st.endpoint.fail(missing, strconv.Itoa(res.Status), timeSpan{})
+		st.endpoint.countFailed(missing, strconv.Itoa(res.Status), timeSpan{})
 		hint := "the receiver stored only a part"
 		if res.Written.Nothing() && set.protocol == encoder.V2 {
 			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
@@ -65,25 +65,25 @@ func unwritten(sent queue.Counts, res client.Result) (t queue.Counts) {
 	return t
 }
 
-// refused accounts for a request the endpoint refused for good.
-func (e *endpoint) refused(set *settings, sent queue.Counts, span timeSpan, res client.Result) {
+// countRefused accounts for a request the endpoint refused for good.
+func (e *endpoint) countRefused(set *settings, sent queue.Counts, span timeSpan, res client.Result) {
 	missing := sent
 	if res.Written.Confirmed {
 		missing = unwritten(sent, res)
 	}
-	e.fail(missing, strconv.Itoa(res.Status), span)
+	e.countFailed(missing, strconv.Itoa(res.Status), span)
 	e.logger.Error("non-recoverable error", "failedSampleCount", missing[queue.Samples], "failedHistogramCount", missing[queue.Histograms],
 		"failedExemplarCount", missing[queue.Exemplars], "protocol", set.protocol.String(), "err", res.Err)
 }
 
-// refusedOnReplay accounts for one item that was refused when it was, perhaps,
+// countRefusedOnReplay accounts for one item that was refused when it was, perhaps,
 // sent for the second time.
-func (e *endpoint) refusedOnReplay(sent queue.Counts, it queue.ItemView, res client.Result) {
-	e.drop(reasonOnReplay, sent)
+func (e *endpoint) countRefusedOnReplay(sent queue.Counts, it queue.ItemView, res client.Result) {
+	e.countDropped(reasonOnReplay, sent)
 	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.Series.Ref(), "timestamp", it.T, "err", res.Err)
 }
 
-func (e *endpoint) fail(t queue.Counts, code string, span timeSpan) {
+func (e *endpoint) countFailed(t queue.Counts, code string, span timeSpan) {
 	e.lost.add(t, code, span)
 	m := e.metrics.Load()
 	for c, n := range t {
@@ -92,7 +92,7 @@ func (e *endpoint) fail(t queue.Counts, code string, span timeSpan) {
 	m.refused.WithLabelValues(code).Add(float64(t.Total()))
 }
 
-func (e *endpoint) drop(reason string, t queue.Counts) {
+func (e *endpoint) countDropped(reason string, t queue.Counts) {
 	m := e.metrics.Load()
 	for c, n := range t {
 		if n > 0 {
@@ -101,8 +101,8 @@ func (e *endpoint) drop(reason string, t queue.Counts) {
 	}
 }
 
-// settled accounts for items that left the queue.
-func (e *endpoint) settled(t queue.Counts) { e.changePending(t, -1) }
+// countSettled accounts for items that left the queue.
+func (e *endpoint) countSettled(t queue.Counts) { e.changePending(t, -1) }
 
 // countUnknown tells of items that could not be attributed to a series.
 func (e *endpoint) countUnknown(t queue.Counts) {
@@ -116,7 +116,7 @@ func (s *sender) countDrops(p *encodedRequest) {
 	s.stream.endpoint.metrics.Load().highest.raise(p.highest)
 	for i := range p.dropped {
 		if p.dropped[i].Total() > 0 {
-			s.stream.endpoint.drop(dropReasons[i], p.dropped[i])
+			s.stream.endpoint.countDropped(dropReasons[i], p.dropped[i])
 		}
 	}
 }

@@ -21,53 +21,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// sender turns what it takes from its stream's queue into requests. One goroutine
-// owns it; its buffers live as long as it does.
-type sender struct {
-	stream   *stream
-	req      queue.Request
-	items    []queue.ItemView
-	left     []queue.ItemView // What was not delivered of the request when the stream stopped,
-	partly   bool             // and whether a part was.
-	verdicts []judgement
-	grouping grouping
-
-	own    encodedRequest // What it encoded itself.
-	cache  *requestCache  // Where shared is from.
-	shared *shared        // An encoded request of a request cache, or nil.
-
-	conversion *conversion // To classic histograms.
-
-	worked    time.Duration // How long the attempts took that settled the request,
-	waited    time.Duration // and how long it waited for others to encode theirs.
-	pointless bool          // The receiver called a part too large that cannot be made smaller.
-	sounded   bool          // Some series of the request were tried alone.
-	asked     time.Duration // What the answer to the last such request asked for,
-	gaveUp    bool          // and that there was none in the time that it had.
-	unsure    bool          // A part of it was sent apart, and may have been stored without an answer.
-	apart     bool          // It is the isolator's: it has no request of the queue.
-	judged    *settings     // Those that the request was packed with last.
-}
-
-// judgedBy takes note of the settings that say what of the request is sent, and at its
-// end of those that say it of what comes next. What some leave out is saved before others
-// apply.
-func (s *sender) judgedBy(set *settings) {
-	if s.judged != nil && s.judged != set {
-		s.req.Renew = s.stream.dispatched.renew
-	}
-	s.judged = set
-}
-
-// forget empties what keeps batches and labels in memory.
-func (s *sender) forget() {
-	clear(s.items)
-	s.items = s.items[:0]
-	clear(s.left[len(s.left):cap(s.left)])
-	clear(s.verdicts[:cap(s.verdicts)])
-	s.grouping.forget()
-}
-
 // collect lists the items of the request, partition by partition, in the order
 // of the log within each, or in the order of the log if the request is in order;
 // exemplars behind their samples.
@@ -123,12 +76,12 @@ func (s *sender) packInOrder(set *settings) *encodedRequest {
 	if set.queue.SampleAgeLimit != 0 {
 		return nil // What is too old is another thing with every attempt.
 	}
-	if ex := s.stream.endpoint.cache.Load(); ex != nil && !set.classic && ex.group == set.cacheKey() {
-		if sh, made := ex.get(s.req.Key()); sh != nil {
-			s.cache, s.shared = ex, sh
+	if cache := s.stream.endpoint.cache.Load(); cache != nil && !set.classic && cache.group == set.cacheKey() {
+		if sh, made := cache.get(s.req.Key()); sh != nil {
+			s.cache, s.shared = cache, sh
 			if made {
 				sh.whole = s.fillInOrder(&sh.encodedRequest, set)
-				ex.filled(sh)
+				cache.filled(sh)
 			}
 			if sh.whole {
 				return &sh.encodedRequest
@@ -198,8 +151,8 @@ func (s *sender) ready(p *encodedRequest) {
 func (s *sender) packing(p *encodedRequest, set *settings) (pk packing, done func()) {
 	all := s.stream.endpoint.encoders
 	by, enc, waited := all.take(set)
-	s.waited += waited
-	pk = packing{p: p, set: set, by: by, enc: enc, verdicts: s.verdicts, grouped: s.groups(), table: s.stream.endpoint.src.Table}
+	s.state.waited += waited
+	pk = packing{p: p, set: set, by: by, enc: enc, judgements: s.judgements, grouped: s.groups(), table: s.stream.endpoint.src.Table}
 	return pk, func() { all.give(by) }
 }
 
@@ -207,13 +160,13 @@ func (s *sender) packing(p *encodedRequest, set *settings) (pk packing, done fun
 // the argument. What is left out is counted in p.
 func (s *sender) screen(p *encodedRequest, set *settings, items []queue.ItemView) []queue.ItemView {
 	s.ready(p)
-	s.verdicts = s.verdicts[:0]
+	s.judgements = s.judgements[:0]
 	if !s.simple(set) {
 		items = s.filter(set, items, &p.dropped)
 	}
 	if set.classic {
-		pk := packing{p: p, set: set, verdicts: s.verdicts}
-		items, s.verdicts = s.conversion.screen(&pk, items, s.inconvertible)
+		pk := packing{p: p, set: set, judgements: s.judgements}
+		items, s.judgements = s.conversion.screen(&pk, items, s.inconvertible)
 	}
 	return items
 }
@@ -242,7 +195,7 @@ func (s *sender) encode(p *encodedRequest, set *settings, items []queue.ItemView
 }
 
 // filter drops what is not to be sent under the settings and counts it in
-// dropped. Where rules apply it fills s.verdicts for the rest.
+// dropped. Where rules apply it fills s.judgements for the rest.
 func (s *sender) filter(set *settings, items []queue.ItemView, dropped *drops) []queue.ItemView {
 	oldest, limited := set.tooOld(time.Now())
 	kept := items[:0]
@@ -258,14 +211,14 @@ func (s *sender) filter(set *settings, items []queue.ItemView, dropped *drops) [
 		}
 	}
 	items = kept
-	s.verdicts = s.verdicts[:0]
+	s.judgements = s.judgements[:0]
 	ruled := len(set.rules.configs) > 0
 	if ruled {
-		s.verdicts = set.rules.judge(len(items), func(i int) *series.Series { return items[i].Series }, s.verdicts)
+		s.judgements = set.rules.judge(len(items), func(i int) *series.Series { return items[i].Series }, s.judgements)
 	}
-	kept, verdicts := items[:0], s.verdicts[:0]
+	kept, judgements := items[:0], s.judgements[:0]
 	for i, it := range items {
-		if ruled && s.verdicts[i].drop {
+		if ruled && s.judgements[i].drop {
 			dropped[dropRule].Add(it.Kind())
 			continue
 		}
@@ -275,9 +228,9 @@ func (s *sender) filter(set *settings, items []queue.ItemView, dropped *drops) [
 		}
 		kept = append(kept, it)
 		if ruled {
-			verdicts = append(verdicts, s.verdicts[i])
+			judgements = append(judgements, s.judgements[i])
 		}
 	}
-	s.verdicts = verdicts
+	s.judgements = judgements
 	return kept
 }

@@ -32,8 +32,8 @@ func (iso *isolation) resume(list []isolatedMark, marks []savepoint.Mark, sent c
 	defer iso.mtx.Unlock()
 	t := &trial{replayed: true}
 	for _, m := range list {
-		is := iso.get(m.Series)
-		is.behind, is.next, is.until = true, m.Mark, marks[iso.partOf(m.Series)]
+		is := iso.ensure(m.Series)
+		is.restInLog, is.next, is.until = true, m.Mark, marks[iso.partOf(m.Series)]
 		is.maybeSent(sent)
 		is.unsent()
 		t.series = append(t.series, is)
@@ -44,7 +44,7 @@ func (iso *isolation) resume(list []isolatedMark, marks []savepoint.Mark, sent c
 
 // adopt takes over the isolated series of a stream whose part of the log is before
 // that of this one, and which has ended. The isolator of this stream makes them its own
-// when it has nothing under way, see inherit; until then, the savepoint has them
+// when it has nothing under way, see mergeInherited; until then, the savepoint has them
 // as they were.
 func (iso *isolation) adopt(from *isolation) {
 	from.mtx.Lock()
@@ -63,11 +63,11 @@ func (iso *isolation) adopt(from *isolation) {
 	iso.signal()
 }
 
-// inherit merges what was adopted with what is isolated already: the former comes
+// mergeInherited merges what was adopted with what is isolated already: the former comes
 // first. Of a series that waits in the log, what this stream had delivered lies
 // between, and is sent once more. Those of a trial are on trial again. Only the
 // isolator calls it, with nothing under way.
-func (iso *isolation) inherit() {
+func (iso *isolation) mergeInherited() {
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
 	if len(iso.inherited) == 0 || iso.trial != nil {
@@ -75,20 +75,20 @@ func (iso *isolation) inherit() {
 	}
 	t := &trial{replayed: true}
 	for _, old := range slices.Backward(iso.inherited) {
-		is := iso.get(old.hash)
+		is := iso.ensure(old.hash)
 		_, both := is.mark()
 		switch {
 		case !both:
-			is.items, is.behind, is.next, is.until = old.items, old.behind, old.next, old.until
-		case old.behind:
-			end := is.end()
-			iso.drop(is, len(is.items))
-			is.items, is.behind, is.next, is.until = old.items, true, old.next, end
+			is.items, is.restInLog, is.next, is.until = old.items, old.restInLog, old.next, old.until
+		case old.restInLog:
+			end := is.endMark()
+			iso.takeOff(is, len(is.items))
+			is.items, is.restInLog, is.next, is.until = old.items, true, old.next, end
 		default:
 			is.items = append(slices.Clip(old.items), is.items...)
 		}
 		iso.bytes += sizeOf(old.items)
-		is.maybeSent(past(is.end()))
+		is.maybeSent(justBehind(is.endMark()))
 		if is.suspect = is.suspect || old.suspect; !is.suspect {
 			t.series = append(t.series, is)
 		}
@@ -126,7 +126,7 @@ func (iso *isolation) divert(r *queue.Request, items []queue.ItemView) []queue.I
 	at := r.Marks(apart)
 	for i, it := range apart {
 		if r.Replay {
-			of[i].maybeSent(past(at[it.Item]))
+			of[i].maybeSent(justBehind(at[it.Item]))
 		}
 		iso.add(of[i], it, at[it.Item], false)
 	}
@@ -157,11 +157,11 @@ func (iso *isolation) park(r *queue.Request, items []queue.ItemView, t *trial) {
 	for i, it := range items {
 		is := iso.series[of[i]]
 		if is == nil {
-			is = iso.get(of[i])
+			is = iso.ensure(of[i])
 			t.series = append(t.series, is)
 		}
 		if t.replayed {
-			is.maybeSent(past(at[it.Item]))
+			is.maybeSent(justBehind(at[it.Item]))
 		}
 		iso.add(is, it, at[it.Item], true)
 	}

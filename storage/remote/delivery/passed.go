@@ -29,8 +29,8 @@ import (
 
 // passedOver is what one endpoint passes over.
 type passedOver struct {
-	behind *endpointState // Where it was, and what is gone of what lay before the oldest segment.
-	own    []ownRange
+	state *endpointState // Where it was, and what is gone of what lay before the oldest segment.
+	own   []ownRange
 }
 
 // ownRange is what consecutive segments hold with records of ours only, between two positions.
@@ -63,24 +63,24 @@ func (s *Storage) countPassed(passed []passedOver) {
 		if len(p.own) == 0 {
 			continue
 		}
-		_, ranges := p.behind.forfeit(p.own[len(p.own)-1].to)
+		_, ranges := p.state.forfeitBefore(p.own[len(p.own)-1].to)
 		for _, f := range ranges {
 			parts := []forfeitedRange{f} // Series by series, wherever they are.
 			if f.apart == nil {
 				parts = partsOf(f, p.own)
 			}
 			for _, part := range parts {
-				of[i] = append(of[i], newForfeit(p.behind.name, part, &counted{parts: p.behind.counted}))
+				of[i] = append(of[i], newForfeit(p.state.name, part, &counted{parts: p.state.counted}))
 			}
 		}
 		all = append(all, of[i]...)
 	}
-	s.count(context.Background(), all)
+	s.countForfeits(context.Background(), all)
 	for i, p := range passed {
 		var (
 			items     queue.Counts
-			bytes     = p.behind.uncounted[0]
-			estimated = int(p.behind.uncounted[1])
+			bytes     = p.state.uncounted[0]
+			estimated = int(p.state.uncounted[1])
 			span      timeSpan
 		)
 		items[queue.Samples] = estimated
@@ -92,10 +92,10 @@ func (s *Storage) countPassed(passed []passedOver) {
 				bytes += logBytes(s.src.WALDir, f.from, f.to)
 			}
 		}
-		s.countForfeited(p.behind.name, reasonOtherEngine, items, bytes)
+		s.countForfeited(p.state.name, reasonOtherEngine, items, bytes)
 		if items.Total() > 0 {
 			s.losses.Error("What had not been delivered before another engine wrote to the log is forfeited", append([]any{
-				"remote_name", p.behind.name, "reason", reasonOtherEngine,
+				"remote_name", p.state.name, "reason", reasonOtherEngine,
 				"bytes", bytes, "samples", items[queue.Samples], "histograms", items[queue.Histograms], "exemplars", items[queue.Exemplars], "samples_estimated", estimated,
 			}, span.attrs()...)...)
 		}

@@ -45,78 +45,78 @@ type readCursor struct {
 	skip [queue.Partitions]int
 }
 
-func (p *readCursor) get() (cursor.Point, int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pos, p.moves
+func (c *readCursor) get() (cursor.Point, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pos, c.moves
 }
 
 // start returns the position alone.
-func (p *readCursor) start() cursor.Position {
-	pos, _ := p.get()
+func (c *readCursor) start() cursor.Position {
+	pos, _ := c.get()
 	return pos.Position
 }
 
 // end returns where the stream ends, if it does.
-func (p *readCursor) end() (until cursor.Point, bounded bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.until == nil {
+func (c *readCursor) end() (until cursor.Point, bounded bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.until == nil {
 		return cursor.Point{}, false
 	}
-	return *p.until, true
+	return *c.until, true
 }
 
 // bound gives the stream an end, unless it has one or is behind that already.
-func (p *readCursor) bound(until cursor.Point) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.until != nil || until.Before(p.pos.Position) {
+func (c *readCursor) bound(until cursor.Point) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.until != nil || until.Before(c.pos.Position) {
 		return false
 	}
-	p.until = &until
+	c.until = &until
 	return true
 }
 
 // advance moves the cursor from one position to the next, unless a limit has moved
 // it meanwhile or the stream ends before that. skip is what is left to be skipped
 // then.
-func (p *readCursor) advance(moves int, to cursor.Point, skip [queue.Partitions]int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.moves != moves || (p.until != nil && p.until.Before(to.Position)) {
+func (c *readCursor) advance(moves int, to cursor.Point, skip [queue.Partitions]int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moves != moves || (c.until != nil && c.until.Before(to.Position)) {
 		return false
 	}
-	p.pos, p.skip = to, skip
+	c.pos, c.skip = to, skip
 	return true
 }
 
-// skipTo moves the cursor forward to a position, or to the end of the stream if
+// skipBefore moves the cursor forward to a position, or to the end of the stream if
 // that is before it, and returns where it was and is, and what would have been
 // skipped in between.
-func (p *readCursor) skipTo(before cursor.Position) (from cursor.Point, to cursor.Position, skip [queue.Partitions]int, moved bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	from, skip = p.pos, p.skip
+func (c *readCursor) skipBefore(before cursor.Position) (from cursor.Point, to cursor.Position, skip [queue.Partitions]int, moved bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	from, skip = c.pos, c.skip
 	target := cursor.Point{Position: before}
-	if p.until != nil && p.until.Before(before) {
-		target = *p.until
+	if c.until != nil && c.until.Before(before) {
+		target = *c.until
 	}
 	if !from.Before(target.Position) {
 		return from, from.Position, skip, false
 	}
-	p.pos, p.skip = target, [queue.Partitions]int{}
-	p.moves++
+	c.pos, c.skip = target, [queue.Partitions]int{}
+	c.moves++
 	return from, target.Position, skip, true
 }
 
-// markAhead is how far, in bytes of the log, the dispatch mark is raised
+// watermarkAhead is how far, in bytes of the log, the dispatch watermark is raised
 // beyond what is about to be sent. Raising it costs a sync.
-const markAhead = 8 << 20
+const watermarkAhead = 8 << 20
 
-// dispatchMark keeps ahead, on disk, of everything that is sent: after a crash
+// dispatchWatermark keeps ahead, on disk, of everything that is sent: after a crash
 // nothing at or after it can have reached the receiver.
-type dispatchMark struct {
+type dispatchWatermark struct {
 	mtx     sync.Mutex
 	wanted  cursor.Position // Goes into the next savepoint.
 	durable cursor.Position // Is in one that is synced to disk.
@@ -127,28 +127,28 @@ type dispatchMark struct {
 // renew makes sure that nothing more is sent before a savepoint is written that begins
 // now: what was left out under settings that have changed meanwhile would be sent after
 // a crash, behind what is newer (I4).
-func (d *dispatchMark) renew() {
+func (d *dispatchWatermark) renew() {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	d.durable, d.stale = cursor.Position{}, true
 }
 
 // covers reports whether everything before end may be sent; if not, the next
-// savepoint raises the mark so that it may.
-func (d *dispatchMark) covers(end cursor.Position) bool {
+// savepoint raises the watermark so that it may.
+func (d *dispatchWatermark) covers(end cursor.Position) bool {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	if !d.durable.Before(end) {
 		return true
 	}
-	if ahead := (cursor.Position{Segment: end.Segment, Offset: end.Offset + markAhead}); d.wanted.Before(ahead) {
+	if ahead := (cursor.Position{Segment: end.Segment, Offset: end.Offset + watermarkAhead}); d.wanted.Before(ahead) {
 		d.wanted = ahead
 	}
 	return false
 }
 
-// get returns the mark for a savepoint, whose positions are read after it.
-func (d *dispatchMark) get() cursor.Position {
+// takeWanted returns the watermark for a savepoint, whose positions are read after it.
+func (d *dispatchWatermark) takeWanted() cursor.Position {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	d.stale = false
@@ -156,7 +156,7 @@ func (d *dispatchMark) get() cursor.Position {
 }
 
 // synced notes that p is on disk.
-func (d *dispatchMark) synced(p cursor.Position) {
+func (d *dispatchWatermark) synced(p cursor.Position) {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	if !d.stale && d.durable.Before(p) {
@@ -164,15 +164,16 @@ func (d *dispatchMark) synced(p cursor.Position) {
 	}
 }
 
-// fail notes that a savepoint with a mark that covers what is to be sent was not written.
-func (d *dispatchMark) fail() {
+// noteFailure notes that a savepoint with a watermark that covers what is to be sent was
+// not written.
+func (d *dispatchWatermark) noteFailure() {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	d.failed = time.Now()
 }
 
 // failedWithin reports whether that was less than a time ago.
-func (d *dispatchMark) failedWithin(t time.Duration) bool {
+func (d *dispatchWatermark) failedWithin(t time.Duration) bool {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	return time.Since(d.failed) < t

@@ -59,15 +59,18 @@ func (r *rateLimit) known() bool {
 	return time.Now().Before(r.until)
 }
 
-// found takes note of a series, and reports whether it shows a limit that was not
-// known.
-func (r *rateLimit) found(guilty bool) bool {
+// foundGuilty takes note of a series that is not taken alone either.
+func (r *rateLimit) foundGuilty() {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	if guilty {
-		r.guilty++
-		return false
-	}
+	r.guilty++
+}
+
+// foundInnocent takes note of a series that is taken alone, and reports whether it shows a
+// limit that was not known.
+func (r *rateLimit) foundInnocent() bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
 	if time.Since(r.at) > limitPace {
 		r.innocent = 0
 	}
@@ -78,8 +81,8 @@ func (r *rateLimit) found(guilty bool) bool {
 	return r.assume()
 }
 
-// shown takes note of a proof: what was not taken was, in two parts.
-func (r *rateLimit) shown() bool {
+// noteProof takes note of a proof: what was not taken was, in two parts.
+func (r *rateLimit) noteProof() bool {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	return r.assume()
@@ -119,8 +122,8 @@ func (l *sizeLimit) unproven(n int, limited bool) bool {
 	return (limited || l.most.Load() > 0) && n > max(l.taken, 1)
 }
 
-// forget notes that what was taken so far says nothing: the rate is limited since.
-func (l *sizeLimit) forget() {
+// forgetTaken notes that what was taken so far says nothing: the rate is limited since.
+func (l *sizeLimit) forgetTaken() {
 	l.mtx.Lock()
 	defer l.mtx.Unlock()
 	l.taken = int(l.most.Load())
@@ -150,9 +153,9 @@ func (l *sizeLimit) tooMany(n, most int) bool {
 	return true
 }
 
-// took takes note that n items were taken in one request, of as many as wanted that
+// noteTaken takes note that n items were taken in one request, of as many as wanted that
 // others have. It is tried with more then, unless that was too many a while ago.
-func (l *sizeLimit) took(n, wanted int) {
+func (l *sizeLimit) noteTaken(n, wanted int) {
 	l.mtx.Lock()
 	defer l.mtx.Unlock()
 	most := int(l.most.Load())
@@ -213,7 +216,7 @@ func (t *turn) hand(s any, lasts time.Duration) {
 func (t *turn) give(s any) {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	t.forget(s)
+	t.forgetNext(s)
 	switch {
 	case t.of != s || s == nil:
 	case len(t.next) > 0:
@@ -226,7 +229,7 @@ func (t *turn) give(s any) {
 
 // set makes s the owner. Callers hold mtx.
 func (t *turn) set(s any, lasts time.Duration) {
-	t.forget(s)
+	t.forgetNext(s)
 	if t.of != s {
 		if t.of != nil {
 			close(t.over)
@@ -236,8 +239,8 @@ func (t *turn) set(s any, lasts time.Duration) {
 	t.until = time.Now().Add(lasts)
 }
 
-// forget ends the wait of s. Callers hold mtx.
-func (t *turn) forget(s any) {
+// forgetNext ends the wait of s. Callers hold mtx.
+func (t *turn) forgetNext(s any) {
 	t.next = slices.DeleteFunc(t.next, func(n nextTurn) bool { return n.of == s })
 }
 

@@ -24,10 +24,10 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// reader feeds a stream's queue from the log, until the stream ends or stops, or the
+// reader fills a stream's queue from the log, until the stream ends or stops, or the
 // queue closes. One goroutine owns it. Where it is says how it reads:
 //
-//	replaying ──▶ resuming ──▶ following ◀─────┐
+//	replaying ──▶ resuming ──▶ attached ◀──────┐
 //	                            │       ▲      │ a batch begins there that others
 //	                 what it is │       └──────┤ share, or this is the reader that
 //	                 to read is │              │ leads
@@ -36,12 +36,12 @@ import (
 // replaying: before the end of the replay range, alone, one commit at a time, so that
 // requests can be small. resuming: before the last of the partitions' marks, alone, and
 // to each of the marks. What an earlier run had acknowledged is filtered out in both.
-// following: what the dispatcher shares. alone: by itself, until it meets what is shared.
-// A stream that has an end is alone from when it got that, and never follows again.
+// attached: what the dispatcher shares. alone: by itself, until it meets what is shared.
+// A stream that has an end is alone from when it got that, and is never attached again.
 type reader struct {
 	stream *stream
 	log    *logReader    // Its own.
-	shared *subscription // Its place among what others share.
+	shared *subscription // Where it is among what others share.
 	pos    cursor.Point  // Where the next batch begins,
 	moves  int           // if cursor.moves is the same still; else a limit has moved the cursor since.
 	met    bool          // The endpoint has been at the head of the log.
@@ -51,12 +51,12 @@ type reader struct {
 type phase uint8
 
 const (
-	following phase = iota // Or alone, as it turns out.
+	attached phase = iota // Or alone, as it turns out.
 	resuming
 	replaying
 )
 
-// readLog feeds the stream's queue.
+// readLog fills the stream's queue.
 func (s *stream) readLog() {
 	r := &reader{stream: s, log: newLogReader(s.endpoint.logger, s.endpoint.src, s.endpoint.damaged)}
 	defer r.log.close()
@@ -74,7 +74,7 @@ func (s *stream) readLog() {
 			return
 		}
 		if err != nil {
-			r.pause(err)
+			r.waitAfter(err)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func (r *reader) phase() phase {
 	case r.stream.resumption.Active(at):
 		return resuming
 	}
-	return following
+	return attached
 }
 
 // read returns the batch that begins where the reader is.
@@ -127,15 +127,15 @@ func (r *reader) read(ph phase) (*queue.Batch, error) {
 	case !s.failing.Load() && lags(r.pos.Position, s.endpoint.src.Head()):
 		limit = farBatchItems
 	}
-	if ph == following && !r.bounded() && !r.log.tries.stuckAt(r.pos.Position) {
-		b, err := r.follow(limit)
+	if ph == attached && !r.bounded() && !r.log.tries.stuckAt(r.pos.Position) {
+		b, err := r.readShared(limit)
 		if !errors.Is(err, errBehind) {
 			return b, err
 		}
 	}
 	stop := s.endpoint.dispatcher.meets
 	switch {
-	case ph != following:
+	case ph != attached:
 		stop = s.resumption.At
 	case r.bounded():
 		stop = func(cursor.Position) bool { return false }
@@ -143,8 +143,8 @@ func (r *reader) read(ph phase) (*queue.Batch, error) {
 	return r.log.read(r.pos, limit, stop)
 }
 
-// follow returns what the dispatcher shares, or errBehind.
-func (r *reader) follow(limit int) (*queue.Batch, error) {
+// readShared returns what the dispatcher shares, or errBehind.
+func (r *reader) readShared(limit int) (*queue.Batch, error) {
 	s, ctx := r.stream, r.stream.reading
 	if !r.pos.Before(s.endpoint.src.Head()) {
 		s.queue.CaughtUp()
@@ -154,17 +154,17 @@ func (r *reader) follow(limit int) (*queue.Batch, error) {
 	case err == nil:
 		r.met = true
 		r.log.close()
-		r.log.tries.worked(b)
+		r.log.tries.noteSuccess(b)
 	case errors.Is(err, os.ErrNotExist):
 		err = errBehind // Alone, it finds the way past what is gone.
 	case ctx.Err() == nil && !errors.Is(err, errBehind):
-		r.log.tries.failed(r.pos.Position)
+		r.log.tries.noteFailure(r.pos.Position)
 	}
 	return b, err
 }
 
-// pause waits before the log is read again that could not be read.
-func (r *reader) pause(err error) {
+// waitAfter waits before the log is read again that could not be read.
+func (r *reader) waitAfter(err error) {
 	s, ctx := r.stream, r.stream.reading
 	switch {
 	case errors.Is(err, cursor.ErrCaughtUp):
@@ -185,7 +185,7 @@ func (r *reader) push(b *queue.Batch, ph phase) bool {
 	s := r.stream
 	e := &queue.Entry{Batch: b, Replay: ph == replaying, Behind: r.bounded() || lags(b.End.Position, s.endpoint.src.Head())}
 	before := s.resumption.Left()
-	if ph != following {
+	if ph != attached {
 		e.Batch, e.Skipped = s.resumption.Filter(b)
 	}
 	if !s.cursor.advance(r.moves, b.End, s.resumption.Left()) {
@@ -194,14 +194,14 @@ func (r *reader) push(b *queue.Batch, ph phase) bool {
 	}
 	r.pos = b.End
 	s.endpoint.countUnknown(b.Unknown)
-	s.loseUnread(b.Unread)
+	s.countUnread(b.Unread)
 	if e.Behind && !e.Replay && !s.failing.Load() {
 		active, _ := s.endpoint.src.Table.Len()
 		e.Room = queue.CatchUpRoom(active)
 	}
 	m := s.endpoint.metrics.Load()
 	s.endpoint.changePending(e.Batch.Counts, +1)
-	m.enqueued(b, !r.met)
+	m.countEnqueued(b, !r.met)
 	if !r.bounded() {
 		m.segment.Set(float64(b.End.Segment))
 	}
@@ -214,8 +214,8 @@ func (r *reader) push(b *queue.Batch, ph phase) bool {
 	return pushed
 }
 
-// loseUnread counts what the reader of a stream could not read.
-func (s *stream) loseUnread(u queue.Unread) {
+// countUnread counts what the reader of a stream could not read.
+func (s *stream) countUnread(u queue.Unread) {
 	if len(u.Parts) > 0 {
 		lost := lostTo(&u, s.countedAcked, spreadOf(s.endpoint.src.Table, s.countedAcked), &s.endpoint.counted)
 		s.endpoint.metrics.Load().countUnread(lost.Sums())
@@ -240,11 +240,11 @@ func (s *stream) highest(b *queue.Batch) (highest int64) {
 		}
 		return highest
 	}
-	var verdicts []judgement
+	var judgements []judgement
 	b.Each(func(part *queue.List) {
-		verdicts = set.rules.judge(len(part.Items), func(i int) *series.Series { return part.Items[i].Series }, verdicts)
+		judgements = set.rules.judge(len(part.Items), func(i int) *series.Series { return part.Items[i].Series }, judgements)
 		for i := range part.Items {
-			if set.wants(part.Kind(i)) && !verdicts[i].drop {
+			if set.wants(part.Kind(i)) && !judgements[i].drop {
 				highest = max(highest, part.Items[i].T)
 			}
 		}

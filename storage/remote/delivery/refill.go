@@ -24,8 +24,8 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// load makes sure that something of each series is in memory, if something waits.
-func (w *isolator) load(part ...*isolated) bool {
+// loadFromLog makes sure that something of each series is in memory, if something waits.
+func (w *isolator) loadFromLog(part ...*isolated) bool {
 	iso := w.stream.isolation
 	for w.stream.reading.Err() == nil {
 		var (
@@ -34,7 +34,7 @@ func (w *isolator) load(part ...*isolated) bool {
 		)
 		iso.mtx.Lock()
 		for _, is := range part {
-			if is.behind && len(is.items) == 0 {
+			if is.restInLog && len(is.items) == 0 {
 				if len(empty) == 0 || is.next.Before(at) {
 					at = is.next.Position
 				}
@@ -64,23 +64,23 @@ func (w *isolator) load(part ...*isolated) bool {
 // one pass, and with them those that are due. It reports whether it came on.
 func (w *isolator) reread(part []*isolated) (moved bool, err error) {
 	type filling struct {
-		missing
+		seriesRange
 		is          *isolated
 		from, until savepoint.Mark // As they were.
 		items       []isolatedItem
 	}
 	var (
-		all   []*missing
-		of    = map[*missing]*filling{}
+		all   []*seriesRange
+		of    = map[*seriesRange]*filling{}
 		iso   = w.stream.isolation
 		bytes = 0
 	)
 	iso.mtx.Lock()
 	now := time.Now()
 	for _, is := range iso.series {
-		if is.behind && len(is.items) == 0 && (!now.Before(is.due) || slices.Contains(part, is)) {
-			f := &filling{missing: missing{hash: is.hash, from: is.next, until: is.until}, is: is, from: is.next, until: is.until}
-			all, of[&f.missing] = append(all, &f.missing), f
+		if is.restInLog && len(is.items) == 0 && (!now.Before(is.due) || slices.Contains(part, is)) {
+			f := &filling{seriesRange: seriesRange{hash: is.hash, from: is.next, until: is.until}, is: is, from: is.next, until: is.until}
+			all, of[&f.seriesRange] = append(all, &f.seriesRange), f
 		}
 	}
 	room := max(isolatedBytes-iso.bytes, 1)
@@ -92,8 +92,8 @@ func (w *isolator) reread(part []*isolated) (moved bool, err error) {
 	log.tries = w.tries
 	r := newRereader(log, all)
 	var lost unreadApart
-	r.passed = func(series int, u queue.Unread) { lost.add(w.stream, series, u) }
-	err = r.read(w.stream.reading, func() bool { return bytes < room }, func(m *missing, it queue.ItemView, at savepoint.Mark) bool {
+	r.onUnread = func(series int, u queue.Unread) { lost.add(w.stream, series, u) }
+	err = r.read(w.stream.reading, func() bool { return bytes < room }, func(m *seriesRange, it queue.ItemView, at savepoint.Mark) bool {
 		f := of[m]
 		size := isolatedSize(it)
 		f.items = append(f.items, newIsolatedItem(it, at, size))
@@ -117,7 +117,7 @@ func (w *isolator) reread(part []*isolated) (moved bool, err error) {
 		iso.bytes += sizeOf(f.items)
 		is.items, is.next = f.items, m.from
 		if m.complete {
-			is.next, is.behind = f.until, is.until != f.until
+			is.next, is.restInLog = f.until, is.until != f.until
 		}
 	}
 	return moved, nil

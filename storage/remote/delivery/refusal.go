@@ -50,8 +50,8 @@ type refusal struct {
 	told   int  // 1 if a line said that it is so, 2 if one said that the time is over.
 }
 
-// met takes note of a refusal.
-func (r *refusal) met(res client.Result) {
+// noteRefused takes note of a refusal.
+func (r *refusal) noteRefused(res client.Result) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	if r.status != res.Status {
@@ -60,8 +60,8 @@ func (r *refusal) met(res client.Result) {
 	}
 }
 
-// end takes note that something was taken.
-func (r *refusal) end() {
+// noteTaken takes note that something was taken.
+func (r *refusal) noteTaken() {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	r.status, r.told = 0, 0

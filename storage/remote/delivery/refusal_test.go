@@ -186,14 +186,14 @@ func TestRefusalIsTold(t *testing.T) {
 			log syncedBuffer
 			r   refusal
 		)
-		r.met(*tc.res)
+		r.noteRefused(*tc.res)
 		r.since = time.Now().Add(-tc.lasts)
 		for range 3 {
 			r.tell(slog.New(slog.NewTextHandler(&log, nil)), &settings{refusedHold: 10 * time.Minute})
-			r.met(*tc.res)
+			r.noteRefused(*tc.res)
 		}
 		require.Regexp(t, tc.want, log.String())
-		r.end()
+		r.noteTaken()
 		require.Zero(t, r.lasts())
 	}
 }

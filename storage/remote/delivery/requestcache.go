@@ -65,32 +65,32 @@ type requestCaches struct {
 func (x *requestCaches) join(k cacheKey) *requestCache {
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
-	ex := x.all[k]
-	if ex == nil {
-		ex = &requestCache{group: k}
+	cache := x.all[k]
+	if cache == nil {
+		cache = &requestCache{group: k}
 		if x.all == nil {
 			x.all = map[cacheKey]*requestCache{}
 		}
-		x.all[k] = ex
+		x.all[k] = cache
 	}
-	ex.mtx.Lock()
-	ex.members++
-	ex.mtx.Unlock()
-	return ex
+	cache.mtx.Lock()
+	cache.members++
+	cache.mtx.Unlock()
+	return cache
 }
 
 // leave ends a membership. The last one takes the request cache away.
-func (x *requestCaches) leave(ex *requestCache) {
-	if ex == nil {
+func (x *requestCaches) leave(cache *requestCache) {
+	if cache == nil {
 		return
 	}
 	x.mtx.Lock()
 	defer x.mtx.Unlock()
-	ex.mtx.Lock()
-	defer ex.mtx.Unlock()
-	ex.members--
-	if ex.members == 0 {
-		delete(x.all, ex.group)
+	cache.mtx.Lock()
+	defer cache.mtx.Unlock()
+	cache.members--
+	if cache.members == 0 {
+		delete(x.all, cache.group)
 	}
 }
 

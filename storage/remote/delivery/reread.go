@@ -24,9 +24,9 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
-// missing is what of one series is to be read from the log: from a mark on, and
+// seriesRange is what of one series is to be read from the log: from a mark on, and
 // before another.
-type missing struct {
+type seriesRange struct {
 	hash        uint64
 	from, until savepoint.Mark
 
@@ -39,15 +39,15 @@ type missing struct {
 // batch begins, so batches end wherever one of them lies.
 type rereader struct {
 	log    *logReader
-	all    []*missing
+	all    []*seriesRange
 	stops  map[cursor.Position]bool
 	hashes hashes
-	// passed is told of what could not be had, and of how many series it is. It may
+	// onUnread is told of what could not be had, and of how many series it is. It may
 	// be nil.
-	passed func(n int, u queue.Unread)
+	onUnread func(n int, u queue.Unread)
 }
 
-func newRereader(log *logReader, all []*missing) *rereader {
+func newRereader(log *logReader, all []*seriesRange) *rereader {
 	r := &rereader{log: log, all: all, stops: map[cursor.Position]bool{}, hashes: hashes{}}
 	for _, m := range all {
 		m.complete = !m.from.Less(m.until)
@@ -61,14 +61,14 @@ func newRereader(log *logReader, all []*missing) *rereader {
 // returns false if no more is wanted of the series; from is then the mark behind
 // the item. It ends when everything was read, when more returns false, or with
 // what keeps it from reading.
-func (r *rereader) read(ctx context.Context, more func() bool, take func(*missing, queue.ItemView, savepoint.Mark) bool) error {
+func (r *rereader) read(ctx context.Context, more func() bool, take func(*seriesRange, queue.ItemView, savepoint.Mark) bool) error {
 	start := r.all[0].from
 	for _, m := range r.all {
 		if m.from.Before(start.Position) {
 			start = m.from
 		}
 	}
-	if r.left() == 0 {
+	if r.seriesLeft() == 0 {
 		return nil
 	}
 	defer r.log.close()
@@ -86,32 +86,32 @@ func (r *rereader) read(ctx context.Context, more func() bool, take func(*missin
 			return err
 		}
 		at = b.End
-		r.take(b, take)
-		if r.left() == 0 {
+		r.takeBatch(b, take)
+		if r.seriesLeft() == 0 {
 			return nil
 		}
 	}
 	return ctx.Err()
 }
 
-// take calls take for the items of a batch.
-func (r *rereader) take(b *queue.Batch, take func(*missing, queue.ItemView, savepoint.Mark) bool) {
-	r.tell(b.Unread, func(m *missing) bool { return m.in(b) })
+// takeBatch calls take for the items of a batch.
+func (r *rereader) takeBatch(b *queue.Batch, take func(*seriesRange, queue.ItemView, savepoint.Mark) bool) {
+	r.reportUnread(b.Unread, func(m *seriesRange) bool { return m.in(b) })
 	for _, m := range r.all {
 		if !m.done {
-			r.pass(m, b, take)
+			r.takeSeries(m, b, take)
 		}
 	}
 }
 
 // short tells of what is missing because the log ends before it.
 func (r *rereader) short(end cursor.Position) {
-	r.tell(queue.Unread{Parts: []queue.UnreadPart{{Range: savepoint.Range{Segment: end.Segment, From: end.Offset, To: end.Offset + 1}}}}, func(m *missing) bool { return !m.done && end.Before(m.until.Position) })
+	r.reportUnread(queue.Unread{Parts: []queue.UnreadPart{{Range: savepoint.Range{Segment: end.Segment, From: end.Offset, To: end.Offset + 1}}}}, func(m *seriesRange) bool { return !m.done && end.Before(m.until.Position) })
 }
 
-// tell reports what could not be had, if it is of a series.
-func (r *rereader) tell(u queue.Unread, of func(*missing) bool) {
-	if r.passed == nil || (len(u.Parts) == 0 && u.Labels == 0) {
+// reportUnread reports what could not be had, if it is of a series.
+func (r *rereader) reportUnread(u queue.Unread, of func(*seriesRange) bool) {
+	if r.onUnread == nil || (len(u.Parts) == 0 && u.Labels == 0) {
 		return
 	}
 	n := 0
@@ -121,18 +121,18 @@ func (r *rereader) tell(u queue.Unread, of func(*missing) bool) {
 		}
 	}
 	if n > 0 {
-		r.passed(n, u)
+		r.onUnread(n, u)
 	}
 }
 
 // in reports whether items of the series may be in a batch that are still to be read.
-func (m *missing) in(b *queue.Batch) bool {
+func (m *seriesRange) in(b *queue.Batch) bool {
 	return !m.done && m.from.Before(b.End.Position) &&
 		(b.Start.Before(m.until.Position) || (m.until.Position == b.Start.Position && m.until.Skip > 0))
 }
 
-// left returns of how many series something is still to be read.
-func (r *rereader) left() (n int) {
+// seriesLeft returns of how many series something is still to be read.
+func (r *rereader) seriesLeft() (n int) {
 	for _, m := range r.all {
 		if !m.done {
 			n++
@@ -145,11 +145,11 @@ func (r *rereader) left() (n int) {
 // would be next: then the pass does not end here, where it would have to be
 // counted anew.
 func (r *rereader) ending() bool {
-	return slices.ContainsFunc(r.all, func(m *missing) bool { return m.ending && !m.done })
+	return slices.ContainsFunc(r.all, func(m *seriesRange) bool { return m.ending && !m.done })
 }
 
-// pass looks for the items of one series in a batch.
-func (r *rereader) pass(m *missing, b *queue.Batch, take func(*missing, queue.ItemView, savepoint.Mark) bool) {
+// takeSeries looks for the items of one series in a batch.
+func (r *rereader) takeSeries(m *seriesRange, b *queue.Batch, take func(*seriesRange, queue.ItemView, savepoint.Mark) bool) {
 	if !m.begun {
 		if b.Start.Before(m.from.Position) {
 			return
@@ -160,7 +160,7 @@ func (r *rereader) pass(m *missing, b *queue.Batch, take func(*missing, queue.It
 		}
 	}
 	if !m.ending && !b.Start.Before(m.until.Position) {
-		// If damage took the place itself, as many too many are read as are missing.
+		// If damage took the mark itself, as many too many are read as are missing.
 		m.ending, m.left = true, m.until.Skip
 	}
 	if b.Gap {
@@ -202,23 +202,23 @@ func share(t *series.Table, n int, u queue.Unread) float64 {
 	return max((u.Items()+float64(u.Labels))*float64(n)/float64(max(active, n)), float64(n))
 }
 
-// skipTo moves isolated series on to a position, as far as what is before
-// it is not in memory, and returns what they forfeit by it.
-func (iso *isolation) skipTo(to cursor.Position) (lost []*missing) {
+// forfeitBefore moves isolated series on to a position, as far as what is before it is not
+// in memory, and returns what they forfeit by it.
+func (iso *isolation) forfeitBefore(to cursor.Position) (forfeited []*seriesRange) {
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
 	for _, is := range iso.all() {
-		if !is.behind || !is.next.Before(to) {
+		if !is.restInLog || !is.next.Before(to) {
 			continue
 		}
-		m := &missing{hash: is.hash, from: is.next, until: is.until}
+		m := &seriesRange{hash: is.hash, from: is.next, until: is.until}
 		if to.Compare(is.until.Position) <= 0 {
 			m.until = savepoint.Mark{Point: cursor.Point{Position: to}}
 		}
-		lost = append(lost, m)
+		forfeited = append(forfeited, m)
 		if is.next = m.until; is.next == is.until {
-			is.behind = false
+			is.restInLog = false
 		}
 	}
-	return lost
+	return forfeited
 }

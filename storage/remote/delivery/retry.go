@@ -88,16 +88,37 @@ func (s *stream) pause(set *settings, planned time.Duration, res client.Result, 
 	}
 	s.endpoint.logger.Warn("Failed to send batch, retrying", "err", res.Err, "wait", wait)
 	s.rates.recoverable(time.Now().Add(2 * wait))
-	t := time.NewTimer(wait)
+	if s.endpoint.wait(wait, set, s.ctx.Done()) == settingsReplaced {
+		return 0
+	}
+	return next
+}
+
+// waitEnd is why a wait is over.
+type waitEnd int
+
+const (
+	waited waitEnd = iota // It has lasted as long as it was to.
+	settingsReplaced
+	endpointStops
+	waiterEnded
+)
+
+// wait waits for a time, or until the settings are replaced, the endpoint stops, or ended
+// is closed.
+func (e *endpoint) wait(d time.Duration, set *settings, ended <-chan struct{}) waitEnd {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return waited
 	case <-set.replaced:
-		return 0
-	case <-s.endpoint.stop:
-	case <-s.ctx.Done():
+		return settingsReplaced
+	case <-e.stop:
+		return endpointStops
+	case <-ended:
+		return waiterEnded
 	}
-	return next
 }
 
 // hurried returns how much of the time that an answer asks for is waited. Retry-After

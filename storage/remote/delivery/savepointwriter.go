@@ -42,7 +42,7 @@ func (s *Storage) states() []*endpointState {
 }
 
 // save writes a savepoint. A durable one is synced to disk before save returns;
-// it moves the gate and the dispatch marks. Others are written only if
+// it moves the gate and the dispatch watermarks. Others are written only if
 // something changed.
 func (s *Storage) save(durable bool) error {
 	return s.saveStates(s.states, durable, false)
@@ -72,7 +72,7 @@ func (s *Storage) write(states func() []*endpointState, durable, clean bool) err
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
-	settled, _ := s.settled()
+	settled, _ := s.settledItems()
 	all := states()
 	f := s.content(all, durable, clean)
 	if !durable && s.last.holds(f) {
@@ -94,7 +94,7 @@ func (s *Storage) write(states func() []*endpointState, durable, clean bool) err
 	s.metrics.savepointWrites.WithLabelValues(strconv.FormatBool(durable)).Inc()
 	s.metrics.savepointWritten.set(f.Written)
 	if durable {
-		s.release(all)
+		s.moveGate(all)
 	}
 	return nil
 }
@@ -201,9 +201,9 @@ func (s *Storage) identifiedApart(apart []isolatedMark, sums map[cursor.Position
 // holderName tells holders of one name apart.
 func holderName(name, id string) string { return name + " (" + id + ")" }
 
-// release lets the gate and the dispatch marks follow what is on disk now.
+// moveGate lets the gate and the dispatch watermarks follow what is on disk now.
 // Callers hold saveMtx.
-func (s *Storage) release(all []*endpointState) {
+func (s *Storage) moveGate(all []*endpointState) {
 	holders := map[string]bool{}
 	for _, st := range all {
 		// Names can be shared for a moment, by a removed endpoint and one
@@ -284,13 +284,13 @@ func (s *Storage) writeSavepoints(ctx context.Context) {
 func (s *Storage) saveDue(now time.Time) bool {
 	s.saveMtx.Lock()
 	defer s.saveMtx.Unlock()
-	settled, endpoints := s.settled()
+	settled, endpoints := s.settledItems()
 	n := settled - s.last.settled
 	return n < 0 || n >= muchSettled*endpoints || now.Sub(s.last.written) > slowSaves-saveInterval
 }
 
-// settled returns how many items have left the queues of the endpoints at work.
-func (s *Storage) settled() (n, endpoints int) {
+// settledItems returns how many items have left the queues of the endpoints at work.
+func (s *Storage) settledItems() (n, endpoints int) {
 	s.listMtx.Lock()
 	running := s.running
 	s.listMtx.Unlock()
@@ -346,7 +346,7 @@ func (s *Storage) pointAt(walDir string, at cursor.Position) cursor.Point {
 
 // lastSave is the newest savepoint. It tells that nothing has changed since. It is guarded by saveMtx.
 type lastSave struct {
-	settled int // See Storage.settled.
+	settled int // See Storage.settledItems.
 
 	data []byte // Nil if what there is on disk is not known.
 

@@ -14,134 +14,67 @@
 package delivery
 
 import (
-	"context"
 	"time"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
-	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
-// run delivers until the stream stops or has more senders than it wants.
-func (s *sender) run() {
-	st := s.stream
-	for st.queue.Take(&s.req, st.wanted) {
-		began := time.Now()
-		s.worked, s.waited, s.pointless, s.sounded, s.unsure, s.partly, s.judged = 0, 0, false, false, false, false, nil
-		s.left = s.left[:0]
-		done := st.reserve(s.req.End) && s.serve()
-		st.rates.busy(time.Since(began), s.waited)
-		content := s.req.Content()
-		if !done {
-			st.close() // The first failure of a stop ends it.
-		}
-		if !done && !s.partly {
-			st.queue.Release(&s.req)
-			return
-		}
-		// What is left of a request that was delivered in part waits apart, so that the
-		// rest is not sent again (I8).
-		s.park(s.left, true)
-		s.judgedBy(st.endpoint.settings.Load())
-		st.queue.Ack(&s.req)
-		st.endpoint.settled(content)
-		if !st.throttle(s.worked) {
-			return
-		}
-	}
+// sender turns what it takes from its stream's queue into requests (packing.go) and
+// delivers them (serve.go, deliver.go). One goroutine owns it; its buffers live as long as it does.
+type sender struct {
+	stream *stream
+	apart  bool // It is the isolator's: it takes nothing from the queue.
+
+	req   queue.Request // What it has taken,
+	state requestState  // and what has become of that.
+
+	// Scratch space, and what requests are made with.
+	items      []queue.ItemView
+	judgements []judgement
+	grouping   grouping
+	conversion *conversion    // To classic histograms.
+	own        encodedRequest // What it encoded itself.
+
+	cache  *requestCache // Where shared is from.
+	shared *shared       // An encoded request of a request cache, or nil.
 }
 
-// serve delivers what was taken, in several requests if it is too much for one.
-func (s *sender) serve() bool {
-	defer s.forget()
-	defer s.giveBack()
-	if s.req.InOrder() && s.stream.isolation.size() == 0 {
-		return s.deliver(work{whole: true}, false)
-	}
-	s.collect()
-	rest := s.items
-	for len(rest) > 0 {
-		rest = s.divert(rest)
-		n := len(rest)
-		if most := s.stream.endpoint.settings.Load().queue.MaxSamplesPerSend; s.groups() && n > most {
-			n = cutBefore(rest, most)
-		}
-		began := time.Now()
-		if !s.deliverItems(rest[:n:n], s.req.Replay) {
-			return s.undone(rest[n:])
-		}
-		rest = rest[n:]
-		if s.groups() {
-			s.stream.queue.SetWindow(windowFor(time.Since(began)))
-		}
-	}
-	return true
+// requestState is what has become of the request that a sender has taken. The zero value
+// is that of one that was taken just now.
+type requestState struct {
+	partly bool             // A part of it was settled.
+	left   []queue.ItemView // What was not delivered of it when the stream stopped.
+	judged *settings        // Those that it was packed with last.
+
+	worked time.Duration // How long the attempts took that settled it,
+	waited time.Duration // and how long it waited for others to encode theirs.
+
+	pointless bool // The receiver called a part too large that cannot be made smaller.
+	sounded   bool // Some of its series were tried alone.
+	unsure    bool // A part of it was sent apart, and may have been stored without an answer.
+
+	asked  time.Duration // What the answer to the last other request in its place asked for,
+	gaveUp bool          // and that there was none in the time that it had.
 }
 
-// windowFor returns how many requests a window may have that take so long each: it is
-// acknowledged as a whole, and may take no longer than the interval of savepoints (I8).
-func windowFor(took time.Duration) int { return int(saveInterval / max(took, 1)) }
+// renewed is the state of the next request, which uses the memory of this one.
+func (r requestState) renewed() requestState { return requestState{left: r.left[:0]} }
 
-// deliverItems delivers items of the request, of which another part may be on trial by
-// now.
-func (s *sender) deliverItems(items []queue.ItemView, replayed bool) bool {
-	return s.deliver(work{items: s.divert(items)}, replayed)
+// judgedBy takes note of the settings that say what of the request is sent, and at its
+// end of those that say it of what comes next. What some leave out is saved before others
+// apply.
+func (s *sender) judgedBy(set *settings) {
+	if s.state.judged != nil && s.state.judged != set {
+		s.req.Renew = s.stream.dispatched.renew
+	}
+	s.state.judged = set
 }
 
-// divert takes items out that wait apart.
-func (s *sender) divert(items []queue.ItemView) (left []queue.ItemView) {
-	left = s.stream.isolation.divert(&s.req, items)
-	s.partly = s.partly || len(left) < len(items)
-	return left
-}
-
-// undone notes what of the request is not delivered as the stream stops, in order.
-// Nothing needs to be listed of a request that no part was delivered of.
-func (s *sender) undone(parts ...[]queue.ItemView) bool {
-	for _, items := range parts {
-		s.left = append(s.left, items...)
-	}
-	return false
-}
-
-// attempt sends a payload of the queue once.
-func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
-	res := s.send(s.ctx, set, payload, attempt, sent)
-	switch res.Outcome {
-	case client.Delivered:
-		s.took()
-	case client.Retry:
-		s.failing.Store(true)
-		s.delivers.Store(false)
-	default:
-		if !s.mendable(set, res) {
-			s.failing.Store(false)
-		}
-	}
-	return res
-}
-
-// send sends a payload once.
-func (s *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
-	m := s.endpoint.metrics.Load()
-	for c, n := range sent {
-		m.attempted[c].Add(float64(n))
-	}
-	began := time.Now()
-	res := set.client.Store(ctx, payload, attempt)
-	took := time.Since(began)
-	m.latency.Observe(took.Seconds())
-	res = s.weigh(set, res)
-	switch known := s.latency.Load(); {
-	case res.Outcome == client.Delivered:
-		s.latency.Store((7*known + took) / 8)
-	case res.Status != 0 && took > known && took < slowAnswer:
-		// One that is not taken tells too how long an answer takes, unless that was
-		// what was wrong with it.
-		s.latency.Store(took)
-	}
-	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.Nothing())) {
-		s.endpoint.logFailed(set, payload, res)
-	}
-	return res
+// forget empties what keeps batches and labels in memory.
+func (s *sender) forget() {
+	clear(s.items)
+	s.items = s.items[:0]
+	clear(s.state.left[len(s.state.left):cap(s.state.left)])
+	clear(s.judgements[:cap(s.judgements)])
+	s.grouping.forget()
 }

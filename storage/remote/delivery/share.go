@@ -40,9 +40,9 @@ func (s *settings) budget() (busy float64, senders int) {
 	return busy, max(int(math.Ceil(busy)), 1)
 }
 
-// limits returns the lowest and highest number of senders of a stream. The backlog
+// senderLimits returns the lowest and highest number of senders of a stream. The backlog
 // has its share, rounded up, and the other stream the rest, but one at least.
-func (s *stream) limits(set *settings) (lowest, highest int) {
+func (s *stream) senderLimits(set *settings) (lowest, highest int) {
 	highest = set.mostSenders()
 	switch streams := s.endpoint.streams(); {
 	case len(streams) < 2:
@@ -73,17 +73,5 @@ func (s *stream) throttle(worked time.Duration) bool {
 	set := s.endpoint.settings.Load()
 	busy, _ := set.budget()
 	d := throttleFor(worked, s.senders(), busy)
-	if d <= 0 {
-		return true
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-set.replaced:
-	case <-s.reading.Done():
-	case <-s.endpoint.stop:
-		return false
-	}
-	return true
+	return d <= 0 || s.endpoint.wait(d, set, s.reading.Done()) != endpointStops
 }

@@ -60,7 +60,7 @@ type Source struct {
 	other   bool             // It is not the log that positions were saved for, or not up to where they are.
 	density *density         // Of the log; readers have their own if it is nil.
 
-	cut *queue.UnreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.
+	lostEnd *queue.UnreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.
 }
 
 // Resolver finds the labels of series that are not in memory. It is safe for

@@ -78,7 +78,7 @@ func (s *spread) mean(of func(p int) int64) float64 {
 // for what was counted before.
 func lostTo(u *queue.Unread, acked []savepoint.Mark, in *spread, before *counted) (lost queue.Unread) {
 	for _, p := range u.Parts {
-		open, all := before.left(p.Range), p.To-p.From
+		open, all := before.uncounted(p.Range), p.To-p.From
 		waits := in.mean(func(p int) int64 {
 			from := open.From
 			switch m := acked[p]; {

@@ -134,8 +134,8 @@ func TestCrash(t *testing.T) {
 		stored, _ := rc.counts()
 		require.Eventually(t, func() bool { now, _ := rc.counts(); return now > stored || now == j.count }, time.Minute, time.Millisecond)
 		// The crash: what is saved after this instant is lost, save for the
-		// dispatch mark, which is written ahead.
-		mark := r.running[0].streams()[0].dispatched.get()
+		// dispatch watermark, which is written ahead.
+		mark := r.running[0].streams()[0].dispatched.takeWanted()
 		require.NoError(t, r.Close())
 		require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), old, 0o600))
 		f, _, err := savepoint.NewStore(j.dir).Load()

@@ -42,7 +42,7 @@ type stream struct {
 	resumption   *queue.Resumption // Owned by the reader, but for its marks, which never change.
 	countedAcked []savepoint.Mark  // What it began with. What cannot be read is shared among the partitions by these.
 	replayEnd    cursor.Position
-	dispatched   dispatchMark
+	dispatched   dispatchWatermark
 
 	// What it has read and not delivered.
 	queue     *queue.Queue
@@ -68,8 +68,8 @@ type stream struct {
 	reading     context.Context // Ends when nothing more is to be read.
 	stopReading context.CancelFunc
 
-	begun      bool // At work. Guarded by endpoint.sendersMtx, as is what follows.
-	live, want int  // Senders there are, and that there should be.
+	begun        bool // At work. Guarded by endpoint.sendersMtx, as is what follows.
+	atWork, want int  // Senders there are, and that there should be.
 }
 
 // newStream returns a stream that goes on where the marks in acked say. Up to dispatched,
@@ -109,7 +109,7 @@ func (s *stream) halt() {
 }
 
 // state returns how far the stream has come, with its isolated series, and its
-// dispatch mark. final says that it has stopped, so that the last can be taken
+// dispatch watermark. final says that it has stopped, so that the last can be taken
 // back to what really was sent.
 func (s *stream) state(final bool) (acked []savepoint.Mark, apart []isolatedMark, dispatched cursor.Position) {
 	if final && s.unqueued == nil {
@@ -117,9 +117,9 @@ func (s *stream) state(final bool) (acked []savepoint.Mark, apart []isolatedMark
 		pos, _ := s.cursor.get()
 		s.queue.Jump(pos)
 	}
-	// The dispatch mark is read first: it must cover whatever is sent while the
+	// The dispatch watermark is read first: it must cover whatever is sent while the
 	// positions are read.
-	dispatched = s.dispatched.get()
+	dispatched = s.dispatched.takeWanted()
 	acked = make([]savepoint.Mark, queue.Partitions)
 	// What is isolated is so before its partition's mark passes it.
 	floor := s.queue.Marks(acked)
@@ -155,14 +155,14 @@ func (s *stream) senders() int {
 func (s *stream) wanted() bool {
 	s.endpoint.sendersMtx.Lock()
 	defer s.endpoint.sendersMtx.Unlock()
-	if s.live > s.want {
-		s.live--
+	if s.atWork > s.want {
+		s.atWork--
 		return false
 	}
 	return true
 }
 
-// reserve makes sure that the dispatch mark on disk is past what is about to be
+// reserve makes sure that the dispatch watermark on disk is past what is about to be
 // sent. If it cannot be written, delivery goes on all the same: a full disk is
 // emptied by delivering. What that can cost is said in the package's
 // documentation. It returns false if the stream ends meanwhile: no savepoint says
@@ -177,7 +177,7 @@ func (s *stream) reserve(end cursor.Position) bool {
 			return true
 		}
 		if err := s.endpoint.persist(func() bool { return s.dispatched.covers(end) }); err != nil {
-			s.dispatched.fail()
+			s.dispatched.noteFailure()
 			return true
 		}
 	}
@@ -207,12 +207,12 @@ func (s *stream) awaitTurn(owner any, set *settings) {
 
 // tellLimit takes note of a limit on the rate that was not known.
 func (s *stream) tellLimit() {
-	s.sizes.forget()
+	s.sizes.forgetTaken()
 	s.endpoint.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
 }
 
-// smaller reports whether a request of so many items is to be cut: less are sent by now,
+// mustShrink reports whether a request of so many items is to be cut: less are sent by now,
 // or it had its turn and so many were never taken.
-func (s *stream) smaller(n int, hadTurn bool) bool {
+func (s *stream) mustShrink(n int, hadTurn bool) bool {
 	return s.sizes.below(n) || (hadTurn && s.sizes.unproven(n, s.limit.known()) && s.sizes.tooMany(n, n/2))
 }

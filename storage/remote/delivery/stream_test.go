@@ -26,8 +26,8 @@ import (
 )
 
 // TestOrderOfState defends I2 and I8: what a savepoint says of a stream is taken in the
-// order dispatch mark, marks, isolated series, while a sender that puts something on
-// trial isolates it first and has its marks pass it then. So the dispatch mark covers
+// order dispatch watermark, marks, isolated series, while a sender that puts something on
+// trial isolates it first and has its marks pass it then. So the dispatch watermark covers
 // whatever is sent meanwhile, and no mark passes an item that is not in the savepoint. Each
 // round has the state taken in the middle of that, with the queue locked.
 func TestOrderOfState(t *testing.T) {
@@ -66,7 +66,7 @@ func TestOrderOfState(t *testing.T) {
 				s.dispatched.mtx.Lock()
 				defer s.dispatched.mtx.Unlock()
 				return !s.dispatched.stale
-			}, time.Minute, time.Millisecond, "the dispatch mark is taken before the marks")
+			}, time.Minute, time.Millisecond, "the dispatch watermark is taken before the marks")
 			s.isolation.park(&req, items, &trial{})
 		}
 		s.queue.Ack(&req)

@@ -55,7 +55,7 @@ func (w *isolator) trySuspect(now time.Time) bool {
 		n = min(len(due), w.atOnce())
 	}
 	due = due[:n]
-	if !w.load(due...) {
+	if !w.loadFromLog(due...) {
 		for _, is := range due {
 			is.due = now.Add(retryInterval)
 		}
@@ -64,7 +64,7 @@ func (w *isolator) trySuspect(now time.Time) bool {
 	for _, is := range due {
 		is.alone = w.alone(is.alone)
 	}
-	answers := w.attempts(n, func(i int) []*isolated { return due[i : i+1] })
+	answers := w.attemptSeveral(n, func(i int) []*isolated { return due[i : i+1] })
 	for i, is := range due {
 		w.tried(is, answers[i])
 	}
@@ -77,30 +77,30 @@ func (w *isolator) tried(is *isolated, a answer) {
 	is.due = a.began
 	switch {
 	case a.nothing():
-		w.settle(a, true)
+		w.settleAnswer(a, true)
 	case a.res.Outcome == client.Delivered:
-		w.judge(is, a)
-		w.sizes.took(a.samples(), set.queue.MaxSamplesPerSend)
-		is.wait, is.timeout, is.refusals, is.refused, is.unanswered = 0, 0, 0, 0, 0
+		w.learnRate(is, a)
+		w.sizes.noteTaken(a.samples(), set.queue.MaxSamplesPerSend)
+		is.wait, is.timeout, is.refusals, is.unsureRefusals, is.unanswered = 0, 0, 0, 0, 0
 		w.backoff /= 2
 		is.alone = min(max(2*is.alone, 1), max(set.queue.MaxSamplesPerSend, 1))
-		w.settle(a, true)
-	case final(a.res) && !w.divisible(a):
+		w.settleAnswer(a, true)
+	case final(a.res) && !a.divisible():
 		if !w.sure(is, a) {
 			is.wait = set.backoff(is.wait, suspectPace)
 			is.due = time.Now().Add(is.wait)
 			return
 		}
-		w.refused(a)
+		w.dropSample(a)
 		is.refusals, is.unanswered, is.wait = is.refusals+1, 0, 0
 		if is.refusals > freeRefusals {
 			is.due = time.Now().Add(set.leastBackoff())
 		}
 	case final(a.res):
-		// It goes on sample by sample, at once.
+		is.alone = 1 // It goes on sample by sample, at once.
 	default:
 		is.refusals = 0
-		w.judge(is, a)
+		w.learnRate(is, a)
 		w.fewer(is, a)
 		w.slow(set, scarce(a.res))
 		is.wait = set.backoff(is.wait, suspectPace)
@@ -156,7 +156,7 @@ func (w *isolator) tryTogether(now time.Time) bool {
 	}
 	a := w.attempt(all)
 	if a.nothing() {
-		w.settle(a, true)
+		w.settleAnswer(a, true)
 		return true
 	}
 	if a.res.Outcome != client.Delivered {
@@ -167,28 +167,28 @@ func (w *isolator) tryTogether(now time.Time) bool {
 	}
 	w.together, w.apart, w.backoff = time.Time{}, 0, 0
 	for _, is := range a.of {
-		w.judge(is, a)
+		w.learnRate(is, a)
 		is.wait, is.timeout, is.refusals, is.unanswered, is.due = 0, 0, 0, 0, now
 	}
-	w.settle(a, true)
+	w.settleAnswer(a, true)
 	return true
 }
 
-// judge learns from what became of a suspect that was tried whether the endpoint
+// learnRate learns from what became of a suspect that was tried whether the endpoint
 // limits the rate of requests.
-func (w *isolator) judge(is *isolated, a answer) {
+func (w *isolator) learnRate(is *isolated, a answer) {
 	if !is.scarce {
 		return
 	}
 	if a.res.Outcome != client.Delivered {
 		is.failures++
 		if is.failures == guiltyAfter {
-			w.stream.limit.found(true)
+			w.stream.limit.foundGuilty()
 			w.stream.prompts.giveBack()
 		}
 		return
 	}
-	if is.failures < 2 && w.stream.limit.found(false) {
+	if is.failures < 2 && w.stream.limit.foundInnocent() {
 		w.stream.tellLimit()
 	}
 	is.scarce = false

@@ -86,7 +86,7 @@ func TestFewerOfSuspect(t *testing.T) {
 	require.Equal(t, 8, is.alone)
 	require.Equal(t, 16, w.alone(16), "others are not concerned")
 
-	w.sizes.took(8, 500)
+	w.sizes.noteTaken(8, 500)
 	is.alone = 16
 	require.Equal(t, leastInTurn, until(&w, is, of(16, asked)))
 	require.Equal(t, 8, is.alone)
@@ -98,6 +98,6 @@ func TestFewerOfSuspect(t *testing.T) {
 	require.Equal(t, 4, is.alone)
 	require.Equal(t, 8, w.alone(16), "of others they may be taken still")
 	w.sizes.until = time.Time{}
-	w.sizes.took(8, 500)
+	w.sizes.noteTaken(8, 500)
 	require.Equal(t, 16, w.alone(16), "after a while more are tried")
 }

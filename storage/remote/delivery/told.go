@@ -106,10 +106,10 @@ const (
 type course struct {
 	failing time.Time // Since when; zero if it is not.
 
-	behind time.Time // Since when there is a backlog to deliver; zero if there is none.
-	most   int64     // Bytes it had.
-	told   time.Time // When a line said how far it is,
-	left   int64     // and what was left then.
+	backlogSince time.Time // Since when there is a backlog to deliver; zero if there is none.
+	most         int64     // Bytes it had.
+	told         time.Time // When a line said how far it is,
+	left         int64     // and what was left then.
 }
 
 // look takes note of whether an endpoint fails and of what it has not acknowledged.
@@ -125,11 +125,11 @@ func (c *course) look(l *slog.Logger, now time.Time, failing bool, bytes int64) 
 	}
 	c.failing = time.Time{}
 	switch {
-	case c.behind.IsZero() && bytes >= tellBacklogFrom:
-		*c = course{behind: now, most: bytes, told: now, left: bytes}
-	case c.behind.IsZero():
+	case c.backlogSince.IsZero() && bytes >= tellBacklogFrom:
+		*c = course{backlogSince: now, most: bytes, told: now, left: bytes}
+	case c.backlogSince.IsZero():
 	case bytes < tellBacklogFrom/4 || bytes < c.most/100:
-		if took := now.Sub(c.behind); took >= tellOutageAfter {
+		if took := now.Sub(c.backlogSince); took >= tellOutageAfter {
 			l.Info("The endpoint has caught up", "took", took.Round(time.Second), "backlog_bytes", c.most)
 		}
 		*c = course{}

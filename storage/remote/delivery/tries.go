@@ -31,9 +31,9 @@ const (
 	forgetTries = time.Minute
 )
 
-// attempts decides when a reader of the log passes over what the disk refuses of a
+// readTries decides when a reader of the log passes over what the disk refuses of a
 // segment, or of the snapshot that has the labels to it. One goroutine owns it.
-type attempts struct {
+type readTries struct {
 	most int // Failures in a segment that are enough.
 	of   map[int]failures
 }
@@ -45,11 +45,11 @@ type failures struct {
 	last time.Time
 }
 
-func newAttempts(most int) *attempts { return &attempts{most: most, of: map[int]failures{}} }
+func newReadTries(most int) *readTries { return &readTries{most: most, of: map[int]failures{}} }
 
-// failed notes that the batch that begins at a position cannot be read. What fails
+// noteFailure notes that the batch that begins at a position cannot be read. What fails
 // in the same moment counts once: it may be one failure that several series meet.
-func (a *attempts) failed(at cursor.Position) {
+func (a *readTries) noteFailure(at cursor.Position) {
 	now := time.Now()
 	for segment, f := range a.of {
 		if now.Sub(f.last) > forgetTries {
@@ -65,18 +65,18 @@ func (a *attempts) failed(at cursor.Position) {
 }
 
 // exhausted reports whether what cannot be read of a segment is passed over.
-func (a *attempts) exhausted(segment int) bool {
+func (a *readTries) exhausted(segment int) bool {
 	f := a.of[segment]
 	return f.n >= a.most && time.Since(f.last) <= forgetTries
 }
 
 // stuckAt reports whether that is so because of what lies at a position.
-func (a *attempts) stuckAt(at cursor.Position) bool {
+func (a *readTries) stuckAt(at cursor.Position) bool {
 	return a.exhausted(at.Segment) && a.of[at.Segment].at == at
 }
 
-// worked forgets the failures that lie in a batch which could be read as a whole.
-func (a *attempts) worked(b *queue.Batch) {
+// noteSuccess forgets the failures that lie in a batch which could be read as a whole.
+func (a *readTries) noteSuccess(b *queue.Batch) {
 	f, ok := a.of[b.Start.Segment]
 	if ok && !f.at.Before(b.Start.Position) && f.at.Before(b.End.Position) {
 		delete(a.of, b.Start.Segment)

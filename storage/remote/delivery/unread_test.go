@@ -197,19 +197,19 @@ func TestApartPassesOverWhatIsGone(t *testing.T) {
 	src := j.source()
 	reader := newLogReader(promslog.NewNopLogger(), &src, func(*cursor.Corruption) {})
 	require.NoError(t, os.Remove(wlog.SegmentName(src.WALDir, 2)))
-	m := &missing{
+	m := &seriesRange{
 		hash:  hashes{}.of(j.series[7]),
 		from:  savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 1}}},
 		until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 5}}},
 	}
-	rr := newRereader(reader, []*missing{m})
+	rr := newRereader(reader, []*seriesRange{m})
 	var lost queue.Unread
-	rr.passed = func(n int, u queue.Unread) {
+	rr.onUnread = func(n int, u queue.Unread) {
 		require.Equal(t, 1, n)
 		lost.Parts = append(lost.Parts, u.Parts...)
 	}
 	n := 0
-	require.NoError(t, rr.read(t.Context(), func() bool { return true }, func(*missing, queue.ItemView, savepoint.Mark) bool { n++; return true }))
+	require.NoError(t, rr.read(t.Context(), func() bool { return true }, func(*seriesRange, queue.ItemView, savepoint.Mark) bool { n++; return true }))
 	require.Equal(t, 3*20, n)
 	require.True(t, m.complete)
 	require.Equal(t, 1, lost.Segments())
