@@ -71,19 +71,19 @@ type journal struct {
 	failed      chan struct{} // Has an element after a failure.
 	sealed      chan struct{} // Has an element after a cut.
 
-	mtx     sync.Mutex // Guards what follows; held through a write.
-	failure error      // Why nothing can be written; nil if it can.
-	log     segmentLog // May be nil, and is not to be written to, after a failure.
-	torn    bool       // It was closed while failed: its last segment needs a repair.
-	active  vfs.File   // The active segment, opened for its size.
-	kept    vfs.File   // A segment that is copied, and not to be closed.
-	marked  int64      // End of the active segment's marker.
-	began   time.Time  // When the active segment was opened.
-	records recordBuffer
-	chosen  []*series.Series
-	defined []*series.Series // Those whose records were written and not taken by takeDefined.
-	all     [][]byte
-	encoder record.Encoder
+	mtx       sync.Mutex // Guards what follows; held through a write.
+	failure   error      // Why nothing can be written; nil if it can.
+	log       segmentLog // May be nil, and is not to be written to, after a failure.
+	torn      bool       // It was closed while failed: its last segment needs a repair.
+	active    vfs.File   // The active segment, opened for its size.
+	kept      vfs.File   // A segment that is copied, and not to be closed.
+	markerEnd int64      // Of the active segment.
+	began     time.Time  // When the active segment was opened.
+	records   recordBuffer
+	chosen    []*series.Series
+	defined   []*series.Series // Those whose records were written and not taken by takeDefined.
+	all       [][]byte
+	encoder   record.Encoder
 
 	// handle is held to exchange log, and to use it outside of commits.
 	handle sync.Mutex
@@ -157,7 +157,7 @@ func (j *journal) start() error {
 	if err != nil {
 		return fmt.Errorf("list segments in %s: %w", j.dir, err)
 	}
-	return j.mark(last)
+	return j.activate(last)
 }
 
 // truncate removes the segments before one.
@@ -183,8 +183,8 @@ func (j *journal) truncate(before int) error {
 	return nil
 }
 
-// mark makes segment, which was just created, the active one.
-func (j *journal) mark(segment int) error {
+// activate makes segment, which was just created, the active one, and writes its marker.
+func (j *journal) activate(segment int) error {
 	path := wlog.SegmentName(j.dir, segment)
 	f, err := j.fs.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
@@ -200,7 +200,7 @@ func (j *journal) mark(segment int) error {
 	if err := j.advance(segment); err != nil {
 		return err
 	}
-	j.marked = j.head.Offset
+	j.markerEnd = j.head.Offset
 	return nil
 }
 
@@ -319,7 +319,7 @@ func (j *journal) write(recs [][]byte) (start cursor.Position, err error) {
 	for _, rec := range recs {
 		total += onDisk(len(rec))
 	}
-	if j.head.Offset+total > j.segmentSize && j.head.Offset > j.marked {
+	if j.head.Offset+total > j.segmentSize && j.head.Offset > j.markerEnd {
 		if err := j.cut(); err != nil {
 			return start, err
 		}
@@ -331,7 +331,7 @@ func (j *journal) write(recs [][]byte) (start cursor.Position, err error) {
 			end += onDisk(len(recs[n]))
 			n++
 		}
-		if n == 0 && j.head.Offset > j.marked {
+		if n == 0 && j.head.Offset > j.markerEnd {
 			if err := j.cut(); err != nil {
 				return start, err
 			}
@@ -356,7 +356,7 @@ func (j *journal) cut() error {
 	if err != nil {
 		return fmt.Errorf("start segment after %s: %w", wlog.SegmentName(j.dir, j.head.Segment), err)
 	}
-	if err := j.mark(next); err != nil {
+	if err := j.activate(next); err != nil {
 		return err
 	}
 	signal(j.sealed)
@@ -371,7 +371,7 @@ func (j *journal) cutIfOlder(age time.Duration) (bool, error) {
 	if j.failure != nil {
 		return false, j.failure
 	}
-	if j.head.Offset <= j.marked || j.now().Sub(j.began) < age {
+	if j.head.Offset <= j.markerEnd || j.now().Sub(j.began) < age {
 		return false, nil
 	}
 	if err := j.cut(); err != nil {

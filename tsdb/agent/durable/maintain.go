@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
@@ -256,14 +257,14 @@ func (db *DB) removeWhatMay(ctx context.Context, all bool) error {
 	maxSize, low := db.maxSize(u)
 	lim := limits{maxTime: db.opts.MaxTime, maxSize: maxSize}
 	db.maxBytes.Store(lim.maxSize)
-	given, err := db.enforceBudgets(ctx, u)
+	forfeited, err := db.enforceBudgets(ctx, u)
 	if err != nil {
 		return err
 	}
 	what := db.decide(u, lim)
 	over := lim.maxSize > 0 && u.segments()+charged(u.other, lim.maxSize) > lim.maxSize
 	db.pressed.Store(over || low)
-	if !all && !given && !over && !low && what.forced == "" {
+	if !all && !forfeited && !over && !low && what.forced == "" {
 		return nil
 	}
 	if !all {
@@ -377,13 +378,10 @@ func (db *DB) overBudget(u usage) map[string]claim {
 	return all
 }
 
-// forfeitFor is how long the log is read to count what endpoints forfeit.
-const forfeitFor = 2 * time.Second
-
 // enforceBudgets has endpoints that hold more than their budget forfeit the
 // oldest of it, whatever the others claim. It reports whether there was one. The
 // caller holds maintenance.
-func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err error) {
+func (db *DB) enforceBudgets(ctx context.Context, u usage) (forfeited bool, err error) {
 	if len(db.overBudget(u)) == 0 {
 		return false, nil
 	}
@@ -393,7 +391,7 @@ func (db *DB) enforceBudgets(ctx context.Context, u usage) (given bool, err erro
 		db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
 	}
 	// What all of them forfeit is counted in this time, or estimated.
-	counting, cancel := context.WithTimeout(ctx, forfeitFor)
+	counting, cancel := context.WithTimeout(ctx, delivery.CountForfeitsFor)
 	defer cancel()
 	for name, c := range db.overBudget(u) {
 		db.metrics.forfeits.WithLabelValues(c.reason).Inc()

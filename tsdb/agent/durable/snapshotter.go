@@ -66,43 +66,43 @@ type retiredSeries struct {
 }
 
 // setState notes what the snapshot in the store says. Callers hold mtx, or are alone.
-func (a *snapshotter) setState(state snapshot.State) {
+func (s *snapshotter) setState(state snapshot.State) {
 	sizes := make(map[int]int64, len(state.Segments))
-	for _, s := range state.Segments {
-		sizes[s.Index] = s.Size
+	for _, seg := range state.Segments {
+		sizes[seg.Index] = seg.Size
 	}
-	a.state = state
-	a.sizes.Store(&sizes)
+	s.state = state
+	s.sizes.Store(&sizes)
 }
 
 // noteGone keeps the sizes of segments before the oldest that is left, of a snapshot that
 // does not fit the log any more: endpoints lost what they held.
-func (a *snapshotter) noteGone(state snapshot.State, walDir string) {
+func (s *snapshotter) noteGone(state snapshot.State, walDir string) {
 	first, _, err := wlog.Segments(walDir)
 	if err != nil {
 		return
 	}
 	sizes := map[int]int64{}
-	for _, s := range state.Segments {
-		if s.Index < first {
-			sizes[s.Index] = s.Size
+	for _, seg := range state.Segments {
+		if seg.Index < first {
+			sizes[seg.Index] = seg.Size
 		}
 	}
-	a.sizes.Store(&sizes)
+	s.sizes.Store(&sizes)
 }
 
 // size returns how many bytes a finished segment had when the snapshot was written,
 // and 0 if it does not say.
-func (a *snapshotter) size(segment int) int64 {
-	if sizes := a.sizes.Load(); sizes != nil {
+func (s *snapshotter) size(segment int) int64 {
+	if sizes := s.sizes.Load(); sizes != nil {
 		return (*sizes)[segment]
 	}
 	return 0
 }
 
 // pace makes the writing of n bytes take the time that the rate asks for.
-func (a *snapshotter) pace(ctx context.Context, n int) error {
-	if a.urgent.Load() > 0 {
+func (s *snapshotter) pace(ctx context.Context, n int) error {
+	if s.urgent.Load() > 0 {
 		return ctx.Err()
 	}
 	t := time.NewTimer(time.Duration(n) * time.Second / snapshotRate)
@@ -117,25 +117,25 @@ func (a *snapshotter) pace(ctx context.Context, n int) error {
 
 // unpaced has what is written go on without pauses until the function it returns
 // is called. It comes before any lock that a slow writer holds.
-func (a *snapshotter) unpaced() (done func()) {
-	a.urgent.Inc()
+func (s *snapshotter) unpaced() (done func()) {
+	s.urgent.Inc()
 	var once sync.Once
-	return func() { once.Do(func() { a.urgent.Dec() }) }
+	return func() { once.Do(func() { s.urgent.Dec() }) }
 }
 
 // Resolve implements delivery.Resolver.
-func (a *snapshotter) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
-	return a.store.Resolve(ref)
+func (s *snapshotter) Resolve(ref chunks.HeadSeriesRef) (labels.Labels, bool, error) {
+	return s.store.Resolve(ref)
 }
 
 // use keeps the store open until the function it returns is called.
-func (a *snapshotter) use() func() error {
-	a.users.Inc()
+func (s *snapshotter) use() func() error {
+	s.users.Inc()
 	var once sync.Once
 	return func() (err error) {
 		once.Do(func() {
-			if a.users.Dec() == 0 {
-				err = a.store.Close()
+			if s.users.Dec() == 0 {
+				err = s.store.Close()
 			}
 		})
 		return err
@@ -144,19 +144,19 @@ func (a *snapshotter) use() func() error {
 
 // covered is the last segment whose series are all in the snapshot on disk, -1
 // for none.
-func (a *snapshotter) covered() int {
-	a.mtx.Lock()
-	defer a.mtx.Unlock()
-	if a.rebuild {
+func (s *snapshotter) covered() int {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	if s.rebuild {
 		return -1
 	}
-	return a.state.Covered
+	return s.state.Covered
 }
 
 // chunks returns the chunk files, of which checkpoints have links.
-func (a *snapshotter) chunks() []fs.FileInfo {
+func (s *snapshotter) chunks() []fs.FileInfo {
 	var out []fs.FileInfo
-	for _, f := range a.store.Files() {
+	for _, f := range s.store.Files() {
 		if !f.Chunk {
 			continue
 		}
