@@ -69,7 +69,7 @@ func stalePackages(ctx context.Context, o options, flags, packages []string) (ma
 		return nil, err
 	}
 	stale := map[string]bool{}
-	for _, p := range strings.Fields(out.String()) {
+	for p := range strings.FieldsSeq(out.String()) {
 		stale[p] = true
 	}
 	return stale, nil
