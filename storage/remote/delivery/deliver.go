@@ -215,25 +215,23 @@ func (d *delivery) onItemTooLarge(set *settings, res client.Result) step {
 
 // onRefused decides what becomes of a request that the endpoint refused for good: it holds
 // it if nothing else is taken either, since it may be that somebody is about to mend that. Of
-// what it may have already, each item has to be refused by itself (I2).
+// what it may have already, each item has to be refused by itself (I2). That is not held: a
+// receiver that has all of it, which it need not say in a way that we know, takes nothing
+// else before it has refused that.
 func (d *delivery) onRefused(set *settings, res client.Result) step {
 	s, st, sent := d.sender, d.sender.stream, d.request.sent
 	s.list(set, &d.work)
-	repeated, before := d.replayed && refusesData(res.Status), len(d.work.items)
 	switch holds := st.mendable(set, res); {
-	case holds && repeated && st.tookLately(): // Nothing needs to be tried for it.
+	case d.replayed && refusesData(res.Status):
 	case holds && !d.tryOthers(set):
 		st.noteRefusesAll()
 		return d.onFailed(set, res, sent, false)
-	case holds && !repeated:
+	case holds:
 		s.park(d.work.items, d.replayed)
 		return d.settlePart()
-	case !repeated:
+	default:
 		d.divideOrDrop(set, res)
 		return d.settlePart()
-	}
-	if len(d.work.items) < before {
-		return again // Some was taken: the rest by itself may be.
 	}
 	s.req.Refused = true
 	if middle(d.work.items) > 0 {

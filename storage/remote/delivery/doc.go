@@ -103,7 +103,7 @@
 // for good, or the configuration dropped it, and each of those is counted. A
 // request that may have been stored before (one retried after its answer was
 // lost, or one of the replay range) and is refused is split down to single
-// items before anything of it counts as refused. What an endpoint refuses that
+// items before anything of it counts as refused. What else an endpoint refuses that
 // takes nothing counts as refused once the time for it is over.
 //
 // I4: items of one partition leave in the order of the log, one request at a

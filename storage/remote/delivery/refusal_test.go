@@ -79,35 +79,6 @@ func TestRefusalOfEverythingHolds(t *testing.T) {
 	}
 }
 
-// TestRefusalOfEverythingOnReplay: what the receiver may have already is held as well, with
-// statuses by which it may say so, since it refuses what it cannot have, too (I2).
-func TestRefusalOfEverythingOnReplay(t *testing.T) {
-	for _, status := range []int{400, 409, 422} {
-		t.Run(strconv.Itoa(status), func(t *testing.T) {
-			t.Parallel()
-			j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
-			rc.set(func(n int) *client.Result {
-				if n <= 3 {
-					return &client.Result{Outcome: client.Retry, Ambiguous: true, Err: errors.New("connection reset")}
-				}
-				return refusedWith(status)
-			})
-			r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
-			r.attach(remoteWrite("a"))
-			for range 20 {
-				r.commit(100)
-			}
-			s := r.running[0].streams()[0]
-			require.Eventually(t, func() bool { return s.pauses.Load() > 20 }, time.Minute, time.Millisecond)
-			rc.set(nil)
-			r.complete("a", j.count)
-			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay}))
-			require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
-			r.end()
-		})
-	}
-}
-
 // TestRefusalOfEverythingAfterRestart: a series that waits alone is held, too, of which the
 // savepoint says that all of it may have been sent.
 func TestRefusalOfEverythingAfterRestart(t *testing.T) {
