@@ -48,6 +48,10 @@ ui: assemble ## the same with the web pages, see docs/ui.md; needs Node.js and n
 	scripts/build-ui.sh
 	$(SYNC) build --tags "builtinassets"
 
+.PHONY: mixin
+mixin: ## mixin/out, alerts and dashboards for the durable agent, and their table in docs/operations.md
+	GO="$(GO)" scripts/mixin.sh
+
 ## Running
 
 .PHONY: run
@@ -64,7 +68,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity requests compliance consumers ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
+test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity mixin-test requests compliance consumers ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -148,6 +152,10 @@ security: build-lean ## no secrets in what the binary writes and shows, no harm 
 .PHONY: parity
 parity: build-lean ## flags, metrics and requests compared with stock's; RUN= chooses some
 	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') ./test/parity
+
+.PHONY: mixin-test
+mixin-test: build-lean ## alerts and dashboards: that mixin/out is what mixin makes, what they ask for, when they fire
+	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') ./test/mixin
 
 .PHONY: requests
 requests: ## every line of our client's requests compared with stock's, over real connections; RUN= chooses some
