@@ -130,14 +130,15 @@
             'warning',
             'An endpoint is more than five minutes behind, and keeps a part of the log.',
             'Endpoint {{ $labels.remote_name }} of agent %(agentName)s is {{ $value | humanizeDuration }} behind.',
-            // An endpoint whose rules leave nothing to send keeps nothing.
+            // An endpoint whose rules leave nothing to send keeps nothing. What one keeps may be
+            // taken by a limit, until the next segment is finished, after 15 minutes at the latest.
             |||
               (
                 %s
                   - ignoring(remote_name, url) group_right
                 %s
               ) > %d
-                and %s > 0
+              and max_over_time(%s[20m]) > 60
             ||| % [
               m('prometheus_remote_storage_highest_timestamp_in_seconds'),
               m('prometheus_remote_storage_queue_highest_sent_timestamp_seconds'),

@@ -98,21 +98,21 @@ local variable(name, label, metric, multi=true) = {
       options: { showHeader: true, sortBy: [{ displayName: columns[0].title, desc: true }] },
     },
 
-  // rows are [{title, height, panels}, …]; the panels of a row are equally wide, or as
-  // wide as they say.
+  // rows are [{title, height, panels}, …]; the panels of a row are equally wide, but for
+  // what is left over, which the last one has.
   dashboard(config, name, uid, description, endpoint, rows):: {
-    local sized = [r { widths:: [if std.objectHas(p, 'width') then p.width else std.floor(24 / std.length(r.panels)) for p in r.panels] } for r in rows],
-    local height(r) = r.height + 1,
-    local top(i) = std.sum([height(sized[j]) for j in std.range(0, i - 1)]),
+    local top(i) = std.sum([r.height + 1 for r in rows[:i]]),
     local at(x, y, w, h) = { gridPos: { x: x, y: y, w: w, h: h } },
     local placed = std.flattenArrays(std.mapWithIndex(
       function(i, r)
         [{ type: 'row', title: r.title, collapsed: false, panels: [] } + at(0, top(i), 24, 1)] +
         std.mapWithIndex(
-          function(k, p) p + at(std.sum(r.widths[:k]), top(i) + 1, r.widths[k], r.height),
+          function(k, p)
+            local n = std.length(r.panels), width = std.floor(24 / n);
+            p + at(k * width, top(i) + 1, if k == n - 1 then 24 - k * width else width, r.height),
           r.panels,
         ),
-      sized,
+      rows,
     )),
 
     title: config.dashboards.prefix + name,

@@ -30,7 +30,8 @@ local of(selector) = {
   // Only of endpoints that keep something: one that is to be sent nothing is never behind.
   behindAndHolding:: '(%s) and %s > 0' % [self.behind, self.log('held_seconds')],
   untilLoss:: '%s < Inf' % self.log('seconds_until_loss'),
-  toCatchUp:: '%s / -(deriv(%s[10m]) < 0)' % [self.storage('unacked_bytes'), self.storage('unacked_bytes')],
+  // Of a backlog that is more than what is under way.
+  toCatchUp:: '(%s > 1e6) / -(deriv(%s[10m]) < 0)' % [self.storage('unacked_bytes'), self.storage('unacked_bytes')],
 };
 
 {

@@ -74,40 +74,40 @@ const (
 	endpoint = agent + `, remote_name="c", url="d"`
 )
 
-func storage(name, labels string) string {
+func remote(name, labels string) string {
 	return "prometheus_remote_storage_" + name + "{" + labels + "}"
 }
-func log(name, labels string) string { return "prometheus_agent_wal_" + name + "{" + labels + "}" }
+func wal(name, labels string) string { return "prometheus_agent_wal_" + name + "{" + labels + "}" }
 
 // well are series of an agent that is well: what it keeps of its log is little, though the
 // log, most of which is delivered, is nearly as large as it may be.
 func well() map[string]string {
 	return map[string]string{
-		`process_start_time_seconds{` + agent + `}`:                                       "-90000x120",
-		storage("samples_failed_total", endpoint):                                         "0x120",
-		storage("histograms_failed_total", endpoint):                                      "0x120",
-		storage("exemplars_failed_total", endpoint):                                       "0x120",
-		storage("segments_missing_total", endpoint):                                       "0x120",
-		storage("unreadable_bytes_total", endpoint):                                       "0x120",
-		storage("refusing_seconds", endpoint):                                             "0x120",
-		storage("isolated_series", endpoint):                                              "0x120",
-		storage("highest_timestamp_in_seconds", agent):                                    "0+60x120",
-		storage("queue_highest_sent_timestamp_seconds", endpoint):                         "-5+60x120",
-		storage("samples_expired_total", agent+`, remote_name="c", reason="max_size"`):    "0x120",
-		storage("histograms_expired_total", agent+`, remote_name="c", reason="max_size"`): "0x120",
-		storage("exemplars_expired_total", agent+`, remote_name="c", reason="max_size"`):  "0x120",
-		storage("savepoint_age_seconds", agent):                                           "0.2x120",
-		storage("savepoint_write_failures_total", agent):                                  "0x120",
-		`prometheus_agent_series_snapshot_failures_total{` + agent + `}`:                  "0x120",
-		`prometheus_agent_checkpoint_creations_failed_total{` + agent + `}`:               "0x120",
-		log("broken", agent):                "0x120",
-		log("refused_commits_total", agent): "0x120",
-		log("sync_failures_total", agent):   "0x120",
-		log("max_bytes", agent):             "1000x120",
-		log("retained_bytes", agent):        "950x120",
-		log("held_bytes", endpoint):         "10x120",
-		log("held_seconds", endpoint):       "0x120",
-		log("seconds_until_loss", endpoint): strings.TrimSpace(strings.Repeat("Inf ", 121)),
+		`process_start_time_seconds{` + agent + `}`:                                      "-90000x120",
+		remote("samples_failed_total", endpoint):                                         "0x120",
+		remote("histograms_failed_total", endpoint):                                      "0x120",
+		remote("exemplars_failed_total", endpoint):                                       "0x120",
+		remote("segments_missing_total", endpoint):                                       "0x120",
+		remote("unreadable_bytes_total", endpoint):                                       "0x120",
+		remote("refusing_seconds", endpoint):                                             "0x120",
+		remote("isolated_series", endpoint):                                              "0x120",
+		remote("highest_timestamp_in_seconds", agent):                                    "0+60x120",
+		remote("queue_highest_sent_timestamp_seconds", endpoint):                         "-5+60x120",
+		remote("samples_expired_total", agent+`, remote_name="c", reason="max_size"`):    "0x120",
+		remote("histograms_expired_total", agent+`, remote_name="c", reason="max_size"`): "0x120",
+		remote("exemplars_expired_total", agent+`, remote_name="c", reason="max_size"`):  "0x120",
+		remote("savepoint_age_seconds", agent):                                           "0.2x120",
+		remote("savepoint_write_failures_total", agent):                                  "0x120",
+		`prometheus_agent_series_snapshot_failures_total{` + agent + `}`:                 "0x120",
+		`prometheus_agent_checkpoint_creations_failed_total{` + agent + `}`:              "0x120",
+		wal("broken", agent):                                                             "0x120",
+		wal("refused_commits_total", agent):                                              "0x120",
+		wal("sync_failures_total", agent):                                                "0x120",
+		wal("max_bytes", agent):                                                          "1000x120",
+		wal("retained_bytes", agent):                                                     "950x120",
+		wal("held_bytes", endpoint):                                                      "10x120",
+		wal("held_seconds", endpoint):                                                    "0x120",
+		wal("seconds_until_loss", endpoint):                                              strings.TrimSpace(strings.Repeat("Inf ", 121)),
 	}
 }
 
@@ -125,44 +125,44 @@ func TestAlertsFire(t *testing.T) {
 		fires   []string
 	}{
 		"nothing":                    {},
-		"a burst of refusals":        {map[string]string{storage("samples_failed_total", endpoint): burst}, []string{"AgentSamplesRefused c"}},
-		"a histogram is refused":     {map[string]string{storage("histograms_failed_total", endpoint): once}, []string{"AgentSamplesRefused c"}},
-		"an exemplar is refused":     {map[string]string{storage("exemplars_failed_total", endpoint): once}, []string{"AgentSamplesRefused c"}},
-		"a burst that a limit takes": {map[string]string{storage("samples_expired_total", agent+`, remote_name="c", reason="max_size"`): burst}, []string{"AgentGaveUpSamples c"}},
-		"a limit takes a histogram":  {map[string]string{storage("histograms_expired_total", agent+`, remote_name="c", reason="max_size"`): once}, []string{"AgentGaveUpSamples c"}},
-		"a limit takes an exemplar":  {map[string]string{storage("exemplars_expired_total", agent+`, remote_name="c", reason="max_size"`): once}, []string{"AgentGaveUpSamples c"}},
-		"a segment is missing":       {map[string]string{storage("segments_missing_total", endpoint): once}, []string{"AgentGaveUpSamples c"}},
-		"damage":                     {map[string]string{storage("unreadable_bytes_total", endpoint): "0x60 77x60"}, []string{"AgentGaveUpSamples c", "AgentLogDamaged c"}},
+		"a burst of refusals":        {map[string]string{remote("samples_failed_total", endpoint): burst}, []string{"AgentSamplesRefused c"}},
+		"a histogram is refused":     {map[string]string{remote("histograms_failed_total", endpoint): once}, []string{"AgentSamplesRefused c"}},
+		"an exemplar is refused":     {map[string]string{remote("exemplars_failed_total", endpoint): once}, []string{"AgentSamplesRefused c"}},
+		"a burst that a limit takes": {map[string]string{remote("samples_expired_total", agent+`, remote_name="c", reason="max_size"`): burst}, []string{"AgentGaveUpSamples c"}},
+		"a limit takes a histogram":  {map[string]string{remote("histograms_expired_total", agent+`, remote_name="c", reason="max_size"`): once}, []string{"AgentGaveUpSamples c"}},
+		"a limit takes an exemplar":  {map[string]string{remote("exemplars_expired_total", agent+`, remote_name="c", reason="max_size"`): once}, []string{"AgentGaveUpSamples c"}},
+		"a segment is missing":       {map[string]string{remote("segments_missing_total", endpoint): once}, []string{"AgentGaveUpSamples c"}},
+		"damage":                     {map[string]string{remote("unreadable_bytes_total", endpoint): "0x60 77x60"}, []string{"AgentGaveUpSamples c", "AgentLogDamaged c"}},
 		"labels cannot be read": {
-			map[string]string{storage("samples_dropped_total", endpoint+`, reason="unintentionally_dropped_series"`): absent}, []string{"AgentGaveUpSamples c"},
+			map[string]string{remote("samples_dropped_total", endpoint+`, reason="unintentionally_dropped_series"`): absent}, []string{"AgentGaveUpSamples c"},
 		},
-		"samples are dropped on purpose": {map[string]string{storage("samples_dropped_total", endpoint+`, reason="dropped_series"`): absent}, nil},
+		"samples are dropped on purpose": {map[string]string{remote("samples_dropped_total", endpoint+`, reason="dropped_series"`): absent}, nil},
 		"damage while reading":           {map[string]string{`prometheus_tsdb_wal_reader_corruption_errors_total{` + agent + `, error="corrupt"}`: absent}, []string{"AgentLogDamaged"}},
-		"a commit is refused":            {map[string]string{log("refused_commits_total", agent): once}, []string{"AgentCommitsRefused"}},
-		"the log is broken":              {map[string]string{log("broken", agent): once}, []string{"AgentLogBroken"}},
-		"everything is refused":          {map[string]string{storage("refusing_seconds", endpoint): "0x60 60+60x60"}, []string{"AgentEndpointRefuses c"}},
-		"nearly full":                    {map[string]string{log("held_bytes", endpoint): "10x60 900x60"}, []string{"AgentLogNearlyFull c"}},
-		"loss within eight hours":        {map[string]string{log("seconds_until_loss", endpoint): "40000x51 28000x69"}, []string{"AgentLogFillsUp c"}},
+		"a commit is refused":            {map[string]string{wal("refused_commits_total", agent): once}, []string{"AgentCommitsRefused"}},
+		"the log is broken":              {map[string]string{wal("broken", agent): once}, []string{"AgentLogBroken"}},
+		"everything is refused":          {map[string]string{remote("refusing_seconds", endpoint): "0x60 60+60x60"}, []string{"AgentEndpointRefuses c"}},
+		"nearly full":                    {map[string]string{wal("held_bytes", endpoint): "10x60 900x60"}, []string{"AgentLogNearlyFull c"}},
+		"loss within eight hours":        {map[string]string{wal("seconds_until_loss", endpoint): "40000x51 28000x69"}, []string{"AgentLogFillsUp c"}},
 		"loss within an hour": {
-			map[string]string{log("seconds_until_loss", endpoint): "40000x51 28000x10 3000x59"}, []string{"AgentLogFillsUp c", "AgentLossNear c"},
+			map[string]string{wal("seconds_until_loss", endpoint): "40000x51 28000x10 3000x59"}, []string{"AgentLogFillsUp c", "AgentLossNear c"},
 		},
 		"behind": {
 			map[string]string{
-				storage("queue_highest_sent_timestamp_seconds", endpoint): "-5+60x50 2995x70",
-				log("held_seconds", endpoint):                             "0x60 60+60x60",
+				remote("queue_highest_sent_timestamp_seconds", endpoint): "-5+60x50 2995x70",
+				wal("held_seconds", endpoint):                            "0x60 60+60x60",
 			},
 			[]string{"AgentEndpointBehind c"},
 		},
-		"a series is not taken":          {map[string]string{storage("isolated_series", endpoint): "0x50 1x70"}, []string{"AgentSeriesNotTaken c"}},
-		"a series is not taken at first": {map[string]string{storage("isolated_series", endpoint): "0x58 1x2 0x60"}, nil},
+		"a series is not taken":          {map[string]string{remote("isolated_series", endpoint): "0x50 1x70"}, []string{"AgentSeriesNotTaken c"}},
+		"a series is not taken at first": {map[string]string{remote("isolated_series", endpoint): "0x58 1x2 0x60"}, nil},
 		// One whose rules leave nothing to send, too.
-		"behind with nothing kept": {map[string]string{storage("queue_highest_sent_timestamp_seconds", endpoint): "0x120"}, nil},
-		"no savepoints":            {map[string]string{storage("savepoint_age_seconds", agent): "0x60 60+60x60"}, []string{"AgentSavepointOld"}},
-		"a savepoint fails once":   {map[string]string{storage("savepoint_write_failures_total", agent): once}, nil},
-		"savepoints fail":          {map[string]string{storage("savepoint_write_failures_total", agent): "0x60 1+60x60"}, []string{"AgentSavepointNotWritten"}},
+		"behind with nothing kept": {map[string]string{remote("queue_highest_sent_timestamp_seconds", endpoint): "0x120"}, nil},
+		"no savepoints":            {map[string]string{remote("savepoint_age_seconds", agent): "0x60 60+60x60"}, []string{"AgentSavepointOld"}},
+		"a savepoint fails once":   {map[string]string{remote("savepoint_write_failures_total", agent): once}, nil},
+		"savepoints fail":          {map[string]string{remote("savepoint_write_failures_total", agent): "0x60 1+60x60"}, []string{"AgentSavepointNotWritten"}},
 		"a snapshot fails":         {map[string]string{`prometheus_agent_series_snapshot_failures_total{` + agent + `}`: once}, []string{"AgentSnapshotNotWritten"}},
 		"a checkpoint fails":       {map[string]string{`prometheus_agent_checkpoint_creations_failed_total{` + agent + `}`: once}, []string{"AgentSnapshotNotWritten"}},
-		"a sync fails":             {map[string]string{log("sync_failures_total", agent): once}, []string{"AgentSyncFailed"}},
+		"a sync fails":             {map[string]string{wal("sync_failures_total", agent): once}, []string{"AgentSyncFailed"}},
 	} {
 		for _, alert := range tc.fires {
 			fired[strings.Fields(alert)[0]] = true
@@ -183,7 +183,7 @@ func TestAlertsFire(t *testing.T) {
 func TestAlertsAfterStart(t *testing.T) {
 	series := well()
 	series[`process_start_time_seconds{`+agent+`}`] = "_x60 3600x60"
-	series[storage("unreadable_bytes_total", endpoint)] = "_x61 77x60"
+	series[remote("unreadable_bytes_total", endpoint)] = "_x61 77x60"
 	series[`prometheus_agent_wal_repairs_total{`+agent+`, kind="corrupt_segment"}`] = "_x61 1x60"
 	evaluate(t, series,
 		expectation{firing, 50, nil},

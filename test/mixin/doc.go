@@ -16,5 +16,6 @@
 // and only then.
 //
 // The tests run the binary that ACKWAL_PROMETHEUS names, bin/prometheus if it names none,
-// and the promtool beside it.
+// and the promtool beside it. What real agents recorded in outages is in testdata; the
+// program in record makes it.
 package mixin

@@ -165,7 +165,15 @@ type panel struct {
 	Datasource               source
 	GridPos                  struct{ X, Y, W, H int }
 	FieldConfig              struct {
-		Defaults  struct{ Unit string }
+		Defaults struct {
+			Unit, NoValue string
+			Thresholds    struct {
+				Steps []struct {
+					Value *float64
+					Color string
+				}
+			}
+		}
 		Overrides []struct {
 			Properties []struct {
 				ID    string
@@ -174,8 +182,8 @@ type panel struct {
 		}
 	}
 	Targets []struct {
-		Expr, RefID string
-		Datasource  source
+		Expr, LegendFormat, RefID string
+		Datasource                source
 	}
 }
 
