@@ -34,7 +34,7 @@ func (s *Storage) Attach(src Source) error {
 	case s.src != nil:
 		return errors.New("a log is attached already")
 	}
-	held, passed, err := s.loadStates(&src)
+	held, others, err := s.loadStates(&src)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,10 @@ func (s *Storage) Attach(src Source) error {
 	s.saveMtx.Lock()
 	s.src = &src
 	s.saveMtx.Unlock()
-	s.countPassed(passed)
+	if s.firstAfter {
+		s.tellOld(others)
+	}
+	s.tellPassed(held)
 	s.listMtx.Lock()
 	s.dispatcher = newDispatcher(reader, s.pointAt(src.WALDir, src.Head()))
 	s.held = held

@@ -265,12 +265,10 @@ func (s *Storage) commit(p *plan) {
 			continue
 		}
 		starting = append(starting, newEndpoint(s, e.begin, e.set, e.metrics))
-		counted := *e.begin // States may be shared.
-		counted.uncounted = [3]int64{}
-		waiting = append(waiting, &counted)
+		waiting = append(waiting, e.begin.whenCounted())
 		s.logger.Info("Delivering to endpoint", "remote_name", e.set.name, "url", e.set.url,
 			"position", e.begin.floor().String(), "resumed", !e.isNew() || s.lost,
-			"backlog_bytes", logBytes(s.src.WALDir, e.begin.floor().Position, s.src.Head()))
+			"backlog_bytes", s.src.bytes(e.begin.floor().Position, s.src.Head()))
 	}
 	s.configured.Store(true)
 	s.setLists(running, waiting)
@@ -284,7 +282,7 @@ func (s *Storage) commit(p *plan) {
 	s.setLists(append(running, starting...), held)
 	s.dispatcher.setDelay(batchDelayFor(sets))
 	s.rules.retain(rules)
-	s.lost, s.fromStart = false, false
+	s.lost, s.fromStart, s.resumeOld = false, false, false
 }
 
 // hold stops the endpoints that a plan does not have, and returns those that are held
@@ -307,8 +305,8 @@ func (s *Storage) hold(p *plan) []*endpointState {
 }
 
 // newState is where an endpoint begins that has no position: at the end of the
-// log, or at the oldest record if positions were lost or the log is new. Callers hold
-// mtx.
+// log, or at the oldest record if positions were lost, the log is new, or that of
+// another engine is to be resumed. Callers hold mtx.
 func (s *Storage) newState(id savepoint.Identity, name string) *endpointState {
 	head := s.src.Head()
 	at := head
@@ -316,10 +314,16 @@ func (s *Storage) newState(id savepoint.Identity, name string) *endpointState {
 		at = s.oldest
 	}
 	mark := head
-	if s.fromStart {
+	switch {
+	case s.fromStart:
 		mark = at
+	case s.resumeOld:
+		at = s.oldest // What of it may have been sent, only the other engine knew.
 	}
-	return stateAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), mark)
+	st := stateAt(ulid.Make().String(), id, name, s.pointAt(s.src.WALDir, at), mark)
+	st.passed = passedBy(s.src, st)
+	s.tellPassed([]*endpointState{st})
+	return st
 }
 
 // halt stops endpoints and returns their states.
@@ -361,7 +365,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 	}
 	e.logger, e.losses = slog.New(e.names), s.losses
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.counted.parts = st.counted
+	e.counted.parts = st.whenCounted().counted
 	e.at = []*stream{e.newStream(st.acked, st.apart, st.dispatched)}
 	if st.countedAcked != nil {
 		e.at[0].countedAcked = st.countedAcked
@@ -372,6 +376,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 	}
 	e.applySettings(set, m)
 	e.metrics.Load().countUnread(st.uncounted)
+	s.countPassed(e.metrics.Load(), st)
 	return e
 }
 

@@ -24,10 +24,12 @@ import (
 )
 
 // countForfeits finds out what is in forfeited ranges, in one pass over the log for
-// all of them. What cannot be read, or not before ctx ends, is estimated by what was.
-func (s *Storage) countForfeits(ctx context.Context, all []*forfeit) {
+// all of them, but for what beyond says is passed over. What cannot be read, or not
+// before ctx ends, is estimated by what was.
+func (s *Storage) countForfeits(ctx context.Context, all []*forfeit, beyond func(cursor.Position) cursor.Position) {
 	r := newLogReader(s.logger, s.src, func(*cursor.Corruption) {})
 	defer r.close()
+	r.beyond = beyond
 	r.tries = newReadTries(1) // That the disk refuses to read it is no reason to keep it.
 	stops := map[cursor.Position]bool{}
 	for _, f := range all {
@@ -54,8 +56,7 @@ func (s *Storage) countForfeits(ctx context.Context, all []*forfeit) {
 	}
 	for _, f := range all {
 		if from := slices.MaxFunc([]cursor.Position{at.Position, f.from}, cursor.Position.Compare); more && from.Before(f.to) {
-			bytes := logBytes(s.src.WALDir, from, f.to)
-			series := 0
+			bytes, series := bytesBut(s.src.WALDir, from, f.to, beyond), 0
 			if f.reread != nil {
 				series = f.reread.seriesLeft()
 			}

@@ -107,7 +107,7 @@ func TestDamageIsCountedBehindMarks(t *testing.T) {
 		}
 	}
 	l := newForfeit("a", forfeitedRange{to: cursor.Position{Segment: 2}, acked: marks}, &counted{})
-	r.countForfeits(t.Context(), []*forfeit{l})
+	r.countForfeits(t.Context(), []*forfeit{l}, r.src.beyond)
 	exact := 0 // But for what is damaged.
 	for _, series := range j.series {
 		if series.Partition()%2 == 1 {
@@ -137,7 +137,7 @@ func TestCountAtOnce(t *testing.T) {
 				hash: queue.StableHash(j.series[5]), from: at, until: savepoint.Mark{Point: cursor.Point{Position: cursor.Position{Segment: 3}}},
 			}}}, &counted{}))
 	}
-	r.countForfeits(t.Context(), all)
+	r.countForfeits(t.Context(), all, r.src.beyond)
 	for from := range 3 {
 		require.Equal(t, (3-from)*2000, all[2*from].items[queue.Samples])
 		require.Equal(t, (3-from)*20, all[2*from+1].items[queue.Samples])
@@ -168,7 +168,7 @@ func TestEstimateOfOneSeries(t *testing.T) {
 	l := newForfeit("a", forfeitedRange{to: end, acked: marks}, &counted{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r.countForfeits(ctx, []*forfeit{l})
+	r.countForfeits(ctx, []*forfeit{l}, r.src.beyond)
 	bytes := logBytes(r.src.WALDir, cursor.Position{}, end)
 	require.InEpsilon(t, float64(bytes)*perByte, l.estimated, 0.01)
 	r.end()

@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
@@ -39,6 +40,7 @@ type endpointState struct {
 	countedAcked    []savepoint.Mark // In place of acked where losses are counted, if some of it is sent again; else nil.
 
 	uncounted [3]int64 // Sums of what starts found lost, until metrics have them.
+	passed    *passed  // Likewise, what another engine wrote; nil if that is nothing.
 }
 
 // freshRange is the second range of an endpoint. With it, the marks of the state
@@ -49,6 +51,22 @@ type freshRange struct {
 	apart      []isolatedMark
 	dispatched cursor.Position
 	stream     *stream
+}
+
+// passed is what an endpoint passes over that was not counted before.
+type passed struct {
+	segments []savepoint.Range // Each a whole one.
+	items    queue.Counts
+}
+
+// whenCounted returns the state as it is once metrics have what was found lost or passed over.
+func (st *endpointState) whenCounted() *endpointState {
+	is := *st // States may be shared.
+	is.uncounted = [3]int64{}
+	if st.passed != nil {
+		is.counted, is.passed = slices.Concat(st.counted, st.passed.segments), nil
+	}
+	return &is
 }
 
 // saved returns what is written of it to the savepoint.

@@ -90,9 +90,9 @@ func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason st
 	if err != nil {
 		return err
 	}
-	s.countForfeits(ctx, all)
+	s.countForfeits(ctx, all, s.src.beyond)
 	for _, f := range all {
-		s.reportForfeited(f, reason, logBytes(s.src.WALDir, f.from, f.to))
+		s.reportForfeited(f, reason, s.src.bytes(f.from, f.to))
 	}
 	return nil
 }

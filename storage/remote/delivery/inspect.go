@@ -157,7 +157,7 @@ func (i *Inspection) Backlogs(ctx context.Context, until cursor.Position) []Back
 			LostBytes: st.uncounted[0], LostSamples: st.uncounted[1], LostSegments: st.uncounted[2],
 		}
 		if floor.Before(until) {
-			out[n].Bytes = logBytes(i.storage.src.WALDir, floor, until)
+			out[n].Bytes = i.storage.src.bytes(floor, until)
 		}
 		_, ranges := st.forfeitBefore(until)
 		for _, r := range ranges {
@@ -165,7 +165,7 @@ func (i *Inspection) Backlogs(ctx context.Context, until cursor.Position) []Back
 		}
 		all = append(all, of[n]...)
 	}
-	i.storage.countForfeits(ctx, all)
+	i.storage.countForfeits(ctx, all, i.storage.src.beyond)
 	for n := range out {
 		var span timeSpan
 		for _, f := range of[n] {
@@ -199,6 +199,7 @@ func (i *Inspection) Each(ctx context.Context, from cursor.Position, f func(Logg
 	r := newLogReader(i.storage.logger, i.storage.src, func(*cursor.Corruption) {})
 	defer r.close()
 	r.tries = newReadTries(1)
+	r.beyond = nowhere
 	r.bb.Ordered = true
 	for at := (cursor.Point{Position: from}); at.Before(i.Head()); {
 		// Each record is a batch, so that the positions are those of records.

@@ -132,9 +132,9 @@ func (e *endpoint) observe() (bytes int64) {
 		}
 		if until, bounded := s.cursor.end(); bounded {
 			end = until.Position
-			old = logBytes(e.src.WALDir, floor.Position, end)
+			old = e.src.bytes(floor.Position, end)
 		}
-		bytes += logBytes(e.src.WALDir, floor.Position, end)
+		bytes += e.src.bytes(floor.Position, end)
 		if t := s.queue.Stats().Oldest; t > 0 && (oldest == 0 || t < oldest) {
 			oldest = t
 		}

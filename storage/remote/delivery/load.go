@@ -31,7 +31,8 @@ import (
 // loadStates loads the savepoint and finds its positions in the log again. What it
 // cannot find is resolved towards sending again, never towards skipping.
 // Callers hold mtx.
-func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passedOver, err error) {
+// others are the segments of another engine.
+func (s *Storage) loadStates(src *Source) (out []*endpointState, others []int, err error) {
 	f, from, err := s.store.Load()
 	var lost *savepoint.LostError
 	switch {
@@ -52,16 +53,10 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 	src.density = &density{items: float64(f.Density[0]), bytes: float64(f.Density[1])}
 	compare(src, f, segments)
 	knowEnd(src, segments, f)
-	foreign := -1
-	if src.follow == nil {
-		foreign = lastForeign(src.WALDir, segments, f)
-	}
+	others = s.findOthers(src, segments, f)
 	s.oldest = cursor.Position{}
-	for _, seg := range segments {
-		if seg.Index > foreign {
-			s.oldest = cursor.Position{Segment: seg.Index}
-			break
-		}
+	if len(segments) > 0 {
+		s.oldest = src.beyond(cursor.Position{Segment: segments[0].Index})
 	}
 	s.unsaved.Store(from.Origin == savepoint.None)
 	if from.Origin != savepoint.None {
@@ -77,43 +72,51 @@ func (s *Storage) loadStates(src *Source) (out []*endpointState, passed []passed
 	if s.lost {
 		s.logger.Error("The positions of all endpoints are lost; delivery begins at the oldest segment and may send again what was delivered", "position", s.oldest.String())
 	}
-	if from.Origin == savepoint.None && !s.lost && foreign >= 0 {
-		s.logger.Warn("Another engine, or an older release, has written the log so far and is taken to have delivered it; delivery begins with what is new",
-			"first", segments[0].Index, "last", foreign, "bytes", logBytes(src.WALDir, cursor.Position{Segment: segments[0].Index}, cursor.Position{Segment: foreign + 1}))
-	}
-	s.fromStart = src.begun && from.Origin == savepoint.None && !s.lost
+	first := from.Origin == savepoint.None && !s.lost
+	s.fromStart = src.begun && first
+	s.firstAfter = first && len(others) > 0
+	s.resumeOld = s.firstAfter && s.opts.ResumeAfterBestEffort
 	for i := range f.Endpoints {
-		st, behind, lost, err := s.resolve(src, f, &f.Endpoints[i], foreign, segments)
+		st, removed, lost, err := s.resolve(src, f, &f.Endpoints[i], segments)
 		if err != nil {
 			return nil, nil, err
 		}
-		if behind != nil {
-			s.findLost(src, segments, behind, &lost)
-			passed = append(passed, passedOver{behind, ownRanges(src.WALDir, segments, f, foreign)})
-		} else if len(lost.Parts) > 0 {
-			s.findLost(src, segments, st, &lost)
+		if len(removed.Parts) > 0 {
+			estimateLost(s.logger, src, segments, &removed)
+			s.removedByOther(st, removed)
+		}
+		if len(lost.Parts) > 0 {
+			estimateLost(s.logger, src, segments, &lost)
+			for i, n := range lost.Sums() {
+				st.uncounted[i] = min(st.uncounted[i]+n, endOfSegment) // No savepoint takes more.
+			}
 			s.losses.Error("The start or the end of the log is gone, and what an endpoint had not been sent of it", "remote_name", st.name,
 				"segments", lost.Segments(), "last", f.Segment, "bytes", lost.Bytes(), "samples_estimated", math.Ceil(lost.Items()))
 		}
 		out = append(out, st)
 	}
-	return out, passed, nil
+	return out, others, nil
 }
 
-// lastForeign returns the highest segment with records of another engine, -1
-// for none. Segments of ours begin with a marker. One whose marker was lost is
-// still known by its fingerprint, or by lying within one run of ours.
-func lastForeign(walDir string, segments []epoch.Segment, f savepoint.File) int {
-	for i, segment := range slices.Backward(segments) {
-		if isForeign(walDir, segments, i, f) {
-			return segment.Index
+// findOthers finds the segments with records of another engine, and returns them in order.
+// Endpoints pass over them unless they are to resume after that engine.
+func (s *Storage) findOthers(src *Source, segments []epoch.Segment, f savepoint.File) (others []int) {
+	if src.follow != nil {
+		return nil
+	}
+	src.others = map[int]bool{}
+	for i, seg := range segments {
+		if isForeign(src.WALDir, segments, i, f) {
+			others = append(others, seg.Index)
+			src.others[seg.Index] = !s.opts.ResumeAfterBestEffort
 		}
 	}
-	return -1
+	return others
 }
 
 // isForeign reports whether the i-th of all segments has records of another
-// engine.
+// engine. Segments of ours begin with a marker. One whose marker was lost is
+// still known by its fingerprint, or by lying within one run of ours.
 func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File) bool {
 	seg := segments[i]
 	if !seg.Foreign() {
@@ -130,25 +133,24 @@ func isForeign(walDir string, segments []epoch.Segment, i int, f savepoint.File)
 	return true
 }
 
-// resolve finds the positions of a saved endpoint in the log that is there now. If it
-// passes something over because of segments of another engine, behind is its state
-// before. lost is what it lost of the start and the end of the log by then.
-func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, foreign int, segments []epoch.Segment) (st, behind *endpointState, lost queue.Unread, err error) {
+// resolve finds the positions of a saved endpoint in the log that is there now. lost is
+// what it lost of the start and the end of the log by then, and removed what another engine
+// removed of the start.
+func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, segments []epoch.Segment) (st *endpointState, removed, lost queue.Unread, err error) {
 	st = savedState(e)
 	for _, c := range e.Counted {
 		if c.Segment < src.Head().Segment { // Else the number was given again.
 			st.counted = append(st.counted, c)
 		}
 	}
-	from := st.floor()
 	found := map[cursor.Point]resolved{}
 	worst, err := s.findRange(src, f, st.name, &st.acked, &st.apart, found)
 	if err != nil {
-		return nil, nil, lost, err
+		return nil, removed, lost, err
 	}
 	if st.fresh != nil {
 		if err := s.findFresh(src, f, e, st, found); err != nil {
-			return nil, nil, lost, err
+			return nil, removed, lost, err
 		}
 	}
 	forfeitedBefore := e.ForfeitedBefore
@@ -161,20 +163,10 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 	st = st.without(forfeitedBefore)
 	s.forfeitMemory(st.name, e.Memory, e.Floor.Position, max(forfeitedBefore, segments[0].Index))
 	lost = startOf(src, f, e, forfeitedBefore, &counted{parts: st.counted}, segments)
-	if from.Segment <= foreign && !s.opts.ResumeAfterBestEffort {
-		at := cursor.Position{Segment: foreign + 1}
-		s.metrics.segmentsSkipped.Add(float64(foreign - from.Segment + 1))
-		s.logger.Warn("Another engine has written to the log since this endpoint's position was saved; what it wrote is taken to be delivered by it, and what was not delivered before is forfeited",
-			"remote_name", st.name, "saved", from.String(), "resuming_at", at.String())
-		mark := at
-		if mark.Before(e.Dispatched) {
-			// It was here before, and sent some of what it is sent now.
-			mark = e.Dispatched
-		}
-		now := stateAt(st.id, st.identity, st.name, cursor.Point{Position: at}, mark)
-		now.removed = st.removed
-		return now, st, lost, nil
+	if src.passesFrom(e.Floor.Segment) {
+		removed, lost = lost, queue.Unread{}
 	}
+	st.passed = passedBy(src, st)
 	st.countedAcked = ackedOf(src, f, e, st, found, segments)
 	end := endOf(src, f, e, found, segments)
 	lost.Parts = append(lost.Parts, end.Parts...)
@@ -196,7 +188,7 @@ func (s *Storage) resolve(src *Source, f savepoint.File, e *savepoint.Endpoint, 
 		s.logger.Error("A saved position is not in the log any more; delivery resumes before it or at the oldest segment",
 			"remote_name", st.name, "saved", e.Floor.String(), "resuming_at", st.floor().String(), "reason", worst.String())
 	}
-	return st, nil, lost, nil
+	return st, removed, lost, nil
 }
 
 // resolved is where a saved point was found.
@@ -219,9 +211,10 @@ func (s *Storage) find(src *Source, f savepoint.File, name string, marks []savep
 				// Another log has other records before it too.
 				pos, verdict = s.oldest, cursor.SegmentStart
 			}
+			pos = src.beyond(pos)
 			s.metrics.resumed.WithLabelValues(verdict.String()).Inc()
 			at = resolved{savepoint.Mark{Point: cursor.Point{Position: pos}}, verdict}
-			if verdict == cursor.Exact {
+			if verdict == cursor.Exact && pos == m.Position {
 				at.Point = m.Point
 			}
 			found[m.Point] = at

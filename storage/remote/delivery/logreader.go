@@ -101,6 +101,8 @@ type logReader struct {
 	// like that, as far as it can be.
 	tries   *readTries
 	lenient bool
+	// beyond returns a position, or the end of what endpoints pass over there.
+	beyond func(cursor.Position) cursor.Position
 }
 
 func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption)) *logReader {
@@ -108,7 +110,7 @@ func newLogReader(l *slog.Logger, src *Source, damaged func(*cursor.Corruption))
 	if known == nil {
 		known = &density{}
 	}
-	return &logReader{density: known, standIn: -1, lostEndBefore: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newReadTries(maxReadTries)}
+	return &logReader{density: known, standIn: -1, lostEndBefore: -1, dir: src.WALDir, head: src.Head, size: src.Size, dec: newDecoder(l, src), damaged: damaged, l: l, tries: newReadTries(maxReadTries), beyond: src.beyond}
 }
 
 // seek makes the next batch start at p. The record checksum of p is kept, so
@@ -130,6 +132,10 @@ func (r *logReader) seekWith(p cursor.Point, open func(string, cursor.Position) 
 // read is passed over once the tries at its segment are exhausted, as damage is, and
 // so are items whose labels cannot be looked up; until then it is an error.
 func (r *logReader) read(p cursor.Point, limit int, stop func(cursor.Position) bool) (*queue.Batch, error) {
+	if to := r.beyond(p.Position); to != p.Position {
+		r.close()
+		return r.passOver(p, to), nil
+	}
 	for {
 		b, err := r.readOnce(p, limit, stop)
 		switch {
@@ -181,10 +187,7 @@ func (r *logReader) setLenient(lenient bool) {
 // passRest passes over the rest of a segment that cannot even be opened, or is gone, if
 // a later one follows.
 func (r *logReader) passRest(p cursor.Point, cause error) (*queue.Batch, error) {
-	to := cursor.Point{Position: cursor.Position{Segment: p.Segment + 1}}
-	if r.until != nil && r.until.Before(to.Position) {
-		to = *r.until
-	}
+	to := r.endBefore(cursor.Position{Segment: p.Segment + 1})
 	if !to.Before(r.head()) {
 		return nil, cause
 	}
@@ -193,6 +196,21 @@ func (r *logReader) passRest(p cursor.Point, cause error) (*queue.Batch, error) 
 	r.l.Error("A segment of the log cannot be read and is passed over", "position", p.String(), "err", cause, "bytes",
 		r.lose(p.Position, to.Position, logBytes(r.dir, p.Position, to.Position), errors.Is(cause, os.ErrNotExist)))
 	return r.bb.Build(), nil
+}
+
+// passOver returns a batch of nothing, from p to a position.
+func (r *logReader) passOver(p cursor.Point, to cursor.Position) *queue.Batch {
+	r.bb.Reset(p)
+	r.bb.End, r.bb.Gap = r.endBefore(to), true
+	return r.bb.Build()
+}
+
+// endBefore returns a position, or the end of the reader's part if that comes first.
+func (r *logReader) endBefore(p cursor.Position) cursor.Point {
+	if r.until != nil && r.until.Before(p) {
+		return *r.until
+	}
+	return cursor.Point{Position: p}
 }
 
 // removed reports whether it is certain that a segment was removed: the log can be
@@ -420,8 +438,16 @@ func lags(at, head cursor.Position) bool {
 }
 
 // logBytes returns how many bytes of the log lie between two positions.
-func logBytes(dir string, from, to cursor.Position) (n int64) {
+func logBytes(dir string, from, to cursor.Position) int64 {
+	return bytesBut(dir, from, to, nowhere)
+}
+
+// bytesBut is logBytes without what is passed over.
+func bytesBut(dir string, from, to cursor.Position, beyond func(cursor.Position) cursor.Position) (n int64) {
 	for seg := from.Segment; seg <= to.Segment; seg++ {
+		if at := (cursor.Position{Segment: seg}); beyond(at) != at {
+			continue
+		}
 		size := to.Offset
 		if seg < to.Segment {
 			size = fileSize(wlog.SegmentName(dir, seg))
@@ -433,6 +459,9 @@ func logBytes(dir string, from, to cursor.Position) (n int64) {
 	}
 	return n
 }
+
+// bytes returns how many bytes of the log lie between two positions and are not passed over.
+func (s *Source) bytes(from, to cursor.Position) int64 { return bytesBut(s.WALDir, from, to, s.beyond) }
 
 func fileSize(path string) int64 {
 	fi, err := os.Stat(path)

@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -284,13 +285,10 @@ func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.
 	return gone
 }
 
-// findLost says how many items were lost to an endpoint at the start, by what the savepoint
-// says of the log, or by the newest segment that can be read, and has them counted.
-func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointState, lost *queue.Unread) {
-	if len(lost.Parts) == 0 {
-		return
-	}
-	r := newLogReader(s.logger, src, func(*cursor.Corruption) {})
+// estimateLost says how many items were lost to an endpoint at the start, by what the savepoint
+// says of the log, or by the newest segment that can be read.
+func estimateLost(l *slog.Logger, src *Source, segments []epoch.Segment, lost *queue.Unread) {
+	r := newLogReader(l, src, func(*cursor.Corruption) {})
 	defer r.close()
 	for _, seg := range slices.Backward(segments) {
 		if items, _ := r.density.seen(); items > 0 {
@@ -301,8 +299,5 @@ func (s *Storage) findLost(src *Source, segments []epoch.Segment, st *endpointSt
 	}
 	for i, p := range lost.Parts {
 		lost.Parts[i].Items = r.density.of(p.To - p.From)
-	}
-	for i, n := range lost.Sums() {
-		st.uncounted[i] = min(st.uncounted[i]+n, endOfSegment) // No savepoint takes more.
 	}
 }

@@ -313,7 +313,7 @@ type storageMetrics struct {
 	savepointWrites  *prometheus.CounterVec
 	savepointFails   prometheus.Counter
 	savepointWritten instant
-	segmentsSkipped  prometheus.Counter
+	segmentsSkipped  *prometheus.CounterVec
 	expired          perClass[*prometheus.CounterVec]
 	expiredBytes     *prometheus.CounterVec
 	resumed          *prometheus.CounterVec
@@ -330,7 +330,7 @@ func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
 	m.savepointFails = s.counter("savepoint_write_failures_total", "Number of savepoints that could not be written.")
 	m.savepointWritten.set(time.Now()) // Until one is found.
 	s.gaugeFunc("savepoint_age_seconds", "Time since the savepoint on disk last had the positions as they were, written by an earlier run if need be; since the start if there is none.", m.savepointWritten.age)
-	m.segmentsSkipped = s.counter("segments_skipped_total", "Number of segments that endpoints passed over because another engine has written to the log.")
+	m.segmentsSkipped = s.counters("segments_skipped_total", "Number of segments that the endpoint passes over because another engine has written them.", "remote_name")
 	m.expired = each(func(c string) *prometheus.CounterVec {
 		return s.counters(c+"_expired_total", "Number of "+c+" that were removed from the log before the endpoint acknowledged them, by reason.", "remote_name", "reason")
 	})
@@ -346,7 +346,7 @@ const (
 	// Of an endpoint's own budget.
 	reasonEndpointMaxTime = "endpoint_max_time"
 	reasonEndpointMaxSize = "endpoint_max_size"
-	// reasonOtherEngine is for what is passed over because of another engine.
+	// reasonOtherEngine is for what another engine removed, or wrote itself.
 	reasonOtherEngine = "other_engine"
 	// reasonStopped is for what was forfeited in the log while it was still in memory,
 	// where a stop, or a kill, then ended its delivery.
@@ -356,6 +356,7 @@ const (
 // expect has the counters of what an endpoint can forfeit, from the start, so that the
 // first loss is an increase.
 func (m *storageMetrics) expect(name string) {
+	m.segmentsSkipped.WithLabelValues(name)
 	for _, reason := range []string{ReasonMaxTime, ReasonMaxSize, reasonEndpointMaxTime, reasonEndpointMaxSize, reasonOtherEngine, reasonStopped} {
 		m.expiredBytes.WithLabelValues(name, reason)
 		for _, c := range m.expired {

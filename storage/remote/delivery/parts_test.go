@@ -158,7 +158,7 @@ func TestKinds(t *testing.T) {
 }
 
 // TestForeignSegments defends that nothing which another engine has delivered
-// is delivered again, and that a flag overrides it.
+// is delivered again, that what was there before is, and that a flag has both sent.
 func TestForeignSegments(t *testing.T) {
 	for _, resume := range []bool{false, true} {
 		dir := t.TempDir()
@@ -184,13 +184,11 @@ func TestForeignSegments(t *testing.T) {
 		r.attach(remoteWrite("a"))
 		again.commit(7)
 		r.Notify()
-		if resume {
-			r.complete("a", 100+1+7)
-		} else {
-			r.complete("a", 7)
-			require.Positive(t, r.value("prometheus_remote_storage_segments_skipped_total", nil))
-			require.Equal(t, 100.0, r.expired(nil))
-		}
+		passed := map[bool]int{false: 1}[resume]
+		r.complete("a", 100+1-passed+7)
+		require.Equal(t, float64(passed), r.value("prometheus_remote_storage_segments_skipped_total", map[string]string{"remote_name": "a"}))
+		require.Equal(t, float64(passed), r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"remote_name": "a", "reason": "other_engine"}))
+		require.Zero(t, r.expired(nil))
 		require.NoError(t, r.Close())
 		require.NoError(t, again.wal.Close())
 	}
@@ -329,62 +327,4 @@ func TestAppendersCount(t *testing.T) {
 	require.NoError(t, app2.Commit())
 	require.Equal(t, 9.0, r.value("prometheus_remote_storage_highest_timestamp_in_seconds", nil))
 	r.end()
-}
-
-// TestBacklogBeforeOtherEngine defends I1 where another engine has had the log: what
-// endpoints had not had delivered before is counted for each of them, by type, and
-// nothing that was acknowledged, nor what the other engine wrote.
-func TestBacklogBeforeOtherEngine(t *testing.T) {
-	dir := t.TempDir()
-	j := openJournal(t, dir, nil)
-	a, b := newReceiver(), newReceiver()
-	receivers := map[string]*receiver{"a": a, "b": b}
-	r := newRig(t, j, receivers, Options{})
-	r.attach(remoteWrite("a"), remoteWrite("b"))
-	r.commit(60)
-	r.complete("a", 60)
-	r.complete("b", 60)
-	b.set(unavailable)
-	r.commit(70)
-	r.complete("a", 130)
-	a.set(unavailable)
-	for range 3 { // The last two segments are read once for both.
-		r.commit(80)
-		j.cut()
-	}
-	seg := j.head.Load().Segment
-	var enc record.Encoder
-	rec := enc.Exemplars([]record.RefExemplar{{Ref: 1, T: j.time, V: 1, Labels: labels.FromStrings("trace", "x")}}, nil)
-	j.log(rec)
-	r.end()
-
-	w, err := wlog.New(nil, nil, dir+"/wal", "none")
-	require.NoError(t, err)
-	require.NoError(t, w.Log(enc.Samples([]record.RefSample{{Ref: 1, T: j.time + 1, V: 1}, {Ref: 2, T: j.time + 1, V: 1}}, nil)))
-	require.NoError(t, w.Close())
-
-	a.set(nil)
-	b.set(nil)
-	again := openJournal(t, dir, j.table)
-	require.Greater(t, again.head.Load().Segment, seg+1)
-	r = newRig(t, again, receivers, Options{})
-	r.attach(remoteWrite("a"), remoteWrite("b"))
-	lost := func(name, typ string) float64 {
-		return r.expired(map[string]string{"remote_name": name, "reason": "other_engine", "type": typ})
-	}
-	require.Equal(t, 240.0, lost("a", "samples"))
-	require.Equal(t, 310.0, lost("b", "samples"))
-	require.Equal(t, 1.0, lost("a", "exemplars"))
-	require.Equal(t, 1.0, lost("b", "exemplars"))
-	require.Positive(t, r.value("prometheus_remote_storage_expired_bytes_total", map[string]string{"remote_name": "a", "reason": "other_engine"}))
-	require.NoError(t, r.Close())
-	require.NoError(t, again.wal.Close())
-
-	// It is counted once.
-	last := openJournal(t, dir, j.table)
-	r = newRig(t, last, receivers, Options{})
-	r.attach(remoteWrite("a"), remoteWrite("b"))
-	require.Zero(t, r.expired(nil))
-	require.NoError(t, r.Close())
-	require.NoError(t, last.wal.Close())
 }

@@ -15,97 +15,168 @@ package delivery
 
 import (
 	"context"
+	"maps"
+	"os"
+	"slices"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// When another engine has had the log, an endpoint goes on behind what that one
-// wrote, which it is taken to have delivered. What was not delivered before then
-// is forfeited: stock begins with what is new. It is counted as what is forfeited to a
-// limit is (I1).
+// When another engine has had the log, what it wrote is taken to be delivered by it, and
+// endpoints pass over its segments. What they had not been sent before is still sent, as far
+// as that engine has not removed it. A segment says itself who wrote it, so that each start
+// finds the same ones, wherever an endpoint is by then; only that it was counted is kept in
+// the savepoint, as a part that is not counted again.
 
-// passedOver is what one endpoint passes over.
-type passedOver struct {
-	state *endpointState // Where it was, and what is gone of what lay before the oldest segment.
-	own   []ownRange
-}
-
-// ownRange is what consecutive segments hold with records of ours only, between two positions.
-type ownRange struct{ from, to cursor.Position }
-
-// ownRanges returns the ranges before the last segment of another engine.
-func ownRanges(walDir string, segments []epoch.Segment, f savepoint.File, foreign int) (ranges []ownRange) {
-	for i, seg := range segments {
-		if seg.Index > foreign || isForeign(walDir, segments, i, f) {
-			continue
-		}
-		from, to := cursor.Position{Segment: seg.Index}, cursor.Position{Segment: seg.Index + 1}
-		if n := len(ranges); n > 0 && ranges[n-1].to == from {
-			ranges[n-1].to = to
-		} else {
-			ranges = append(ranges, ownRange{from, to})
-		}
-	}
-	return ranges
-}
-
-// countPassed counts what endpoints pass over. Nothing can be removed meanwhile.
-// Callers hold mtx.
-func (s *Storage) countPassed(passed []passedOver) {
+// passedBy returns which segments of another engine an endpoint has yet to pass over. What
+// is in them is counted later.
+func passedBy(src *Source, st *endpointState) *passed {
 	var (
-		all []*forfeit
-		of  = make([][]*forfeit, len(passed))
+		p      passed
+		floor  = st.floor().Segment
+		before = counted{parts: st.counted}
 	)
-	for i, p := range passed {
-		if len(p.own) == 0 {
+	for _, segment := range slices.Sorted(maps.Keys(src.others)) {
+		whole := savepoint.Range{Segment: segment, To: endOfSegment}
+		if left := before.uncounted(whole); src.others[segment] && segment >= floor && left.From < left.To {
+			p.segments = append(p.segments, whole)
+		}
+	}
+	if len(p.segments) == 0 {
+		return nil
+	}
+	return &p
+}
+
+// countPassed counts for an endpoint that begins what it passes over.
+func (s *Storage) countPassed(m *endpointMetrics, st *endpointState) {
+	if st.passed == nil {
+		return
+	}
+	for c, n := range st.passed.items {
+		m.dropped[c].WithLabelValues(reasonOtherEngine).Add(float64(n))
+	}
+	s.metrics.segmentsSkipped.WithLabelValues(st.name).Add(float64(len(st.passed.segments)))
+}
+
+// tellPassed finds out what endpoints pass over, and what of the log before it is still to be
+// sent, and says both. Nothing can be removed meanwhile. Callers hold mtx.
+func (s *Storage) tellPassed(states []*endpointState) {
+	var (
+		all, rest []*forfeit
+		of, own   = make([][]*forfeit, len(states)), make([][]*forfeit, len(states))
+		over      []*endpointState
+	)
+	for _, st := range states {
+		if st.passed == nil {
 			continue
 		}
-		_, ranges := p.state.forfeitBefore(p.own[len(p.own)-1].to)
-		for _, f := range ranges {
-			parts := []forfeitedRange{f} // Series by series, wherever they are.
-			if f.apart == nil {
-				parts = partsOf(f, p.own)
-			}
-			for _, part := range parts {
-				of[i] = append(of[i], newForfeit(p.state.name, part, &counted{parts: p.state.counted}))
+		n := len(over)
+		over = append(over, st)
+		before := &counted{parts: st.counted}
+		_, ranges := st.forfeitBefore(s.src.Head())
+		for _, r := range ranges {
+			own[n] = append(own[n], newForfeit(st.name, r, before))
+			if r.apart == nil { // What isolated series wait with is before what is new to all.
+				for _, part := range partsOf(r, st.passed.segments) {
+					of[n] = append(of[n], newForfeit(st.name, part, before))
+				}
 			}
 		}
-		all = append(all, of[i]...)
+		all, rest = append(all, of[n]...), append(rest, own[n]...)
 	}
-	s.countForfeits(context.Background(), all)
-	for i, p := range passed {
-		var (
-			items     queue.Counts
-			bytes     = p.state.uncounted[0]
-			estimated = int(p.state.uncounted[1])
-			span      timeSpan
-		)
-		items[queue.Samples] = estimated
-		for _, f := range of[i] {
-			items.Plus(f.items)
-			estimated += f.estimated
-			span = span.with(f.span)
-			if f.apart == nil {
-				bytes += logBytes(s.src.WALDir, f.from, f.to)
-			}
+	if len(over) == 0 {
+		return
+	}
+	s.countForfeits(context.Background(), all, nowhere)
+	soon, cancel := context.WithTimeout(context.Background(), CountForfeitsFor)
+	defer cancel()
+	s.countForfeits(soon, rest, s.src.beyond)
+	for n, st := range over {
+		sum := sumOf(of[n])
+		st.passed.items = sum.items
+		first, last := st.passed.segments[0].Segment, st.passed.segments[len(st.passed.segments)-1].Segment
+		bytes := int64(0)
+		for _, r := range st.passed.segments {
+			bytes += fileSize(wlog.SegmentName(s.src.WALDir, r.Segment))
 		}
-		s.countForfeited(p.state.name, reasonOtherEngine, items, bytes)
-		if items.Total() > 0 {
-			s.losses.Error("What had not been delivered before another engine wrote to the log is forfeited", append([]any{
-				"remote_name", p.state.name, "reason", reasonOtherEngine,
-				"bytes", bytes, "samples", items[queue.Samples], "histograms", items[queue.Histograms], "exemplars", items[queue.Exemplars], "samples_estimated", estimated,
-			}, span.attrs()...)...)
+		s.losses.Warn("Another engine has written to the log in between; what it wrote is taken to be delivered by it and is passed over",
+			append([]any{"remote_name", st.name, "reason", reasonOtherEngine, "segments", len(st.passed.segments), "first", first, "last", last, "bytes", bytes}, sum.attrs()...)...)
+		if sum := sumOf(own[n]); sum.items.Total() > 0 {
+			s.losses.Warn("What had not been delivered before another engine wrote to the log is resumed",
+				append([]any{"remote_name", st.name, "from", st.floor().String(), "bytes", s.src.bytes(st.floor().Position, s.src.Head())}, sum.attrs()...)...)
 		}
 	}
 }
 
-// partsOf returns the parts of a range that lie in others.
-func partsOf(f forfeitedRange, own []ownRange) (parts []forfeitedRange) {
-	for _, r := range own {
-		from, to := furthest(r.from, f.from), nearest(r.to, f.to)
+// removedByOther counts what an endpoint had not been sent of segments that another engine
+// has removed. Callers hold mtx.
+func (s *Storage) removedByOther(st *endpointState, lost queue.Unread) {
+	sums := lost.Sums()
+	s.countForfeited(st.name, reasonOtherEngine, queue.Counts{queue.Samples: int(sums[1])}, sums[0])
+	s.losses.Error("Another engine has removed a part of the log before it was delivered", "remote_name", st.name, "reason", reasonOtherEngine,
+		"segments", sums[2], "bytes", sums[0], "samples", sums[1], "samples_estimated", sums[1], "resuming_at", st.floor().String())
+}
+
+// tellOld says that nothing of the log of another engine is sent, or that all of it is, at
+// the first start of ours. Callers hold mtx.
+func (s *Storage) tellOld(others []int) {
+	from, to := cursor.Position{Segment: others[0]}, cursor.Position{Segment: others[len(others)-1] + 1}
+	what := newForfeit("", forfeitedRange{from: from, to: to, acked: stateAt("", savepoint.Identity{}, "", cursor.Point{Position: from}, from).acked}, &counted{})
+	soon, cancel := context.WithTimeout(context.Background(), CountForfeitsFor)
+	defer cancel()
+	s.countForfeits(soon, []*forfeit{what}, nowhere)
+	sum := sumOf([]*forfeit{what})
+	if sum.estimated > 0 { // Its end was not read.
+		if info, err := os.Stat(wlog.SegmentName(s.src.WALDir, to.Segment-1)); err == nil {
+			sum.span.add(info.ModTime().UnixMilli())
+		}
+	}
+	message := "The log is that of another engine, or of an older release, which is taken to have delivered it: nothing of it is sent, unless --storage.agent.delivery.resume-after-best-effort is set at this start"
+	if s.resumeOld {
+		message = "The log is that of another engine, or of an older release, and is sent from its oldest segment on, as --storage.agent.delivery.resume-after-best-effort says"
+	}
+	s.losses.Warn(message, append([]any{"first", others[0], "last", to.Segment - 1, "bytes", logBytes(s.src.WALDir, from, to)}, sum.attrs()...)...)
+}
+
+// sum is what is in forfeited ranges together.
+type sum struct {
+	items     queue.Counts
+	span      timeSpan
+	estimated int
+}
+
+func sumOf(all []*forfeit) (s sum) {
+	for _, f := range all {
+		s.items.Plus(f.items)
+		s.span = s.span.with(f.span)
+		s.estimated += f.estimated
+	}
+	return s
+}
+
+// attrs is what log lines say of it.
+func (s sum) attrs() []any {
+	return append([]any{
+		"samples", s.items[queue.Samples], "histograms", s.items[queue.Histograms], "exemplars", s.items[queue.Exemplars],
+		"samples_estimated", s.estimated,
+	}, s.span.attrs()...)
+}
+
+// partsOf returns the parts of a range that lie in some segments.
+func partsOf(f forfeitedRange, segments []savepoint.Range) (parts []forfeitedRange) {
+	for _, r := range segments {
+		from, to := cursor.Position{Segment: r.Segment}, cursor.Position{Segment: r.Segment + 1}
+		if from.Before(f.from) {
+			from = f.from
+		}
+		if f.to.Before(to) {
+			to = f.to
+		}
 		if !from.Before(to) {
 			continue
 		}
@@ -116,18 +187,4 @@ func partsOf(f forfeitedRange, own []ownRange) (parts []forfeitedRange) {
 		parts = append(parts, part)
 	}
 	return parts
-}
-
-func furthest(a, b cursor.Position) cursor.Position {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-func nearest(a, b cursor.Position) cursor.Position {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }

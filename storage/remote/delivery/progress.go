@@ -35,7 +35,7 @@ func (s *Storage) Progress() (out []Progress) {
 	for _, e := range running {
 		p := Progress{ID: e.id, Name: e.settings.Load().name, Floor: e.state(false).floor().Position, Head: e.src.Head()}
 		if !p.Done() {
-			p.Bytes = logBytes(e.src.WALDir, p.Floor, p.Head)
+			p.Bytes = e.src.bytes(p.Floor, p.Head)
 		}
 		out = append(out, p)
 	}

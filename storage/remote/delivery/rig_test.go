@@ -385,6 +385,13 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
+// all returns what was logged.
+func (b *logBuffer) all() string {
+	b.mtx.Lock()
+	defer b.mtx.Unlock()
+	return b.buf.String()
+}
+
 // take returns what was logged since the last call.
 func (b *logBuffer) take() string {
 	b.mtx.Lock()

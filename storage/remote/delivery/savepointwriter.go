@@ -244,6 +244,9 @@ func (s *Storage) moveGate(all []*endpointState) {
 func (s *Storage) fingerprints(segments []int) map[int]uint32 {
 	out := make(map[int]uint32, len(segments))
 	for _, n := range segments {
+		if s.src.others[n] {
+			continue // It would be taken for one of ours.
+		}
 		fp := s.prints[n]
 		if fp == 0 {
 			var err error

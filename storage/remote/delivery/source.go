@@ -61,7 +61,29 @@ type Source struct {
 	density *density         // Of the log; readers have their own if it is nil.
 
 	lostEnd *queue.UnreadPart // What the last segment of the earlier run lacks, see knowEnd; nil for nothing.
+	others  map[int]bool      // Segments of another engine that endpoints pass over, see passed.go.
 }
+
+// beyond returns p, or the end of the segments there that endpoints pass over.
+func (s *Source) beyond(p cursor.Position) cursor.Position {
+	for s.others[p.Segment] {
+		p = cursor.Position{Segment: p.Segment + 1}
+	}
+	return p
+}
+
+// passesFrom reports whether endpoints pass over something from a segment on.
+func (s *Source) passesFrom(segment int) bool {
+	for other, passed := range s.others {
+		if passed && other >= segment {
+			return true
+		}
+	}
+	return false
+}
+
+// nowhere is beyond where nothing is passed over.
+func nowhere(p cursor.Position) cursor.Position { return p }
 
 // Resolver finds the labels of series that are not in memory. It is safe for
 // concurrent use.

@@ -64,9 +64,12 @@ type Storage struct {
 	conf      *config.Config // Applied before there was a log.
 	lost      bool           // Positions were lost: endpoints begin at oldest.
 	fromStart bool           // They do, because nothing of the log was ever sent.
-	unsaved   atomic.Bool    // There is no savepoint yet.
-	oldest    cursor.Position
-	closed    bool
+	resumeOld bool           // They do, because the log of another engine is to be resumed.
+	// firstAfter says that this is the first start of ours with a log of another engine.
+	firstAfter bool
+	unsaved    atomic.Bool // There is no savepoint yet.
+	oldest     cursor.Position
+	closed     bool
 	// configured is set with the first configuration: the gate opens with the
 	// first savepoint from then on.
 	configured atomic.Bool
