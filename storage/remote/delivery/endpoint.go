@@ -68,7 +68,8 @@ type endpoint struct {
 
 	standstill standstill
 	refusal    refusal
-	lost       refusedItems
+	refusals   lostItems
+	unread     lostItems
 	course     course
 	counted    counted
 
@@ -90,7 +91,8 @@ func (e *endpoint) logState(now time.Time, bytes int64) {
 		failing = failing || s.failing.Load()
 	}
 	e.refusal.tell(e.logger, set)
-	e.lost.tell(e.losses, set, false)
+	e.refusals.tell(e.losses, set, false)
+	e.unread.tell(e.losses, set, false)
 	e.course.look(e.logger, now, failing, bytes)
 }
 

@@ -84,7 +84,7 @@ func (e *endpoint) countRefusedOnReplay(sent queue.Counts, it queue.ItemView, re
 }
 
 func (e *endpoint) countFailed(t queue.Counts, code string, span timeSpan) {
-	e.lost.add(t, code, span)
+	e.refusals.refused(t, code, span)
 	m := e.metrics.Load()
 	for c, n := range t {
 		m.failed[c].Add(float64(n))
@@ -148,4 +148,15 @@ func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
 		req = err // Ours to correct: the encoder's output cannot be read.
 	}
 	e.logger.Debug("Failed to send remote write request", "protocol", set.protocol.String(), "req", req, "status", res.Status, "err", res.Err)
+}
+
+// countUnread counts what the reader of a stream could not read, between things of a span.
+func (s *stream) countUnread(u queue.Unread, around timeSpan) {
+	if len(u.Parts) > 0 {
+		lost := lostTo(&u, s.countedAcked, spreadOf(s.endpoint.src.Table, s.countedAcked), &s.endpoint.counted)
+		sums := lost.Sums()
+		s.endpoint.metrics.Load().countUnread(sums)
+		s.endpoint.unread.unread(sums[0], sums[1], around)
+		s.endpoint.counted.add(u)
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
@@ -45,6 +46,7 @@ type reader struct {
 	pos    cursor.Point  // Where the next batch begins,
 	moves  int           // if cursor.moves is the same still; else a limit has moved the cursor since.
 	met    bool          // The endpoint has been at the head of the log.
+	newest int64         // Highest timestamp of the last batch that had one, in ms.
 }
 
 // phase is how a part of the log is read.
@@ -194,7 +196,7 @@ func (r *reader) push(b *queue.Batch, ph phase) bool {
 	}
 	r.pos = b.End
 	s.endpoint.countUnknown(b.Unknown)
-	s.countUnread(b.Unread)
+	s.countUnread(b.Unread, r.around(b))
 	if e.Behind && !e.Replay && !s.failing.Load() {
 		active, _ := s.endpoint.src.Table.Len()
 		e.Room = queue.CatchUpRoom(active)
@@ -214,13 +216,16 @@ func (r *reader) push(b *queue.Batch, ph phase) bool {
 	return pushed
 }
 
-// countUnread counts what the reader of a stream could not read.
-func (s *stream) countUnread(u queue.Unread) {
-	if len(u.Parts) > 0 {
-		lost := lostTo(&u, s.countedAcked, spreadOf(s.endpoint.src.Table, s.countedAcked), &s.endpoint.counted)
-		s.endpoint.metrics.Load().countUnread(lost.Sums())
-		s.endpoint.counted.add(u)
+// around returns the times of what stands in a batch and before it.
+func (r *reader) around(b *queue.Batch) (span timeSpan) {
+	if r.newest > 0 {
+		span.add(r.newest)
 	}
+	if newest := slices.Max(b.Highest[:]); newest > 0 {
+		r.newest = newest
+		span.add(newest)
+	}
+	return span
 }
 
 // highest returns the highest timestamp in ms of what the endpoint will send of
