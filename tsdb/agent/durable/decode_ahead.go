@@ -50,6 +50,16 @@ func segmentPart(dir string, number int) part {
 	return part{segment: number, dir: dir, first: number, last: number}
 }
 
+// bytes returns how large the part is, as far as that can be told.
+func (p part) bytes() (n int64) {
+	for k := p.first; k <= p.last; k++ {
+		if info, err := os.Stat(wlog.SegmentName(p.dir, k)); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
 // seriesRecords is what some records in a row say about series.
 type seriesRecords struct {
 	defs        []record.RefSeries
@@ -76,15 +86,21 @@ const (
 type stream struct{ records chan *seriesRecords }
 
 // decodeAhead decodes as many parts at a time as there are processors, and calls
-// take with what they say, in order, on the caller's goroutine.
-func decodeAhead(l *slog.Logger, parts []part, take func(part, *seriesRecords)) {
+// take with what they say, in order, on the caller's goroutine. at is told after each part
+// how many bytes are read, of how many.
+func decodeAhead(l *slog.Logger, parts []part, take func(part, *seriesRecords), at func(done, total int64)) {
 	var (
 		streams = make([]stream, len(parts))
 		pool    = sync.Pool{New: func() any { return &seriesRecords{} }}
 		stop    = make(chan struct{})
 		running sync.WaitGroup
 		started int
+
+		done, total int64
 	)
+	for _, p := range parts {
+		total += p.bytes()
+	}
 	defer running.Wait()
 	defer close(stop)
 	for i := range parts {
@@ -110,6 +126,8 @@ func decodeAhead(l *slog.Logger, parts []part, take func(part, *seriesRecords)) 
 			*f = seriesRecords{defs: f.defs[:0], seen: f.seen[:0], described: f.described[:0]}
 			pool.Put(f)
 		}
+		done += parts[i].bytes()
+		at(done, total)
 	}
 }
 

@@ -57,7 +57,8 @@ func (db *DB) load() error {
 			db.logger.Info("The snapshot of series does not fit the write-ahead log, which is read as a whole", "reason", misfit)
 		}
 	}
-	db.logger.Info("Reading the write-ahead log", "dir", dir, "snapshot", usable)
+	u, _ := measure(dir, nil) // What cannot be looked at is met again.
+	db.logger.Info("Reading the write-ahead log", "dir", dir, "snapshot", usable, "bytes", u.segments())
 	var (
 		found replayed
 		err   error
@@ -160,6 +161,8 @@ func (db *DB) untouched(state snapshot.State) func(path string, info fs.FileInfo
 
 func (db *DB) repair(opts repair.Options) (repair.Report, error) {
 	opts.FS, opts.Logger = db.opts.FS, db.logger
+	opts.Progress = newProgress(db.logger, db.now, "Checking the write-ahead log for damage goes on", "bytes").at
+	begin := db.now()
 	report, err := repair.Directory(db.journal.dir, opts)
 	if vfs.NoRoom(err) {
 		if err := db.reserve.release(); err != nil {
@@ -171,6 +174,13 @@ func (db *DB) repair(opts repair.Options) (repair.Report, error) {
 		return report, fmt.Errorf("repair write-ahead log in %s: %w", db.journal.dir, err)
 	}
 	db.damaged(report.Damages...)
+	if n := len(report.Damages); n > 0 {
+		bytes := int64(0)
+		for _, d := range report.Damages {
+			bytes += d.Bytes
+		}
+		db.logger.Info("The write-ahead log was repaired", "damages", n, "bytes_lost", bytes, "segments_checked", report.Segments, "bytes_checked", report.Bytes, "duration", db.now().Sub(begin))
+	}
 	return report, nil
 }
 
@@ -258,7 +268,7 @@ func (db *DB) loadSnapshot(state snapshot.State, filled []repair.Damage) (found 
 		db.metrics.snapshotDamages.WithLabelValues("metadata").Inc()
 		db.logger.Warn("The metadata of series cannot be read", "err", err)
 	}
-	found, err = replayLog(db.logger, db.table, dir, state.Covered, func(ref chunks.HeadSeriesRef) bool {
+	found, err = replayLog(db.logger, db.table, dir, state.Covered, db.reading(), func(ref chunks.HeadSeriesRef) bool {
 		_, ok, err := store.Resolve(ref)
 		return ok && err == nil
 	})
@@ -298,7 +308,12 @@ func (db *DB) loadAll(salvage bool) (found replayed, err error) {
 	if _, err := db.repair(repair.Options{}); err != nil {
 		return found, err
 	}
-	return replayLog(db.logger, db.table, db.journal.dir, -1, nil)
+	return replayLog(db.logger, db.table, db.journal.dir, -1, db.reading(), nil)
+}
+
+// reading says how far a replay has come.
+func (db *DB) reading() func(done, total int64) {
+	return newProgress(db.logger, db.now, "Reading the write-ahead log goes on", "bytes").at
 }
 
 // fill takes the definitions that load reads from the snapshot into the table, as

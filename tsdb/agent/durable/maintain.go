@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
@@ -330,7 +331,7 @@ func (db *DB) remove(ctx context.Context, u usage, lim limits, what removal) err
 			db.logger.Warn("Saving positions of remote endpoints failed", "err", err)
 		}
 	}
-	if err := db.journal.truncate(what.first); err != nil {
+	if err := db.removeSegments(oldest, what.first); err != nil {
 		return fmt.Errorf("remove segments before %s: %w", wlog.SegmentName(db.journal.dir, what.first), err)
 	}
 	if n := what.free - oldest; n > 0 {
@@ -345,8 +346,33 @@ func (db *DB) remove(ctx context.Context, u usage, lim limits, what removal) err
 		db.metrics.checkpointsUndeleted.Inc()
 		db.logger.Error("Superseded checkpoints could not be deleted", "dir", db.journal.dir, "err", err)
 	}
-	db.logger.Info("Segments removed", "from", oldest, "to", what.first-1, "by_limit", what.forced)
+	level := slog.LevelInfo
+	if what.forced == "" && !isLarge(what.first-oldest) {
+		level = slog.LevelDebug // It is what happens all the time.
+	}
+	db.logger.Log(ctx, level, "Segments removed", "from", oldest, "to", what.first-1, "by_limit", what.forced)
 	return err
+}
+
+// isLarge reports whether it takes so long to remove so many segments that it is said before.
+func isLarge(segments int) bool { return segments >= 4*segmentsAtOnce }
+
+// segmentsAtOnce is how many segments are removed at a time: nothing is written meanwhile.
+const segmentsAtOnce = 8
+
+// removeSegments removes the segments from one up to another.
+func (db *DB) removeSegments(from, to int) error {
+	if isLarge(to - from) {
+		db.logger.Info("Removing segments", "from", from, "to", to-1, "segments", to-from)
+	}
+	goes := newProgress(db.logger, db.now, "Removing segments goes on", "segments")
+	for k := from; k < to; goes.at(int64(k-from), int64(to-from)) {
+		k = min(k+segmentsAtOnce, to)
+		if err := db.journal.truncate(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxSize is the limit that counts at present, 0 if there is none, and whether room

@@ -69,8 +69,9 @@ const maxSaneRef = chunks.HeadSeriesRef(math.MaxUint64 / 2)
 
 // replayLog reads the log in dir, which has been repaired: the checkpoint and all
 // segments, or only the segments after the one given, if that is not -1. known
-// says whether a ref that is not in the table is known elsewhere; it may be nil.
-func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known func(chunks.HeadSeriesRef) bool) (replayed, error) {
+// says whether a ref that is not in the table is known elsewhere; it may be nil. at is
+// told how many bytes are read, of how many.
+func replayLog(l *slog.Logger, table *series.Table, dir string, after int, at func(done, total int64), known func(chunks.HeadSeriesRef) bool) (replayed, error) {
 	r := &replay{
 		table:  table,
 		note:   after >= 0,
@@ -103,7 +104,7 @@ func replayLog(l *slog.Logger, table *series.Table, dir string, after int, known
 		parts = append(parts, segmentPart(dir, i))
 		r.outcome.segments++
 	}
-	decodeAhead(l, parts, r.take)
+	decodeAhead(l, parts, r.take, at)
 	// Refs that only the unreadable part mentions are not handed out again: it may
 	// become readable. No series takes less than this of the log.
 	const leastPerSeries = 4

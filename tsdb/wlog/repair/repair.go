@@ -23,6 +23,7 @@ import (
 	"runtime"
 
 	"github.com/prometheus/common/promslog"
+	"go.uber.org/atomic"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
@@ -68,6 +69,9 @@ type Options struct {
 	Whole func(path string, info fs.FileInfo) bool
 	// FS is the file system, nil for that of the operating system.
 	FS vfs.FS
+	// Progress is told how many bytes of the segments are read, of how many; nil if nobody
+	// wants to know. Calls may come from several goroutines.
+	Progress func(done, total int64)
 }
 
 // Damage is something that was wrong, and what was done about it.
@@ -107,7 +111,7 @@ const parallel = 4
 // are more than 10000 numbers missing; what was done until then is in the report.
 func Directory(walDir string, opts Options) (Report, error) {
 	r := newRepairer(opts.FS, walDir, opts.Logger)
-	r.whole = opts.Whole
+	r.whole, r.progress = opts.Whole, opts.Progress
 	if _, err := r.fs.Stat(walDir); errors.Is(err, os.ErrNotExist) {
 		return Report{}, nil
 	} else if err != nil {
@@ -129,6 +133,8 @@ type repairer struct {
 	log    *slog.Logger
 	whole  func(path string, info fs.FileInfo) bool
 	report Report
+	// progress may be nil.
+	progress func(done, total int64)
 	// restored are segments that upstream was about to repair.
 	restored map[string]bool
 }
@@ -164,7 +170,10 @@ func (r *repairer) segments() error {
 	}
 	var (
 		numbers []int
-		last    = -1 // That is not empty: where a crash leaves a torn record.
+		sizes   []int64
+		total   int64        // Bytes of them,
+		read    atomic.Int64 // and those that are read.
+		last    = -1         // That is not empty: where a crash leaves a torn record.
 	)
 	for _, k := range l.segments {
 		path := wlog.SegmentName(r.dir, k)
@@ -180,7 +189,8 @@ func (r *repairer) segments() error {
 			last = k
 		}
 		if r.whole == nil || r.restored[path] || !r.whole(path, info) {
-			numbers = append(numbers, k)
+			numbers, sizes = append(numbers, k), append(sizes, info.Size())
+			total += info.Size()
 		}
 	}
 
@@ -194,6 +204,9 @@ func (r *repairer) segments() error {
 				is = newest
 			}
 			found[i], failed[i] = repairFile(r.fs, wlog.SegmentName(r.dir, k), is)
+			if n := read.Add(sizes[i]); r.progress != nil {
+				r.progress(n, total)
+			}
 			return nil
 		})
 	}
