@@ -15,6 +15,7 @@ package e2e
 
 import (
 	"testing"
+	"time"
 
 	"github.com/grafana/regexp"
 	"github.com/stretchr/testify/require"
@@ -135,6 +136,60 @@ func TestDowngrade(t *testing.T) {
 		s.RequireIntact(s.Main(), v)
 		s.RequireIntact(s.Main(), last)
 		s.RequireNoResends(s.Main())
+	})
+}
+
+// TestBestEffortInBetween defends I1 and I2 where the engine is changed to stock's and back
+// in an outage: what ours had not delivered is delivered, exactly, nothing that stock wrote
+// is, and that is counted and said, once, whatever restarts follow.
+func TestBestEffortInBetween(t *testing.T) {
+	forProtocols(t, func(t *testing.T, protocol harness.Protocol) {
+		s := harness.New(t, harness.Options{Protocol: protocol})
+		durable, stock := s.Agent.Engine, harness.Stock(t)
+
+		s.StartEngine(durable)
+		s.WaitScrapes(5)
+		s.Main().Refuse()
+		s.Target.NextGeneration()
+		s.WaitSegments(4)
+		s.Terminate()
+
+		s.Agent.TruncateEvery = time.Hour // What it removes is lost.
+		s.StartEngine(stock)
+		s.Target.NextGeneration()
+		s.WaitScrapes(10)
+		s.Terminate()
+		others := s.Committed(1, 1)
+		s.Agent.TruncateEvery = 0
+
+		passed := func() (items float64, lines int) {
+			m := s.Metrics()
+			for _, class := range []string{"samples", "histograms", "exemplars"} {
+				items += m.Sum("prometheus_remote_storage_"+class+"_dropped_total", "reason", "other_engine")
+			}
+			require.Zero(t, m.Sum("prometheus_remote_storage_samples_expired_total"))
+			return items, len(s.Agent.Grep(regexp.MustCompile(`level=WARN.*(is passed over|is resumed).* remote_name=.* samples=[1-9].* oldest=`)))
+		}
+		s.StartEngine(durable)
+		s.WaitScrapes(5)
+		items, lines := passed()
+		s.Kill()
+
+		require.NoError(t, s.Main().Accept())
+		s.StartEngine(durable)
+		s.WaitScrapes(5)
+		again, said := passed()
+		due := s.AllCommitted().Without(others)
+		held := s.Settle(s.Main(), due)
+		v := s.Judge(s.Main(), due, held)
+		s.Report(v, note("by_stock", len(others)), note("passed_over", items))
+
+		s.RequireIntact(s.Main(), v)
+		s.RequireNoResends(s.Main())
+		n, example := held.Shared(others, s.Symbols)
+		require.Zero(t, n, "what stock wrote was sent: %s", example)
+		require.Equal(t, []float64{float64(len(others)), 0}, []float64{items, again})
+		require.Equal(t, []int{2, 0}, []int{lines, said})
 	})
 }
 

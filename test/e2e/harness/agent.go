@@ -14,6 +14,7 @@
 package harness
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -47,6 +48,8 @@ type Run struct {
 type Agent struct {
 	Engine Engine
 	Config Config
+	// TruncateEvery is how often the WAL is truncated, a second if it is 0.
+	TruncateEvery time.Duration
 	// Flags are added to the command line at each start.
 	Flags []string
 	Runs  []Run
@@ -100,7 +103,7 @@ func (a *Agent) begin() (name string, args []string, err error) {
 		"--agent",
 		"--config.file=" + a.configPath(),
 		"--storage.agent.path=" + a.DataDir(),
-		"--storage.agent.wal-truncate-frequency=1s",
+		"--storage.agent.wal-truncate-frequency=" + cmp.Or(a.TruncateEvery, time.Second).String(),
 		"--storage.agent.retention.min-time=4s",
 		"--scrape.discovery-reload-interval=500ms",
 		"--enable-feature=exemplar-storage",
