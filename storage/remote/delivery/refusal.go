@@ -33,10 +33,6 @@ import (
 //
 // What a receiver refuses for its age or its order is not held: it would only grow older.
 
-// DefaultRefusedHold is for how long what an endpoint refuses is held if it refuses
-// everything, and neither the sender nor the URL can be at fault.
-const DefaultRefusedHold = 10 * time.Minute
-
 // tellRefusalAfter is how long an endpoint refuses everything before a line says so.
 const tellRefusalAfter = 10 * time.Second
 

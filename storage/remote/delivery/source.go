@@ -107,6 +107,10 @@ const (
 	DefaultMaxRequestBytes = 16 << 20
 )
 
+// DefaultRefusedHold is for how long what an endpoint refuses is held if it refuses
+// everything, and neither the sender nor the URL can be at fault.
+const DefaultRefusedHold = 10 * time.Minute
+
 // Options of a Storage. The zero value is what the binary uses.
 type Options struct {
 	// RemovedRetention is how long an endpoint that was removed from the configuration
