@@ -53,25 +53,59 @@ func build(ctx context.Context, o options) error {
 	if err := os.MkdirAll(o.bin, 0o777); err != nil {
 		return err
 	}
+	var args []string
+	if o.release {
+		args, flags = append(args, "-trimpath"), flags+" -s -w"
+	}
 	// With a trailing separator go takes it for a directory and names the
 	// binaries as the platform wants.
 	out := o.bin + string(filepath.Separator)
-	if err := compile(ctx, o, []string{"-tags=" + o.tags, "-ldflags=" + flags, "-o", out}, []string{"./cmd/prometheus", "./cmd/promtool"}); err != nil {
+	args = append(args, "-tags="+o.tags, "-ldflags="+flags, "-o", out)
+	if err := compile(ctx, o, args, []string{"./cmd/prometheus", "./cmd/promtool"}); err != nil {
 		return failure{fmt.Errorf("go build: %w", err)}
+	}
+	if o.release {
+		named, err := version(o)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(o.bin, "VERSION"), []byte(named+"\n"), 0o666); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(o.stdout, "%s: prometheus, promtool\n", o.bin)
 	return nil
 }
 
+// versionFile names what these sources make: upstream's version, a plus sign and ours.
+const versionFile = "packaging/VERSION"
+
+// version is upstream's, of the tree that is built, with ours behind it.
+func version(o options) (string, error) {
+	upstreams, err := os.ReadFile(filepath.Join(o.out, "VERSION"))
+	if err != nil {
+		return "", err
+	}
+	named, err := os.ReadFile(filepath.Join(o.root, filepath.FromSlash(versionFile)))
+	if err != nil {
+		return "", err
+	}
+	_, ours, _ := strings.Cut(strings.TrimSpace(string(named)), "+")
+	if ours == "" {
+		return "", fmt.Errorf("%s: want upstream's version, a plus sign and ours, not %q", versionFile, named)
+	}
+	return strings.TrimSpace(string(upstreams)) + "+" + ours, nil
+}
+
 // versionFlags has the linker set what --version prints. Nothing in it depends
 // on when and where the build runs, so the same commit gives the same binary.
 func versionFlags(o options) (string, error) {
-	text, err := os.ReadFile(filepath.Join(o.out, "VERSION"))
+	named, err := version(o)
 	if err != nil {
 		return "", err
 	}
 	values := map[string]string{
-		"Version":   strings.TrimSpace(string(text)) + "-ackwal",
+		"Version":   named,
 		"Revision":  "unknown",
 		"BuildUser": "ackwal",
 	}

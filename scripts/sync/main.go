@@ -71,6 +71,9 @@ build, test, rebase and verify:
                    discovery and builds faster (the default of rebase and verify)
 build:
   --bin DIR        where the binaries go; default: bin
+  --release        as they are published: without paths of this machine and without
+                   tables for debuggers, and with a file VERSION beside them. GOOS and
+                   GOARCH name another platform, with and without it
 test:
   --run PATTERN    run only the tests that match
 diff:
@@ -98,7 +101,7 @@ Exit code: 0 done, 1 a build, a test or an entry failed, 2 the input was refused
 type options struct {
 	root, upstream, out, tags, bin, run, entry string
 	onto, branch, tag, prefix, from            string
-	quick, short, dryRun, alone                bool
+	quick, short, dryRun, alone, release       bool
 	stdout, stderr                             io.Writer
 }
 
@@ -116,7 +119,7 @@ const lean = "remove_all_sd"
 
 var verbs = map[string]verb{
 	"assemble": {flags: []string{"upstream", "out", "onto", "branch", "tag"}, out: "fork", do: assemble},
-	"build":    {flags: []string{"upstream", "out", "tags", "bin"}, out: "fork", do: build},
+	"build":    {flags: []string{"upstream", "out", "tags", "bin", "release"}, out: "fork", do: build},
 	"test":     {flags: []string{"upstream", "out", "tags", "run"}, out: "fork", do: test},
 	"diff":     {flags: []string{"upstream", "entry"}, do: diff},
 	"rebase":   {flags: []string{"upstream", "out", "tags", "quick", "short", "dry-run"}, out: "fork", tags: lean, arg: true, do: rebase},
@@ -185,7 +188,7 @@ func parse(root, name string, v verb, args []string) (options, error) {
 		"upstream": &o.upstream, "out": &o.out, "tags": &o.tags, "bin": &o.bin, "run": &o.run, "entry": &o.entry,
 		"onto": &o.onto, "branch": &o.branch, "tag": &o.tag, "prefix": &o.prefix, "from": &o.from,
 	}
-	switches := map[string]*bool{"quick": &o.quick, "short": &o.short, "dry-run": &o.dryRun, "alone": &o.alone}
+	switches := map[string]*bool{"quick": &o.quick, "short": &o.short, "dry-run": &o.dryRun, "alone": &o.alone, "release": &o.release}
 	for _, f := range v.flags {
 		if to, ok := switches[f]; ok {
 			set.BoolVar(to, f, false, "")

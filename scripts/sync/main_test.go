@@ -72,6 +72,7 @@ func toyProject(t *testing.T) string {
 		"go.mod", "module github.com/ackwal/ackwal\n",
 		"patches/series", "0100-toy\n",
 		"patches/0100-toy.yaml", toyHook,
+		"packaging/VERSION", "9.9.9+ours.1\n",
 		"scripts/stock-tests-skipped.txt", "# none\n",
 		"storage/remote/x/x.go", "package x\n",
 		"tsdb/agent/toy/toy.go", toyPackage,
@@ -152,6 +153,17 @@ func TestBuildAndTestToy(t *testing.T) {
 	printed, err := exec.Command(filepath.Join(root, "bin", "prometheus"+suffix)).Output()
 	require.NoError(t, err)
 	require.Equal(t, "ours\n", string(printed))
+	require.NoFileExists(t, filepath.Join(root, "bin", "VERSION"))
+
+	published := filepath.Join(root, "build", "published")
+	code, stderr = sync(t, "--root", root, "build", "--upstream", upstream, "--release", "--bin", published)
+	require.Zero(t, code, stderr)
+	named, err := os.ReadFile(filepath.Join(published, "VERSION"))
+	require.NoError(t, err)
+	require.Equal(t, "9.9.9+ours.1\n", string(named))
+	binary, err := os.ReadFile(filepath.Join(published, "prometheus"+suffix))
+	require.NoError(t, err)
+	require.NotContains(t, string(binary), filepath.ToSlash(root), "a path of this machine is published")
 
 	code, stderr = sync(t, "--root", root, "test", "--upstream", upstream)
 	require.Zero(t, code, stderr)
@@ -160,6 +172,38 @@ func TestBuildAndTestToy(t *testing.T) {
 	code, stderr = sync(t, "--root", root, "test", "--upstream", upstream)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "tests of packages")
+}
+
+// What is built is named after the tree that it is built from, whatever base that is, and
+// after the number that versionFile has for ours.
+func TestVersion(t *testing.T) {
+	root := toyProject(t)
+	o := options{root: root, out: writeFiles(t, t.TempDir(), "VERSION", "9.8.7\n")}
+	named, err := version(o)
+	require.NoError(t, err)
+	require.Equal(t, "9.8.7+ours.1", named)
+	flags, err := versionFlags(o)
+	require.NoError(t, err)
+	require.Contains(t, strings.Split(flags, " "), "github.com/prometheus/common/version.Version=9.8.7+ours.1")
+
+	for _, bad := range []string{"9.8.7", "9.8.7+", "", "+\n"} {
+		writeFiles(t, root, versionFile, bad)
+		_, err := version(o)
+		require.ErrorContains(t, err, versionFile, "%q", bad)
+	}
+}
+
+// The version that the repository names begins with that of the pinned upstream.
+func TestVersionIsThatOfThePin(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	require.NoError(t, err)
+	b, err := stock(options{root: root})
+	require.NoError(t, err)
+	upstreams, err := b.tree.Read("VERSION")
+	require.NoError(t, err)
+	named, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(versionFile)))
+	require.NoError(t, err)
+	require.Regexp(t, "^"+strings.ReplaceAll(strings.TrimSpace(string(upstreams)), ".", `\.`)+`\+ackwal\.[1-9][0-9]*\n$`, string(named))
 }
 
 // The script finds its project from elsewhere, and when it is called by a link to it,

@@ -27,7 +27,8 @@ import (
 
 // movePin makes every go.mod of ours that requires upstream require a version
 // of it, with the dependencies which that version names: what is built here is
-// what is built in the fork tree. If that cannot be done, nothing has changed.
+// what is built in the fork tree, and what is built is named after it. If that cannot
+// be done, nothing has changed.
 func movePin(ctx context.Context, o options, version string, next tree.Tree) (err error) {
 	mods, err := requiring(o.root)
 	if err != nil {
@@ -98,7 +99,27 @@ func movePin(ctx context.Context, o options, version string, next tree.Tree) (er
 			}
 		}
 	}
-	return nil
+	return moveVersion(o.root, next)
+}
+
+// moveVersion has versionFile name another version of upstream, with the first of ours
+// on it.
+func moveVersion(root string, next tree.Tree) error {
+	upstreams, err := next.Read("VERSION")
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(root, filepath.FromSlash(versionFile))
+	named, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	was, ours, _ := strings.Cut(strings.TrimSpace(string(named)), "+")
+	now := strings.TrimSpace(string(upstreams))
+	if was == now {
+		return nil
+	}
+	return os.WriteFile(name, []byte(now+"+"+strings.TrimRight(ours, "0123456789")+"1\n"), 0o666)
 }
 
 // replaces tells whether a go.mod has a directory in the place of upstream.

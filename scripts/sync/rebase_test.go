@@ -235,7 +235,7 @@ func TestRebaseMovesThePin(t *testing.T) {
 	}
 	proxy(t, map[string]string{
 		"v0.909.0": lib(copied(t, filepath.Join(toyDir, "upstream"))),
-		"v0.910.0": lib(toyCase(t, "clean")),
+		"v0.910.0": writeFiles(t, lib(toyCase(t, "clean")), "VERSION", "9.10.0\n"),
 		"v0.911.0": lib(toyCase(t, "conflict")),
 	})
 	pin := func() string {
@@ -243,14 +243,21 @@ func TestRebaseMovesThePin(t *testing.T) {
 		require.NoError(t, err)
 		return version
 	}
+	requireVersion := func(want string) {
+		named, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(versionFile)))
+		require.NoError(t, err)
+		require.Equal(t, want, string(named))
+	}
 	code, out := tell(t, "--root", root, "rebase", "v0.909.0")
 	require.Zero(t, code, out)
+	requireVersion("9.9.0+ours.7\n")
 	first, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	require.NoError(t, err)
 	code, out = tell(t, "--root", root, "rebase", "9.10.0")
 	require.Zero(t, code, out)
 	require.Contains(t, out, "3 clean, 0 in conflict, 0 obsolete")
 	require.Equal(t, "v0.910.0", pin())
+	requireVersion("9.10.0+ours.1\n")
 	moved, err := os.ReadFile(filepath.Join(user, "go.mod"))
 	require.NoError(t, err)
 	require.Equal(t, "// What a user writes.\nmodule example.com/user\n\ngo 1.24\n\nrequire github.com/prometheus/prometheus v0.910.0\n\nreplace github.com/prometheus/prometheus => ../../build/fork\n", string(moved))

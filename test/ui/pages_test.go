@@ -46,7 +46,7 @@ func TestPages(t *testing.T) {
 		{"flags", "/flags", []string{
 			"Command-line flags", "--agent true", "--storage.agent.delivery durable", "--storage.agent.retention.max-size",
 		}, []string{"Error"}},
-		{"status", "/status", []string{"Runtime & build information", "-ackwal revision", "Configuration reload Successful"}, []string{"Error"}},
+		{"status", "/status", []string{"Runtime & build information", "+ackwal.", "revision", "Configuration reload Successful"}, []string{"Error"}},
 	}
 	for _, p := range pages {
 		t.Run(p.name, func(t *testing.T) {
