@@ -52,6 +52,36 @@ ui: assemble ## the same with the web pages, see docs/ui.md; needs Node.js and n
 mixin: ## mixin/out, alerts and dashboards for the durable agent, and their table in docs/operations.md
 	GO="$(GO)" scripts/mixin.sh
 
+## Publishing
+
+RELEASE = $(GO) build -o build/tools/release ./scripts/release && build/tools/release
+PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64
+ARCH ?= amd64
+
+.PHONY: release
+release: ## archives, Debian packages, checksums and lists of parts in build/release, see packaging/README.md; PLATFORMS= chooses
+	@[ "$(findstring builtinassets,$(TAGS))" ] || echo "WITHOUT THE WEB PAGES: make ui brings them, see docs/ui.md"
+	$(RELEASE) --tags "$(TAGS)" --platforms "$(PLATFORMS)" --out build/release
+	ACKWAL_RELEASE=$(CURDIR)/build/release $(GO) test -C test/packaging -count=1 -run 'TestArchives|TestChecksums|TestDebianPackage|TestVersionIsShown' .
+
+.PHONY: release-verify
+release-verify: ## that `make release` gives the same bytes elsewhere: twice from nothing, for PLATFORMS= (this one); 30 minutes
+	@rm -rf build/verify && mkdir -p build/verify
+	$(GO) build -o build/tools/release ./scripts/release
+	for i in one two; do \
+		GOCACHE=$(CURDIR)/build/verify/cache build/tools/release --fork build/verify/fork-$$i --out build/verify/$$i $(if $(filter file,$(origin PLATFORMS)),,--platforms "$(PLATFORMS)") || exit 1; \
+		rm -rf build/verify/cache; \
+	done
+	ACKWAL_RELEASE=$(CURDIR)/build/verify/one ACKWAL_RELEASE_AGAIN=$(CURDIR)/build/verify/two $(GO) test -C test/packaging -count=1 -v -run 'TestReproducible|TestArchives|TestChecksums|TestDebianPackage|TestVersionIsShown' .
+
+.PHONY: image
+image: ## the image of what `make release` made, by docker or podman; ARCH=arm64 for the other
+	@tool=$$(for t in docker podman; do $$t info >/dev/null 2>&1 && echo $$t && break; done); \
+	[ "$$tool" ] || { echo "neither docker nor podman works here"; exit 1; }; \
+	version=$$(cat build/release/stage/linux-$(ARCH)/VERSION) && \
+	$$tool build --build-arg TARGETARCH=$(ARCH) --build-arg VERSION=$$version --platform linux/$(ARCH) \
+		--tag "ackwal:$$(echo $$version | tr + -)" --file packaging/Dockerfile build/release/stage
+
 ## Running
 
 .PHONY: run
@@ -68,7 +98,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity mixin-test requests compliance consumers ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
+test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity mixin-test requests compliance consumers packaging-test ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -79,6 +109,7 @@ fmt: ## fail if a file is not gofmt'ed
 vet: ## go vet, and for a 32-bit and another operating system what runs there
 	$(GO) vet ./...
 	$(GO) vet -C test/compliance ./...
+	$(GO) vet -C test/packaging ./...
 	GOOS=linux GOARCH=386 $(GO) vet $(RACE)
 	GOOS=windows GOARCH=amd64 $(GO) vet $(RACE)
 
@@ -166,6 +197,13 @@ requests: ## every line of our client's requests compared with stock's, over rea
 .PHONY: compliance
 compliance: build-lean ## the public compliance suite for senders of remote write
 	cd test/compliance && ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 10m .
+
+.PHONY: packaging-test
+packaging-test: build-lean ## examples, unit, Dockerfile, and a release of the lean binary for this platform, twice: the same bytes
+	$(RELEASE) --tags "$(LEAN)" --out build/packaging/one
+	$(RELEASE) --tags "$(LEAN)" --fork build/packaging/fork --out build/packaging/two
+	ACKWAL_PROMTOOL=$(CURDIR)/$(LEAN_BIN)/promtool ACKWAL_RELEASE=$(CURDIR)/build/packaging/one ACKWAL_RELEASE_AGAIN=$(CURDIR)/build/packaging/two \
+		$(GO) test -C test/packaging -count=1 -v -timeout 10m $(if $(RUN),-run '$(RUN)') .
 
 .PHONY: ui-test
 ui-test: build-lean ## the web pages in a headless Chromium; what is not installed is left out
