@@ -65,7 +65,7 @@ release: ## archives, Debian packages, checksums and lists of parts in build/rel
 	ACKWAL_RELEASE=$(CURDIR)/build/release $(GO) test -C test/packaging -count=1 -run 'TestArchives|TestChecksums|TestDebianPackage|TestVersionIsShown' .
 
 .PHONY: release-verify
-release-verify: ## that `make release` gives the same bytes elsewhere: twice from nothing, for PLATFORMS= (this one); 30 minutes
+release-verify: ## that `make release` gives the same bytes elsewhere: twice from nothing, for PLATFORMS= (this one); takes long
 	@rm -rf build/verify && mkdir -p build/verify
 	$(GO) build -o build/tools/release ./scripts/release
 	for i in one two; do \
