@@ -98,7 +98,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity mixin-test requests compliance consumers packaging-test ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
+test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity mixin-test requests compliance consumers packaging-short ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -198,8 +198,12 @@ requests: ## every line of our client's requests compared with stock's, over rea
 compliance: build-lean ## the public compliance suite for senders of remote write
 	cd test/compliance && ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 10m .
 
+.PHONY: packaging-short
+packaging-short: build-lean ## examples, unit and Dockerfile; says what it leaves out: a release
+	ACKWAL_PROMTOOL=$(CURDIR)/$(LEAN_BIN)/promtool $(GO) test -C test/packaging -count=1 -v -timeout 10m $(if $(RUN),-run '$(RUN)') .
+
 .PHONY: packaging-test
-packaging-test: build-lean ## examples, unit, Dockerfile, and a release of the lean binary for this platform, twice: the same bytes
+packaging-test: build-lean ## the same, and a release of the lean binary for this platform, twice: the same bytes
 	$(RELEASE) --tags "$(LEAN)" --out build/packaging/one
 	$(RELEASE) --tags "$(LEAN)" --fork build/packaging/fork --out build/packaging/two
 	ACKWAL_PROMTOOL=$(CURDIR)/$(LEAN_BIN)/promtool ACKWAL_RELEASE=$(CURDIR)/build/packaging/one ACKWAL_RELEASE_AGAIN=$(CURDIR)/build/packaging/two \
