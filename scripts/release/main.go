@@ -181,7 +181,7 @@ func (r release) build(ctx context.Context, p platform, to string) error {
 }
 
 // environment is ours, but for what would change the binaries.
-func (r release) environment(p platform) []string {
+func (release) environment(p platform) []string {
 	return append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOEXPERIMENT=",
 		"GOAMD64=v1", "GOARM64=v8.0", "GOWORK=off")
 }

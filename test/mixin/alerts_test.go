@@ -100,14 +100,15 @@ func well() map[string]string {
 		remote("savepoint_write_failures_total", agent):                                  "0x120",
 		`prometheus_agent_series_snapshot_failures_total{` + agent + `}`:                 "0x120",
 		`prometheus_agent_checkpoint_creations_failed_total{` + agent + `}`:              "0x120",
-		wal("broken", agent):                                                             "0x120",
-		wal("refused_commits_total", agent):                                              "0x120",
-		wal("sync_failures_total", agent):                                                "0x120",
-		wal("max_bytes", agent):                                                          "1000x120",
-		wal("retained_bytes", agent):                                                     "950x120",
-		wal("held_bytes", endpoint):                                                      "10x120",
-		wal("held_seconds", endpoint):                                                    "0x120",
-		wal("seconds_until_loss", endpoint):                                              strings.TrimSpace(strings.Repeat("Inf ", 121)),
+
+		wal("broken", agent):                "0x120",
+		wal("refused_commits_total", agent): "0x120",
+		wal("sync_failures_total", agent):   "0x120",
+		wal("max_bytes", agent):             "1000x120",
+		wal("retained_bytes", agent):        "950x120",
+		wal("held_bytes", endpoint):         "10x120",
+		wal("held_seconds", endpoint):       "0x120",
+		wal("seconds_until_loss", endpoint): strings.TrimSpace(strings.Repeat("Inf ", 121)),
 	}
 }
 
