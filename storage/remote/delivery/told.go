@@ -22,41 +22,6 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 )
 
-// timeSpan is from the oldest to the newest of samples, in ms. The zero value is none.
-type timeSpan struct{ oldest, newest int64 }
-
-func (s *timeSpan) add(t int64) {
-	if *s == (timeSpan{}) {
-		s.oldest, s.newest = t, t
-	}
-	s.oldest, s.newest = min(s.oldest, t), max(s.newest, t)
-}
-
-func spanOf(items []queue.ItemView) (s timeSpan) {
-	for _, it := range items {
-		s.add(it.T)
-	}
-	return s
-}
-
-// with returns the span with all that another has.
-func (s timeSpan) with(o timeSpan) timeSpan {
-	if o != (timeSpan{}) {
-		s.add(o.oldest)
-		s.add(o.newest)
-	}
-	return s
-}
-
-// attrs is what log lines say of it.
-func (s timeSpan) attrs() []any {
-	if s == (timeSpan{}) {
-		return nil
-	}
-	at := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
-	return []any{"oldest", at(s.oldest), "newest", at(s.newest)}
-}
-
 // tellLossEvery is how often lines sum up what an endpoint refuses.
 const tellLossEvery = time.Minute
 
