@@ -155,6 +155,7 @@ func TestSavesByWhatIsSettled(t *testing.T) {
 	r.attach(remoteWrite("a"))
 	r.commit(5)
 	r.complete("a", 5)
+	require.Eventually(t, func() bool { n, _ := r.settledItems(); return n == 5 }, time.Minute, time.Millisecond)
 	r.cancel() // The savepoint writer ends.
 	r.wg.Wait()
 	require.NoError(t, r.Persist(t.Context()))

@@ -175,9 +175,10 @@ func TestOtherEngineBehindALimit(t *testing.T) {
 
 	j = j.again()
 	r = newRig(t, j, receivers, Options{})
-	r.attach(remoteWrite("a"))
-	require.NoError(t, r.Forfeit(t.Context(), other, ReasonMaxSize))
+	require.NoError(t, r.Attach(j.source()))
+	require.NoError(t, r.Forfeit(t.Context(), other, ReasonMaxSize)) // Before anything is in memory.
 	require.Equal(t, 100.0, r.expired(nil))
+	r.apply(remoteWrite("a"))
 	require.NoError(t, r.Close())
 	f, _, err := savepoint.NewStore(j.dir).Load()
 	require.NoError(t, err)
