@@ -14,12 +14,10 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -63,22 +61,4 @@ type refusing struct{ bodies }
 func (b refusing) Store(ctx context.Context, body []byte, attempt int) client.Result {
 	b.bodies.Store(ctx, body, attempt)
 	return client.Result{Status: 404, Outcome: client.Denied, Err: errors.New("not here")}
-}
-
-// syncedBuffer is a buffer for logs.
-type syncedBuffer struct {
-	mtx sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncedBuffer) Write(p []byte) (int, error) {
-	b.mtx.Lock()
-	defer b.mtx.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncedBuffer) String() string {
-	b.mtx.Lock()
-	defer b.mtx.Unlock()
-	return b.buf.String()
 }

@@ -399,3 +399,21 @@ func (b *logBuffer) take() string {
 	defer b.buf.Reset()
 	return b.buf.String()
 }
+
+// syncedBuffer is a buffer for logs.
+type syncedBuffer struct {
+	mtx sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncedBuffer) Write(p []byte) (int, error) {
+	b.mtx.Lock()
+	defer b.mtx.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncedBuffer) String() string {
+	b.mtx.Lock()
+	defer b.mtx.Unlock()
+	return b.buf.String()
+}
