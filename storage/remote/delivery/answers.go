@@ -93,8 +93,8 @@ func (s *stream) weigh(set *settings, res client.Result) client.Result {
 	return res
 }
 
-// noteRefusesAll takes note that the endpoint refuses everything, for all it is known.
-func (s *stream) noteRefusesAll() {
+// noteFails takes note that the endpoint takes nothing, for all it is known.
+func (s *stream) noteFails() {
 	s.failing.Store(true)
 	s.delivers.Store(false)
 }

@@ -224,7 +224,7 @@ func (d *delivery) onRefused(set *settings, res client.Result) step {
 	switch holds := st.mendable(set, res); {
 	case d.replayed && refusesData(res.Status):
 	case holds && !d.tryOthers(set):
-		st.noteRefusesAll()
+		st.noteFails()
 		return d.onFailed(set, res, sent, false)
 	case holds:
 		s.park(d.work.items, d.replayed)

@@ -110,8 +110,7 @@ func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.
 	case client.Delivered:
 		s.noteTaken()
 	case client.Retry:
-		s.failing.Store(true)
-		s.delivers.Store(false)
+		s.noteFails()
 	default:
 		if !s.mendable(set, res) {
 			s.failing.Store(false)
