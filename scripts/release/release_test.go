@@ -21,24 +21,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-func writeFiles(t *testing.T, dir string, pairs ...string) string {
-	t.Helper()
-	for i := 0; i < len(pairs); i += 2 {
-		name := filepath.Join(dir, filepath.FromSlash(pairs[i]))
-		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o777))
-		require.NoError(t, os.WriteFile(name, []byte(pairs[i+1]), 0o666))
-	}
-	return dir
-}
+	"github.com/ackwal/ackwal/scripts/internal/testfiles"
+)
 
 // An archive depends on names and contents only: not on when files were written, in which
 // order, by whom, or with which umask.
 func TestArchivesAreReproducible(t *testing.T) {
 	when := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
-	one := writeFiles(t, t.TempDir(), "prometheus", "x", "licenses/a/LICENSE", "a", "NOTICE", "n")
-	two := writeFiles(t, t.TempDir(), "NOTICE", "n", "licenses/a/LICENSE", "a", "prometheus", "x")
+	one := testfiles.Write(t, t.TempDir(), "prometheus", "x", "licenses/a/LICENSE", "a", "NOTICE", "n")
+	two := testfiles.Write(t, t.TempDir(), "NOTICE", "n", "licenses/a/LICENSE", "a", "prometheus", "x")
 	require.NoError(t, os.Chmod(filepath.Join(two, "NOTICE"), 0o600))
 	require.NoError(t, os.Chtimes(filepath.Join(two, "prometheus"), when.Add(time.Hour), when.Add(time.Hour)))
 	for name, write := range map[string]func(to, dir, below string, when time.Time) error{"tar": writeTar, "zip": writeZip} {
@@ -97,7 +89,7 @@ func TestUnknownLicenceIsRefused(t *testing.T) {
 
 // The files about licences of a package are those beside it and above it, in its module.
 func TestCollect(t *testing.T) {
-	outside := writeFiles(t, t.TempDir(),
+	outside := testfiles.Write(t, t.TempDir(),
 		"LICENSE", "of another", "module/LICENSE", "a", "module/license.go", "code", "module/a/b/LICENSE.txt", "b", "module/c/COPYING", "c", "module/a/NOTICE.md", "n")
 	root := filepath.Join(outside, "module")
 	p := part{files: map[string][]byte{}}
@@ -109,7 +101,7 @@ func TestCollect(t *testing.T) {
 
 // The packages of npm are those in pnpm's store, each once; links to them do not count.
 func TestNpmParts(t *testing.T) {
-	store := writeFiles(t, t.TempDir(),
+	store := testfiles.Write(t, t.TempDir(),
 		"a@1.0.0/node_modules/a/package.json", `{"name": "a", "version": "1.0.0", "license": "MIT"}`,
 		"a@1.0.0/node_modules/a/LICENSE", mitWords,
 		"@s+b@2.0.0/node_modules/@s/b/package.json", `{"name": "@s/b", "version": "2.0.0", "license": "ISC"}`)

@@ -20,6 +20,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ackwal/ackwal/scripts/internal/testfiles"
 )
 
 // A release line that lacks something ours use gets them as patches says, in its
@@ -37,7 +39,7 @@ func TestSecondBase(t *testing.T) {
 	}
 	require.NotEmpty(t, declaration)
 	line = strings.NewReplacer("in: const Name, ", "", "X", "'"+declaration+"'", "Y", `'const Name = "older"'`).Replace(line)
-	writeFiles(t, root, "patches/bases/9.9.yaml", line)
+	testfiles.Write(t, root, "patches/bases/9.9.yaml", line)
 	before := snapshot(t, root)
 	fork := filepath.Join(t.TempDir(), "fork")
 	code, out := tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
@@ -59,32 +61,32 @@ func TestSecondBase(t *testing.T) {
 		"leave-out: []":                                                            "why is missing",
 		"what: x":                                                                  "field what not found",
 	} {
-		writeFiles(t, root, "patches/bases/9.9.yaml", change+"\n")
+		testfiles.Write(t, root, "patches/bases/9.9.yaml", change+"\n")
 		code, out = tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
 		require.Equal(t, 2, code)
 		require.Contains(t, out, want)
 	}
 	// A line is like another one, and more.
-	writeFiles(t, root, "patches/bases/9.9.yaml", "like: '9.8'\nwhy: It is older still.\n")
+	testfiles.Write(t, root, "patches/bases/9.9.yaml", "like: '9.8'\nwhy: It is older still.\n")
 	code, out = tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
 	require.Equal(t, 2, code)
 	require.Contains(t, out, "bases/9.9 is like 9.8")
-	writeFiles(t, root, "patches/bases/9.8.yaml", line)
-	writeFiles(t, root, "patches/bases/9.9.yaml", `{like: "9.8", why: x, hooks: [{file: tsdb/wlog/name/name.go, anchor: 'const Name = "older"', replace: 'const Name = "oldest"'}]}`)
+	testfiles.Write(t, root, "patches/bases/9.8.yaml", line)
+	testfiles.Write(t, root, "patches/bases/9.9.yaml", `{like: "9.8", why: x, hooks: [{file: tsdb/wlog/name/name.go, anchor: 'const Name = "older"', replace: 'const Name = "oldest"'}]}`)
 	code, out = tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
 	require.Zero(t, code, out)
 	require.NoFileExists(t, filepath.Join(fork, "tsdb", "agent", "toy", "toy_test.go"))
 	oldest, err := os.ReadFile(filepath.Join(fork, "tsdb", "wlog", "name", "name.go"))
 	require.NoError(t, err)
 	require.Contains(t, string(oldest), `"oldest"`)
-	writeFiles(t, root, "patches/bases/9.8.yaml", "like: '9.9'\n"+line)
+	testfiles.Write(t, root, "patches/bases/9.8.yaml", "like: '9.9'\n"+line)
 	code, out = tell(t, "--root", root, "assemble", "--upstream", "v0.909.0", "--out", fork)
 	require.Equal(t, 2, code)
 	require.Contains(t, out, "it is like another one itself")
 
 	// Another line has nothing to do with it.
 	next := toyCase(t, "clean")
-	amended(t, writeFiles(t, next, "VERSION", "9.10.0\n"))
+	amended(t, testfiles.Write(t, next, "VERSION", "9.10.0\n"))
 	code, out = tell(t, "--root", root, "assemble", "--upstream", next, "--out", fork)
 	require.Zero(t, code, out)
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/scripts/internal/testfiles"
 	"github.com/ackwal/ackwal/scripts/sync/git"
 )
 
@@ -55,7 +56,7 @@ func interrupt(t *testing.T, at, script string, args ...string) {
 	require.NoError(t, err)
 	self, err := os.Executable()
 	require.NoError(t, err)
-	bin := writeFiles(t, t.TempDir(), "git", fmt.Sprintf("#!/bin/sh\nreal='%s'\nfor arg in \"$@\"; do\n\tif [ \"$arg\" = %s ]; then\n\t\t%s\n\tfi\ndone\nexec \"$real\" \"$@\"\n", program, at, script))
+	bin := testfiles.Write(t, t.TempDir(), "git", fmt.Sprintf("#!/bin/sh\nreal='%s'\nfor arg in \"$@\"; do\n\tif [ \"$arg\" = %s ]; then\n\t\t%s\n\tfi\ndone\nexec \"$real\" \"$@\"\n", program, at, script))
 	require.NoError(t, os.Chmod(filepath.Join(bin, "git"), 0o777))
 	cmd := exec.Command(self, "-test.run=^TestInterruptedRun$")
 	cmd.Env = append(os.Environ(), interruptedRun+"="+strings.Join(args, "\n"), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))

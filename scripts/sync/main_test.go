@@ -27,18 +27,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/scripts/internal/testfiles"
 	"github.com/ackwal/ackwal/scripts/sync/tree"
 )
-
-func writeFiles(t *testing.T, dir string, pairs ...string) string {
-	t.Helper()
-	for i := 0; i < len(pairs); i += 2 {
-		name := filepath.Join(dir, filepath.FromSlash(pairs[i]))
-		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o777))
-		require.NoError(t, os.WriteFile(name, []byte(pairs[i+1]), 0o666))
-	}
-	return dir
-}
 
 const (
 	toyMain = "package main\n\nimport (\n\t\"fmt\"\n)\n\nfunc main() {\n\tfmt.Println(\"stock\")\n}\n"
@@ -68,7 +59,7 @@ hooks:
 
 // toyProject is a project root whose directories and hook fit toyUpstream.
 func toyProject(t *testing.T) string {
-	return writeFiles(t, t.TempDir(),
+	return testfiles.Write(t, t.TempDir(),
 		"go.mod", "module github.com/ackwal/ackwal\n",
 		"patches/series", "0100-toy\n",
 		"patches/0100-toy.yaml", toyHook,
@@ -82,7 +73,7 @@ func toyProject(t *testing.T) string {
 }
 
 func toyUpstream(t *testing.T) string {
-	dir := writeFiles(t, t.TempDir(),
+	dir := testfiles.Write(t, t.TempDir(),
 		"go.mod", "module github.com/prometheus/prometheus\n\ngo 1.24\n",
 		"go.work", "go 1.24\n\nuse ./nowhere\n",
 		"VERSION", "9.9.9\n",
@@ -168,7 +159,7 @@ func TestBuildAndTestToy(t *testing.T) {
 	code, stderr = sync(t, "--root", root, "test", "--upstream", upstream)
 	require.Zero(t, code, stderr)
 
-	writeFiles(t, root, "tsdb/wlog/name/name.go", "package name\n\nconst Name = \"other\"\n")
+	testfiles.Write(t, root, "tsdb/wlog/name/name.go", "package name\n\nconst Name = \"other\"\n")
 	code, stderr = sync(t, "--root", root, "test", "--upstream", upstream)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "tests of packages")
@@ -178,7 +169,7 @@ func TestBuildAndTestToy(t *testing.T) {
 // after the number that versionFile has for ours.
 func TestVersion(t *testing.T) {
 	root := toyProject(t)
-	o := options{root: root, out: writeFiles(t, t.TempDir(), "VERSION", "9.8.7\n")}
+	o := options{root: root, out: testfiles.Write(t, t.TempDir(), "VERSION", "9.8.7\n")}
 	named, err := version(o)
 	require.NoError(t, err)
 	require.Equal(t, "9.8.7+ours.1", named)
@@ -187,7 +178,7 @@ func TestVersion(t *testing.T) {
 	require.Contains(t, strings.Split(flags, " "), "github.com/prometheus/common/version.Version=9.8.7+ours.1")
 
 	for _, bad := range []string{"9.8.7", "9.8.7+", "", "+\n"} {
-		writeFiles(t, root, versionFile, bad)
+		testfiles.Write(t, root, versionFile, bad)
 		_, err := version(o)
 		require.ErrorContains(t, err, versionFile, "%q", bad)
 	}
@@ -217,13 +208,13 @@ func TestScriptByLink(t *testing.T) {
 	root, bin := filepath.Join(t.TempDir(), "the project"), t.TempDir()
 	// In the place of the go command, a tool that prints what it is called with.
 	const fake = "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\nmkdir -p \"${2%/*}\"\nprintf '#!/bin/sh\\necho \"$@\"\\n' >\"$2\"\nchmod +x \"$2\"\n"
-	writeFiles(t, root, "upstream-sync.sh", string(script))
-	writeFiles(t, bin, "go", fake)
+	testfiles.Write(t, root, "upstream-sync.sh", string(script))
+	testfiles.Write(t, bin, "go", fake)
 	for _, name := range []string{filepath.Join(root, "upstream-sync.sh"), filepath.Join(bin, "go")} {
 		require.NoError(t, os.Chmod(name, 0o777))
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	elsewhere := writeFiles(t, t.TempDir(), "links/x", "")
+	elsewhere := testfiles.Write(t, t.TempDir(), "links/x", "")
 	first, second := filepath.Join(elsewhere, "links", "sync"), filepath.Join(elsewhere, "sync")
 	require.NoError(t, os.Symlink(filepath.Join(root, "upstream-sync.sh"), first))
 	require.NoError(t, os.Symlink(filepath.Join("links", "sync"), second))
@@ -239,14 +230,14 @@ func TestScriptByLink(t *testing.T) {
 // Bad input is refused with exit code 2 and leaves no trace.
 func TestRefused(t *testing.T) {
 	root, upstream := toyProject(t), toyUpstream(t)
-	foreign := writeFiles(t, t.TempDir(), "mine", "x")
+	foreign := testfiles.Write(t, t.TempDir(), "mine", "x")
 	dirty := toyUpstream(t)
-	writeFiles(t, dirty, "cmd/prometheus/main.go", toyMain+"\n")
-	other := committed(t, writeFiles(t, t.TempDir(), "go.mod", "module x\n"))
+	testfiles.Write(t, dirty, "cmd/prometheus/main.go", toyMain+"\n")
+	other := committed(t, testfiles.Write(t, t.TempDir(), "go.mod", "module x\n"))
 	stale := toyProject(t)
-	writeFiles(t, stale, "patches/0100-toy.yaml", strings.Replace(toyHook, `Println("stock")`, `Println("gone")`, 1))
+	testfiles.Write(t, stale, "patches/0100-toy.yaml", strings.Replace(toyHook, `Println("stock")`, `Println("gone")`, 1))
 	clash := toyProject(t)
-	writeFiles(t, clash, "patches/0100-toy.yaml", "title: \"x: y\"\n")
+	testfiles.Write(t, clash, "patches/0100-toy.yaml", "title: \"x: y\"\n")
 	out := filepath.Join(t.TempDir(), "fork")
 
 	tests := map[string]struct {

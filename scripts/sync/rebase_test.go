@@ -22,6 +22,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/scripts/internal/testfiles"
 	"github.com/ackwal/ackwal/scripts/sync/git"
 	"github.com/ackwal/ackwal/scripts/sync/tree"
 )
@@ -63,7 +64,7 @@ func TestRebaseSaysWhatWasTried(t *testing.T) {
 	proxy(t, map[string]string{"v0.909.0": filepath.Join(toyDir, "upstream")})
 	root, next := toyRoot(t), toyCase(t, "clean")
 	// On the next version this test of ours does not pass any more.
-	writeFiles(t, root, "tsdb/agent/toy/toy_test.go", `package toy
+	testfiles.Write(t, root, "tsdb/agent/toy/toy_test.go", `package toy
 
 import (
 	"os"
@@ -108,7 +109,7 @@ func TestName(t *testing.T) {
 // of our subjects, in both directions.
 func TestRebaseTellsWhatChangedBesideOurs(t *testing.T) {
 	upstream := copied(t, filepath.Join(toyDir, "upstream"))
-	writeFiles(t, upstream,
+	testfiles.Write(t, upstream,
 		"CHANGELOG.md", "# Changelog\n\n## 9.9.9\n- [BUGFIX] UI: Old. #1\n",
 		"storage/remote/write.go", "package remote\n\nconst A = 1\n",
 		"tsdb/agent/gone.go", "package agent\n",
@@ -116,7 +117,7 @@ func TestRebaseTellsWhatChangedBesideOurs(t *testing.T) {
 	proxy(t, map[string]string{"v0.909.0": upstream})
 	root, next := toyRoot(t), copied(t, upstream)
 	require.NoError(t, os.Remove(filepath.Join(next, "tsdb", "agent", "gone.go")))
-	writeFiles(t, next,
+	testfiles.Write(t, next,
 		"CHANGELOG.md", "# Changelog\n\n## 9.10.0\n- [FEATURE] Remote Write: New. #2\n- [FEATURE] PromQL: No. #3\n- [BUGFIX] TSDB: The WAL is whole. #4\n\n## 9.9.9\n- [BUGFIX] UI: Old. #1\n",
 		"storage/remote/write.go", "package remote\n\nconst A = 2\n\nconst B = 1\n",
 		"storage/remote/write_test.go", "package remote\n",
@@ -214,7 +215,7 @@ func TestRebaseMovesThePin(t *testing.T) {
 	})
 	root := toyRoot(t)
 	// Something has to need the module, or tidying would drop it.
-	writeFiles(t, root, "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/lib\"\n")
+	testfiles.Write(t, root, "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/lib\"\n")
 	original := snapshot(t, root)
 	t.Run("a version that cannot be used changes nothing", func(t *testing.T) {
 		code, out := tell(t, "--root", root, "rebase", "v0.910.0")
@@ -223,19 +224,19 @@ func TestRebaseMovesThePin(t *testing.T) {
 		require.NoError(t, os.RemoveAll(filepath.Join(root, "build")))
 		require.Equal(t, original, snapshot(t, root))
 	})
-	writeFiles(t, root, "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/cmd/promtool/lib\"\n")
+	testfiles.Write(t, root, "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/cmd/promtool/lib\"\n")
 	// A module as a user of the fork writes it. It says too little to be tidied,
 	// and imports ours under a build tag.
 	user := filepath.Join(root, "test", "user")
-	writeFiles(t, user,
+	testfiles.Write(t, user,
 		"go.mod", "// What a user writes.\nmodule example.com/user\n\ngo 1.24\n\nrequire github.com/prometheus/prometheus v0.909.0\n\nreplace github.com/prometheus/prometheus => ../../build/fork\n",
 		"user.go", "//go:build direct\n\npackage user\n\nimport _ \"github.com/ackwal/ackwal/tsdb/wlog/name\"\n")
 	lib := func(dir string) string {
-		return writeFiles(t, dir, "cmd/promtool/lib/lib.go", "package lib\n")
+		return testfiles.Write(t, dir, "cmd/promtool/lib/lib.go", "package lib\n")
 	}
 	proxy(t, map[string]string{
 		"v0.909.0": lib(copied(t, filepath.Join(toyDir, "upstream"))),
-		"v0.910.0": writeFiles(t, lib(toyCase(t, "clean")), "VERSION", "9.10.0\n"),
+		"v0.910.0": testfiles.Write(t, lib(toyCase(t, "clean")), "VERSION", "9.10.0\n"),
 		"v0.911.0": lib(toyCase(t, "conflict")),
 	})
 	pin := func() string {
@@ -296,14 +297,14 @@ func requireOnlyBuilt(t *testing.T, before map[string]string, root string) {
 // also when another has been resolved meanwhile; then the pin moves.
 func TestRebaseAgainAfterResolving(t *testing.T) {
 	// Something has to need the module, or tidying would drop it.
-	upstream := writeFiles(t, copied(t, filepath.Join(toyDir, "upstream")), "cmd/promtool/lib/lib.go", "package lib\n")
+	upstream := testfiles.Write(t, copied(t, filepath.Join(toyDir, "upstream")), "cmd/promtool/lib/lib.go", "package lib\n")
 	next := copied(t, upstream)
 	for _, line := range []string{"stock", "closing", "serving"} {
 		replacing("cmd/prometheus/main.go", `Println("`+line+`"`, `Println("now", "`+line+`"`)(next)
 	}
 	proxy(t, map[string]string{"v0.909.0": upstream, "v0.910.0": next})
-	root := writeFiles(t, toyRoot(t), "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/cmd/promtool/lib\"\n")
-	writeFiles(t, root, "patches/9010-end.yaml", `
+	root := testfiles.Write(t, toyRoot(t), "use/use.go", "package use\n\nimport _ \"github.com/prometheus/prometheus/cmd/promtool/lib\"\n")
+	testfiles.Write(t, root, "patches/9010-end.yaml", `
 title: "cmd/prometheus: the toy ends"
 status: fork-only
 why: It has to.

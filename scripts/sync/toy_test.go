@@ -26,6 +26,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ackwal/ackwal/scripts/internal/testfiles"
 	"github.com/ackwal/ackwal/scripts/sync/git"
 	"github.com/ackwal/ackwal/scripts/sync/tree"
 )
@@ -67,7 +68,7 @@ func toyCase(t *testing.T, name string) string {
 	delete(next, "removed")
 	delete(next, "want")
 	for file, f := range next {
-		writeFiles(t, dir, file, string(f.Data))
+		testfiles.Write(t, dir, file, string(f.Data))
 	}
 	return amended(t, dir)
 }
@@ -125,10 +126,10 @@ func proxy(t *testing.T, versions map[string]string) {
 			require.NoError(t, err)
 		}
 		require.NoError(t, z.Close())
-		writeFiles(t, at, version+".info", `{"Version":"`+version+`","Time":"2026-01-02T03:04:05Z"}`,
+		testfiles.Write(t, at, version+".info", `{"Version":"`+version+`","Time":"2026-01-02T03:04:05Z"}`,
 			version+".mod", string(files["go.mod"].Data), version+".zip", b.String())
 	}
-	writeFiles(t, at, "list", list)
+	testfiles.Write(t, at, "list", list)
 	t.Setenv("GOPROXY", "file://"+filepath.ToSlash(dir))
 	t.Setenv("GONOSUMDB", "*")
 	t.Setenv("GONOSUMCHECK", "1")
@@ -184,7 +185,7 @@ func TestSplitToRepository(t *testing.T) {
 	require.NoError(t, sameTree(branches, assembled))
 
 	// A commit of the user's there is not overwritten.
-	writeFiles(t, repo, "mine", "x")
+	testfiles.Write(t, repo, "mine", "x")
 	amended(t, repo)
 	code, printed = tell(t, "--root", root, "split", "--upstream", upstream, "--out", out)
 	require.Equal(t, 2, code)
@@ -196,7 +197,7 @@ func TestSplitToRepository(t *testing.T) {
 func TestSplitAlone(t *testing.T) {
 	toyPerson(t)
 	root, upstream, out := toyRoot(t), toyCheckout(t), filepath.Join(t.TempDir(), "split")
-	writeFiles(t, root, "patches/0005-fix.yaml", `
+	testfiles.Write(t, root, "patches/0005-fix.yaml", `
 title: "docs: a fix"
 status: to-submit
 alone: true
@@ -276,7 +277,7 @@ func TestAssembleOnto(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, sameTree(got, want))
 
-	writeFiles(t, upstream, "docs/x.md", "x")
+	testfiles.Write(t, upstream, "docs/x.md", "x")
 	amended(t, upstream)
 	code, printed := tell(t, args...)
 	require.Equal(t, 2, code, printed)
@@ -293,7 +294,7 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"0010-wlog-name.patch", "0020-agent-toy.patch", "9000-other-default.patch"}, first.Paths())
 	// Settings of the user's have no influence.
-	t.Setenv("HOME", writeFiles(t, t.TempDir(), ".gitconfig", "[format]\n\tsignature = mine\n[diff]\n\tnoprefix = true\n\talgorithm = patience\n"))
+	t.Setenv("HOME", testfiles.Write(t, t.TempDir(), ".gitconfig", "[format]\n\tsignature = mine\n[diff]\n\tnoprefix = true\n\talgorithm = patience\n"))
 	t.Setenv("GIT_DIFF_OPTS", "--unified=1")
 	code, printed = tell(t, "--root", root, "export", "--upstream", upstream, "--out", out)
 	require.Zero(t, code, printed)
@@ -335,19 +336,19 @@ func TestVerify(t *testing.T) {
 	require.Contains(t, printed, "ok 0020-agent-toy")
 
 	// An entry that needs a later one does not build where it is.
-	writeFiles(t, root, "tsdb/wlog/name/later.go", "package name\n\nimport _ \"github.com/ackwal/ackwal/storage/remote/toy\"\n")
+	testfiles.Write(t, root, "tsdb/wlog/name/later.go", "package name\n\nimport _ \"github.com/ackwal/ackwal/storage/remote/toy\"\n")
 	code, printed = tell(t, append(args, "--quick")...)
 	require.Equal(t, 1, code)
 	require.Contains(t, printed, "0010-wlog-name uses storage/remote/toy, which 0020-agent-toy brings")
 
-	writeFiles(t, root, "tsdb/wlog/name/later.go", "package name\n\nvar _ = missing\n")
+	testfiles.Write(t, root, "tsdb/wlog/name/later.go", "package name\n\nvar _ = missing\n")
 	code, printed = tell(t, append(args, "--quick")...)
 	require.Equal(t, 1, code)
 	require.Contains(t, printed, "0010-wlog-name: go build")
 	require.Contains(t, printed, "undefined: missing")
 
 	// Tests count, but not for the quick form.
-	writeFiles(t, root, "tsdb/wlog/name/later.go", "package name\n",
+	testfiles.Write(t, root, "tsdb/wlog/name/later.go", "package name\n",
 		"tsdb/agent/toy/fail_test.go", "package toy\n\nimport \"testing\"\n\nfunc TestFail(t *testing.T) { t.Fatal(\"no\") }\n")
 	code, printed = tell(t, append(args, "--quick")...)
 	require.Zero(t, code, printed)
@@ -363,12 +364,12 @@ func TestSeriesRefused(t *testing.T) {
 	proxy(t, map[string]string{"v0.909.0": filepath.Join(toyDir, "upstream")})
 	upstream := toyCheckout(t)
 	dirty := toyCheckout(t)
-	writeFiles(t, dirty, "VERSION", "edited\n")
-	foreign := committed(t, writeFiles(t, t.TempDir(), "go.mod", "module x\n"))
+	testfiles.Write(t, dirty, "VERSION", "edited\n")
+	foreign := committed(t, testfiles.Write(t, t.TempDir(), "go.mod", "module x\n"))
 	taken := toyCheckout(t)
 	_, err := git.Isolated(t.Context(), taken, "branch", "ackwal/0020-agent-toy")
 	require.NoError(t, err)
-	mine := writeFiles(t, t.TempDir(), "mine", "x")
+	mine := testfiles.Write(t, t.TempDir(), "mine", "x")
 	onto := []string{"assemble", "--onto", upstream}
 	tests := map[string]struct {
 		args   []string

@@ -22,18 +22,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-// files writes a directory from path, content pairs.
-func files(t *testing.T, dir string, pairs ...string) string {
-	t.Helper()
-	for i := 0; i < len(pairs); i += 2 {
-		name := filepath.Join(dir, filepath.FromSlash(pairs[i]))
-		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o777))
-		require.NoError(t, os.WriteFile(name, []byte(pairs[i+1]), 0o666))
-	}
-	return dir
-}
+	"github.com/ackwal/ackwal/scripts/internal/testfiles"
+)
 
 func text(t *testing.T, dir, name string) string {
 	t.Helper()
@@ -43,8 +34,8 @@ func text(t *testing.T, dir, name string) string {
 }
 
 func TestLayIn(t *testing.T) {
-	upstream := files(t, t.TempDir(), "go.mod", "module up.example/x\n", "a/stock.go", "package a\n", ".github/x.yml", "x")
-	ours := files(t, t.TempDir(),
+	upstream := testfiles.Write(t, t.TempDir(), "go.mod", "module up.example/x\n", "a/stock.go", "package a\n", ".github/x.yml", "x")
+	ours := testfiles.Write(t, t.TempDir(),
 		"a/b/b.go", "package b\n\nimport (\n\t\"fmt\"\n\n\t\"our.example/y/a/c\"\n\t\"up.example/x/a\"\n)\n\nvar _, _, _ = fmt.Sprint(\"our.example/y/a\"), a.A, c.C\n",
 		"a/b/testdata/t.go", "package t\n\nimport _ \"our.example/y/a\"\n",
 		"a/b/.hidden", "x",
@@ -85,7 +76,7 @@ func TestReimport(t *testing.T) {
 }
 
 func TestFromDirRefusesLinks(t *testing.T) {
-	dir := files(t, t.TempDir(), "a", "x")
+	dir := testfiles.Write(t, t.TempDir(), "a", "x")
 	if err := os.Symlink("a", filepath.Join(dir, "b")); err != nil {
 		t.Skip("no symbolic links here")
 	}
@@ -105,7 +96,7 @@ func TestWrite(t *testing.T) {
 
 	// Others' files stay, ours that left the tree go, with the directories
 	// they leave empty, and what is the same keeps its time.
-	files(t, out, "a/made-by-a-test", "keep")
+	testfiles.Write(t, out, "a/made-by-a-test", "keep")
 	old := time.Now().Add(-time.Hour).Truncate(time.Second)
 	for _, name := range []string{"a/x.go", "a/y.go"} {
 		require.NoError(t, os.Chtimes(filepath.Join(out, name), old, old))
@@ -123,7 +114,7 @@ func TestWrite(t *testing.T) {
 
 	// A change of the mode alone counts, and a damaged file is put right.
 	tree["a/x.go"] = File{Data: []byte("1"), Exec: true}
-	files(t, out, "a/y.go", "edited")
+	testfiles.Write(t, out, "a/y.go", "edited")
 	c, err = tree.Write(out, "v2")
 	require.NoError(t, err)
 	require.Equal(t, Changes{Written: 2}, c)
@@ -151,7 +142,7 @@ func TestWriteAfterInterruption(t *testing.T) {
 	require.FileExists(t, filepath.Join(out, "new"))
 
 	// It was killed while it wrote the first manifest.
-	out = files(t, t.TempDir(), "."+ManifestName+".tmp", "{")
+	out = testfiles.Write(t, t.TempDir(), "."+ManifestName+".tmp", "{")
 	_, err = Tree{"new": {}}.Write(out, "v1")
 	require.NoError(t, err)
 	left, err := os.ReadDir(out)
@@ -161,8 +152,8 @@ func TestWriteAfterInterruption(t *testing.T) {
 
 func TestWriteRefusesForeign(t *testing.T) {
 	for name, setup := range map[string]func(dir string){
-		"other files":      func(dir string) { files(t, dir, "mine.txt", "x") },
-		"damaged manifest": func(dir string) { files(t, dir, ManifestName, "{") },
+		"other files":      func(dir string) { testfiles.Write(t, dir, "mine.txt", "x") },
+		"damaged manifest": func(dir string) { testfiles.Write(t, dir, ManifestName, "{") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -179,7 +170,7 @@ func TestWriteRefusesForeign(t *testing.T) {
 			require.Equal(t, before, after)
 		})
 	}
-	dir := files(t, t.TempDir(), "file", "x")
+	dir := testfiles.Write(t, t.TempDir(), "file", "x")
 	_, err := Tree{"a": {}}.Write(filepath.Join(dir, "file"), "v1")
 	require.Error(t, err)
 }
@@ -187,7 +178,7 @@ func TestWriteRefusesForeign(t *testing.T) {
 // checkout makes a git repository with one commit.
 func checkout(t *testing.T, pairs ...string) string {
 	t.Helper()
-	dir := files(t, t.TempDir(), pairs...)
+	dir := testfiles.Write(t, t.TempDir(), pairs...)
 	for _, args := range [][]string{
 		{"init", "-q"},
 		{"add", "-A"},
@@ -203,7 +194,7 @@ func checkout(t *testing.T, pairs ...string) string {
 
 func TestFromGit(t *testing.T) {
 	dir := checkout(t, "go.mod", "module x\n", "a/x.go", "package a\n", ".gitignore", "ignored\n")
-	files(t, dir, "ignored", "x")
+	testfiles.Write(t, dir, "ignored", "x")
 	tree, commit, err := FromGit(dir)
 	require.NoError(t, err)
 	require.Len(t, commit, 40)
@@ -213,7 +204,7 @@ func TestFromGit(t *testing.T) {
 	_, _, err = FromGit(filepath.Join(dir, "a"))
 	require.ErrorContains(t, err, "not the top of a git checkout")
 
-	files(t, dir, "new.go", "package x\n")
+	testfiles.Write(t, dir, "new.go", "package x\n")
 	_, _, err = FromGit(dir)
 	require.ErrorContains(t, err, "not committed (?? new.go)")
 
