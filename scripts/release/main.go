@@ -175,15 +175,17 @@ func (r release) makeFor(ctx context.Context, p platform) ([]string, error) {
 func (r release) build(ctx context.Context, p platform, to string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(r.root, "upstream-sync.sh"), "build", "--release", "--tags", r.tags, "--out", r.fork, "--bin", to)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = r.root, os.Stdout, os.Stderr
-	cmd.Env = r.environment(p)
+	cmd.Env = append(os.Environ(), p.environment()...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	return cmd.Run()
 }
 
-// environment is ours, but for what would change the binaries.
-func (release) environment(p platform) []string {
-	return append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOEXPERIMENT=",
-		"GOAMD64=v1", "GOARM64=v8.0", "GOWORK=off")
+// environment sets what would otherwise change the binaries.
+func (p platform) environment() []string {
+	return []string{
+		"GOOS=" + p.os, "GOARCH=" + p.arch, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOEXPERIMENT=",
+		"GOAMD64=v1", "GOARM64=v8.0", "GOWORK=off",
+	}
 }
 
 // commitTime is when what is released was committed.

@@ -22,12 +22,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/ackwal/ackwal/scripts/internal/gotool"
 )
 
 // part is something that the programs are made of: a Go module, Go itself, or a
@@ -150,8 +151,8 @@ func (r release) packages(ctx context.Context, p platform) ([]listed, error) {
 
 // goCommand runs a go command in the tree, as for that platform.
 func (r release) goCommand(ctx context.Context, p platform, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir, cmd.Env, cmd.Stderr = r.fork, r.environment(p), os.Stderr
+	cmd := gotool.Command(ctx, r.fork, args...)
+	cmd.Env, cmd.Stderr = append(cmd.Env, p.environment()...), os.Stderr
 	return cmd.Output()
 }
 

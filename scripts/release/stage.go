@@ -26,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ackwal/ackwal/scripts/internal/gotool"
 )
 
 // accompanying are files of ours that every archive has, by their names there.
@@ -109,8 +111,8 @@ func index(parts []part) []byte {
 // debian has nfpm make a package of what is staged.
 func (r release) debian(ctx context.Context, p platform, stage string) (string, error) {
 	tool := filepath.Join(r.root, "build", "tools", "nfpm")
-	build := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(r.root, "packaging", "tools"), "-o", tool, "github.com/goreleaser/nfpm/v2/cmd/nfpm")
-	build.Env = append(os.Environ(), "GOOS=", "GOARCH=", "GOWORK=off", "GOFLAGS=-buildvcs=false")
+	build := gotool.Command(ctx, filepath.Join(r.root, "packaging", "tools"), "build", "-o", tool, "github.com/goreleaser/nfpm/v2/cmd/nfpm")
+	build.Env = append(build.Env, "GOOS=", "GOARCH=", "GOFLAGS=-buildvcs=false")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		return "", fmt.Errorf("build nfpm: %w", err)

@@ -27,6 +27,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ackwal/ackwal/scripts/internal/gotool"
 	"github.com/ackwal/ackwal/scripts/sync/git"
 	"github.com/ackwal/ackwal/scripts/sync/series"
 	"github.com/ackwal/ackwal/scripts/sync/tree"
@@ -150,9 +151,7 @@ func requirements(file string) (map[string]string, error) {
 }
 
 func goJSON(dir string, to any, args ...string) error {
-	cmd := exec.Command("go", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd := gotool.Command(context.Background(), dir, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

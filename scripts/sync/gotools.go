@@ -25,20 +25,18 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ackwal/ackwal/scripts/internal/gotool"
 )
 
 // goCommand prepares a go command in the assembled tree that shows its output
 // and does not outlive us.
 func goCommand(ctx context.Context, o options, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.Dir, cmd.Stdout, cmd.Stderr = o.out, o.stdout, o.stderr
-	// The tree lies within our repository, whose state go would otherwise put
-	// into the binaries as theirs.
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -buildvcs=false"),
-		// Stock's tests are of stock's delivery, which its constructors do not have
-		// in the fork unless that is said.
-		"PROMETHEUS_REMOTE_WRITE_DELIVERY=best-effort")
+	cmd := gotool.Command(ctx, o.out, args...)
+	cmd.Stdout, cmd.Stderr = o.stdout, o.stderr
+	// Stock's tests are of stock's delivery, which its constructors do not have in the
+	// fork unless that is said.
+	cmd.Env = append(cmd.Env, "PROMETHEUS_REMOTE_WRITE_DELIVERY=best-effort")
 	return cmd
 }
 
