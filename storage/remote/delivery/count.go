@@ -16,7 +16,6 @@ package delivery
 import (
 	"context"
 	"math"
-	"slices"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
@@ -55,7 +54,7 @@ func (s *Storage) countForfeits(ctx context.Context, all []*forfeit, beyond func
 		at, more = nextForfeit(all, b.End)
 	}
 	for _, f := range all {
-		if from := slices.MaxFunc([]cursor.Position{at.Position, f.from}, cursor.Position.Compare); more && from.Before(f.to) {
+		if from := cursor.Later(at.Position, f.from); more && from.Before(f.to) {
 			bytes, series := bytesBut(s.src.WALDir, from, f.to, beyond), 0
 			if f.reread != nil {
 				series = f.reread.seriesLeft()

@@ -374,7 +374,7 @@ func TestFollowLostEnd(t *testing.T) {
 			_, end, err := cursor.SegmentRange(e.wal.Dir())
 			require.NoError(t, err)
 			require.Equal(t, 3, end)
-			at := cursor.Position{Segment: end, Offset: fileSize(wlog.SegmentName(e.wal.Dir(), end))}
+			at := cursor.Position{Segment: end, Offset: cursor.SegmentSize(e.wal.Dir(), end)}
 			require.Eventually(t, func() bool { return r.src.Head() == at }, time.Minute, time.Millisecond)
 			require.NoError(t, r.Persist(t.Context()))
 			require.NoError(t, r.Close())
@@ -382,7 +382,7 @@ func TestFollowLostEnd(t *testing.T) {
 
 			sizes := func() (n [4]int64) {
 				for k := range n {
-					n[k] = fileSize(wlog.SegmentName(e.wal.Dir(), k))
+					n[k] = cursor.SegmentSize(e.wal.Dir(), k)
 				}
 				return n
 			}

@@ -76,9 +76,7 @@ func isolatedBefore(series []*seriesRange, before cursor.Position) []forfeitedRa
 	}
 	l := forfeitedRange{from: series[0].from.Position, to: before, apart: series}
 	for _, m := range series {
-		if m.from.Before(l.from) {
-			l.from = m.from.Position
-		}
+		l.from = cursor.Earlier(l.from, m.from.Position)
 	}
 	return []forfeitedRange{l}
 }

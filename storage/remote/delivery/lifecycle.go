@@ -19,6 +19,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
@@ -116,9 +117,7 @@ func (e *endpoint) observe() (bytes int64) {
 	for i, s := range streams {
 		floor := s.queue.Marks(marks)
 		if at, t, waits := s.isolation.floor(); waits {
-			if at.Before(floor.Position) {
-				floor.Position = at
-			}
+			floor.Position = cursor.Earlier(floor.Position, at)
 			if t > 0 && (oldest == 0 || t < oldest) {
 				oldest = t
 			}

@@ -238,7 +238,7 @@ func (r *logReader) lose(from, to cursor.Position, bytes int64, missing bool) in
 			// Others beside it may be missing too.
 			const near = 8
 			for k := from.Segment - near; k <= from.Segment+near; k++ {
-				was = max(was, fileSize(wlog.SegmentName(r.dir, k)))
+				was = max(was, cursor.SegmentSize(r.dir, k))
 			}
 		}
 		bytes = was - from.Offset
@@ -450,7 +450,7 @@ func bytesBut(dir string, from, to cursor.Position, beyond func(cursor.Position)
 		}
 		size := to.Offset
 		if seg < to.Segment {
-			size = fileSize(wlog.SegmentName(dir, seg))
+			size = cursor.SegmentSize(dir, seg)
 		}
 		if seg == from.Segment {
 			size -= min(from.Offset, size)
@@ -462,11 +462,3 @@ func bytesBut(dir string, from, to cursor.Position, beyond func(cursor.Position)
 
 // bytes returns how many bytes of the log lie between two positions and are not passed over.
 func (s *Source) bytes(from, to cursor.Position) int64 { return bytesBut(s.WALDir, from, to, s.beyond) }
-
-func fileSize(path string) int64 {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return fi.Size()
-}

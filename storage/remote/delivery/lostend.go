@@ -24,8 +24,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
-
-	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // What is missing of the log after a start is found by its reader where it lies between
@@ -70,16 +68,15 @@ func isOther(src *Source, f savepoint.File, segments []epoch.Segment) bool {
 	case now != saved:
 		return true
 	}
-	path := wlog.SegmentName(src.WALDir, last)
 	if f.End > 0 && f.EndCRC != 0 {
 		end := cursor.Point{Position: cursor.Position{Segment: last, Offset: f.End}, CRC: f.EndCRC}
 		if _, v, err := cursor.Resolve(src.WALDir, cursor.Saved{Point: end, Fingerprint: saved}); err == nil && v != cursor.Sealed {
 			return v != cursor.Exact
 		}
-	} else if n := f.SizeOf(last); n == 0 || n == fileSize(path) {
+	} else if n := f.SizeOf(last); n == 0 || n == cursor.SegmentSize(src.WALDir, last) {
 		return false
 	}
-	if n := f.SizeOf(last - 1); n > 0 && n == fileSize(wlog.SegmentName(src.WALDir, last-1)) {
+	if n := f.SizeOf(last - 1); n > 0 && n == cursor.SegmentSize(src.WALDir, last-1) {
 		return false
 	}
 	for i := range f.Endpoints {
@@ -120,7 +117,7 @@ func knowEnd(src *Source, segments []epoch.Segment, f savepoint.File) {
 	}
 	cut := queue.UnreadPart{Missing: goneOrStandIn(src.WALDir, f.Segment), Range: savepoint.Range{Segment: f.Segment, To: src.Size(f.Segment)}}
 	if !cut.Missing {
-		cut.From = cursor.RecordEnd(fileSize(wlog.SegmentName(src.WALDir, f.Segment)))
+		cut.From = cursor.RecordEnd(cursor.SegmentSize(src.WALDir, f.Segment))
 	}
 	if cut.From < cut.To {
 		src.lostEnd = &cut
@@ -270,7 +267,7 @@ func goneSegments(src *Source, f savepoint.File, from, to int, segments []epoch.
 	near := int64(1)
 	for _, seg := range segments {
 		if seg.Run != src.Run {
-			near = max(near, fileSize(wlog.SegmentName(src.WALDir, seg.Index)))
+			near = max(near, cursor.SegmentSize(src.WALDir, seg.Index))
 		}
 	}
 	for segment := from; segment <= to; segment++ {

@@ -102,7 +102,7 @@ func (s *Storage) tellPassed(states []*endpointState) {
 		first, last := st.passed.segments[0].Segment, st.passed.segments[len(st.passed.segments)-1].Segment
 		bytes := int64(0)
 		for _, r := range st.passed.segments {
-			bytes += fileSize(wlog.SegmentName(s.src.WALDir, r.Segment))
+			bytes += cursor.SegmentSize(s.src.WALDir, r.Segment)
 		}
 		s.losses.Warn("Another engine has written to the log in between; what it wrote is taken to be delivered by it and is passed over",
 			append([]any{"remote_name", st.name, "reason", reasonOtherEngine, "segments", len(st.passed.segments), "first", first, "last", last, "bytes", bytes}, sum.attrs()...)...)
@@ -170,13 +170,8 @@ func (s sum) attrs() []any {
 // partsOf returns the parts of a range that lie in some segments.
 func partsOf(f forfeitedRange, segments []savepoint.Range) (parts []forfeitedRange) {
 	for _, r := range segments {
-		from, to := cursor.Position{Segment: r.Segment}, cursor.Position{Segment: r.Segment + 1}
-		if from.Before(f.from) {
-			from = f.from
-		}
-		if f.to.Before(to) {
-			to = f.to
-		}
+		from := cursor.Later(f.from, cursor.Position{Segment: r.Segment})
+		to := cursor.Earlier(f.to, cursor.Position{Segment: r.Segment + 1})
 		if !from.Before(to) {
 			continue
 		}

@@ -54,6 +54,15 @@ func behind(t *testing.T, segments int) (*journal, map[string]*receiver) {
 	return j, receivers
 }
 
+// fileSize returns how many bytes a file has, 0 if it is not there.
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 // atLeast waits until both endpoints have so many samples and everything else is
 // acknowledged.
 func (r *rig) atLeast(want int) {
@@ -157,7 +166,7 @@ func TestSegmentThatIsGoneIsPassedOver(t *testing.T) {
 			r := newRig(t, j, receivers, Options{})
 			src, sizes := j.source(), map[int]int64{}
 			for segment := range 6 {
-				sizes[segment] = fileSize(wlog.SegmentName(src.WALDir, segment))
+				sizes[segment] = cursor.SegmentSize(src.WALDir, segment)
 			}
 			if known {
 				src.Size = func(segment int) int64 { return sizes[segment] }

@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"runtime"
 	"sync"
 
@@ -53,9 +52,7 @@ func segmentPart(dir string, number int) part {
 // bytes returns how large the part is, as far as that can be told.
 func (p part) bytes() (n int64) {
 	for k := p.first; k <= p.last; k++ {
-		if info, err := os.Stat(wlog.SegmentName(p.dir, k)); err == nil {
-			n += info.Size()
-		}
+		n += cursor.SegmentSize(p.dir, k)
 	}
 	return n
 }
@@ -167,10 +164,7 @@ func decodePart(l *slog.Logger, p part, pool *sync.Pool, yield func(*seriesRecor
 func eachRecord(dir string, number int, f func(rec []byte, offset int64) bool) (unreadable int64, err error) {
 	tail, err := cursor.OpenLenient(dir, cursor.Position{Segment: number})
 	if err != nil {
-		if info, e := os.Stat(wlog.SegmentName(dir, number)); e == nil {
-			unreadable = info.Size()
-		}
-		return unreadable, err
+		return cursor.SegmentSize(dir, number), err
 	}
 	defer tail.Close()
 	for {

@@ -282,9 +282,7 @@ func (d *Directory) log() (Log, error) {
 		return l, err
 	}
 	for _, seg := range segments {
-		if info, err := os.Stat(wlog.SegmentName(d.wal(), seg.Index)); err == nil {
-			l.Bytes += info.Size()
-		}
+		l.Bytes += cursor.SegmentSize(d.wal(), seg.Index)
 		if seg.Foreign() {
 			l.Foreign++
 		}

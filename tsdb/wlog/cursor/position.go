@@ -18,6 +18,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"os"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // Position is a place between two records of a write-ahead log: the end of one
@@ -43,6 +46,32 @@ func (p Position) Compare(q Position) int {
 
 // Before reports whether p is strictly before q.
 func (p Position) Before(q Position) bool { return p.Compare(q) < 0 }
+
+// Earlier returns the one of two positions that is before the other.
+func Earlier(p, q Position) Position {
+	if q.Before(p) {
+		return q
+	}
+	return p
+}
+
+// Later returns the one of two positions that is behind the other.
+func Later(p, q Position) Position {
+	if p.Before(q) {
+		return q
+	}
+	return p
+}
+
+// SegmentSize returns how many bytes the file of a segment has, 0 if there is none or
+// the disk does not say.
+func SegmentSize(walDir string, segment int) int64 {
+	info, err := os.Stat(wlog.SegmentName(walDir, segment))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
 
 // String renders the position as segment and offset, in the way segment files
 // are named: 00000012:4096.
