@@ -44,27 +44,32 @@ const (
 	wholeBytes = 16 << 20
 )
 
-// logReader reads batches from a directory. One goroutine owns it. What its fields say of
-// the log:
+// logReader reads batches from a directory. One goroutine owns it. Where it is in the log:
 //
-//	  segment 4                   segment 5     segment 6
-//	├───────────▒▒▒▒▒▒┬───────╳┤├───────────┤├──────────┬────────┬───────┬╌╌╌╌╌╌╌
-//	  records  damaged│      lost│ stand-in for        ahead:      until    not
-//	              gapEnd   lostEndBefore = 5 one that  read, and            committed
-//	                                     is gone:      of the next          yet
-//	                                     standIn = 5   batch
+//	      Start         End      aheadEnd            until           head
+//	────────┼────────────┼───────────┼─────────────────┼──────────────┼╌╌╌╌╌╌╌╌╌
+//	earlier │ the batch  │ a record  │ the rest of its │ part of      │ not yet
+//	batches │ as it grows│ kept for  │ part of the log │ another      │ committed
+//	        │            │ the next  │                 │ reader       │
 //
-// and how it reads a segment:
+// How it reads a segment, strictly or leniently:
 //
-//	strictly ──▶ the disk refuses something, or labels cannot be looked up
-//	   ▲  ▲            │                │
-//	   │  └── again ◀──┘                │ the tries at the segment are exhausted
-//	   │                                ▼
-//	   │ the next segment      lenient: passes over what cannot be had
-//	   ├────────────────────────────────┤
-//	   │                                │ that fails, too, or the segment is gone
-//	   │                                ▼
-//	   └─────────────────────── the rest of the segment is passed over
+//	        ┌───────┐ an error, and tries are left (readTries):
+//	        ▼       │ the caller reads again a second later
+//	    ┌───────────┴┐  an error, and no tries are left   ┌───────────┐
+//	┌──▶│  strictly  ├───────────────────────────────────▶│ leniently │
+//	│   └──┬──────┬──┘                                    └──┬─────┬──┘
+//	│      │      │ the segment was removed   an error again │     │ it ends
+//	│      │      └─────────────────┬────────────────────────┘     │
+//	│      │ it ends                ▼                              │
+//	│      │          the rest of it is passed over                │
+//	│      ▼                        ▼                              ▼
+//	└────────────────────── the next segment ◀─────────────────────┘
+//
+// Reading leniently passes over what the disk refuses and over items whose labels cannot
+// be looked up. The rest of a segment is passed over only if a later segment has been
+// written: until then the error is returned. Damage is passed over in either way, and
+// what endpoints are to pass over (beyond) is not read at all.
 type logReader struct {
 	dir  string
 	tail *cursor.Tail
@@ -81,7 +86,7 @@ type logReader struct {
 	// density is how many items a byte of the log holds.
 	density *density
 
-	// ahead is a record that was read and belongs to the next batch.
+	// ahead is a record that was read and belongs to the next batch, if hasAhead is set.
 	ahead    []byte
 	aheadEnd cursor.Point
 	hasAhead bool
@@ -92,13 +97,14 @@ type logReader struct {
 	// gapEnd is where the last damaged part ended: those that follow each other are
 	// logged once.
 	gapEnd cursor.Position
-	// lostEndBefore is the last segment before which one has lost its end.
+	// lostEndBefore is the segment behind the last one that was found to have lost its
+	// end, -1 if none has.
 	lostEndBefore int
-	// standIn is the last segment that was found to be a stand-in for one that is gone.
+	// standIn is the last segment that was found to be a stand-in for one that was
+	// removed, -1 if none was.
 	standIn int
 
-	// tries decides what is passed over, and lenient says that the segment is read
-	// like that, as far as it can be.
+	// tries decides when a segment is read leniently, and lenient says that it is now.
 	tries   *readTries
 	lenient bool
 	// beyond returns a position, or the end of what endpoints pass over there.
