@@ -44,7 +44,7 @@ type Counts struct {
 }
 
 // Due splits a target's log into the scrapes that the sender must deliver and
-// those that are in doubt. A scrape is due once the same life of the sender has
+// those that are in doubt. A scrape is due once the same run of the sender has
 // asked for the next one, because scrapes of a target follow each other: it was
 // read to its end and handed on. Where the next one came over a new connection
 // although this sender keeps connections, the one before may have been broken
@@ -55,7 +55,7 @@ func Due(scrapes []Scrape) (due, doubtful []int64) {
 		keeps = keeps || scrapes[i].Connection == scrapes[i-1].Connection
 	}
 	for i, s := range scrapes {
-		sure := i+1 < len(scrapes) && scrapes[i+1].Life == s.Life && s.Whole &&
+		sure := i+1 < len(scrapes) && scrapes[i+1].Run == s.Run && s.Whole &&
 			(!keeps || scrapes[i+1].Connection == s.Connection)
 		if sure {
 			due = append(due, s.Number)

@@ -23,8 +23,8 @@ import (
 
 // TestDue: nothing is held against a sender that it may never have had.
 func TestDue(t *testing.T) {
-	scrape := func(n int64, life int, connection int64, whole bool) Scrape {
-		return Scrape{Number: n, Life: life, Connection: connection, Whole: whole}
+	scrape := func(n int64, run int, connection int64, whole bool) Scrape {
+		return Scrape{Number: n, Run: run, Connection: connection, Whole: whole}
 	}
 	for name, tc := range map[string]struct {
 		scrapes       []Scrape
@@ -49,7 +49,7 @@ func TestDue(t *testing.T) {
 func TestJudge(t *testing.T) {
 	scrapes := []Scrape{}
 	for n := int64(1); n <= 5; n++ {
-		scrapes = append(scrapes, Scrape{Number: n, Life: 1, Connection: 1, Whole: true})
+		scrapes = append(scrapes, Scrape{Number: n, Run: 1, Connection: 1, Whole: true})
 	}
 	arrival := func(number int64, fate Fate) Arrival { return Arrival{Number: number, T: 100 * number, Fate: fate} }
 	taken := func(a ...Arrival) Request { return Request{Status: 204, Arrivals: a} }

@@ -37,7 +37,7 @@ type Rig struct {
 	dir      string
 	listen   string
 	reloaded bool
-	lives    int
+	runs     int
 	proc     *process.Process // Nil before the first start.
 
 	damaged int64 // The last scrape before the data were damaged.
@@ -123,10 +123,10 @@ func (r *Rig) Start() error {
 			return fmt.Errorf("configuration of the sender: %w", err)
 		}
 	}
-	r.lives++
-	r.Target.newLife()
-	name := fmt.Sprintf("%s, start %d", r.opts.Sender.Name, r.lives)
-	r.proc, err = process.Start(name, r.opts.Sender.Binary, filepath.Join(r.dir, fmt.Sprintf("sender-%d.log", r.lives)), args...)
+	r.runs++
+	r.Target.beginRun()
+	name := fmt.Sprintf("%s, start %d", r.opts.Sender.Name, r.runs)
+	r.proc, err = process.Start(name, r.opts.Sender.Binary, filepath.Join(r.dir, fmt.Sprintf("sender-%d.log", r.runs)), args...)
 	if err != nil {
 		return err
 	}

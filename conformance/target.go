@@ -35,8 +35,8 @@ const (
 // Scrape is one scrape in the target's log.
 type Scrape struct {
 	Number int64
-	// Life counts the starts of the sender: which of them asked.
-	Life int
+	// Run counts the starts of the sender: which of them asked.
+	Run int
 	// Connection is the same for scrapes over one connection.
 	Connection int64
 	Served     time.Time
@@ -52,7 +52,7 @@ type Target struct {
 
 	mtx         sync.Mutex
 	scrapes     []Scrape
-	life        int
+	run         int
 	connections int64
 	notify      chan struct{} // Closed and replaced at each scrape.
 }
@@ -80,11 +80,11 @@ func newTarget(series int) (*Target, error) {
 
 func (t *Target) close() { t.server.Close() }
 
-// newLife says that the sender is about to be started.
-func (t *Target) newLife() {
+// beginRun says that the sender is about to be started.
+func (t *Target) beginRun() {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	t.life++
+	t.run++
 }
 
 // Log returns all scrapes so far.
@@ -106,7 +106,7 @@ func (t *Target) begin(r *http.Request) int64 {
 	defer t.mtx.Unlock()
 	connection, _ := r.Context().Value(connectionKey{}).(int64)
 	number := int64(len(t.scrapes)) + 1
-	t.scrapes = append(t.scrapes, Scrape{Number: number, Life: t.life, Connection: connection, Served: time.Now()})
+	t.scrapes = append(t.scrapes, Scrape{Number: number, Run: t.run, Connection: connection, Served: time.Now()})
 	close(t.notify)
 	t.notify = make(chan struct{})
 	return number

@@ -55,7 +55,7 @@ const (
 // series they are: stock loses them, which is not what is to be shown of it.
 const lateDefinitions = "CONSUMER_LATE_DEFINITIONS"
 
-// begin is the time of the first sample in ms, the same for all lives of a program.
+// begin is the time of the first sample in ms, the same for all runs of a program.
 var begin int64
 
 func main() {

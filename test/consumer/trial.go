@@ -44,7 +44,7 @@ type trial struct {
 	process *exec.Cmd
 	in      io.WriteCloser
 	out     *bufio.Scanner
-	log     bytes.Buffer // Of all lives. It is shown if something went wrong.
+	log     bytes.Buffer // Of all runs. It is shown if something went wrong.
 }
 
 func newTrial(shape string) (*trial, error) {

@@ -135,7 +135,7 @@ func soakOnce(t *testing.T, s *harness.Scenario, p *harness.Pusher, rng *rand.Ra
 		} else {
 			s.Main().Use([]harness.Plan{harness.Fail(503), harness.HangUp(), harness.CutOff(), harness.RateLimit()}[rng.Intn(4)])
 		}
-	case 2: // Catching up slowly with what the lives before have left.
+	case 2: // Catching up slowly with what the runs before have left.
 		s.Main().Use(harness.Slow(time.Duration(rng.Intn(20)) * time.Millisecond))
 	case 3: // Everything at once.
 		s.Main().Use(harness.Flap(rng.Int63()))

@@ -41,15 +41,15 @@ const (
 	memoryLimit = 400 << 20
 )
 
-// flood writes a beginning and then filler until the client stops reading.
-func flood(begin string, filler []byte, pause time.Duration) func(net.Conn) {
+// flood writes a beginning and then padding until the client stops reading.
+func flood(begin string, padding []byte, pause time.Duration) func(net.Conn) {
 	return func(conn net.Conn) {
 		if !skipRequest(conn) {
 			return
 		}
 		_, err := io.WriteString(conn, begin)
 		for err == nil {
-			_, err = conn.Write(filler)
+			_, err = conn.Write(padding)
 			time.Sleep(pause)
 		}
 	}
@@ -99,14 +99,14 @@ func bomb(t *testing.T) string {
 // nonsense take no memory, do not keep a well-behaved one waiting, and do not
 // hold up the end of the process.
 func TestHostileEndpoints(t *testing.T) {
-	filler := bytes.Repeat([]byte("x"), 32<<10)
+	padding := bytes.Repeat([]byte("x"), 32<<10)
 	nines := strings.Repeat("9", 100<<10)
 	const slow = 50 * time.Millisecond
 	hostile := map[string]func(net.Conn){
-		"endless_body":     flood("HTTP/1.1 503 No\r\n\r\n", filler, 0),
-		"endless_success":  flood("HTTP/1.1 200 OK\r\n\r\n", filler, 0),
-		"endless_status":   flood("HTTP/1.1 503 ", filler, 0),
-		"endless_header":   flood("HTTP/1.1 200 OK\r\nX-Long: ", filler, 0),
+		"endless_body":     flood("HTTP/1.1 503 No\r\n\r\n", padding, 0),
+		"endless_success":  flood("HTTP/1.1 200 OK\r\n\r\n", padding, 0),
+		"endless_status":   flood("HTTP/1.1 503 ", padding, 0),
+		"endless_header":   flood("HTTP/1.1 200 OK\r\nX-Long: ", padding, 0),
 		"endless_interim":  flood("", []byte("HTTP/1.1 103 Early Hints\r\n\r\n"), time.Millisecond),
 		"dripping_body":    flood("HTTP/1.1 503 No\r\nContent-Length: 1000000\r\n\r\n", []byte("x"), slow),
 		"dripping_header":  flood("HTTP/1.1 200 OK\r\nX-Slow: ", []byte("x"), slow),

@@ -114,12 +114,12 @@ func TestSecretsStayInside(t *testing.T) {
 	host := strings.TrimPrefix(self.URL, "http://")
 
 	seen := map[string]string{}
-	note := func(a *agent, life string) {
+	note := func(a *agent, run string) {
 		for _, path := range []string{"/metrics", "/api/v1/status/config", "/api/v1/status/flags", "/api/v1/targets", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
 			status, text := a.get(path)
 			require.Equal(t, http.StatusOK, status, path)
 			require.NotEmpty(t, text)
-			seen[life+" "+path] = text
+			seen[run+" "+path] = text
 		}
 	}
 	busy := func(a *agent) {

@@ -37,33 +37,33 @@ func TestFollowStockAgent(t *testing.T) {
 	dir := t.TempDir()
 	rc := newReceiver()
 	count := 0
-	for life := range 4 {
+	for run := range 4 {
 		db, _, err := Stock.OpenAgent(promslog.NewNopLogger(), dir, 0, false)
 		require.NoError(t, err)
 		r := newRig(t, &journal{t: t, dir: dir}, map[string]*receiver{"a": rc}, Options{})
 		require.NoError(t, r.Follow(FollowOptions{WALDir: filepath.Join(dir, "wal")}))
 		r.apply(remoteWrite("a"))
-		if life%2 == 0 {
+		if run%2 == 0 {
 			db.SetWriteNotified(r)
 		}
 		for i := range 20 {
 			app := db.Appender(t.Context())
 			for n := range 100 {
-				_, err := app.Append(0, labels.FromStrings("__name__", "m", "i", strconv.Itoa(life*30+n)), int64(life*100+i+1), 1)
+				_, err := app.Append(0, labels.FromStrings("__name__", "m", "i", strconv.Itoa(run*30+n)), int64(run*100+i+1), 1)
 				require.NoError(t, err)
 				count++
 			}
 			require.NoError(t, app.Commit())
 		}
-		if life == 1 {
-			rc.set(unavailable) // Some of it will be the next life's.
+		if run == 1 {
+			rc.set(unavailable) // Some of it will be the next run's.
 		} else {
 			r.complete("a", count)
 		}
 		require.NoError(t, db.Close())
 		require.NoError(t, r.Close())
 		stored, received := rc.counts()
-		if life == 0 {
+		if run == 0 {
 			require.Equal(t, stored, received, "sent again")
 		}
 		rc.set(nil)

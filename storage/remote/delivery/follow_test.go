@@ -339,7 +339,7 @@ func TestFollowUngated(t *testing.T) {
 // to the damage stay, those behind it are deleted, and their numbers given again. What
 // was not delivered of them is counted, once.
 func TestFollowLostEnd(t *testing.T) {
-	for name, harm := range map[string]struct {
+	for name, damage := range map[string]struct {
 		repair func(wal string) error // Of segments 0 to 3.
 		lost   float64
 	}{
@@ -387,7 +387,7 @@ func TestFollowLostEnd(t *testing.T) {
 				return n
 			}
 			before := sizes()
-			require.NoError(t, harm.repair(e.wal.Dir()))
+			require.NoError(t, damage.repair(e.wal.Dir()))
 			var removed []repair.Damage
 			for k, size := range sizes() {
 				if size < before[k] && name == "repair" {
@@ -395,7 +395,7 @@ func TestFollowLostEnd(t *testing.T) {
 				}
 			}
 			rc.set(nil)
-			for _, lost := range []float64{harm.lost, 0} {
+			for _, lost := range []float64{damage.lost, 0} {
 				e.open()
 				r = e.rig(map[string]*receiver{"a": rc})
 				require.NoError(t, r.Follow(FollowOptions{WALDir: e.wal.Dir(), Lost: removed}))

@@ -28,8 +28,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// TestPlaceBounds says what an end means for a reader and for limits.
-func TestPlaceBounds(t *testing.T) {
+// TestEndOfPart says what an end means for a reader and for limits.
+func TestEndOfPart(t *testing.T) {
 	p := readCursor{pos: at(2, 100)}
 	require.False(t, p.bound(at(2, 99)), "it has read further")
 	require.True(t, p.bound(at(4, 50)))

@@ -186,9 +186,9 @@ func beyondMark(t *testing.T) (r *rig, s *stream, end cursor.Position) {
 	return r, s, end
 }
 
-// TestMarkIsRaisedOnce covers that senders which need the dispatch watermark raised at
+// TestWatermarkAdvancesOnce covers that senders which need the dispatch watermark raised at
 // the same time wait for one savepoint, and do not each write another.
-func TestMarkIsRaisedOnce(t *testing.T) {
+func TestWatermarkAdvancesOnce(t *testing.T) {
 	r, s, end := beyondMark(t)
 	entered := make(chan struct{}, 8)
 	s.endpoint.persist = func(done func() bool) error {

@@ -280,13 +280,13 @@ func (h *half) finish(r *rig) (bytes, items, segments map[string]float64) {
 // The newest segment is gone after a kill: what each endpoint had not acknowledged of it
 // is counted, as far as the log was written when the last savepoint was, and once (I9).
 func TestNewestSegmentIsGoneAfterKill(t *testing.T) {
-	for how, harm := range map[string]func(path string) error{
+	for how, damage := range map[string]func(path string) error{
 		"removed": os.Remove,
 		"emptied": func(path string) error { return os.Truncate(path, 0) },
 		"zeros":   func(path string) error { return os.WriteFile(path, make([]byte, fileSize(path)), 0o666) },
 	} {
 		h := newHalf(t)
-		require.NoError(t, harm(h.path))
+		require.NoError(t, damage(h.path))
 		bytes, items, segments := h.restart()
 		require.InEpsilon(t, h.end.Offset-h.acked.Offset, bytes["a"], 0.1, how)
 		require.InEpsilon(t, h.end.Offset, bytes["b"], 0.1)
@@ -437,7 +437,7 @@ func TestNothingIsGoneAfterKill(t *testing.T) {
 // A finished segment of which an endpoint had acknowledged half is gone: the other half is
 // counted, wherever its size is known from (I9).
 func TestHalfOfSegmentThatIsGone(t *testing.T) {
-	for name, harm := range map[string]func(path string) error{
+	for name, damage := range map[string]func(path string) error{
 		"removed": os.Remove,
 		"emptied": func(path string) error { return os.Truncate(path, 0) },
 	} {
@@ -445,7 +445,7 @@ func TestHalfOfSegmentThatIsGone(t *testing.T) {
 		h.journal = openJournal(t, h.dir, h.table) // Finishes it, as a run does that sends nothing.
 		h.cut()
 		require.NoError(t, h.wal.Close())
-		require.NoError(t, harm(h.path))
+		require.NoError(t, damage(h.path))
 		bytes, items, segments := h.restart()
 		require.InEpsilon(t, h.end.Offset-h.acked.Offset, bytes["a"], 0.1, name)
 		require.InEpsilon(t, h.end.Offset, bytes["b"], 0.1, name)

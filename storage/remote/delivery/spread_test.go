@@ -100,7 +100,7 @@ func TestLossOfFewSeries(t *testing.T) {
 	}
 	halve := func(path string) error { return os.Truncate(path, fileSize(path)/2) }
 	for name, tc := range map[string]struct {
-		harm     func(path string) error
+		damage   func(path string) error
 		segments []int
 	}{
 		"damaged in the middle": {noise, []int{2}},
@@ -115,7 +115,7 @@ func TestLossOfFewSeries(t *testing.T) {
 				t.Parallel()
 				h := newFew(t, series)
 				for _, segment := range tc.segments {
-					require.NoError(t, tc.harm(wlog.SegmentName(filepath.Join(h.dir, "wal"), segment)))
+					require.NoError(t, tc.damage(wlog.SegmentName(filepath.Join(h.dir, "wal"), segment)))
 				}
 				_, items, _ := h.restart()
 				stored, _ := h.receivers["a"].counts()

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 func TestDeliversAndResumes(t *testing.T) {
 	j := openJournal(t, t.TempDir(), nil)
 	rc := newReceiver()
-	for life := range 4 {
+	for run := range 4 {
 		r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
 		r.attach(remoteWrite("a"))
 		for i := range 50 {
@@ -55,12 +55,12 @@ func TestDeliversAndResumes(t *testing.T) {
 		}
 		require.NoError(t, r.Close())
 		stored, received := rc.counts()
-		require.Equal(t, stored, received, "life %d sent samples again", life)
-		if life == 3 {
+		require.Equal(t, stored, received, "run %d sent samples again", run)
+		if run == 3 {
 			require.Equal(t, j.count, stored)
 		}
-		// Not read before the stop: the next life finds it.
-		if life < 3 {
+		// Not read before the stop: the next run finds it.
+		if run < 3 {
 			j.commit(10)
 		}
 		f, _, err := savepoint.NewStore(j.dir).Load()

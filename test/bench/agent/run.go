@@ -125,7 +125,7 @@ func lasting(d time.Duration) func(time.Duration, progress) bool {
 	return func(elapsed time.Duration, _ progress) bool { return elapsed >= d }
 }
 
-// outages takes the receivers away twice, and the agent's life once.
+// outages takes the receivers away twice, and kills the agent once.
 func (r *rig) outages(res *result) (err error) {
 	away := func(d time.Duration, at looks) (*phase, error) {
 		if err := r.receivers.Do("refuse"); err != nil {

@@ -28,7 +28,7 @@ import (
 
 const savepointFile = "delivery.json"
 
-// Run is one life of the agent's process.
+// Run is the agent's process from a start to its end.
 type Run struct {
 	Number int
 	Engine Engine

@@ -44,14 +44,14 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// harmed is a data directory with everything in it, which tests copy and damage.
-type harmed struct {
+// damagedDir is a data directory with everything in it, which tests copy and damage.
+type damagedDir struct {
 	*world
 	older string // A copy from some time before.
 }
 
-func newHarmed(t testing.TB) *harmed {
-	h := &harmed{world: newWorld(t), older: filepath.Join(t.TempDir(), "older")}
+func newDamagedDir(t testing.TB) *damagedDir {
+	h := &damagedDir{world: newWorld(t), older: filepath.Join(t.TempDir(), "older")}
 	h.cycle(2)
 	require.NoError(t, h.fs.Copy(h.older))
 	require.True(t, h.open())
@@ -68,14 +68,14 @@ func newHarmed(t testing.TB) *harmed {
 }
 
 // copy makes a copy of the directory.
-func (h *harmed) copy(t testing.TB) string {
+func (h *damagedDir) copy(t testing.TB) string {
 	dir := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, h.fs.Copy(dir))
 	return dir
 }
 
 // kinds are the files of the directory by what they are.
-func (h *harmed) kinds() map[string][]string {
+func (h *damagedDir) kinds() map[string][]string {
 	h.t.Helper()
 	out := map[string][]string{}
 	require.NoError(h.t, filepath.WalkDir(h.dir, func(path string, e os.DirEntry, err error) error {
@@ -111,17 +111,17 @@ func (h *harmed) kinds() map[string][]string {
 	return out
 }
 
-// harms are what is done to a file. What is written over a file keeps its time
+// damages are what is done to a file. What is written over a file keeps its time
 // if rot is set, as if the disk had done it. They report whether there was
 // anything to do.
-var harms = map[string]func(t *testing.T, h *harmed, dir, rel string) bool{
-	"flip": func(t *testing.T, _ *harmed, dir, rel string) bool {
+var damages = map[string]func(t *testing.T, h *damagedDir, dir, rel string) bool{
+	"flip": func(t *testing.T, _ *damagedDir, dir, rel string) bool {
 		return overwrite(t, filepath.Join(dir, rel), false, flipped(2))
 	},
-	"rot": func(t *testing.T, _ *harmed, dir, rel string) bool {
+	"rot": func(t *testing.T, _ *damagedDir, dir, rel string) bool {
 		return overwrite(t, filepath.Join(dir, rel), true, flipped(3))
 	},
-	"flip in the beginning": func(t *testing.T, _ *harmed, dir, rel string) bool {
+	"flip in the beginning": func(t *testing.T, _ *damagedDir, dir, rel string) bool {
 		return overwrite(t, filepath.Join(dir, rel), false, func(b []byte) []byte {
 			if len(b) > 60 {
 				b[60] ^= 4
@@ -129,17 +129,17 @@ var harms = map[string]func(t *testing.T, h *harmed, dir, rel string) bool{
 			return b
 		})
 	},
-	"cut": func(t *testing.T, _ *harmed, dir, rel string) bool {
+	"cut": func(t *testing.T, _ *damagedDir, dir, rel string) bool {
 		return overwrite(t, filepath.Join(dir, rel), false, func(b []byte) []byte { return b[:len(b)*2/3] })
 	},
-	"empty": func(t *testing.T, _ *harmed, dir, rel string) bool {
+	"empty": func(t *testing.T, _ *damagedDir, dir, rel string) bool {
 		return overwrite(t, filepath.Join(dir, rel), false, func([]byte) []byte { return nil })
 	},
-	"removed": func(t *testing.T, _ *harmed, dir, rel string) bool {
+	"removed": func(t *testing.T, _ *damagedDir, dir, rel string) bool {
 		require.NoError(t, os.Remove(filepath.Join(dir, rel)))
 		return true
 	},
-	"older": func(t *testing.T, h *harmed, dir, rel string) bool {
+	"older": func(t *testing.T, h *damagedDir, dir, rel string) bool {
 		// The same file from before, or one of its kind.
 		from := filepath.Join(h.older, rel)
 		if _, err := os.Stat(from); err != nil {
@@ -199,7 +199,7 @@ func overwrite(t testing.TB, path string, rot bool, f func([]byte) []byte) bool 
 
 // delivered is what a delivery would find in the log: samples whose series the
 // table or the snapshot knows, and the number of others.
-func (*harmed) delivered(t *testing.T, db *DB) (there map[string]bool, unknown int) {
+func (*damagedDir) delivered(t *testing.T, db *DB) (there map[string]bool, unknown int) {
 	t.Helper()
 	there = map[string]bool{}
 	dir := db.journal.dir
@@ -241,7 +241,7 @@ func lookUp(db *DB, ref chunks.HeadSeriesRef) (labels.Labels, bool) {
 
 // missing returns the commits of which something is missing, by segment, and
 // how many samples that are.
-func (h *harmed) missing(there map[string]bool, floor int) (segments map[int]int, samples int) {
+func (h *damagedDir) missing(there map[string]bool, floor int) (segments map[int]int, samples int) {
 	segments = map[int]int{}
 	for _, c := range h.acked {
 		if c.end.Segment < floor {
@@ -278,18 +278,18 @@ func sum(t testing.TB, reg *prometheus.Registry, names ...string) (n float64) {
 // directory (I1, I3, I7, I9).
 func TestDamage(t *testing.T) {
 	t.Parallel()
-	h := newHarmed(t)
+	h := newDamagedDir(t)
 	cases, lost := 0, 0
 	for _, kind := range slices.Sorted(maps.Keys(h.kinds())) {
-		for _, harm := range slices.Sorted(maps.Keys(harms)) {
+		for _, damage := range slices.Sorted(maps.Keys(damages)) {
 			for _, rel := range h.kinds()[kind] {
 				dir := h.copy(t)
-				if !harms[harm](t, h, dir, rel) {
+				if !damages[damage](t, h, dir, rel) {
 					continue
 				}
-				what := fmt.Sprintf("%s %s (%s)", kind, harm, rel)
+				what := fmt.Sprintf("%s %s (%s)", kind, damage, rel)
 				cases++
-				lost += h.requireContained(t, dir, kind, harm, rel, what)
+				lost += h.requireContained(t, dir, kind, damage, rel, what)
 				require.NoError(t, os.RemoveAll(dir))
 			}
 		}
@@ -299,7 +299,7 @@ func TestDamage(t *testing.T) {
 	t.Logf("%d cases, %d samples lost in all, all in the segments that were damaged or of series whose chunk was", cases, lost)
 }
 
-func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what string) int {
+func (h *damagedDir) requireContained(t *testing.T, dir, kind, damage, rel, what string) int {
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	sender := newSavingSender(dir, savepoint.WithFS(faultfs.NoSync))
@@ -319,13 +319,13 @@ func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what strin
 		delete(segments, number)
 		require.Empty(t, segments, "%s: lost from other segments", what)
 		require.Zero(t, unknown, what)
-		if samples > 0 && harm != "older" {
+		if samples > 0 && damage != "older" {
 			require.Positive(t, counted, what)
 		}
 	case "chunk", "checkpoint":
 		// Both are one file. What is written into it is lost, unless the log
 		// still has it; what is put in its place is not.
-		if harm == "removed" || harm == "older" {
+		if damage == "removed" || damage == "older" {
 			require.Zero(t, samples, what)
 			require.Zero(t, unknown, what)
 		}
@@ -336,10 +336,10 @@ func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what strin
 	default:
 		require.Zero(t, samples, what)
 		require.Zero(t, unknown, what)
-		if kind == "manifest.json" && harm != "older" && harm != "removed" {
+		if kind == "manifest.json" && damage != "older" && damage != "removed" {
 			require.Positive(t, counted, what)
 		}
-		if kind == savepoint.CurrentName && harm != "older" && harm != "removed" {
+		if kind == savepoint.CurrentName && damage != "older" && damage != "removed" {
 			require.FileExists(t, filepath.Join(dir, "delivery.corrupt-1.json"), what)
 		}
 	}
@@ -354,16 +354,16 @@ func (h *harmed) requireContained(t *testing.T, dir, kind, harm, rel, what strin
 // works (I7).
 func TestDamageThenStock(t *testing.T) {
 	t.Parallel()
-	h := newHarmed(t)
+	h := newDamagedDir(t)
 	cases, refused := 0, 0
 	for _, kind := range slices.Sorted(maps.Keys(h.kinds())) {
-		for _, harm := range []string{"flip", "removed", "none"} {
+		for _, damage := range []string{"flip", "removed", "none"} {
 			rel := h.kinds()[kind][len(h.kinds()[kind])/2]
 			dir := h.copy(t)
-			if harm != "none" {
-				require.True(t, harms[harm](t, h, dir, rel))
+			if damage != "none" {
+				require.True(t, damages[damage](t, h, dir, rel))
 			}
-			what := fmt.Sprintf("%s %s, then stock", kind, harm)
+			what := fmt.Sprintf("%s %s, then stock", kind, damage)
 			cases++
 			opts := agent.DefaultOptions()
 			opts.StripeSize = 16
@@ -388,7 +388,7 @@ func TestDamageThenStock(t *testing.T) {
 					require.True(t, there[metric(i).String()+"500000000"], what)
 				}
 			}
-			if harm == "none" {
+			if damage == "none" {
 				_, samples := h.missing(there, sender.pos.Segment)
 				require.Zero(t, samples, what)
 				require.Zero(t, unknown, what)
@@ -410,7 +410,7 @@ func TestDamageThenStock(t *testing.T) {
 // is lost but from segments, and of series, that were hit, and the directory is
 // fit for use and for upstream afterwards (I7, I9).
 func FuzzDamage(f *testing.F) {
-	h := newHarmed(f)
+	h := newDamagedDir(f)
 	var files []string
 	for _, kind := range slices.Sorted(maps.Keys(h.kinds())) {
 		files = append(files, h.kinds()[kind]...)

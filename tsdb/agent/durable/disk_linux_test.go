@@ -39,7 +39,7 @@ func TestRealDiskFull(t *testing.T) {
 	opts := small()
 	opts.MaxSize = 1 << 30
 	x := newTroubled(t, data, opts, realEnvironment, delivery.Options{})
-	x.ordeal(
+	x.refuseForAWhile(
 		func() { cram(t, ballast) },
 		func() { require.NoError(t, os.Remove(ballast)) },
 		syscall.ENOSPC,

@@ -92,11 +92,11 @@ func (x *troubled) delivered() {
 	require.Eventually(x.t, func() bool { return x.remote.count() >= x.want }, time.Minute, 10*time.Millisecond)
 }
 
-// ordeal makes the disk refuse everything while the endpoint is down, and then
+// refuseForAWhile makes the disk refuse everything while the endpoint is down, and then
 // lets first the endpoint and then the disk recover. Commits fail with the cause
 // and what to do about it, what is on the disk is delivered, and nothing has to
 // be restarted.
-func (x *troubled) ordeal(spoil, restore func(), cause error) {
+func (x *troubled) refuseForAWhile(spoil, restore func(), cause error) {
 	t := x.t
 	require.NoError(t, x.commit())
 	x.delivered()
@@ -147,7 +147,7 @@ func TestDiskFails(t *testing.T) {
 			env := w.env()
 			env.now = time.Now
 			x := newTroubled(t, w.dir, w.opts, env, delivery.Options{FS: w.fs})
-			x.ordeal(
+			x.refuseForAWhile(
 				func() { w.fs.Inject(faultfs.Fault{Err: cause, Stays: true}) },
 				func() { w.fs.Count(nil) },
 				cause,

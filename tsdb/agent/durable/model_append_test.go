@@ -27,11 +27,11 @@ import (
 // modelWriters append side by side, each to series of its own.
 const modelWriters = 3
 
-// write commits to the writer's series, in a life that may end meanwhile.
-func (m *modelRun) write(db *DB, life, writer int, st step, commits int) {
+// write commits to the writer's series, in a run that may end meanwhile.
+func (m *modelRun) write(db *DB, run, writer int, st step, commits int) {
 	rng := rand.New(rand.NewSource(st.seed + int64(writer)))
 	for range commits {
-		m.commit(db, life, rng, writer, st.width)
+		m.commit(db, run, rng, writer, st.width)
 	}
 }
 
@@ -66,7 +66,7 @@ func newModelAppender(db *DB, second bool) modelAppender {
 	}}
 }
 
-func (m *modelRun) commit(db *DB, life int, rng *rand.Rand, writer, width int) {
+func (m *modelRun) commit(db *DB, run int, rng *rand.Rand, writer, width int) {
 	var (
 		app     = newModelAppender(db, rng.Intn(2) == 0)
 		batch   []*modelSample
@@ -77,7 +77,7 @@ func (m *modelRun) commit(db *DB, life int, rng *rand.Rand, writer, width int) {
 	)
 	for k := range min(1+rng.Intn(width), own) {
 		s := m.series[writer+modelWriters*((from+k)%own)]
-		sample := m.add(s, life, stamped)
+		sample := m.add(s, run, stamped)
 		batch = append(batch, sample)
 		if failed = m.append(app, s, sample, rng) != nil; failed {
 			break
@@ -100,7 +100,7 @@ func (*modelRun) append(app modelAppender, s *modelSeries, sample *modelSample, 
 		h   *histogram.Histogram
 		e   *exemplar.Exemplar
 	)
-	if s.refLife != sample.life || rng.Intn(4) == 0 {
+	if s.refRun != sample.run || rng.Intn(4) == 0 {
 		ref = 0
 	}
 	if s.histogram {
@@ -113,7 +113,7 @@ func (*modelRun) append(app modelAppender, s *modelSeries, sample *modelSample, 
 		e = &exemplar.Exemplar{Labels: labels.FromStrings("id", strconv.Itoa(sample.number)), Value: v, Ts: sample.t, HasTs: true}
 	}
 	if ref, err = app.add(ref, s.lset, sample.t, v, h, e); err == nil {
-		s.ref, s.refLife = ref, sample.life
+		s.ref, s.refRun = ref, sample.run
 	}
 	return err
 }

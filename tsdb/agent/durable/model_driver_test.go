@@ -118,7 +118,7 @@ func (m *modelRun) config() *config.Config {
 		}
 		some = true
 		fmt.Fprintf(b, "- url: %s/write\n  name: %q\n  remote_timeout: %s\n  headers: {%s: \"%d\"}\n  send_exemplars: true\n  send_native_histograms: true\n  metadata_config: {send: false}%s\n",
-			e.server.URL, e.name, timeout, lifeHeader, m.life, m.queue)
+			e.server.URL, e.name, timeout, runHeader, m.agentRun, m.queue)
 		if m.rules[i] {
 			b.WriteString("  write_relabel_configs: [{source_labels: [class], regex: droppable, action: drop}]\n")
 		}
@@ -172,11 +172,11 @@ func (m *modelRun) apply() {
 	}
 }
 
-// start begins a life of the agent in m.dir.
+// start begins a run of the agent in m.dir.
 func (m *modelRun) start() {
 	m.mtx.Lock()
-	if m.life == 0 {
-		m.life = 1
+	if m.agentRun == 0 {
+		m.agentRun = 1
 	}
 	for _, e := range m.endpoints {
 		e.stopping = false
@@ -213,7 +213,7 @@ func (m *modelRun) run() string {
 		if found := m.broken(); found != "" {
 			return fmt.Sprintf("found at step %d:\n%s", i, found)
 		}
-		m.log.Info("STEP", "number", i, "step", st, "life", m.life)
+		m.log.Info("STEP", "number", i, "step", st, "run", m.agentRun)
 		m.step(st)
 		time.Sleep(st.pause)
 	}
@@ -234,8 +234,8 @@ func (m *modelRun) step(st step) {
 		m.use(e, mode{kind: "503"})
 	}
 	for w := range min(st.commits, modelWriters) {
-		db, life := m.db, m.life
-		writers.Go(func() { m.write(db, life, w, st, (st.commits+modelWriters-1)/modelWriters) })
+		db, run := m.db, m.agentRun
+		writers.Go(func() { m.write(db, run, w, st, (st.commits+modelWriters-1)/modelWriters) })
 	}
 	if !st.beside {
 		writers.Wait()
@@ -273,7 +273,7 @@ func (m *modelRun) step(st step) {
 			writers.Wait()
 			// What shows that an endpoint takes something may have to come yet.
 			rng := rand.New(rand.NewSource(st.seed))
-			m.settleWhile(func() { m.commit(m.db, m.life, rng, 0, 4) }, e)
+			m.settleWhile(func() { m.commit(m.db, m.agentRun, rng, 0, 4) }, e)
 		}
 	case "recover":
 		m.use(e, mode{kind: "ok"})
@@ -390,14 +390,14 @@ func (m *modelRun) stop() {
 		}
 		e.release()
 	}
-	m.life++
+	m.agentRun++
 	require.NoError(m.t, m.inspect(m.dir, m.schedule.maxSize > 0))
 }
 
 // crash copies the directory at one instant and goes on in the copy.
 func (m *modelRun) crash(st step) {
 	m.crashed = true
-	to := filepath.Join(m.root, strconv.Itoa(m.life))
+	to := filepath.Join(m.root, strconv.Itoa(m.agentRun))
 	var maintenance sync.WaitGroup
 	if rng := rand.New(rand.NewSource(st.seed)); rng.Intn(2) == 0 {
 		db := m.db
@@ -405,7 +405,7 @@ func (m *modelRun) crash(st step) {
 		time.Sleep(time.Duration(rng.Intn(3000)) * time.Microsecond)
 	}
 	m.mtx.Lock()
-	m.life++
+	m.agentRun++
 	m.kills++
 	err := cloneDirectory(m.t.Context(), m.dir, to)
 	if err == nil && st.power {

@@ -35,7 +35,7 @@ type modelSample struct {
 	begun  int64 // Tick at which the append began.
 	done   int64 // Tick at which Commit had returned, 0 if it did not or failed.
 	rolled bool  // Rolled back: no receiver may ever get it.
-	life   int   // Of the agent that it was appended to.
+	run    int   // Of the agent that it was appended to.
 }
 
 // flags is what one endpoint has done with a sample.
@@ -58,7 +58,7 @@ const (
 type ledger struct {
 	mtx       sync.Mutex
 	tick      int64
-	life      int // Of the agent, one more with each start.
+	agentRun  int // The number of the agent's run, one more with each start.
 	samples   []*modelSample
 	endpoints []*modelEndpoint
 	problems  []string
@@ -85,13 +85,13 @@ func (m *ledger) broken() string {
 	return strings.Join(m.problems, "\n")
 }
 
-// add registers a sample that is about to be appended in a life.
-func (m *ledger) add(s *modelSeries, life int, t int64) *modelSample {
+// add registers a sample that is about to be appended in a run.
+func (m *ledger) add(s *modelSeries, run int, t int64) *modelSample {
 	m.mtx.Lock()
 	defer m.mtx.Unlock()
 	sample := &modelSample{
 		number: len(m.samples), name: s.name, hash: labels.StableHash(s.lset), droppable: s.droppable, histogram: s.histogram,
-		t: t, begun: m.now(), life: life,
+		t: t, begun: m.now(), run: run,
 	}
 	m.samples = append(m.samples, sample)
 	return sample
@@ -103,7 +103,7 @@ func (m *ledger) committed(samples []*modelSample) {
 	m.mtx.Lock()
 	defer m.mtx.Unlock()
 	for _, s := range samples {
-		if s.life == m.life {
+		if s.run == m.agentRun {
 			s.done = m.now()
 		}
 	}

@@ -33,9 +33,9 @@ import (
 )
 
 const (
-	// lifeHeader says which life of the agent a request comes from. What the
+	// runHeader says which run of the agent a request comes from. What the
 	// dead send does not arrive.
-	lifeHeader = "X-Model-Life"
+	runHeader = "X-Model-Run"
 	// externalLabels is what every configuration adds to every series.
 	externalLabels = `replica="model"`
 )
@@ -82,7 +82,7 @@ type modelEndpoint struct {
 
 // modelRequest is a decoded request.
 type modelRequest struct {
-	life      int
+	run       int
 	v2        bool
 	series    []modelTimeSeries
 	samples   int
@@ -178,7 +178,7 @@ func (e *modelEndpoint) read(r *http.Request) (*modelRequest, error) {
 		return nil, err
 	}
 	req := &modelRequest{v2: strings.Contains(r.Header.Get("Content-Type"), "v2")}
-	if req.life, err = strconv.Atoi(r.Header.Get(lifeHeader)); err != nil {
+	if req.run, err = strconv.Atoi(r.Header.Get(runHeader)); err != nil {
 		return nil, err
 	}
 	builder := labels.NewScratchBuilder(0)
@@ -244,11 +244,11 @@ func (req *modelRequest) in(e *modelEndpoint, lset labels.Labels) func(t int64, 
 }
 
 // arrive checks what a request may not hold, and reports whether the sender
-// lives.
+// runs.
 func (e *modelEndpoint) arrive(req *modelRequest) bool {
 	e.mtx.Lock()
 	defer e.mtx.Unlock()
-	if req.life != e.life {
+	if req.run != e.agentRun {
 		return false
 	}
 	e.requests++
@@ -266,7 +266,7 @@ func (e *modelEndpoint) arrive(req *modelRequest) bool {
 			case had&flagStored != 0:
 				e.repeated++
 			}
-			if other := e.inFlight[s.name]; other != nil && other != req && other.life == req.life && !e.lenient {
+			if other := e.inFlight[s.name]; other != nil && other != req && other.run == req.run && !e.lenient {
 				e.fail("I4: %s got sample %d of %s while another request with the series was under way", e.server.URL, s.number, s.name)
 			}
 			e.inFlight[s.name] = req
@@ -291,7 +291,7 @@ func (e *modelEndpoint) leave(req *modelRequest) {
 func (e *modelEndpoint) answer(w http.ResponseWriter, r *http.Request, req *modelRequest, f fate) (int, bool) {
 	e.mtx.Lock()
 	defer e.mtx.Unlock()
-	if req.life != e.life || r.Context().Err() != nil {
+	if req.run != e.agentRun || r.Context().Err() != nil {
 		return 0, false
 	}
 	e.poisoned(req, &f)

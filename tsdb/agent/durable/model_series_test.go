@@ -27,8 +27,8 @@ type modelSeries struct {
 	droppable bool
 	histogram bool
 
-	ref     storage.SeriesRef // As the last append returned it, in that life.
-	refLife int
+	ref    storage.SeriesRef // As the last append returned it, in that run.
+	refRun int
 }
 
 func newModelSeries(i, generation int) *modelSeries {

@@ -148,7 +148,7 @@ func (m *modelRun) finish() {
 	require.NoError(m.t, m.db.Close())
 	require.NoError(m.t, m.rs.Close())
 	if m.crashed {
-		return // What that life had counted is not known.
+		return // What that run had counted is not known.
 	}
 	m.mtx.Lock()
 	defer m.mtx.Unlock()
@@ -172,7 +172,7 @@ type counters struct {
 	kept *totals
 }
 
-// totals adds up counters over several lives.
+// totals adds up counters over several runs.
 type totals struct {
 	mtx   sync.Mutex
 	names map[string]string  // Host by name of the endpoint.

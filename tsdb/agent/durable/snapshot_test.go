@@ -201,7 +201,7 @@ func TestSnapshotThatDoesNotFit(t *testing.T) {
 // A segment that is gone costs its samples, not the series that were defined in it:
 // the snapshot has those, and still fits (I3, I9).
 func TestSnapshotWithoutASegment(t *testing.T) {
-	for name, harm := range map[string]func(t *testing.T, path, last string){
+	for name, damage := range map[string]func(t *testing.T, path, last string){
 		"removed": func(t *testing.T, path, _ string) { require.NoError(t, os.Remove(path)) },
 		"a link to nowhere": func(t *testing.T, path, _ string) {
 			require.NoError(t, os.Remove(path))
@@ -220,7 +220,7 @@ func TestSnapshotWithoutASegment(t *testing.T) {
 			appendFloats(t, db, 0, 100, 30)
 			require.NoError(t, db.Close())
 			wal := filepath.Join(dir, "wal")
-			harm(t, wlog.SegmentName(wal, defining), wlog.SegmentName(wal, db.journal.Head().Segment))
+			damage(t, wlog.SegmentName(wal, defining), wlog.SegmentName(wal, db.journal.Head().Segment))
 
 			db = openTest(t, dir, nil, small(), still())
 			require.False(t, db.snapshotter.rebuild)

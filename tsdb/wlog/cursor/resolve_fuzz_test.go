@@ -55,9 +55,9 @@ func newSavedLog(f *testing.F, c compression.Type) *savedLog {
 	return s
 }
 
-// harm changes a segment as a crash, a bad disk or another program may: by flipping
+// damage changes a segment as a crash, a bad disk or another program may: by flipping
 // bits, cutting it off, zeroing a part, or putting one part in place of another.
-func harm(b, how []byte) []byte {
+func damage(b, how []byte) []byte {
 	b = bytes.Clone(b)
 	for ; len(how) >= 5 && len(b) > 0; how = how[5:] {
 		at := int(binary.BigEndian.Uint32(how)>>8) % len(b)
@@ -112,7 +112,7 @@ func FuzzResolve(f *testing.F) {
 		point, err := PointAt(l.dir, pos)
 		require.NoError(t, err)
 
-		changed := harm(l.segments[0], how)
+		changed := damage(l.segments[0], how)
 		dir := t.TempDir()
 		writeSegment(t, dir, 0, changed)
 		writeSegment(t, dir, 1, l.segments[1])

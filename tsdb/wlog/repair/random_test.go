@@ -30,28 +30,28 @@ import (
 	"github.com/prometheus/prometheus/util/compression"
 )
 
-// harm is a change to a file that a failing disk or a crash may make.
-type harm struct {
+// damage is a change to a file that a failing disk or a crash may make.
+type damage struct {
 	file int // Of the sorted names.
-	kind harmKind
+	kind damageKind
 	at   int // Offset, modulo the size.
 	size int // Bytes, at least one.
 }
 
-type harmKind uint8
+type damageKind uint8
 
 const (
-	flipBit harmKind = iota
+	flipBit damageKind = iota
 	zeroOut
 	overwrite
 	cutOff
 	appendJunk
 	removeFile
-	harmKinds
+	damageKinds
 )
 
-// apply does the harm and marks the pages in which bytes changed.
-func (h harm) apply(f files, touched map[string]map[int64]bool) {
+// apply does the damage and marks the pages in which bytes changed.
+func (h damage) apply(f files, touched map[string]map[int64]bool) {
 	all := names(f)
 	slices.Sort(all)
 	name := all[h.file%len(all)]
@@ -128,17 +128,17 @@ func mustSurvive(recs []placed, touched map[string]map[int64]bool) []placed {
 	})
 }
 
-// requireSurvivors repairs a log that was harmed and checks that upstream reads
+// requireSurvivors repairs a log that was damaged and checks that upstream reads
 // it, that everything that no damage may cost is still where it was, and that
 // nothing was made up (I7, I9).
-func requireSurvivors(t testing.TB, original files, harms []harm) Report {
+func requireSurvivors(t testing.TB, original files, damages []damage) Report {
 	t.Helper()
-	harmed := original.clone()
+	damaged := original.clone()
 	touched := map[string]map[int64]bool{}
-	for _, h := range harms {
-		h.apply(harmed, touched)
+	for _, h := range damages {
+		h.apply(damaged, touched)
 	}
-	report, repaired := requireRepaired(t, harmed.write(t))
+	report, repaired := requireRepaired(t, damaged.write(t))
 
 	got := map[string][]byte{}
 	key := func(r placed) string { return fmt.Sprint(r.file, r.start, r.end) }
@@ -149,7 +149,7 @@ func requireSurvivors(t testing.TB, original files, harms []harm) Report {
 	require.NotEmpty(t, survivors)
 	for _, r := range survivors {
 		data, ok := got[key(r)]
-		require.True(t, ok, "the record of %s at %d is lost, %v", r.file, r.start, harms)
+		require.True(t, ok, "the record of %s at %d is lost, %v", r.file, r.start, damages)
 		require.True(t, bytes.Equal(r.data, data))
 	}
 	for name := range original {
@@ -160,21 +160,21 @@ func requireSurvivors(t testing.TB, original files, harms []harm) Report {
 	return report
 }
 
-func TestRandomHarm(t *testing.T) {
+func TestRandomDamage(t *testing.T) {
 	kinds := map[string]int{}
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 4))
 		original := newLog(t, seed, compression.Types()[seed%3])
-		var harms []harm
+		var damages []damage
 		for range 1 + rng.IntN(5) {
-			harms = append(harms, harm{
+			damages = append(damages, damage{
 				file: rng.IntN(100),
-				kind: harmKind(rng.IntN(int(harmKinds))),
+				kind: damageKind(rng.IntN(int(damageKinds))),
 				at:   rng.IntN(testPages * frame.PageSize),
 				size: rng.IntN(2 * frame.PageSize),
 			})
 		}
-		for _, d := range requireSurvivors(t, original, harms).Damages {
+		for _, d := range requireSurvivors(t, original, damages).Damages {
 			kinds[d.Kind]++
 		}
 	}
@@ -194,9 +194,9 @@ func TestHeaderBits(t *testing.T) {
 				if b[at] == byte(value) {
 					continue
 				}
-				harmed := original.clone()
-				harmed[segment(4)][at] = byte(value)
-				requireRepaired(t, harmed.write(t))
+				damaged := original.clone()
+				damaged[segment(4)][at] = byte(value)
+				requireRepaired(t, damaged.write(t))
 			}
 		}
 	}
@@ -206,16 +206,16 @@ func TestHeaderBits(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 5))
-		harmed := newLog(t, seed, compression.Snappy)
+		damaged := newLog(t, seed, compression.Snappy)
 		touched := map[string]map[int64]bool{}
 		for range 3 {
-			harm{file: 3 + rng.IntN(6), kind: harmKind(rng.IntN(3)), at: rng.IntN(testPages * frame.PageSize), size: 100}.apply(harmed, touched)
+			damage{file: 3 + rng.IntN(6), kind: damageKind(rng.IntN(3)), at: rng.IntN(testPages * frame.PageSize), size: 100}.apply(damaged, touched)
 		}
-		_, repaired := requireRepaired(t, harmed.write(t))
+		_, repaired := requireRepaired(t, damaged.write(t))
 
 		// Of what is written over, some bytes made it to the disk, in any
 		// order; the file was not cut yet.
-		for name, b := range harmed {
+		for name, b := range damaged {
 			for page := 0; page < min(len(b), len(repaired[name])); page += 512 {
 				end := min(page+512, len(b), len(repaired[name]))
 				if rng.IntN(2) == 0 && strings.IndexByte(name, '/') < 0 {
@@ -223,7 +223,7 @@ func TestInterrupted(t *testing.T) {
 				}
 			}
 		}
-		_, again := requireRepaired(t, harmed.write(t))
+		_, again := requireRepaired(t, damaged.write(t))
 		require.ElementsMatch(t, names(repaired), names(again))
 		for name := range repaired {
 			require.Equal(t, kept(t, repaired[name]), kept(t, again[name]), "%s", name)
@@ -250,27 +250,27 @@ func kept(t *testing.T, b []byte) map[int64]uint32 {
 	}
 }
 
-// FuzzDirectory applies arbitrary harm to a log. Each takes seven bytes.
+// FuzzDirectory applies arbitrary damage to a log. Each takes seven bytes.
 func FuzzDirectory(f *testing.F) {
 	logs := make([]files, 3)
 	for i, c := range compression.Types() {
 		logs[i] = newLog(f, uint64(i), c)
 	}
-	for kind := range harmKinds {
+	for kind := range damageKinds {
 		f.Add(byte(kind), []byte{5, byte(kind), 0, 10, 0, 100, 0})
 		f.Add(byte(kind), []byte{5, byte(kind), 0x80, 0, 0, 0, 0, 1, byte(kind), 0, 0, 0x10, 0, 0})
 	}
 	f.Add(byte(0), []byte{0, byte(removeFile), 0, 0, 0, 0, 0, 0, byte(removeFile), 0, 0, 0, 0, 0, 1, byte(cutOff), 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, which byte, b []byte) {
-		var harms []harm
-		for ; len(b) >= 7 && len(harms) < 8; b = b[7:] {
-			harms = append(harms, harm{
+		var damages []damage
+		for ; len(b) >= 7 && len(damages) < 8; b = b[7:] {
+			damages = append(damages, damage{
 				file: int(b[0]),
-				kind: harmKind(b[1]) % harmKinds,
+				kind: damageKind(b[1]) % damageKinds,
 				at:   int(binary.BigEndian.Uint16(b[2:]))<<1 | int(b[4])&1,
 				size: int(binary.BigEndian.Uint16(b[5:])),
 			})
 		}
-		requireSurvivors(t, logs[which%3], harms)
+		requireSurvivors(t, logs[which%3], damages)
 	})
 }

@@ -69,8 +69,8 @@ type Options struct {
 	Whole func(path string, info fs.FileInfo) bool
 	// FS is the file system, nil for that of the operating system.
 	FS vfs.FS
-	// Progress is told how many bytes of the segments are read, of how many; nil if nobody
-	// wants to know. Calls may come from several goroutines.
+	// Progress is told how many bytes of the segments are read, of how many; nil if the
+	// caller does not want to know. Calls may come from several goroutines.
 	Progress func(done, total int64)
 }
 

@@ -76,8 +76,8 @@ func TestDirectory(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		log  func(t *testing.T) files
-		// Harm changes the files of the log.
-		harm func(f files)
+		// Damage changes the files of the log.
+		damage func(f files)
 		// Want changes the files of the log, as it was before, to what is there
 		// afterwards.
 		want    func(f files)
@@ -87,16 +87,16 @@ func TestDirectory(t *testing.T) {
 			name: "nothing",
 		},
 		{
-			name: "torn in the last segment",
-			harm: func(f files) { f[segment(1)] = f[segment(1)][:size-5] },
-			want: func(f files) { f[segment(1)] = f[segment(1)][:size-recordSize] },
+			name:   "torn in the last segment",
+			damage: func(f files) { f[segment(1)] = f[segment(1)][:size-5] },
+			want:   func(f files) { f[segment(1)] = f[segment(1)][:size-recordSize] },
 			damages: []Damage{
 				{Kind: TornTail, Path: segment(1), Segment: 1, Offset: size - recordSize, Bytes: recordSize - 5, Records: 1, Action: "cut off"},
 			},
 		},
 		{
 			name: "torn in several segments, the last being empty",
-			harm: func(f files) {
+			damage: func(f files) {
 				f[segment(0)] = f[segment(0)][:2*page]
 				f[segment(1)] = f[segment(1)][:3]
 				f[segment(2)] = nil
@@ -113,32 +113,32 @@ func TestDirectory(t *testing.T) {
 			},
 		},
 		{
-			name: "last record written in part by a power cut",
-			harm: func(f files) { clear(f[segment(1)][size-5:]); f[segment(1)][size-6] ^= 1 },
-			want: func(f files) { f[segment(1)] = f[segment(1)][:size-recordSize] },
+			name:   "last record written in part by a power cut",
+			damage: func(f files) { clear(f[segment(1)][size-5:]); f[segment(1)][size-6] ^= 1 },
+			want:   func(f files) { f[segment(1)] = f[segment(1)][:size-recordSize] },
 			damages: []Damage{
 				{Kind: TornTail, Path: segment(1), Segment: 1, Offset: size - recordSize, Bytes: recordSize, Records: 1, Action: "cut off"},
 			},
 		},
 		{
-			name: "a bit in the middle",
-			harm: func(f files) { f[segment(0)][4*recordSize+10] ^= 1 },
-			want: func(f files) { fill(f[segment(0)], 4*recordSize, 5*recordSize) },
+			name:   "a bit in the middle",
+			damage: func(f files) { f[segment(0)][4*recordSize+10] ^= 1 },
+			want:   func(f files) { fill(f[segment(0)], 4*recordSize, 5*recordSize) },
 			damages: []Damage{
 				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: 4 * recordSize, Bytes: recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
-			name: "a page within a record",
-			harm: func(f files) { clear(f[segment(0)][2*page : 3*page]) },
-			want: func(f files) { fill(f[segment(0)], page+recordSize, 3*page) },
+			name:   "a page within a record",
+			damage: func(f files) { clear(f[segment(0)][2*page : 3*page]) },
+			want:   func(f files) { fill(f[segment(0)], page+recordSize, 3*page) },
 			damages: []Damage{
 				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page + recordSize, Bytes: 2*page - recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
-			name: "two pages on end",
-			harm: func(f files) { f[segment(0)][10] ^= 1; f[segment(0)][page] ^= 1 },
+			name:   "two pages on end",
+			damage: func(f files) { f[segment(0)][10] ^= 1; f[segment(0)][page] ^= 1 },
 			want: func(f files) {
 				fill(f[segment(0)], 0, recordSize)
 				fill(f[segment(0)], page, 2*page+107)
@@ -150,8 +150,8 @@ func TestDirectory(t *testing.T) {
 			},
 		},
 		{
-			name: "two places in one segment",
-			harm: func(f files) { f[segment(0)][10*recordSize+100] ^= 1; f[segment(0)][size-10] ^= 1 },
+			name:   "two places in one segment",
+			damage: func(f files) { f[segment(0)][10*recordSize+100] ^= 1; f[segment(0)][size-10] ^= 1 },
 			want: func(f files) {
 				fill(f[segment(0)], 10*recordSize, page)
 				fill(f[segment(0)], int(size)-recordSize, int(size))
@@ -162,9 +162,9 @@ func TestDirectory(t *testing.T) {
 			},
 		},
 		{
-			name: "a record near the end of the last segment, which no crash does",
-			harm: func(f files) { f[segment(1)][size-5*recordSize+10] ^= 1 },
-			want: func(f files) { fill(f[segment(1)], int(size)-5*recordSize, int(size)-4*recordSize) },
+			name:   "a record near the end of the last segment, which no crash does",
+			damage: func(f files) { f[segment(1)][size-5*recordSize+10] ^= 1 },
+			want:   func(f files) { fill(f[segment(1)], int(size)-5*recordSize, int(size)-4*recordSize) },
 			damages: []Damage{
 				{Kind: CorruptSegment, Path: segment(1), Segment: 1, Offset: size - 5*recordSize, Bytes: recordSize, Records: 1, Action: "filled"},
 			},
@@ -179,16 +179,16 @@ func TestDirectory(t *testing.T) {
 				require.NoError(t, wl.Close())
 				return read(t, dir)
 			},
-			harm: func(f files) { f[segment(0)][page-1] = 1 },
+			damage: func(f files) { f[segment(0)][page-1] = 1 },
 			damages: []Damage{
 				{Kind: CorruptSegment, Path: segment(0), Segment: 0, Offset: page - 3, Bytes: 3, Action: "filled"},
 			},
 		},
 		{
-			name: "segments missing",
-			log:  func(t *testing.T) files { return plainLog(t, 0, 1, 2, 3, 4, 5) },
-			harm: func(f files) { delete(f, segment(1)); delete(f, segment(3)); delete(f, segment(4)) },
-			want: func(f files) { f.gone(1, 3, 4) },
+			name:   "segments missing",
+			log:    func(t *testing.T) files { return plainLog(t, 0, 1, 2, 3, 4, 5) },
+			damage: func(f files) { delete(f, segment(1)); delete(f, segment(3)); delete(f, segment(4)) },
+			want:   func(f files) { f.gone(1, 3, 4) },
 			damages: []Damage{
 				{Kind: MissingSegments, Path: segment(1), Segment: 1, Action: "made 1 segments in place of what is missing"},
 				{Kind: MissingSegments, Path: segment(3), Segment: 3, More: 1, Action: "made 2 segments in place of what is missing"},
@@ -224,19 +224,19 @@ func TestDirectory(t *testing.T) {
 			damages: []Damage{{Kind: MissingCheckpoint, Path: "checkpoint.00000005", Segment: -1, Action: "made an empty checkpoint in place of what is missing"}},
 		},
 		{
-			name: "a bit in the checkpoint",
-			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
-			harm: func(f files) { f[cp(3, segment(1))][100] ^= 1 },
-			want: func(f files) { fill(f[cp(3, segment(1))], 3*recordSize, 4*recordSize) },
+			name:   "a bit in the checkpoint",
+			log:    func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
+			damage: func(f files) { f[cp(3, segment(1))][100] ^= 1 },
+			want:   func(f files) { fill(f[cp(3, segment(1))], 3*recordSize, 4*recordSize) },
 			damages: []Damage{
 				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Offset: 3 * recordSize, Bytes: recordSize, Records: 1, Action: "filled"},
 			},
 		},
 		{
-			name: "a file of the checkpoint missing",
-			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
-			harm: func(f files) { delete(f, cp(3, segment(1))) },
-			want: func(f files) { f[cp(3, segment(1))] = nil },
+			name:   "a file of the checkpoint missing",
+			log:    func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
+			damage: func(f files) { delete(f, cp(3, segment(1))) },
+			want:   func(f files) { f[cp(3, segment(1))] = nil },
 			damages: []Damage{
 				{Kind: CorruptCheckpoint, Path: cp(3, segment(1)), Segment: -1, Action: "made 1 segments in place of what is missing"},
 			},
@@ -244,7 +244,7 @@ func TestDirectory(t *testing.T) {
 		{
 			name: "nothing left of the only checkpoint",
 			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 4), 3) },
-			harm: func(f files) {
+			damage: func(f files) {
 				for i := range 3 {
 					f[cp(3, segment(i))] = []byte{9, 9, 9}
 				}
@@ -261,10 +261,10 @@ func TestDirectory(t *testing.T) {
 			},
 		},
 		{
-			name: "nothing left of the newer checkpoint",
-			log:  func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 5), 3) },
-			harm: func(f files) { f[cp(4, segment(0))] = []byte{1} },
-			want: func(f files) { f.gone(4) },
+			name:   "nothing left of the newer checkpoint",
+			log:    func(t *testing.T) files { return withCheckpoint(t, plainLog(t, 5), 3) },
+			damage: func(f files) { f[cp(4, segment(0))] = []byte{1} },
+			want:   func(f files) { f.gone(4) },
 			damages: []Damage{
 				{Kind: CorruptCheckpoint, Path: cp(4, segment(0)), Segment: -1, Bytes: 1, Records: 1, Action: "cut off"},
 				{Kind: CorruptCheckpoint, Path: "checkpoint.00000004", Segment: -1, Action: "removed, the checkpoint before it is used"},
@@ -273,7 +273,7 @@ func TestDirectory(t *testing.T) {
 		},
 		{
 			name: "names that upstream cannot cope with",
-			harm: func(f files) {
+			damage: func(f files) {
 				f["checkpoint.old"], f["7"], f["stray.7"], f["00000009/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
 				f["checkpoint.-1"] = []byte("e")
 			},
@@ -290,7 +290,7 @@ func TestDirectory(t *testing.T) {
 		},
 		{
 			name: "files that belong to others, and what was left unfinished",
-			harm: func(f files) {
+			damage: func(f files) {
 				f["notes.txt"], f["dir/00000007"], f["7x.repair"], f["checkpoint.abc/x"] = []byte("a"), []byte("b"), []byte("c"), []byte("d")
 				f["00000001.unfinished"], f["checkpoint.00000001.tmp/00000000"] = []byte("x"), []byte("y")
 			},
@@ -299,15 +299,15 @@ func TestDirectory(t *testing.T) {
 			},
 		},
 		{
-			name: "repair interrupted before the segment was made",
-			harm: func(f files) { f[segment(1)+".repair"] = f[segment(1)]; delete(f, segment(1)) },
+			name:   "repair interrupted before the segment was made",
+			damage: func(f files) { f[segment(1)+".repair"] = f[segment(1)]; delete(f, segment(1)) },
 			damages: []Damage{
 				{Kind: InterruptedRepair, Path: segment(1) + ".repair", Segment: 1, Action: "made the segment again"},
 			},
 		},
 		{
 			name: "repair interrupted while the segment was made",
-			harm: func(f files) {
+			damage: func(f files) {
 				f[segment(1)+".repair"] = bytes.Clone(f[segment(1)])
 				f[segment(1)+".repair"][page+100] ^= 1
 				f[segment(1)] = f[segment(1)][:5*recordSize+3]
@@ -319,8 +319,8 @@ func TestDirectory(t *testing.T) {
 			},
 		},
 		{
-			name: "old copy of another segment of that number",
-			harm: func(f files) { f[segment(0)+".repair"] = f[segment(1)][10*recordSize:] },
+			name:   "old copy of another segment of that number",
+			damage: func(f files) { f[segment(0)+".repair"] = f[segment(1)][10*recordSize:] },
 			damages: []Damage{
 				{Kind: InterruptedRepair, Path: segment(0) + ".repair", Segment: 0, Bytes: size - 10*recordSize, Action: "removed, the segment holds other records"},
 			},
@@ -332,8 +332,8 @@ func TestDirectory(t *testing.T) {
 				log = tc.log(t)
 			}
 			harmed, want := log.clone(), log.clone()
-			if tc.harm != nil {
-				tc.harm(harmed)
+			if tc.damage != nil {
+				tc.damage(harmed)
 			}
 			if tc.want != nil {
 				tc.want(want)

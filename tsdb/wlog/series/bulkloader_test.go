@@ -108,15 +108,15 @@ func TestBulkLoaderIsInsert(t *testing.T) {
 			}
 		}
 		f.Flush()
-		require.Equal(t, lifeOf(one, met, sets), lifeOf(many, met, sets), "seed %d", seed)
+		require.Equal(t, meaningOf(one, met, sets), meaningOf(many, met, sets), "seed %d", seed)
 		active, retired := one.Len()
 		filled, aliases := many.Len()
 		require.Equal(t, []int{active, retired}, []int{filled, aliases}, "seed %d", seed)
 	}
 }
 
-// lifeOf writes down what refs and label sets mean in a table.
-func lifeOf(tbl *Table, refs []chunks.HeadSeriesRef, sets map[string]labels.Labels) string {
+// meaningOf writes down what refs and label sets mean in a table.
+func meaningOf(tbl *Table, refs []chunks.HeadSeriesRef, sets map[string]labels.Labels) string {
 	var b strings.Builder
 	for _, ref := range slices.Compact(slices.Sorted(slices.Values(refs))) {
 		s := tbl.Resolve(ref)

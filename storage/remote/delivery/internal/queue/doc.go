@@ -54,7 +54,7 @@
 // I8: what was ever taken ends before [Stats].Taken, so that a process that stops knows what
 // may have been sent.
 //
-// TestQueueModel compares it with a naive model over several lives: nothing is handed out
+// TestQueueModel compares it with a naive model over several runs: nothing is handed out
 // twice or out of order, and no mark passes an item that is not acknowledged.
 //
 // # Goroutines and locks

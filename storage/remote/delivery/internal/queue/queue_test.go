@@ -97,9 +97,9 @@ func TestQueueModel(t *testing.T) {
 		}
 		delivered := map[int64]int{}
 		marks := make([]savepoint.Mark, Partitions)
-		for lives := 0; len(delivered) < total || lives == 0; lives++ {
-			require.Less(t, lives, 100, "no progress")
-			marks = oneLife(t, rnd, log, marks, delivered)
+		for runs := 0; len(delivered) < total || runs == 0; runs++ {
+			require.Less(t, runs, 100, "no progress")
+			marks = oneRun(t, rnd, log, marks, delivered)
 		}
 		for ts, n := range delivered {
 			require.Equal(t, 1, n, "item %d", ts)
@@ -107,8 +107,8 @@ func TestQueueModel(t *testing.T) {
 	}
 }
 
-// oneLife reads the log from the lowest mark on, for a random number of steps.
-func oneLife(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark, delivered map[int64]int) []savepoint.Mark {
+// oneRun reads the log from the lowest mark on, for a random number of steps.
+func oneRun(t *testing.T, rnd *rand.Rand, log []logged, marks []savepoint.Mark, delivered map[int64]int) []savepoint.Mark {
 	q := New(time.Now)
 	res := NewResumption(marks)
 	start := slices.MinFunc(marks, func(a, b savepoint.Mark) int { return a.Compare(b.Position) }).Point
