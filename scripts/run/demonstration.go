@@ -27,7 +27,7 @@ import (
 //	               ▲                     │
 //	               └─────────────────────┘
 //
-// The receiver goes away by a key, by --outage, or because somebody killed it.
+// The receiver goes away by a key, by --outage, or because the user killed it.
 type demonstration struct {
 	out             io.Writer
 	keys            <-chan struct{}
@@ -73,7 +73,7 @@ func (d *demonstration) run(ctx context.Context) error {
 			return d.agent.failure()
 		case <-d.receiver.ended:
 			if d.phase != away && d.keys == nil {
-				return d.receiver.failure() // Nobody could start it again.
+				return d.receiver.failure() // Without keys the user cannot start it again.
 			}
 			if d.phase != away {
 				d.leave("The receiver is gone.")

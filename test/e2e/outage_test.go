@@ -83,7 +83,7 @@ func TestOutage(t *testing.T) {
 }
 
 // TestRefusalOfEverything defends I2: a receiver that comes back from an outage behind a
-// wrong password, or as a URL that leads nowhere, is about to be mended. Nothing of the
+// wrong password, or as a URL that leads nowhere, is about to be corrected. Nothing of the
 // backlog is dropped, nor of what comes meanwhile.
 func TestRefusalOfEverything(t *testing.T) {
 	t.Parallel()

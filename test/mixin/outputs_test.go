@@ -77,7 +77,7 @@ func TestWhatIsAskedForIsShown(t *testing.T) {
 
 var labelValues = regexp.MustCompile(`^label_values\((.*), (\w+)\)$`)
 
-// TestRunbooks demands a section on each alert, with what somebody who was woken asks, and
+// TestRunbooks demands a section on each alert, with what an operator who was woken asks, and
 // none on alerts that are not there.
 func TestRunbooks(t *testing.T) {
 	text, err := os.ReadFile("../../docs/runbooks.md")

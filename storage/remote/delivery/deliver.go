@@ -214,7 +214,7 @@ func (d *delivery) onItemTooLarge(set *settings, res client.Result) step {
 }
 
 // onRefused decides what becomes of a request that the endpoint refused for good: it holds
-// it if nothing else is taken either, since it may be that somebody is about to mend that. Of
+// it if nothing else is taken either, since an operator may be about to correct that. Of
 // what it may have already, each item has to be refused by itself (I2). That is not held: a
 // receiver that has all of it, which it need not say in a way that we know, takes nothing
 // else before it has refused that.

@@ -65,8 +65,8 @@
 // (suspects.go).
 //
 // A refusal counts only if the endpoint takes something else. One that refuses
-// everything has a wrong password or URL, most likely, which somebody is about to
-// mend: what it refuses is held, as in an outage (refusal.go, answers.go), without end or for
+// everything has a wrong password or URL, most likely, which an operator is about to
+// correct: what it refuses is held, as in an outage (refusal.go, answers.go), without end or for
 // Options.RefusedHold.
 //
 // Later items of an isolated series wait behind its first, in memory or, beyond

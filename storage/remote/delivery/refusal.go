@@ -22,8 +22,8 @@ import (
 )
 
 // An endpoint that refuses everything has a wrong password, a wrong URL or a proxy
-// without a receiver behind it, rather than samples that it does not want: somebody is
-// about to mend it. So a refusal counts only if the endpoint takes other things. As
+// without a receiver behind it, rather than samples that it does not want: an operator
+// is about to correct it. So a refusal counts only if the endpoint takes other things. As
 // long as it does not, what it refuses is held, and repeated as in any outage:
 //
 //   - 401 and 407 always: they are never about samples
@@ -99,7 +99,7 @@ func (r *refusal) tell(l *slog.Logger, set *settings) {
 	case r.told > 0, lasts < tellRefusalAfter:
 	case r.denied:
 		r.told = 1
-		l.Error("The endpoint refuses everything; it is held until the credentials or the URL are mended", "status", r.status, "for", lasts)
+		l.Error("The endpoint refuses everything; it is held until the credentials or the URL are corrected", "status", r.status, "for", lasts)
 	default:
 		r.told = 1
 		l.Error("The endpoint refuses everything; it is held for a while and dropped then", "status", r.status, "for", lasts, "hold", set.refusedHold)

@@ -64,7 +64,7 @@ func TestRefusalOfEverythingHolds(t *testing.T) {
 				require.Positive(t, r.value("prometheus_remote_storage_refusing_seconds", nil))
 
 				rc.do(func() { rc.down = false })
-				r.arrives("once it is mended", 41*50, but())
+				r.arrives("once it is corrected", 41*50, but())
 				require.Zero(t, r.value("prometheus_remote_storage_refused_total", map[string]string{"code": strconv.Itoa(res.Status)}))
 				e.observe()
 				require.Zero(t, r.value("prometheus_remote_storage_refusing_seconds", nil))
@@ -104,7 +104,7 @@ func TestRefusalOfEverythingAfterRestart(t *testing.T) {
 				return enough
 			}, time.Minute, time.Millisecond)
 			rc.do(func() { rc.down = false; delete(rc.bad, "7") })
-			r.arrives("once it is mended", (commits+1)*100, but())
+			r.arrives("once it is corrected", (commits+1)*100, but())
 			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay}))
 			require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
 			r.end()

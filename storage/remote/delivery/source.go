@@ -117,7 +117,7 @@ type Options struct {
 	// keeps its hold on the log, DefaultRemovedRetention if 0.
 	RemovedRetention time.Duration
 	// DropDenied drops what was answered 401, 403, 404 or 407, as stock does, instead
-	// of holding it until the credentials or the URL are mended.
+	// of holding it until the credentials or the URL are corrected.
 	DropDenied bool
 	// RefusedHold is for how long what was answered with another 4xx is held before it
 	// is dropped if the endpoint refuses everything, DefaultRefusedHold if 0, and not at

@@ -97,7 +97,7 @@ func TestDrain(t *testing.T) {
 	arrived("b", sent)
 	require.Contains(t, drain(0, "--endpoint=b"), "nothing to deliver")
 
-	// One that is down, or refuses everything: it is about to be mended.
+	// One that is down, or refuses everything: it is about to be corrected.
 	for _, status := range []int{503, 401, 403, 404} {
 		to["a"].Answer(status)
 		out := drain(3, "--timeout=200ms")

@@ -107,10 +107,10 @@ func (h *heldBack) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// WithAttrs implements slog.Handler. Nobody asks for it.
+// WithAttrs implements slog.Handler. No caller asks for it.
 func (h *heldBack) WithAttrs([]slog.Attr) slog.Handler { return h }
 
-// WithGroup implements slog.Handler. Nobody asks for it.
+// WithGroup implements slog.Handler. No caller asks for it.
 func (h *heldBack) WithGroup(string) slog.Handler { return h }
 
 // hold returns the function that gives up one hold. Calling it again does

@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whoever waits for a start or a removal is told once a minute how far it is, and of what
+// An operator who waits for a start or a removal is told once a minute how far it is, and of what
 // takes less nothing.
 func TestProgressIsTold(t *testing.T) {
 	var log bytes.Buffer
