@@ -24,6 +24,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
@@ -361,6 +362,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 		paceEvery:  s.opts.pace,
 		caches:     &s.caches,
 		encoders:   s.encoders,
+		noted:      noted{tallies: &s.tallies},
 		stop:       make(chan struct{}),
 	}
 	e.logger, e.losses = slog.New(e.names), s.losses
@@ -376,6 +378,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 	}
 	e.applySettings(set, m)
 	e.metrics.Load().countUnread(st.uncounted)
+	e.tally(DropUnreadable, reasonGone, queue.Counts{queue.Samples: int(st.uncounted[1])}, st.uncounted[0])
 	s.countPassed(e.metrics.Load(), st)
 	return e
 }

@@ -72,6 +72,7 @@ type endpoint struct {
 	unread     lostItems
 	course     course
 	counted    counted
+	noted      noted
 
 	metadata *metadataSender // Guarded by Storage.mtx.
 }

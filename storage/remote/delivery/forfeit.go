@@ -166,6 +166,7 @@ func (s *Storage) reportForfeited(f *forfeit, reason string, bytes int64) {
 
 // countForfeited counts what an endpoint forfeits.
 func (s *Storage) countForfeited(name, reason string, items queue.Counts, bytes int64) {
+	s.tallies.add(name, DropExpired, reason, items, bytes)
 	s.metrics.expiredBytes.WithLabelValues(name, reason).Add(float64(bytes))
 	for c, n := range items {
 		s.metrics.expired[c].WithLabelValues(name, reason).Add(float64(n))

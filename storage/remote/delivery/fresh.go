@@ -151,7 +151,9 @@ func (e *endpoint) pace() {
 				desired += s.adjust(now, set)
 			}
 			e.metrics.Load().shardsDesired.Set(desired)
-			e.logState(now, e.observe())
+			bytes := e.observe()
+			e.logState(now, bytes)
+			e.note(now, bytes)
 		case <-e.stop:
 			return
 		}

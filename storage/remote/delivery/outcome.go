@@ -85,6 +85,7 @@ func (e *endpoint) countRefusedOnReplay(sent queue.Counts, it queue.ItemView, re
 
 func (e *endpoint) countFailed(t queue.Counts, code string, span timeSpan) {
 	e.refusals.refused(t, code, span)
+	e.tally(DropRefused, code, t, 0)
 	m := e.metrics.Load()
 	for c, n := range t {
 		m.failed[c].Add(float64(n))
@@ -93,6 +94,7 @@ func (e *endpoint) countFailed(t queue.Counts, code string, span timeSpan) {
 }
 
 func (e *endpoint) countDropped(reason string, t queue.Counts) {
+	e.tally(DropLeftOut, reason, t, 0)
 	m := e.metrics.Load()
 	for c, n := range t {
 		if n > 0 {
@@ -107,6 +109,7 @@ func (e *endpoint) countSettled(t queue.Counts) { e.changePending(t, -1) }
 // countUnknown tells of items that could not be attributed to a series.
 func (e *endpoint) countUnknown(t queue.Counts) {
 	if n := t.Total(); n > 0 {
+		e.tally(DropUnreadable, reasonUnknownRef, t, 0)
 		e.logger.Error("Dropped items of the log whose series is not known", "count", n)
 	}
 }
@@ -157,6 +160,7 @@ func (s *stream) countUnread(u queue.Unread, around timeSpan) {
 		sums := lost.Sums()
 		s.endpoint.metrics.Load().countUnread(sums)
 		s.endpoint.unread.unread(sums[0], sums[1], around)
+		s.endpoint.tally(DropUnreadable, reasonGone, queue.Counts{queue.Samples: int(sums[1])}, sums[0])
 		s.endpoint.counted.add(u)
 	}
 }

@@ -130,6 +130,9 @@ func (s *stream) send(ctx context.Context, set *settings, payload []byte, attemp
 	took := time.Since(began)
 	m.latency.Observe(took.Seconds())
 	res = s.weigh(set, res)
+	if res.Outcome != client.Delivered {
+		s.endpoint.noted.fail(res, time.Now())
+	}
 	switch known := s.latency.Load(); {
 	case res.Outcome == client.Delivered:
 		s.latency.Store((7*known + took) / 8)

@@ -61,6 +61,7 @@ type Storage struct {
 	// requestCaches has a lock of its own.
 	caches    requestCaches
 	encoders  encoders
+	tallies   tallies        // Likewise.
 	conf      *config.Config // Applied before there was a log.
 	lost      bool           // Positions were lost: endpoints begin at oldest.
 	fromStart bool           // They do, because nothing of the log was ever sent.
