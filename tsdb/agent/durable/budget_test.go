@@ -39,23 +39,28 @@ func TestClaim(t *testing.T) {
 		lim  limits
 		want claim
 		loss float64
+		by   string
 	}{
-		"no limit":  {1, limits{}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, keepFrom: 1}, math.Inf(1)},
-		"kept":      {1, limits{maxSize: 450, maxTime: 4 * time.Hour}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, keepFrom: 1}, 3600},
-		"size":      {0, limits{maxSize: 260}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, keepFrom: 2, reason: reasonEndpointMaxSize}, 0},
-		"time":      {0, limits{maxTime: 150 * time.Minute}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, keepFrom: 2, reason: reasonEndpointMaxTime}, 0},
-		"only one":  {3, limits{maxSize: 260}, claim{bytes: 150, segments: 1, since: u.sealed[3].written, keepFrom: 3}, 3960},
-		"caught up": {4, limits{maxSize: 260, maxTime: time.Minute}, claim{bytes: 50, keepFrom: 4}, 7560},
+		"no limit":  {1, limits{}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, keepFrom: 1}, math.Inf(1), ""},
+		"kept":      {1, limits{maxSize: 450, maxTime: 4 * time.Hour}, claim{bytes: 350, segments: 3, since: u.sealed[1].written, keepFrom: 1}, 3600, reasonEndpointMaxTime},
+		"size":      {0, limits{maxSize: 260}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, keepFrom: 2, reason: reasonEndpointMaxSize}, 0, reasonEndpointMaxSize},
+		"time":      {0, limits{maxTime: 150 * time.Minute}, claim{bytes: 450, segments: 4, since: u.sealed[0].written, keepFrom: 2, reason: reasonEndpointMaxTime}, 0, reasonEndpointMaxTime},
+		"only one":  {3, limits{maxSize: 260}, claim{bytes: 150, segments: 1, since: u.sealed[3].written, keepFrom: 3}, 3960, reasonEndpointMaxSize},
+		"caught up": {4, limits{maxSize: 260, maxTime: time.Minute}, claim{bytes: 50, keepFrom: 4}, 7560, reasonEndpointMaxSize},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := claimOf(u, tc.from, tc.lim, now)
 			require.Equal(t, tc.want, got)
-			require.InDelta(t, tc.loss, untilLoss(u, got, limits{}, tc.lim, now), 1)
+			seconds, reason := untilLoss(u, got, limits{}, tc.lim, now)
+			require.InDelta(t, tc.loss, seconds, 1)
+			require.Equal(t, tc.by, reason)
 		})
 	}
 	// 100 bytes an hour; what the others need counts for nothing.
 	c := claimOf(u, 2, limits{}, now)
-	require.InDelta(t, 3600*3, untilLoss(u, c, limits{maxSize: 250 + 7 + 300}, limits{}, now), 1)
+	seconds, reason := untilLoss(u, c, limits{maxSize: 250 + 7 + 300}, limits{}, now)
+	require.InDelta(t, 3600*3, seconds, 1)
+	require.Equal(t, reasonMaxSize, reason)
 	require.Zero(t, usage{}.growth())
 	require.Zero(t, usage{sealed: u.sealed[:1]}.growth())
 }

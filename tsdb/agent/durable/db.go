@@ -63,6 +63,7 @@ type DB struct {
 	freed       chan struct{} // Has an element when room was made.
 	pressed     atomic.Bool   // The log is beyond a limit, as far as is known.
 	exemplars   latestExemplars
+	firstSample firstSample // For Status.
 
 	run           ulid.ULID
 	journal       journal

@@ -88,7 +88,7 @@ func (f *fakeSender) Holders() (all []delivery.Holder) {
 // heldBy is what a holder keeps.
 func heldBy(t *testing.T, db *DB, name string) holding {
 	t.Helper()
-	all, err := db.holdings()
+	all, _, err := db.holdings()
 	require.NoError(t, err)
 	i := slices.IndexFunc(all, func(h holding) bool { return h.name == name })
 	require.GreaterOrEqual(t, i, 0, name)

@@ -189,26 +189,31 @@ func (u usage) growth() float64 {
 }
 
 // untilLoss estimates the seconds until a limit takes something from a holder
-// with the given claim if nothing is delivered to it: infinite if no limit can
-// be told to.
-func untilLoss(u usage, c claim, total, own limits, now time.Time) float64 {
-	soonest := math.Inf(1)
-	byTime := func(limit time.Duration) {
+// with the given claim if nothing is delivered to it, and says which one that is:
+// infinite if no limit can be told to.
+func untilLoss(u usage, c claim, total, own limits, now time.Time) (soonest float64, reason string) {
+	soonest = math.Inf(1)
+	in := func(seconds float64, by string) {
+		if seconds < soonest {
+			soonest, reason = max(seconds, 0), by
+		}
+	}
+	byTime := func(limit time.Duration, by string) {
 		if limit > 0 && !c.since.IsZero() {
-			soonest = min(soonest, (limit - now.Sub(c.since)).Seconds())
+			in((limit - now.Sub(c.since)).Seconds(), by)
 		}
 	}
-	bySize := func(limit, size int64) {
+	bySize := func(limit, size int64, by string) {
 		if rate := u.growth(); limit > 0 && rate > 0 {
-			soonest = min(soonest, float64(limit-size)/rate)
+			in(float64(limit-size)/rate, by)
 		}
 	}
-	byTime(total.maxTime)
-	byTime(own.maxTime)
-	bySize(own.maxSize, c.bytes)
+	byTime(total.maxTime, reasonMaxTime)
+	byTime(own.maxTime, reasonEndpointMaxTime)
+	bySize(own.maxSize, c.bytes, reasonEndpointMaxSize)
 	// Segments that this holder does not need go before it loses any.
-	bySize(total.maxSize, c.bytes+charged(u.other, total.maxSize))
-	return max(soonest, 0)
+	bySize(total.maxSize, c.bytes+charged(u.other, total.maxSize), reasonMaxSize)
+	return soonest, reason
 }
 
 // usage is the size of what a log directory has.
