@@ -87,7 +87,7 @@ type stage struct {
 
 // fail notes an attempt that was not taken.
 func (n *noted) fail(res client.Result, now time.Time) {
-	f := Failure{Time: now, Status: res.Status}
+	f := Failure{Time: now.UTC(), Status: res.Status}
 	if res.Err != nil {
 		f.Message = res.Err.Error()
 	}
@@ -239,7 +239,7 @@ func (c *tallies) add(name, kind, reason string, t queue.Counts, bytes int64) {
 	d.Histograms += int64(t[queue.Histograms])
 	d.Exemplars += int64(t[queue.Exemplars])
 	d.Bytes += bytes
-	d.Last = time.Now()
+	d.Last = time.Now().UTC()
 }
 
 // of returns what an endpoint was not sent, by kind and reason.

@@ -57,7 +57,7 @@ type EndpointStatus struct {
 	// Description is the state in words.
 	Description string `json:"description"`
 	// Since is when it became so, as it was noticed.
-	Since time.Time `json:"since,omitzero"`
+	Since *time.Time `json:"since,omitempty"`
 	// Until is when a removed endpoint loses what it keeps, or when what is held begins to
 	// be dropped.
 	Until *time.Time `json:"until,omitempty"`
@@ -141,7 +141,9 @@ func (e *endpoint) status(now time.Time) EndpointStatus {
 		}
 	}
 	out.UnackedSamples = int64(e.src.density.of(out.UnackedBytes))
-	out.State, out.Since = e.doing(now)
+	state, since := e.doing(now)
+	since = since.UTC()
+	out.State, out.Since = state, &since
 	e.addRates(&out, now)
 	out.RefusedStatus, out.Until = e.refusal.present(set.refusedHold)
 	if out.State != StateHeld {
@@ -182,8 +184,8 @@ func (s *Storage) heldStatus(st *endpointState) EndpointStatus {
 		out.UnackedSamples = int64(s.src.density.of(out.UnackedBytes))
 	}
 	if st.removed != nil {
-		until := st.removed.Add(s.opts.RemovedRetention).UTC()
-		out.State, out.Since, out.Until = StateRemoved, *st.removed, &until
+		since, until := st.removed.UTC(), st.removed.Add(s.opts.RemovedRetention).UTC()
+		out.State, out.Since, out.Until = StateRemoved, &since, &until
 	}
 	out.Description = out.describe()
 	return out
@@ -197,7 +199,7 @@ func (e *EndpointStatus) describe() string {
 	case StateCatchingUp:
 		return "catching up"
 	case StateRetrying:
-		if e.LastError == nil || e.LastError.Time.Before(e.Since) {
+		if e.LastError == nil || e.LastError.Time.Before(*e.Since) {
 			return "waiting for an answer"
 		}
 		return "retrying" + because(e.LastError.Status)

@@ -108,7 +108,7 @@ func (db *DB) Status() (Status, error) {
 		},
 		Limits: LimitsStatus{
 			MaxBytes: db.maxBytes.Load(), BySpace: db.opts.MaxSize == 0, MaxSeconds: db.opts.MaxTime.Seconds(),
-			EndpointBytes: db.opts.EndpointMaxSize, EndpointsSeconds: db.opts.EndpointMaxTime.Seconds(),
+			EndpointBytes: db.opts.EndpointMaxSize, EndpointSeconds: db.opts.EndpointMaxTime.Seconds(),
 		},
 		Snapshot: db.snapshotStatus(),
 		Start: StartStatus{

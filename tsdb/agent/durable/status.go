@@ -89,10 +89,10 @@ type LimitsStatus struct {
 	// MaxBytes is the limit at present.
 	MaxBytes int64 `json:"max_bytes"`
 	// BySpace says that the free space of the disk makes it, and no flag.
-	BySpace          bool    `json:"max_bytes_by_free_space"`
-	MaxSeconds       float64 `json:"max_seconds"`
-	EndpointBytes    int64   `json:"endpoint_max_bytes"`
-	EndpointsSeconds float64 `json:"endpoint_max_seconds"`
+	BySpace         bool    `json:"max_bytes_by_free_space"`
+	MaxSeconds      float64 `json:"max_seconds"`
+	EndpointBytes   int64   `json:"endpoint_max_bytes"`
+	EndpointSeconds float64 `json:"endpoint_max_seconds"`
 }
 
 // DiskStatus is the file system that the log is on.
@@ -117,7 +117,7 @@ type SnapshotStatus struct {
 
 // StartStatus is what the start did, and what was found wrong since.
 type StartStatus struct {
-	Time time.Time `json:"time,omitzero"`
+	Time time.Time `json:"time"`
 	// Took is how long reading the log took.
 	Took float64 `json:"read_seconds"`
 	// Repairs are damages of the log that were dealt with, by kind; a torn tail is what a

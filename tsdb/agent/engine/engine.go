@@ -27,6 +27,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/agent/durable"
 	"github.com/ackwal/ackwal/tsdb/agent/scrapecache"
+	"github.com/ackwal/ackwal/tsdb/agent/statuspage"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage"
@@ -123,6 +124,21 @@ func SeriesRefs(rs Remote) scrapecache.Refs {
 		return rs
 	}
 	return nil
+}
+
+// Status returns what tells the status of the engine, nil if that is not durable.
+func Status(rs Remote) statuspage.Source {
+	r, ok := rs.(*durableRemote)
+	if !ok {
+		return nil
+	}
+	return func() (*statuspage.Status, error) {
+		db := r.db.Load()
+		if db == nil {
+			return nil, statuspage.ErrStarting
+		}
+		return statuspage.Of(r.Storage, db)
+	}
 }
 
 // Epoch implements [scrapecache.Refs].

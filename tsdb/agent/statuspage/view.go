@@ -1,0 +1,454 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package statuspage
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ackwal/ackwal/storage/remote/delivery"
+	"github.com/ackwal/ackwal/tsdb/agent/durable"
+)
+
+// level is how good a thing is; its names are classes of the page.
+type level string
+
+const (
+	good level = "good"
+	busy level = "busy" // It passes by itself, most likely.
+	warn level = "warn" // Somebody should look.
+	bad  level = "bad"  // Something is lost, or will be.
+)
+
+// worse returns the worse of two levels.
+func (l level) worse(o level) level {
+	order := []level{good, busy, warn, bad}
+	if slices.Index(order, o) > slices.Index(order, l) {
+		return o
+	}
+	return l
+}
+
+// answer is one of the questions that the page answers.
+type answer struct {
+	Question string
+	Level    level
+	Short    string
+	Long     string
+}
+
+// row is an endpoint on the page.
+type row struct {
+	Name, URL, Protocol string
+	Level               level
+	State, Since, Until string
+	Error, ErrorAt      string
+	Behind, Newest      string
+	Left, LeftSamples   string
+	Out, In, Samples    string
+	CatchUp             string
+	Held, Alone         string
+	Loss, LossLimit     string
+	Senders             string
+}
+
+// loss is a line of what was not sent.
+type loss struct {
+	Endpoint, What, Why string
+	Level               level
+	Count, Bytes, Last  string
+}
+
+// fact is a line of what else there is to know.
+type fact struct {
+	Name, Value string
+	Level       level
+}
+
+// view is what the page shows.
+type view struct {
+	Answers  []answer
+	Rows     []row
+	Losses   []loss
+	Log, Ran []fact
+}
+
+// levelOf says how good a state is.
+func levelOf(s delivery.State) level {
+	switch s {
+	case delivery.StateDelivering:
+		return good
+	case delivery.StateStarting, delivery.StateCatchingUp:
+		return busy
+	case delivery.StateOverLimit, delivery.StateHeld:
+		return bad
+	}
+	return warn
+}
+
+// lossSoon is how near a loss is that somebody should look at.
+const lossSoon = 6 * time.Hour
+
+// viewOf returns what the page shows of a status.
+func viewOf(s *Status) view {
+	v := view{Log: logFacts(s), Ran: startFacts(s)}
+	for _, e := range s.Endpoints {
+		v.Rows = append(v.Rows, rowOf(e, s.Time))
+		for _, d := range e.Drops {
+			v.Losses = append(v.Losses, lossOf(e.EndpointStatus.Name, d, s.Time))
+		}
+	}
+	v.Answers = []answer{health(s), behind(s), pins(s), danger(s), lost(s)}
+	return v
+}
+
+// errorShown is how long an error is shown of an endpoint that keeps up again.
+const errorShown = 10 * time.Minute
+
+func rowOf(e Endpoint, now time.Time) row {
+	st := &e.EndpointStatus
+	r := row{
+		Name: st.Name, URL: st.URL, Protocol: protocolText(st.Protocol), Level: levelOf(st.State), State: st.Description,
+		Behind: secondsText(st.Behind), Newest: timeText(st.NewestDelivered, now),
+		Left: bytesText(st.UnackedBytes), LeftSamples: "about " + countText(st.UnackedSamples) + " samples",
+		Out: rateText(st.Acked), In: rateText(st.Written), CatchUp: secondsText(st.CatchUp), Held: unknown, Loss: unknown,
+	}
+	if st.UnackedBytes == 0 {
+		r.Left, r.LeftSamples = "nothing", ""
+	}
+	if st.Sent != nil {
+		r.Samples = countText(int64(*st.Sent)) + " samples/s"
+	}
+	if st.Since != nil {
+		r.Since = "for " + spanText(now.Sub(*st.Since))
+	}
+	if st.Until != nil {
+		r.Until = "kept until " + timeText(st.Until, now)
+	}
+	if f := st.LastError; f != nil && (st.State != delivery.StateDelivering || now.Sub(f.Time) < errorShown) {
+		r.Error, r.ErrorAt = f.Message, agoText(f.Time, now)
+	}
+	if st.Senders > 0 {
+		r.Senders = fmt.Sprintf("%d of %d senders", st.Senders, st.MostSenders)
+	}
+	if h := e.Holding; h != nil {
+		r.Held, r.Alone = bytesText(h.Bytes), bytesText(h.Alone)+" alone"
+		r.Loss = "none foreseen"
+		if h.UntilLoss != nil {
+			r.Loss, r.LossLimit = "in "+secondsText(h.UntilLoss), limitText(h.LossLimit)
+		}
+	}
+	return r
+}
+
+// protocolText shortens the name of a protocol.
+func protocolText(message string) string {
+	switch message {
+	case "prometheus.WriteRequest":
+		return "remote write 1.0"
+	case "io.prometheus.write.v2.Request":
+		return "remote write 2.0"
+	}
+	return message
+}
+
+// limitText says which limit it is, as flags do.
+func limitText(reason string) string { return "by " + strings.ReplaceAll(reason, "_", "-") }
+
+func lossOf(name string, d delivery.Drop, now time.Time) loss {
+	l := loss{Endpoint: name, Why: strings.ReplaceAll(d.Reason, "_", " "), Level: bad, Last: agoText(d.Last, now)}
+	switch d.Kind {
+	case delivery.DropExpired:
+		l.What = "taken by a limit"
+		if d.Reason == "other_engine" {
+			l.What = "removed by another engine"
+		}
+	case delivery.DropRefused:
+		l.What, l.Why = "refused by the receiver", "status "+d.Reason
+	case delivery.DropUnreadable:
+		l.What = "not readable"
+	default:
+		l.What, l.Level = "left out", good
+	}
+	var parts []string
+	for _, p := range []struct {
+		n    int64
+		what string
+	}{{d.Samples, "samples"}, {d.Histograms, "histograms"}, {d.Exemplars, "exemplars"}} {
+		if p.n > 0 {
+			parts = append(parts, countText(p.n)+" "+p.what)
+		}
+	}
+	l.Count, l.Bytes = strings.Join(parts, ", "), unknown
+	if d.Bytes > 0 {
+		l.Bytes = bytesText(d.Bytes)
+	}
+	return l
+}
+
+// health answers whether all is well.
+func health(s *Status) answer {
+	a := answer{Question: "Is it healthy?", Level: good}
+	count := map[delivery.State]int{}
+	for i := range s.Endpoints {
+		st := s.Endpoints[i].EndpointStatus.State
+		count[st]++
+		a.Level = a.Level.worse(levelOf(st))
+	}
+	n := len(s.Endpoints)
+	switch {
+	case s.Log.Broken != "":
+		return answer{a.Question, bad, "No", "The log cannot be written to: " + s.Log.Broken}
+	case n == 0:
+		return answer{a.Question, warn, "No endpoint", "The configuration has no remote_write."}
+	}
+	a.Short = map[level]string{good: "Yes", busy: "Catching up", warn: "Not quite", bad: "No"}[a.Level]
+	if a.Level == busy && count[delivery.StateCatchingUp] == 0 {
+		a.Short = "Starting"
+	}
+	a.Long = fmt.Sprintf("%d of %d endpoints keep up", count[delivery.StateDelivering], n)
+	delete(count, delivery.StateDelivering)
+	for _, st := range slices.Sorted(maps.Keys(count)) {
+		a.Long += fmt.Sprintf(", %d %s", count[st], strings.ReplaceAll(string(st), "_", " "))
+	}
+	return a
+}
+
+// behind answers how far behind the worst endpoint is.
+func behind(s *Status) answer {
+	a := answer{Question: "How far behind?", Level: good, Short: "Nothing to send"}
+	var most *Endpoint
+	for i := range s.Endpoints {
+		if e := &s.Endpoints[i]; e.Behind != nil && (most == nil || *e.Behind > *most.Behind) {
+			most = e
+		}
+	}
+	if most == nil {
+		a.Short = unknown
+		return a
+	}
+	name := most.EndpointStatus.Name
+	if *most.Behind > 0 {
+		a.Short, a.Level = secondsText(most.Behind), levelOf(most.State)
+		a.Long = fmt.Sprintf("%s, %s to be sent", name, bytesText(most.UnackedBytes))
+	} else {
+		a.Long = "all is acknowledged"
+	}
+	switch {
+	case most.CatchUp != nil:
+		a.Long += ", caught up in " + secondsText(most.CatchUp)
+	case most.State == delivery.StateCatchingUp:
+		a.Long += ", the rate is too low to catch up"
+	}
+	return a
+}
+
+// pins answers what keeps the oldest segment.
+func pins(s *Status) answer {
+	a := answer{Question: "What pins the disk?", Level: good, Short: "Nothing", Long: fmt.Sprintf("%s in %d segments", bytesText(s.Log.Bytes), s.Log.Segments)}
+	switch s.Removal.WaitsFor {
+	case durable.WaitsForEndpoints:
+		a.Short = strings.Join(s.Removal.Endpoints, ", ")
+		for _, e := range s.Endpoints {
+			if slices.Contains(s.Removal.Endpoints, e.EndpointStatus.Name) {
+				a.Level = a.Level.worse(levelOf(e.State))
+				if e.Holding != nil && e.Alone > 0 {
+					a.Long = fmt.Sprintf("%s, %s of it alone", bytesText(e.Bytes), bytesText(e.Alone))
+				}
+			}
+		}
+	case durable.WaitsForConfiguration:
+		a.Short, a.Level = "The start", busy
+	case durable.WaitsForAge:
+		a.Long += ", kept by age without an endpoint"
+	}
+	if s.Disk != nil && s.Disk.Low {
+		a.Level, a.Long = bad, a.Long+"; the disk is nearly full"
+	}
+	return a
+}
+
+// danger answers when a limit takes something first.
+func danger(s *Status) answer {
+	a := answer{Question: "When is something lost?", Level: good, Short: "Not foreseen", Long: "limit " + unknown}
+	if n := s.Limits.MaxBytes; n > 0 {
+		a.Long = fmt.Sprintf("the log has %s of %s", bytesText(s.Log.Bytes), bytesText(n))
+	}
+	var first *Endpoint
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if e.Holding != nil && e.UntilLoss != nil && (first == nil || *e.UntilLoss < *first.UntilLoss) {
+			first = e
+		}
+	}
+	if first == nil {
+		return a
+	}
+	a.Short, a.Level = "In "+secondsText(first.UntilLoss), busy
+	if *first.UntilLoss < lossSoon.Seconds() {
+		a.Level = warn
+	}
+	if first.State == delivery.StateOverLimit {
+		a.Short, a.Level = "Now", bad
+	}
+	a.Long = fmt.Sprintf("%s, %s, if nothing is delivered", first.EndpointStatus.Name, limitText(first.LossLimit))
+	return a
+}
+
+// lost answers what was lost since the start.
+func lost(s *Status) answer {
+	a := answer{Question: "What was lost?", Level: good, Short: "Nothing", Long: "since the start " + spanText(s.Time.Sub(s.Start.Time)) + " ago"}
+	var (
+		n    int64
+		last time.Time
+		by   = map[string]int64{}
+	)
+	for _, e := range s.Endpoints {
+		for _, d := range e.Drops {
+			if d.Kind == delivery.DropLeftOut {
+				continue
+			}
+			items := d.Samples + d.Histograms + d.Exemplars
+			n += items
+			by[lossOf("", d, s.Time).What] += items
+			if d.Last.After(last) {
+				last = d.Last
+			}
+		}
+	}
+	if n == 0 {
+		return a
+	}
+	a.Short, a.Level = countText(n)+" samples", bad
+	most := slices.MaxFunc(slices.Sorted(maps.Keys(by)), func(x, y string) int { return cmp.Compare(by[x], by[y]) })
+	a.Long = "mostly " + most + ", last " + agoText(last, s.Time)
+	if len(by) == 1 {
+		a.Long = most + ", last " + agoText(last, s.Time)
+	}
+	return a
+}
+
+// waitsText says what the removal of the oldest segment waits for.
+func waitsText(r durable.RemovalStatus) string {
+	switch r.WaitsFor {
+	case durable.WaitsForEndpoints:
+		return strings.Join(r.Endpoints, ", ")
+	case durable.WaitsForTruncation:
+		return "the next truncation; no endpoint needs the oldest segment"
+	case durable.WaitsForConfiguration:
+		return "the first configuration"
+	case durable.WaitsForAge:
+		return "age; there is no endpoint"
+	}
+	return "a finished segment; there is none"
+}
+
+func logFacts(s *Status) []fact {
+	limit := "none"
+	if n := s.Limits.MaxBytes; n > 0 {
+		limit = bytesText(n)
+		if s.Limits.BySpace {
+			limit += ", by the free space of the disk"
+		}
+	}
+	for _, more := range []struct {
+		set  bool
+		text string
+	}{
+		{s.Limits.MaxSeconds > 0, spanText(seconds(s.Limits.MaxSeconds)) + " of age"},
+		{s.Limits.EndpointBytes > 0, bytesText(s.Limits.EndpointBytes) + " for each endpoint"},
+		{s.Limits.EndpointSeconds > 0, spanText(seconds(s.Limits.EndpointSeconds)) + " for each endpoint"},
+	} {
+		if more.set {
+			limit += "; " + more.text
+		}
+	}
+	growth := s.Log.Growth
+	facts := []fact{
+		{"Size", fmt.Sprintf("%s in %d segments, %d to %d", bytesText(s.Log.Bytes), s.Log.Segments, s.Log.First, s.Log.Last), good},
+		{"Limit", limit, good},
+		{"Samples", timeText(s.Log.OldestSample, s.Time) + " to " + timeText(s.Log.NewestSample, s.Time), good},
+		{"Grows", rateText(&growth) + " with " + countText(int64(s.Log.Series)) + " series", good},
+		{"Removal waits for", waitsText(s.Removal), good},
+	}
+	if s.Log.Broken != "" {
+		facts = append(facts, fact{"Cannot be written to", s.Log.Broken, bad})
+	}
+	if d := s.Disk; d != nil {
+		f := fact{"Disk", bytesText(d.Free) + " free of " + bytesText(d.Total), good}
+		if d.Low {
+			f.Level = bad
+		}
+		facts = append(facts, f)
+	}
+	checkpoint := "none yet"
+	if s.Log.Checkpoint >= 0 {
+		checkpoint = fmt.Sprintf("up to segment %d", s.Log.Checkpoint)
+	}
+	covered := "none yet"
+	if s.Snapshot.Present {
+		covered = fmt.Sprintf("up to segment %d, %s series, %s", s.Snapshot.Covered, countText(int64(s.Snapshot.Series)), bytesText(s.Snapshot.Bytes))
+	}
+	return append(facts, fact{"Checkpoint", checkpoint, good}, withFailures("Snapshot of series", covered, s.Snapshot.Failures))
+}
+
+// withFailures adds how often something could not be written.
+func withFailures(name, value string, n int64) fact {
+	if n == 0 {
+		return fact{name, value, good}
+	}
+	return fact{name, fmt.Sprintf("%s; could not be written %d times", value, n), warn}
+}
+
+func startFacts(s *Status) []fact {
+	facts := []fact{
+		{"Started", timeText(&s.Start.Time, s.Time) + ", the log was read in " + spanText(seconds(s.Start.Took)), good},
+		{"Resumed", countsText(s.Start.Resumed, "no saved position"), good},
+		{"Repaired", countsText(s.Start.Repairs, "nothing"), good},
+	}
+	if len(s.Start.SnapshotProblems) > 0 {
+		facts = append(facts, fact{"Snapshot of series", countsText(s.Start.SnapshotProblems, ""), warn})
+	}
+	if n := s.Start.UnknownRefs; n > 0 {
+		facts = append(facts, fact{"Without series", countText(n) + " samples of the log", bad})
+	}
+	var again, left int64
+	for _, e := range s.Endpoints {
+		again += e.Resent
+		left += e.ReplayBytes
+	}
+	repeated := countText(again) + " samples"
+	if left > 0 {
+		repeated += ", " + bytesText(left) + " may follow"
+	}
+	return append(facts, fact{"Sent again", repeated, good}, withFailures("Savepoint", spanText(seconds(s.Savepoint.Age))+" old", s.Savepoint.Failures))
+}
+
+// countsText lists numbers by what they count.
+func countsText(counts map[string]int64, none string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if n := counts[name]; n > 0 {
+			all = append(all, fmt.Sprintf("%s %s", countText(n), strings.ReplaceAll(name, "_", " ")))
+		}
+	}
+	if len(all) == 0 {
+		return none
+	}
+	return strings.Join(all, ", ")
+}
