@@ -56,6 +56,7 @@ func steps(of ...func() error) error {
 // outage takes a receiver away for some scrapes, half of the time by refusing
 // connections and half by answering 503.
 func outage(r *Rig, receiver *Receiver, scrapes int64) error {
+	r.happened(ReceiverAway, receiver)
 	receiver.Refuse()
 	if err := r.Scrapes(scrapes / 2); err != nil {
 		return err
@@ -71,9 +72,15 @@ func (r *Rig) begin() error { return steps(r.Start, func() error { return r.Scra
 
 // end has a receiver take everything again and sees what comes.
 func (r *Rig) end() error {
-	r.Main().Say(0)
 	r.Main().Delay(0)
-	return steps(r.Main().Accept, func() error { return r.Scrapes(warmUp) }, func() error { return r.Deliver(r.Main(), "") })
+	return steps(r.back, func() error { return r.Scrapes(warmUp) }, func() error { return r.Deliver(r.Main(), "") })
+}
+
+// back ends an outage of the first receiver, if there is one.
+func (r *Rig) back() error {
+	r.happened(ReceiverBack, r.Main())
+	r.Main().Say(0)
+	return r.Main().Accept()
 }
 
 // Cases returns all cases.
@@ -163,8 +170,7 @@ func Cases() []Case {
 func crashInCatchUp(r *Rig) error {
 	err := steps(r.begin, func() error { return outage(r, r.Main(), long/2) }, func() error {
 		r.Main().Delay(50 * time.Millisecond)
-		r.Main().Say(0)
-		return r.Main().Accept()
+		return r.back()
 	})
 	for range 3 {
 		if err != nil {

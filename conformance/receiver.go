@@ -29,7 +29,11 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-const writePath = "/api/v1/write"
+// Paths at a receiver.
+const (
+	writePath = "/api/v1/write"
+	otlpPath  = "/v1/metrics"
+)
 
 // Arrival is one sample of the target's counter in a receiver's log.
 type Arrival struct {
@@ -49,7 +53,8 @@ type Request struct {
 	Arrivals []Arrival
 }
 
-// Receiver takes remote write of both versions and remembers all that arrived.
+// Receiver takes remote write of both versions and metrics in OTLP over HTTP, and
+// remembers all that arrived.
 // It is safe for concurrent use.
 type Receiver struct {
 	name     string
@@ -82,11 +87,11 @@ func newReceiver(name string, rules Rules, protocol wire.Protocol, clock func() 
 	return r, r.Accept()
 }
 
-// URL is where samples have to be written to.
-func (r *Receiver) URL() string {
+// URL is where samples have to be written to, by the path of the protocol.
+func (r *Receiver) URL(path string) string {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	return "http://" + r.addr + writePath
+	return "http://" + r.addr + path
 }
 
 // Accept listens at the receiver's address, if it does not.
@@ -205,14 +210,14 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		}
 	}
 
-	protocol, err := r.negotiate(q)
+	protocol, decode, err := r.negotiate(q)
 	if err != nil {
 		// Tells a sender of both versions, or of other encodings, to change.
 		http.Error(w, err.Error(), http.StatusUnsupportedMediaType)
 		return
 	}
 	samples, arrivals := []sample{}, []Arrival{}
-	if _, err := wire.Decode(q.Header.Get("Content-Type"), body, func(i wire.Item) {
+	if err := decode(body, func(i wire.Item) {
 		if i.Exemplar != nil || i.Histogram != nil {
 			return
 		}
@@ -232,15 +237,26 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	r.take(w, protocol, samples, arrivals)
 }
 
-func (r *Receiver) negotiate(q *http.Request) (wire.Protocol, error) {
-	if encoding := q.Header.Get("Content-Encoding"); encoding != "" && encoding != "snappy" {
-		return "", fmt.Errorf("the encoding %q is not taken, send snappy", encoding)
+// negotiate returns the protocol of a request, and what decodes its body.
+func (r *Receiver) negotiate(q *http.Request) (p wire.Protocol, decode func([]byte, func(wire.Item)) error, err error) {
+	contentType, encoding := q.Header.Get("Content-Type"), q.Header.Get("Content-Encoding")
+	switch {
+	case q.URL.Path == otlpPath:
+		p, err = wire.OTLP, wire.CheckOTLP(contentType, encoding)
+		decode = func(body []byte, visit func(wire.Item)) error { return wire.DecodeOTLP(encoding, body, visit) }
+	case encoding != "" && encoding != "snappy":
+		err = fmt.Errorf("the encoding %q is not taken, send snappy", encoding)
+	default:
+		p, err = wire.ProtocolOf(contentType)
+		decode = func(body []byte, visit func(wire.Item)) error {
+			_, err := wire.Decode(contentType, body, visit)
+			return err
+		}
 	}
-	protocol, err := wire.ProtocolOf(q.Header.Get("Content-Type"))
-	if err == nil && r.protocol != "" && protocol != r.protocol {
-		err = fmt.Errorf("%s is not taken, send %s", protocol, r.protocol)
+	if err == nil && r.protocol != "" && p != r.protocol {
+		err = fmt.Errorf("%s is not taken, send %s", p, r.protocol)
 	}
-	return protocol, err
+	return p, decode, err
 }
 
 // arrivalOf returns how a sample shows in the log; one that is not of the
@@ -263,6 +279,10 @@ func (r *Receiver) take(w http.ResponseWriter, protocol wire.Protocol, samples [
 	r.mtx.Lock()
 	fates, stored, err := r.store.write(protocol, samples)
 	request := Request{At: time.Now(), Protocol: protocol, Status: http.StatusNoContent, Served: served}
+	if protocol == wire.OTLP {
+		request.Status = http.StatusOK // With an empty message, which says that all was taken.
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}
 	if err != nil {
 		request.Status = http.StatusBadRequest
 	}

@@ -45,6 +45,34 @@ type Rig struct {
 	rows    []row
 	stopped time.Duration // The longest graceful stop.
 	notes   []string
+	events  []Event
+}
+
+// Event is something that a case did, for those who draw what happened.
+type Event struct {
+	At       time.Time
+	What     Happening
+	Receiver string `json:",omitempty"` // Of those to a receiver.
+}
+
+// Happening is the kind of an [Event].
+type Happening string
+
+// What a case does.
+const (
+	ReceiverAway  Happening = "receiver away"
+	ReceiverBack  Happening = "receiver back"
+	SenderStarted Happening = "sender started"
+	SenderStopped Happening = "sender stopped"
+	SenderKilled  Happening = "sender killed"
+)
+
+func (r *Rig) happened(what Happening, receiver *Receiver) {
+	e := Event{At: time.Now(), What: what}
+	if receiver != nil {
+		e.Receiver = receiver.name
+	}
+	r.events = append(r.events, e)
 }
 
 // newRig sets up everything but starts no sender.
@@ -100,9 +128,10 @@ func (r *Rig) setup() Setup {
 		Interval:   r.opts.Interval,
 		Protocol:   r.opts.Protocol,
 		Reloaded:   r.reloaded,
+		Settings:   r.opts.Sender.Settings,
 	}
 	for _, receiver := range r.Receivers {
-		s.Endpoints = append(s.Endpoints, Endpoint{Name: receiver.name, URL: receiver.URL()})
+		s.Endpoints = append(s.Endpoints, Endpoint{Name: receiver.name, URL: receiver.URL(writePath), OTLP: receiver.URL(otlpPath)})
 	}
 	return s
 }
@@ -124,6 +153,7 @@ func (r *Rig) Start() error {
 		}
 	}
 	r.runs++
+	r.happened(SenderStarted, nil)
 	r.Target.beginRun()
 	name := fmt.Sprintf("%s, start %d", r.opts.Sender.Name, r.runs)
 	r.proc, err = process.Start(name, r.opts.Sender.Binary, filepath.Join(r.dir, fmt.Sprintf("sender-%d.log", r.runs)), args...)
@@ -200,6 +230,7 @@ func (r *Rig) Kill() error {
 	if !r.proc.Running() {
 		return fmt.Errorf("the sender was to be killed: %w\n%s", errEnded, r.proc.Tail(15))
 	}
+	r.happened(SenderKilled, nil)
 	r.proc.Kill()
 	return nil
 }
@@ -209,6 +240,7 @@ func (r *Rig) Stop() error {
 	if !r.proc.Running() {
 		return fmt.Errorf("the sender was to be stopped: %w\n%s", errEnded, r.proc.Tail(15))
 	}
+	r.happened(SenderStopped, nil)
 	took, err := r.proc.Terminate()
 	if err != nil {
 		r.Note("%s", firstLine(err))

@@ -27,8 +27,8 @@ type Rules string
 const (
 	// Strict is what Prometheus does without an out-of-order window: a sample
 	// older than the newest of its series is refused with 400, and so is
-	// another value at the same time. Of a v1 request nothing is stored then,
-	// of a v2 request the rest.
+	// another value at the same time. Of a v2 request the rest is stored then,
+	// of others nothing.
 	Strict Rules = "strict"
 	// Lenient stores everything once, in whatever order.
 	Lenient Rules = "lenient"
@@ -105,7 +105,7 @@ func (s *store) write(protocol wire.Protocol, samples []sample) (fates []Fate, s
 			fates[i] = Undone
 		})
 	}
-	if err != nil && protocol == wire.V1 {
+	if err != nil && protocol != wire.V2 {
 		for _, u := range slices.Backward(undo) {
 			u()
 		}

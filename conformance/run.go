@@ -229,9 +229,10 @@ func RunCase(ctx context.Context, o Options, c Case) []Result {
 }
 
 // writeLogs leaves the logs that the result was computed from, a line of JSON
-// for each scrape and request.
+// for each scrape and request, and what the case did.
 func (r *Rig) writeLogs() error {
 	err := writeLines(filepath.Join(r.dir, "target.jsonl"), r.Target.Log())
+	err = errors.Join(err, writeLines(filepath.Join(r.dir, "events.jsonl"), r.events))
 	for _, receiver := range r.Receivers {
 		err = errors.Join(err, writeLines(filepath.Join(r.dir, "receiver-"+receiver.name+".jsonl"), receiver.Log()))
 	}

@@ -29,7 +29,8 @@ import (
 // Endpoint is one receiver as the sender sees it.
 type Endpoint struct {
 	Name string
-	URL  string
+	URL  string // For remote write.
+	OTLP string // For metrics in OTLP over HTTP, uncompressed or with gzip.
 }
 
 // Setup is what the templates of a [Sender] are filled with.
@@ -46,6 +47,8 @@ type Setup struct {
 	// about the sending has to differ that a sender may change in operation,
 	// such as the size of requests; targets and URLs must not.
 	Reloaded bool
+	// Settings are those of the [Sender].
+	Settings map[string]string
 }
 
 // Reload says how a sender is told to read its configuration again. The zero
@@ -79,6 +82,9 @@ type Sender struct {
 	// Ignore are patterns of files that hold no data, such as locks. They are
 	// not damaged.
 	Ignore []string
+	// Settings are further values for the templates, by which descriptions of one
+	// program differ.
+	Settings map[string]string
 }
 
 // Validate finds mistakes in the description before anything is started.
@@ -91,7 +97,8 @@ func (s Sender) Validate() error {
 	}
 	example := Setup{
 		ConfigFile: "config", DataDir: "data", Listen: "127.0.0.1:1", Target: "127.0.0.1:2", Interval: time.Second,
-		Endpoints: []Endpoint{{Name: "main", URL: "http://127.0.0.1:3/api/v1/write"}},
+		Endpoints: []Endpoint{{Name: "main", URL: "http://127.0.0.1:3" + writePath, OTLP: "http://127.0.0.1:3" + otlpPath}},
+		Settings:  s.Settings,
 	}
 	if _, err := s.arguments(example); err != nil {
 		return err

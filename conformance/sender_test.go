@@ -29,7 +29,11 @@ import (
 func setupOfTwo(protocol wire.Protocol) Setup {
 	return Setup{
 		ConfigFile: "/c", DataDir: "/d", Listen: "127.0.0.1:1", Target: "127.0.0.1:2", Interval: 200 * time.Millisecond,
-		Endpoints: []Endpoint{{"one", "http://127.0.0.1:3/w"}, {"two", "http://127.0.0.1:4/w"}}, Protocol: protocol,
+		Endpoints: []Endpoint{
+			{Name: "one", URL: "http://127.0.0.1:3/w", OTLP: "http://127.0.0.1:3/w"},
+			{Name: "two", URL: "http://127.0.0.1:4/w", OTLP: "http://127.0.0.1:4/w"},
+		},
+		Protocol: protocol,
 	}
 }
 
@@ -42,6 +46,7 @@ func TestKnownSenders(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, s.Validate())
 			setup := setupOfTwo(protocol)
+			setup.Settings = s.Settings
 			args, err := s.arguments(setup)
 			require.NoError(t, err)
 			config, err := s.config(setup)
@@ -49,10 +54,13 @@ func TestKnownSenders(t *testing.T) {
 			var parsed map[string]any
 			require.NoError(t, yaml.Unmarshal([]byte(config), &parsed), config)
 			all := strings.Join(args, "\n") + config
-			for _, want := range []string{"/c", "/d", "127.0.0.1:2", "http://127.0.0.1:3/w", "http://127.0.0.1:4/w", "200ms"} {
+			if name != "otel-remote-write" { // It keeps nothing on disk.
+				require.Contains(t, all, "/d", name)
+			}
+			for _, want := range []string{"/c", "127.0.0.1:2", "http://127.0.0.1:3/w", "http://127.0.0.1:4/w", "200ms"} {
 				require.Contains(t, all, want, name)
 			}
-			if protocol != "" && name != "vmagent" {
+			if protocol != "" && name != "vmagent" && !strings.HasPrefix(name, "otel-otlp") {
 				require.Contains(t, config, string(protocol))
 			}
 			setup.Reloaded = true

@@ -88,23 +88,61 @@ func VMAgent(binary string) Sender {
 	}
 }
 
-// OTelCollector is the OpenTelemetry Collector (a build with the Prometheus
-// receiver and the remote write exporter) with the exporter's WAL.
-func OTelCollector(binary string) Sender {
+// otelCollector is the OpenTelemetry Collector in a build with the Prometheus
+// receiver, both exporters and queues on files. Settings are values of its
+// configuration.
+func otelCollector(name, binary string, settings map[string]string) Sender {
 	return Sender{
-		Name:   "otel-collector",
-		Binary: binary,
-		Args:   []string{"--config={{.ConfigFile}}"},
-		Config: otelConfig,
-		Reload: Reload{Signal: syscall.SIGHUP},
+		Name:     name,
+		Binary:   binary,
+		Args:     []string{"--config={{.ConfigFile}}"},
+		Config:   otelConfig,
+		Reload:   Reload{Signal: syscall.SIGHUP},
+		Settings: settings,
 	}
 }
 
+// OTelRemoteWrite is the Collector with the remote write exporter, whose queue is
+// in memory and has the default size, without an end to its repetitions.
+func OTelRemoteWrite(binary string) Sender {
+	return otelCollector("otel-remote-write", binary, map[string]string{
+		"exporter": "prometheusremotewrite", "queue_size": "10000", "max_elapsed_time": "0s",
+	})
+}
+
+// OTelRemoteWriteWAL is the same with that exporter's WAL.
+func OTelRemoteWriteWAL(binary string) Sender {
+	s := OTelRemoteWrite(binary)
+	s.Name, s.Settings["wal"] = "otel-remote-write-wal", "true"
+	return s
+}
+
+// OTelOTLP is the Collector with the OTLP exporter and its queue on files, by
+// defaults that are made as much smaller as an outage of the suite is shorter: a
+// queue of 1,000 requests is two and a half minutes of 100 targets that are
+// scraped every 15 seconds, and a request is given up after five minutes.
+func OTelOTLP(binary string) Sender {
+	return otelCollector("otel-otlp", binary, map[string]string{
+		"exporter": "otlphttp", "queue_size": "25", "max_elapsed_time": "5s",
+	})
+}
+
+// OTelOTLPSized is the same with a queue for the outage, and without an end to its
+// repetitions.
+func OTelOTLPSized(binary string) Sender {
+	s := OTelOTLP(binary)
+	s.Name, s.Settings["queue_size"], s.Settings["max_elapsed_time"] = "otel-otlp-sized", "100000", "0s"
+	return s
+}
+
 var known = map[string]func(binary string) Sender{
-	"stock-agent":    StockAgent,
-	"durable-agent":  DurableAgent,
-	"vmagent":        VMAgent,
-	"otel-collector": OTelCollector,
+	"stock-agent":           StockAgent,
+	"durable-agent":         DurableAgent,
+	"vmagent":               VMAgent,
+	"otel-remote-write":     OTelRemoteWrite,
+	"otel-remote-write-wal": OTelRemoteWriteWAL,
+	"otel-otlp":             OTelOTLP,
+	"otel-otlp-sized":       OTelOTLPSized,
 }
 
 // Senders lists the names that [Named] knows.

@@ -11,8 +11,8 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package wire decodes requests of both versions of remote write into one form,
-// for programs that play the receiver. It keeps no state and may be used
+// Package wire decodes requests of both versions of remote write, and of OTLP, into
+// one form, for programs that play the receiver. It keeps no state and may be used
 // concurrently.
 package wire
 
@@ -29,19 +29,24 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
-// Protocol is a version of remote write.
+// Protocol is a version of remote write, or OTLP.
 type Protocol string
 
 // The protocols by the names of their protobuf messages.
 const (
 	V1 Protocol = "prometheus.WriteRequest"
 	V2 Protocol = "io.prometheus.write.v2.Request"
+	// OTLP is that of the OpenTelemetry protocol, over HTTP.
+	OTLP Protocol = "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
 )
 
-// Short returns the protocol as v1 or v2.
+// Short returns the protocol as v1, v2 or otlp.
 func (p Protocol) Short() string {
-	if p == V2 {
+	switch p {
+	case V2:
 		return "v2"
+	case OTLP:
+		return "otlp"
 	}
 	return "v1"
 }
