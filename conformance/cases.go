@@ -76,6 +76,12 @@ func (r *Rig) end() error {
 	return steps(r.back, func() error { return r.Scrapes(warmUp) }, func() error { return r.Deliver(r.Main(), "") })
 }
 
+// poison has the first receiver refuse a series.
+func (r *Rig) poison(series int) {
+	r.poisoned = append(r.poisoned, series)
+	r.Main().Poison(series)
+}
+
 // back ends an outage of the first receiver, if there is one.
 func (r *Rig) back() error {
 	r.happened(ReceiverBack, r.Main())
@@ -121,6 +127,33 @@ func Cases() []Case {
 			Description: "the sender is killed three times while it delivers the backlog of an outage to a slow receiver",
 			Crash:       true,
 			Run:         crashInCatchUp,
+		},
+		{
+			Name:        "start-with-backlog",
+			Description: "the sender is stopped in an outage, and started when the receiver is back",
+			Run: func(r *Rig) error {
+				return steps(r.begin, func() error { return outage(r, r.Main(), long/2) }, r.Stop, r.back, r.Start, r.end)
+			},
+		},
+		{
+			Name:        "slow",
+			Description: "the receiver takes half a second for each request, for many truncation intervals",
+			Run: func(r *Rig) error {
+				return steps(r.begin, func() error {
+					r.Main().Delay(time.Second / 2)
+					return r.Scrapes(long)
+				}, r.end)
+			},
+		},
+		{
+			Name:        "poison",
+			Description: "the receiver refuses one series for good, with 400; all others must arrive",
+			Run: func(r *Rig) error {
+				return steps(r.begin, func() error {
+					r.poison(0)
+					return r.Scrapes(long / 2)
+				}, r.end)
+			},
 		},
 		{
 			Name:        "reload-in-outage",

@@ -96,6 +96,7 @@ func (h *holdings) add(a Arrival, served int64, taken bool) {
 	p := point{a.Series, a.Number}
 	at, known := h.at[p]
 	switch {
+	case a.Fate == Poisoned:
 	case a.Number < 1 || a.Number > served || a.Fate == Conflict || (known && at != a.T):
 		h.wrong++
 		h.example = fmt.Sprintf("scrape %d of series %d at time %d is wrong", a.Number, a.Series, a.T)
@@ -115,6 +116,8 @@ type Window struct {
 	Series int // How many the target has.
 	// UpTo is the last scrape that counts, 0 for the last one there is.
 	UpTo int64
+	// Poisoned are the series that no receiver takes. They do not count.
+	Poisoned []int
 	// Damaged is the last scrape before the sender's data were damaged, 0 if
 	// they were not.
 	Damaged int64
@@ -133,13 +136,17 @@ func Judge(scrapes []Scrape, requests []Request, w Window) Counts {
 			newest[p.series] = max(newest[p.series], p.number)
 		}
 	}
+	counted := w.Series - len(w.Poisoned)
 	t := Counts{
-		Scraped: len(due) * w.Series, Doubtful: len(doubtful) * w.Series,
+		Scraped: len(due) * counted, Doubtful: len(doubtful) * counted,
 		Duplicated: h.duplicated, OutOfOrder: h.outOfOrder, Wrong: h.wrong, Example: h.example,
 	}
 	first, last := int64(0), int64(0)
 	for _, number := range due {
 		for i := range w.Series {
+			if slices.Contains(w.Poisoned, i) {
+				continue
+			}
 			if _, ok := h.at[point{i, number}]; ok {
 				t.Delivered++
 				continue

@@ -68,6 +68,7 @@ func TestJudge(t *testing.T) {
 		"rolled back":      {[]Request{refused(arrival(1, Undone))}, Window{UpTo: 1}, Counts{Scraped: 1, Lost: 1}},
 		"late and refused": {[]Request{taken(arrival(2, Stored)), refused(arrival(1, Overtaken))}, Window{UpTo: 2}, Counts{Scraped: 2, Delivered: 1, Lost: 1, OutOfOrder: 1, passed: 1}},
 		"late and kept":    {[]Request{taken(arrival(2, Stored)), taken(arrival(1, Overtaken))}, Window{UpTo: 2}, Counts{Scraped: 2, Delivered: 2, OutOfOrder: 1}},
+		"poisoned":         {[]Request{refused(arrival(1, Poisoned))}, Window{UpTo: 1, Poisoned: []int{0}}, Counts{}},
 		"two times":        {[]Request{taken(arrival(1, Stored), Arrival{Number: 1, T: 101, Fate: Stored})}, Window{UpTo: 1}, Counts{Scraped: 1, Delivered: 1, Wrong: 1}},
 		"never served":     {[]Request{taken(arrival(1, Stored), arrival(6, Stored))}, Window{UpTo: 1}, Counts{Scraped: 1, Delivered: 1, Wrong: 1}},
 	} {
@@ -107,8 +108,8 @@ func TestVerdict(t *testing.T) {
 // TestRules: what a receiver of Prometheus refuses, and what it keeps of the
 // rest of the request.
 func TestRules(t *testing.T) {
-	s := func(t int64, v float64) sample { return sample{"a", t, v} }
-	other := sample{"b", 5, 1}
+	s := func(t int64, v float64) sample { return sample{series: "a", t: t, v: v} }
+	other, never := sample{series: "b", t: 5, v: 1}, sample{series: "c", t: 5, v: 1, poison: true}
 	for name, tc := range map[string]struct {
 		rules    Rules
 		protocol wire.Protocol
@@ -125,6 +126,8 @@ func TestRules(t *testing.T) {
 		"late, in v2":         {Strict, wire.V2, []sample{s(15, 1), other}, []Fate{Overtaken, Stored}, 1, true},
 		"another value":       {Strict, wire.V2, []sample{s(20, 3)}, []Fate{Conflict}, 0, true},
 		"late, lenient":       {Lenient, wire.V1, []sample{s(15, 1), s(10, 1), other}, []Fate{Overtaken, Again, Stored}, 3, false},
+		"poison":              {Strict, wire.V1, []sample{other, never, s(15, 1)}, []Fate{Undone, Poisoned, Overtaken}, 0, true},
+		"poison, lenient":     {Lenient, wire.V2, []sample{other, never, s(30, 3)}, []Fate{Stored, Poisoned, Stored}, 2, true},
 		"conflict, lenient":   {Lenient, wire.V1, []sample{s(10, 3)}, []Fate{Conflict}, 1, false},
 		"late in one request": {Strict, wire.V1, []sample{s(40, 4), s(30, 3)}, []Fate{Undone, Overtaken}, 0, true},
 	} {

@@ -72,6 +72,7 @@ type Receiver struct {
 	server   *http.Server // Nil while connections are refused.
 	status   int          // Answer to everything, if it is not 0.
 	delay    time.Duration
+	poisoned int // Series, -1 if there is none.
 	store    *store
 	requests []Request
 	notify   chan struct{} // Closed and replaced at each request.
@@ -82,7 +83,7 @@ type Receiver struct {
 func newReceiver(name string, rules Rules, protocol wire.Protocol, clock func() int64) (*Receiver, error) {
 	r := &Receiver{
 		name: name, protocol: protocol, clock: clock,
-		addr: "127.0.0.1:0", store: newStore(rules), notify: make(chan struct{}),
+		addr: "127.0.0.1:0", poisoned: -1, store: newStore(rules), notify: make(chan struct{}),
 	}
 	return r, r.Accept()
 }
@@ -148,6 +149,14 @@ func (r *Receiver) Delay(d time.Duration) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	r.delay = d
+}
+
+// Poison refuses every sample of one series of the target from now on, by the rules
+// of the protocol: of a request with one nothing is stored, or the rest.
+func (r *Receiver) Poison(series int) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.poisoned = series
 }
 
 // Log returns all requests so far whose samples were looked at.
@@ -277,6 +286,9 @@ func arrivalOf(i wire.Item) Arrival {
 func (r *Receiver) take(w http.ResponseWriter, protocol wire.Protocol, samples []sample, arrivals []Arrival) {
 	served := r.clock()
 	r.mtx.Lock()
+	for i, a := range arrivals {
+		samples[i].poison = a.Series >= 0 && a.Series == r.poisoned
+	}
 	fates, stored, err := r.store.write(protocol, samples)
 	request := Request{At: time.Now(), Protocol: protocol, Status: http.StatusNoContent, Served: served}
 	if protocol == wire.OTLP {

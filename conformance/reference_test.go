@@ -61,6 +61,7 @@ type reference struct {
 	impatient   bool // Tries once.
 	twice       bool // Sends everything twice.
 	disorderly  bool // Swaps neighbours.
+	careless    bool // Drops a request that is refused.
 	mtx         sync.Mutex
 	journal     *os.File
 	scrapes     []scraped
@@ -87,6 +88,7 @@ func referenceSender(args []string) error {
 	f.BoolVar(&r.impatient, "impatient", false, "")
 	f.BoolVar(&r.twice, "twice", false, "")
 	f.BoolVar(&r.disorderly, "disorderly", false, "")
+	f.BoolVar(&r.careless, "careless", false, "")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -200,9 +202,20 @@ func (r *reference) deliver(receiver int) {
 	}
 }
 
+// send repeats a scrape until it is answered. What is refused as a whole is sent once
+// more series by series.
 func (r *reference) send(client *http.Client, url string, s scraped) {
+	if r.post(client, url, s, 0, s.series) == http.StatusBadRequest && !r.careless {
+		for i := range s.series {
+			r.post(client, url, s, i, i+1)
+		}
+	}
+}
+
+// post sends some of the series until they are answered, and returns the status.
+func (r *reference) post(client *http.Client, url string, s scraped, from, to int) int {
 	request := prompb.WriteRequest{}
-	for i := range s.series {
+	for i := from; i < to; i++ {
 		request.Timeseries = append(request.Timeseries, prompb.TimeSeries{
 			Labels:  []prompb.Label{{Name: "__name__", Value: Metric}, {Name: SeriesLabel, Value: strconv.Itoa(i)}},
 			Samples: []prompb.Sample{{Timestamp: s.at, Value: float64(s.number)}},
@@ -210,12 +223,14 @@ func (r *reference) send(client *http.Client, url string, s scraped) {
 	}
 	raw, _ := request.Marshal()
 	for {
+		status := 0
 		response, err := client.Post(url, "application/x-protobuf", bytes.NewReader(snappy.Encode(nil, raw)))
 		if err == nil {
 			response.Body.Close()
+			status = response.StatusCode
 		}
-		if r.impatient || (err == nil && response.StatusCode/100 != 5) {
-			return
+		if r.impatient || (err == nil && status/100 != 5) {
+			return status
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -264,19 +279,20 @@ func TestSuitePasses(t *testing.T) {
 
 // TestSuiteFails: each fault is found, where it shows and only there.
 func TestSuiteFails(t *testing.T) {
-	cases := []string{"outage", "restart-in-outage", "restart-healthy"}
+	cases := []string{"outage", "restart-in-outage", "restart-healthy", "poison"}
 	for _, tc := range []struct {
 		fault    string
 		rules    Rules
 		verdicts []Verdict // "" where it depends on the moment.
 	}{
-		{"", Strict, []Verdict{OK, OK, OK}},
-		{"--forgetful", Strict, []Verdict{OK, LostSamples, ""}},
-		{"--impatient", Strict, []Verdict{LostSamples, LostSamples, OK}},
-		{"--twice", Lenient, []Verdict{Duplicates, Duplicates, Duplicates}},
-		{"--disorderly", Strict, []Verdict{LostSamples, LostSamples, LostSamples}},
-		{"--disorderly", Lenient, []Verdict{Reordered, Reordered, Reordered}},
-		{"--no-such-flag", Strict, []Verdict{Ended, Ended, Ended}},
+		{"", Strict, []Verdict{OK, OK, OK, OK}},
+		{"--forgetful", Strict, []Verdict{OK, LostSamples, "", OK}},
+		{"--careless", Strict, []Verdict{OK, OK, OK, LostSamples}},
+		{"--impatient", Strict, []Verdict{LostSamples, LostSamples, OK, OK}},
+		{"--twice", Lenient, []Verdict{Duplicates, Duplicates, Duplicates, Duplicates}},
+		{"--disorderly", Strict, []Verdict{LostSamples, LostSamples, LostSamples, LostSamples}},
+		{"--disorderly", Lenient, []Verdict{Reordered, Reordered, Reordered, Reordered}},
+		{"--no-such-flag", Strict, []Verdict{Ended, Ended, Ended, Ended}},
 	} {
 		t.Run(tc.fault+"/"+string(tc.rules), func(t *testing.T) {
 			o := options(t)

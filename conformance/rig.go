@@ -40,6 +40,8 @@ type Rig struct {
 	runs     int
 	proc     *process.Process // Nil before the first start.
 
+	poisoned []int // Series that receivers never take.
+
 	damaged int64 // The last scrape before the data were damaged.
 	atRisk  int   // Samples that only the damaged data held.
 	rows    []row
@@ -309,7 +311,7 @@ func (r *Rig) Deliver(receiver *Receiver, label string) error {
 // Counts compares the logs as they are, for the scrapes up to the last.
 func (r *Rig) Counts(receiver *Receiver, last int64) Counts {
 	requests := receiver.Log()
-	return Judge(r.Target.Log(), requests, Window{Series: r.opts.Series, UpTo: last, Damaged: r.damaged})
+	return Judge(r.Target.Log(), requests, Window{Series: r.opts.Series, UpTo: last, Poisoned: r.poisoned, Damaged: r.damaged})
 }
 
 // Damage notes that the sender's data are damaged now, while it is not running,

@@ -44,17 +44,19 @@ const (
 	Overtaken             // Older than another of its series and not held; Strict refuses it.
 	Conflict              // Held already with another value, which stays.
 	Undone                // New, and not kept because of others in its request.
+	Poisoned              // Of the series that the receiver never takes.
 )
 
 // String returns the form used in the receiver's log.
 func (f Fate) String() string {
-	return [...]string{"stored", "again", "overtaken", "conflict", "undone"}[f]
+	return [...]string{"stored", "again", "overtaken", "conflict", "undone", "poisoned"}[f]
 }
 
 type sample struct {
 	series string // The label set as text.
 	t      int64
 	v      float64
+	poison bool // Never taken.
 }
 
 func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }
@@ -80,6 +82,13 @@ func (s *store) write(protocol wire.Protocol, samples []sample) (fates []Fate, s
 	fates = make([]Fate, len(samples))
 	undo := []func(){}
 	for i, x := range samples {
+		if x.poison {
+			fates[i] = Poisoned
+			if err == nil {
+				err = fmt.Errorf("%s is not taken here", x.series)
+			}
+			continue
+		}
 		h := s.series[x.series]
 		if h == nil {
 			h = &held{newest: math.MinInt64, values: map[int64]float64{}}

@@ -77,7 +77,7 @@ func TestStock(t *testing.T) {
 	} else {
 		sender = sender.With("--storage.agent.delivery=best-effort")
 	}
-	loses := []string{"outage", "restart-in-outage", "reload-in-outage"}
+	loses := []string{"outage", "restart-in-outage", "start-with-backlog", "poison", "reload-in-outage"}
 	o := suite.Options{Sender: sender, Cases: append(loses, "restart-healthy"), Parallel: 4}
 	results, err := suite.Run(t.Context(), o)
 	require.NoError(t, err)
