@@ -120,6 +120,13 @@ func (r *lateReceiver) set(before func(ctx context.Context, oldest, newest int64
 	r.before = before
 }
 
+// refuse makes the receiver take no request with series of some classes.
+func (r *lateReceiver) refuse(poison map[uint64]bool) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.poison = poison
+}
+
 // counts returns how many samples there are, and how often samples were stored
 // that were there already.
 func (r *lateReceiver) counts() (different, again int) {

@@ -226,6 +226,25 @@ func TestFreshSecondOutage(t *testing.T) {
 	r.end()
 }
 
+// TestIsolatedOnBothStreams: series can be isolated on both streams at once, and what
+// waits of them on either arrives when the receiver takes it (I2).
+func TestIsolatedOnBothStreams(t *testing.T) {
+	r, release := newDividedRig(t, 2)
+	r.rc.refuse(map[uint64]bool{0: true, poisonOf / 2: true})
+	release()
+	for range 10 {
+		r.commit(50)
+	}
+	require.Eventually(t, func() bool {
+		streams := r.running[0].streams()
+		return len(streams) == 2 && streams[0].isolation.waitingApart() > 0 && streams[1].isolation.waitingApart() > 0
+	}, time.Minute, time.Millisecond, "%s", stringer(r.state))
+	r.rc.refuse(nil)
+	r.complete()
+	r.merged()
+	r.end()
+}
+
 // TestFreshShare defends the share: the backlog's senders wait so long that all
 // of them work no more of the time than it says.
 func TestFreshShare(t *testing.T) {
