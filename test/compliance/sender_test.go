@@ -128,7 +128,6 @@ func TestSender(t *testing.T) {
 	slices.Sort(failing)
 	require.Emptyf(t, failing, "cases that pass with best-effort delivery and not with durable:\n%s", ourLog)
 	require.NotEmptyf(t, passing, "no case passes with best-effort delivery, so nothing was compared:\n%s", stockLog)
-	t.Logf("%d of %d cases pass with best-effort delivery, and all of those with durable", len(passing), len(stock))
 }
 
 // verdicts runs the suite in a test process of its own, because a failing case

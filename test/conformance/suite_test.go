@@ -84,8 +84,7 @@ func TestStock(t *testing.T) {
 	report := suite.NewReport(o, results)
 	table := strings.Builder{}
 	require.NoError(t, report.WriteTable(&table, true))
-	t.Log("\n" + table.String())
-	require.False(t, report.Passed)
+	require.False(t, report.Passed, "\n%s", table.String())
 	for i, r := range results {
 		if i < len(loses) {
 			require.Equal(t, suite.LostSamples, r.Verdict, r.Case)

@@ -96,7 +96,6 @@ func requireFreshFirst(t *testing.T, s *harness.Scenario, from, back int64) {
 			}
 		})
 	}
-	t.Logf("of the backlog %d samples came before the first new one, %d after it", before, after)
 	require.Greater(t, after, before)
 	require.Positive(t, fresh)
 }

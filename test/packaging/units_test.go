@@ -126,12 +126,6 @@ func TestUnit(t *testing.T) {
 
 	out, err = exec.Command("systemd-analyze", "security", "--offline=true", "--root="+dir, "--threshold=20", "--no-pager", "prometheus-agent.service").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	t.Log(lastLine(out))
-}
-
-func lastLine(out []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return lines[len(lines)-1]
 }
 
 // Flags that units, images and examples name are flags of the binary.

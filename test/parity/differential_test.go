@@ -200,7 +200,6 @@ func (v variant) compare(t *testing.T, seed int64) {
 			require.Equal(t, expected.families, actual.families, "metadata messages")
 			require.Zero(t, expected.older, "stock's endpoints send nothing that is older than they are")
 			require.Equal(t, v.synthetic, actual.older > 0, "samples made of start times: %d", actual.older)
-			t.Logf("%d series, %d samples, %d exemplars; %d more samples older than the endpoint", len(actual.series), actual.samples, actual.exemplars, actual.older)
 		})
 	}
 }

@@ -174,11 +174,4 @@ remote_write:
 		require.Contains(t, want, shape, "excused without need, because stock has it no longer: %s", reason)
 		require.NotContains(t, got, shape, "excused without need, because durable has it: %s", reason)
 	}
-	var extra []string
-	for _, shape := range got {
-		if _, ok := slices.BinarySearch(want, shape); !ok {
-			extra = append(extra, shape)
-		}
-	}
-	t.Logf("%d of best-effort are there; durable adds:\n%s", len(want), strings.Join(extra, "\n"))
 }

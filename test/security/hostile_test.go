@@ -152,7 +152,6 @@ func TestHostileEndpoints(t *testing.T) {
 	took, err := a.Terminate()
 	require.NoError(t, err)
 	require.Less(t, took, exitPromise)
-	t.Logf("%.0f bytes from the system, %s until the end", memory, took)
 	for line := range strings.SplitSeq(a.everything()["log"], "\n") {
 		require.Less(t, len(line), 16<<10, "a line of the log is as long as the endpoint likes: %.300s…", line)
 	}

@@ -94,7 +94,6 @@ func TestSavepointsOnFailingDisk(t *testing.T) {
 				break
 			}
 		}
-		t.Logf("%d operations failed, stays %t", failed, stays)
 		require.Positive(t, failed)
 	}
 }

@@ -296,7 +296,6 @@ func TestDamage(t *testing.T) {
 	}
 	require.Positive(t, cases)
 	require.Positive(t, lost, "nothing was damaged")
-	t.Logf("%d cases, %d samples lost in all, all in the segments that were damaged or of series whose chunk was", cases, lost)
 }
 
 func (h *damagedDir) requireContained(t *testing.T, dir, kind, damage, rel, what string) int {
@@ -403,7 +402,6 @@ func TestDamageThenStock(t *testing.T) {
 		}
 	}
 	require.Less(t, refused, cases, "upstream never ran")
-	t.Logf("%d cases, in %d of which upstream refused the directory", cases, refused)
 }
 
 // FuzzDamage damages several files at once, anywhere. The storage opens, nothing

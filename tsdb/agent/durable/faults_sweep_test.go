@@ -83,7 +83,6 @@ func TestErrorSweepOfDisk(t *testing.T) {
 			}
 			require.Positive(t, covered)
 			require.Positive(t, commits)
-			t.Logf("%d operations failed in turn, %d commits checked", covered, commits)
 		})
 	}
 }
@@ -163,7 +162,6 @@ func TestCrashSweepOfDisk(t *testing.T) {
 	w.fs.Before(nil)
 	require.Empty(t, w.errs)
 	require.NotZero(t, must)
-	t.Logf("%d operations, %d clones, %d commits had to survive a loss of power", w.fs.Counted(), clones, must)
 }
 
 // requireCrashed opens what a crash left and checks it.

@@ -95,7 +95,6 @@ func TestSyncIntervalBoundsLoss(t *testing.T) {
 	require.Empty(t, w.errs)
 	require.Positive(t, clones)
 	require.Positive(t, must)
-	t.Logf("%d operations, %d clones, %d commits had to survive", n, clones, must)
 }
 
 // Without it, the least that a loss of power leaves lacks commits: the test

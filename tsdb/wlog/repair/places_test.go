@@ -145,7 +145,6 @@ func TestOneByteInEachPlace(t *testing.T) {
 					require.NoError(t, err)
 				}
 				require.Less(t, float64(lost)/places, 2.0)
-				t.Logf("%d samples a commit: %.2f records of %d lost for each byte", samples, float64(lost)/places, len(before))
 			})
 		}
 	}

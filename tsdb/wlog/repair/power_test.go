@@ -94,7 +94,6 @@ func TestFailingDisk(t *testing.T) {
 				require.NoError(t, err)
 				requireSame(t, want, read(t, dir))
 			}
-			t.Logf("%d operations", at)
 			require.Greater(t, at, 20)
 		})
 	}
@@ -136,5 +135,4 @@ func TestPowerLoss(t *testing.T) {
 	check(faultfs.Op{Name: "end", Changes: true})
 	requireReadable(t, dir)
 	require.Greater(t, clones, seeds*20)
-	t.Logf("%d operations, %d clones", fsys.Counted(), clones)
 }

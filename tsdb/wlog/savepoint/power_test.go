@@ -74,7 +74,6 @@ func TestPowerLoss(t *testing.T) {
 	})
 	fsys.Before(nil)
 	require.Positive(t, clones)
-	t.Logf("%d operations, %d clones", fsys.Counted(), clones)
 }
 
 // Defends I1 and I8: each operation of the disk fails in turn, once or for good.
@@ -121,7 +120,6 @@ func TestFailingDisk(t *testing.T) {
 			}
 		}
 		require.Greater(t, at, 20)
-		t.Logf("stays %t: %d operations", stays, at-1)
 	}
 }
 

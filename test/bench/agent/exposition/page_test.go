@@ -268,8 +268,6 @@ func TestSeriesAreAsInClusters(t *testing.T) {
 		}
 		bytes += length * target.Series
 	}
-	t.Logf("%d targets; a series has %.1f labels, %.0f bytes; %d native histograms", len(targets),
-		float64(names)/series, float64(bytes)/series, histograms)
 	require.Equal(t, series, total)
 	require.InDelta(t, 10, float64(names)/series, 1)
 	require.InDelta(t, 250, float64(bytes)/series, 15)
