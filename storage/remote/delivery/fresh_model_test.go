@@ -179,13 +179,17 @@ func (m *freshModel) live() {
 	}, *freshWait, time.Millisecond, "%s", stringer(m.state))
 }
 
-// divide has the receiver come back from an outage, so that there are two streams.
+// divide has the receiver come back from an outage, so that there are two streams, and
+// refuse some series, which are isolated on both.
 func (m *freshModel) divide() {
 	m.outage()
 	release := m.blockOld(2)
 	m.divided()
+	m.poisoned = true
+	m.rc.refuse(map[uint64]bool{0: true, poisonOf / 2: true})
 	m.rc.set(m.before)
 	release()
+	m.isolatedOnBoth()
 }
 
 func (m *freshModel) step() {
@@ -230,7 +234,7 @@ func (m *freshModel) step() {
 // TestFreshModel defends I1, I2 and I8 with two streams: whatever is committed
 // arrives or is counted as forfeited, whatever happens in between; and where no
 // answer was lost and nothing crashed, it arrives or is counted exactly once. Every
-// other schedule begins with two streams.
+// other schedule begins with two streams, and series that are isolated on both.
 func TestFreshModel(t *testing.T) {
 	for seed := *freshSeed; seed < *freshSeed+int64(*freshRuns); seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { freshSchedule(t, seed) })

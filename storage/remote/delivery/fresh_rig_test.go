@@ -272,6 +272,18 @@ func (r *freshRig) divided() {
 	}, time.Minute, time.Millisecond, "the endpoint gets no second stream")
 }
 
+// isolatedOnBoth commits, and waits until series are isolated on both streams.
+func (r *freshRig) isolatedOnBoth() {
+	r.t.Helper()
+	for range 10 {
+		r.commit(50)
+	}
+	require.Eventually(r.t, func() bool {
+		streams := r.running[0].streams()
+		return len(streams) == 2 && streams[0].isolation.waitingApart() > 0 && streams[1].isolation.waitingApart() > 0
+	}, time.Minute, time.Millisecond, "%s", stringer(r.state))
+}
+
 // merged waits until the endpoint has one stream again.
 func (r *freshRig) merged() {
 	r.t.Helper()

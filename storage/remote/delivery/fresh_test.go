@@ -232,13 +232,7 @@ func TestIsolatedOnBothStreams(t *testing.T) {
 	r, release := newDividedRig(t, 2)
 	r.rc.refuse(map[uint64]bool{0: true, poisonOf / 2: true})
 	release()
-	for range 10 {
-		r.commit(50)
-	}
-	require.Eventually(t, func() bool {
-		streams := r.running[0].streams()
-		return len(streams) == 2 && streams[0].isolation.waitingApart() > 0 && streams[1].isolation.waitingApart() > 0
-	}, time.Minute, time.Millisecond, "%s", stringer(r.state))
+	r.isolatedOnBoth()
 	r.rc.refuse(nil)
 	r.complete()
 	r.merged()

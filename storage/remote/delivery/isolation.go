@@ -64,6 +64,8 @@ type isolation struct {
 	inherited []*isolated
 	parking   int           // Senders that wait in park: they have seen that the endpoint takes something.
 	notify    chan struct{} // There is something to do for the isolator. Capacity 1.
+	// forfeited is the position before which nothing can be had from the log any more.
+	forfeited cursor.Position
 }
 
 func newIsolation() *isolation {
@@ -204,7 +206,8 @@ func (iso *isolation) suspects() (n int) {
 }
 
 // add appends an item to those of a series. If there is no room, or others are
-// missing before it, it waits in the log; always says that there has to be room.
+// missing before it, it waits in the log; always says that there has to be room, and so
+// does a limit that has taken its part of the log since it was read.
 func (iso *isolation) add(is *isolated, it queue.ItemView, at savepoint.Mark, always bool) {
 	end := at
 	end.Skip++
@@ -214,7 +217,7 @@ func (iso *isolation) add(is *isolated, it queue.ItemView, at savepoint.Mark, al
 	case is.restInLog:
 		is.until = later(is.until, end)
 		return
-	case full && !always:
+	case full && !always && !at.Before(iso.forfeited):
 		is.restInLog, is.next, is.until = true, at, end
 		return
 	}

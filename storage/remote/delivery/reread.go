@@ -207,6 +207,7 @@ func share(t *series.Table, n int, u queue.Unread) float64 {
 func (iso *isolation) forfeitBefore(to cursor.Position) (forfeited []*seriesRange) {
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
+	iso.forfeited = cursor.Later(iso.forfeited, to)
 	for _, is := range iso.all() {
 		if !is.restInLog || !is.next.Before(to) {
 			continue
