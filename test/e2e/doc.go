@@ -32,6 +32,8 @@
 //   - fresh: with fresh samples first, what is new does not wait for the backlog
 //     of an outage, and nothing of either is lost, also not by kills (I2, I4,
 //     I8).
+//   - status: the page and the API of delivery say what state each endpoint is in,
+//     through outages, refusals, limits and removals.
 //   - exchange: stock's data directories open here and ours in stock, back and
 //     forth, without anything being sent twice (I7, I9).
 //

@@ -82,7 +82,13 @@ func TestAssets(t *testing.T) {
 func TestWithoutPages(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, "ACKWAL_PROMETHEUS_WITHOUT_PAGES")
-	for _, page := range []string{"/", "/agent", "/targets", "/service-discovery", "/config", "/flags", "/status"} {
+	for _, page := range []string{"/", "/delivery"} {
+		status, kind, text := a.get(t, page)
+		require.Equal(t, http.StatusOK, status, page)
+		require.Contains(t, kind, "text/html", page)
+		require.Contains(t, string(text), "Is it healthy?", page)
+	}
+	for _, page := range []string{"/agent", "/targets", "/service-discovery", "/config", "/flags", "/status"} {
 		status, kind, text := a.get(t, page)
 		require.Equal(t, http.StatusInternalServerError, status, page)
 		require.Contains(t, kind, "text/plain", page)

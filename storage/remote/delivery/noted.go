@@ -239,17 +239,20 @@ func (c *tallies) add(name, kind, reason string, t queue.Counts, bytes int64) {
 	d.Histograms += int64(t[queue.Histograms])
 	d.Exemplars += int64(t[queue.Exemplars])
 	d.Bytes += bytes
-	d.Last = time.Now().UTC()
+	if t.Total() > 0 {
+		d.Last = time.Now().UTC()
+	}
 }
 
-// of returns what an endpoint was not sent, by kind and reason.
+// of returns what an endpoint was not sent, by kind and reason. A part of the log with
+// nothing in it for the endpoint is no loss.
 func (c *tallies) of(name string) (all []Drop) {
 	c.mtx.Lock()
 	defer c.mtx.Unlock()
 	for _, key := range slices.SortedFunc(maps.Keys(c.all), func(a, b tallyOf) int {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.reason, b.reason))
 	}) {
-		if key.name == name {
+		if key.name == name && !c.all[key].Last.IsZero() {
 			all = append(all, *c.all[key])
 		}
 	}

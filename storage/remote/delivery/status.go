@@ -100,6 +100,8 @@ type EndpointStatus struct {
 	Resent int64 `json:"resent_samples"`
 	// Drops are what it was not sent since the start.
 	Drops []Drop `json:"drops"`
+
+	waits bool // For an answer: no attempt has failed.
 }
 
 // Status returns what is known of delivery now. It does not block, save for looks at files.
@@ -131,13 +133,15 @@ func (e *endpoint) status(now time.Time) EndpointStatus {
 		UnackedBytes: e.observe(), Position: e.floor(), NewestDelivered: timeOf(m.highestSent.max.load()),
 		MostSenders: min(set.queue.MaxShards, queue.Partitions), FreshFirst: len(streams) > 1, Resent: valueOf(m.resent), Drops: e.noted.tallies.of(set.name),
 	}
+	out.waits = !slices.ContainsFunc(streams, func(s *stream) bool { return s.failing.Load() })
 	for _, s := range streams {
 		out.IsolatedSeries += s.isolation.size()
 		if s.working() {
 			out.Senders += s.senders()
 		}
-		if floor := s.floor(); floor.Before(s.replayEnd) {
-			out.ReplayBytes += e.src.bytes(floor, s.replayEnd)
+		if floor, head := s.floor(), e.src.Head(); floor.Before(s.replayEnd) {
+			// The watermark is ahead of what there was.
+			out.ReplayBytes += e.src.bytes(floor, head) - e.src.bytes(s.replayEnd, head)
 		}
 	}
 	out.UnackedSamples = int64(e.src.density.of(out.UnackedBytes))
@@ -199,7 +203,7 @@ func (e *EndpointStatus) describe() string {
 	case StateCatchingUp:
 		return "catching up"
 	case StateRetrying:
-		if e.LastError == nil || e.LastError.Time.Before(*e.Since) {
+		if e.waits || e.LastError == nil {
 			return "waiting for an answer"
 		}
 		return "retrying" + because(e.LastError.Status)

@@ -165,6 +165,9 @@ func (a *Agent) Reload(config Config, limit time.Duration) error {
 	return nil
 }
 
+// Get returns what the agent answers to GET, and an error unless that is a success.
+func (a *Agent) Get(path string) ([]byte, error) { return a.proc.get(path) }
+
 // Metrics scrapes the agent.
 func (a *Agent) Metrics() (Metrics, error) { return a.proc.Metrics() }
 

@@ -33,6 +33,8 @@ const (
 	busy level = "busy" // It passes by itself, most likely.
 	warn level = "warn" // Somebody should look.
 	bad  level = "bad"  // Something is lost, or will be.
+
+	plain level = "plain" // It is none of these.
 )
 
 // worse returns the worse of two levels.
@@ -56,11 +58,12 @@ type answer struct {
 type row struct {
 	Name, URL, Protocol string
 	Level               level
-	State, Since, Until string
+	State, Why          string
+	Since, Until        string
 	Error, ErrorAt      string
 	Behind, Newest      string
 	Left, LeftSamples   string
-	Out, In, Samples    string
+	Out, Samples        string
 	CatchUp             string
 	Held, Alone         string
 	Loss, LossLimit     string
@@ -123,16 +126,20 @@ const errorShown = 10 * time.Minute
 func rowOf(e Endpoint, now time.Time) row {
 	st := &e.EndpointStatus
 	r := row{
-		Name: st.Name, URL: st.URL, Protocol: protocolText(st.Protocol), Level: levelOf(st.State), State: st.Description,
+		Name: st.Name, URL: st.URL, Protocol: protocolText(st.Protocol), Level: levelOf(st.State),
 		Behind: secondsText(st.Behind), Newest: timeText(st.NewestDelivered, now),
 		Left: bytesText(st.UnackedBytes), LeftSamples: "about " + countText(st.UnackedSamples) + " samples",
-		Out: rateText(st.Acked), In: rateText(st.Written), CatchUp: secondsText(st.CatchUp), Held: unknown, Loss: unknown,
+		Out: rateText(st.Acked), Held: unknown, Loss: unknown,
 	}
+	r.State, r.Why, _ = strings.Cut(st.Description, ": ")
 	if st.UnackedBytes == 0 {
 		r.Left, r.LeftSamples = "nothing", ""
 	}
 	if st.Sent != nil {
 		r.Samples = countText(int64(*st.Sent)) + " samples/s"
+	}
+	if st.CatchUp != nil {
+		r.CatchUp = secondsText(st.CatchUp)
 	}
 	if st.Since != nil {
 		r.Since = "for " + spanText(now.Sub(*st.Since))
@@ -147,8 +154,10 @@ func rowOf(e Endpoint, now time.Time) row {
 		r.Senders = fmt.Sprintf("%d of %d senders", st.Senders, st.MostSenders)
 	}
 	if h := e.Holding; h != nil {
-		r.Held, r.Alone = bytesText(h.Bytes), bytesText(h.Alone)+" alone"
-		r.Loss = "none foreseen"
+		r.Held, r.Loss = bytesText(h.Bytes), "not foreseen"
+		if h.Alone > 0 {
+			r.Alone = bytesText(h.Alone) + " alone"
+		}
 		if h.UntilLoss != nil {
 			r.Loss, r.LossLimit = "in "+secondsText(h.UntilLoss), limitText(h.LossLimit)
 		}
@@ -183,7 +192,7 @@ func lossOf(name string, d delivery.Drop, now time.Time) loss {
 	case delivery.DropUnreadable:
 		l.What = "not readable"
 	default:
-		l.What, l.Level = "left out", good
+		l.What, l.Level = "left out", plain
 	}
 	var parts []string
 	for _, p := range []struct {
@@ -222,6 +231,9 @@ func health(s *Status) answer {
 		a.Short = "Starting"
 	}
 	a.Long = fmt.Sprintf("%d of %d endpoints keep up", count[delivery.StateDelivering], n)
+	if n == 1 && a.Level == good {
+		a.Long = "the endpoint keeps up"
+	}
 	delete(count, delivery.StateDelivering)
 	for _, st := range slices.Sorted(maps.Keys(count)) {
 		a.Long += fmt.Sprintf(", %d %s", count[st], strings.ReplaceAll(string(st), "_", " "))
@@ -260,27 +272,37 @@ func behind(s *Status) answer {
 
 // pins answers what keeps the oldest segment.
 func pins(s *Status) answer {
-	a := answer{Question: "What pins the disk?", Level: good, Short: "Nothing", Long: fmt.Sprintf("%s in %d segments", bytesText(s.Log.Bytes), s.Log.Segments)}
-	switch s.Removal.WaitsFor {
-	case durable.WaitsForEndpoints:
-		a.Short = strings.Join(s.Removal.Endpoints, ", ")
-		for _, e := range s.Endpoints {
-			if slices.Contains(s.Removal.Endpoints, e.EndpointStatus.Name) {
-				a.Level = a.Level.worse(levelOf(e.State))
-				if e.Holding != nil && e.Alone > 0 {
-					a.Long = fmt.Sprintf("%s, %s of it alone", bytesText(e.Bytes), bytesText(e.Alone))
-				}
+	a := answer{Question: "What pins the disk?", Level: good, Short: "Nothing", Long: sizeText(s)}
+	var names []string
+	for _, e := range s.Endpoints {
+		name, l := e.EndpointStatus.Name, levelOf(e.State)
+		if slices.Contains(s.Removal.Endpoints, name) || (len(s.Removal.Endpoints) == 0 && (l == warn || l == bad)) {
+			names, a.Level = append(names, name), a.Level.worse(l)
+			if e.Holding != nil && e.Alone > 0 {
+				a.Long = fmt.Sprintf("%s, %s of it alone", bytesText(e.Bytes), bytesText(e.Alone))
 			}
 		}
-	case durable.WaitsForConfiguration:
+	}
+	switch {
+	case len(names) > 0:
+		a.Short = strings.Join(names, ", ")
+	case s.Removal.WaitsFor == durable.WaitsForConfiguration:
 		a.Short, a.Level = "The start", busy
-	case durable.WaitsForAge:
+	case s.Removal.WaitsFor == durable.WaitsForAge:
 		a.Long += ", kept by age without an endpoint"
 	}
 	if s.Disk != nil && s.Disk.Low {
 		a.Level, a.Long = bad, a.Long+"; the disk is nearly full"
 	}
 	return a
+}
+
+// sizeText says how large the log is.
+func sizeText(s *Status) string {
+	if s.Log.Segments == 1 {
+		return bytesText(s.Log.Bytes) + " in one segment"
+	}
+	return fmt.Sprintf("%s in %d segments", bytesText(s.Log.Bytes), s.Log.Segments)
 }
 
 // danger answers when a limit takes something first.
@@ -355,7 +377,7 @@ func waitsText(r durable.RemovalStatus) string {
 	case durable.WaitsForAge:
 		return "age; there is no endpoint"
 	}
-	return "a finished segment; there is none"
+	return "a segment to be finished; there is only the one in use"
 }
 
 func logFacts(s *Status) []fact {
@@ -380,7 +402,7 @@ func logFacts(s *Status) []fact {
 	}
 	growth := s.Log.Growth
 	facts := []fact{
-		{"Size", fmt.Sprintf("%s in %d segments, %d to %d", bytesText(s.Log.Bytes), s.Log.Segments, s.Log.First, s.Log.Last), good},
+		{"Size", fmt.Sprintf("%s, %d to %d", sizeText(s), s.Log.First, s.Log.Last), good},
 		{"Limit", limit, good},
 		{"Samples", timeText(s.Log.OldestSample, s.Time) + " to " + timeText(s.Log.NewestSample, s.Time), good},
 		{"Grows", rateText(&growth) + " with " + countText(int64(s.Log.Series)) + " series", good},
@@ -418,11 +440,11 @@ func withFailures(name, value string, n int64) fact {
 func startFacts(s *Status) []fact {
 	facts := []fact{
 		{"Started", timeText(&s.Start.Time, s.Time) + ", the log was read in " + spanText(seconds(s.Start.Took)), good},
-		{"Resumed", countsText(s.Start.Resumed, "no saved position"), good},
+		{"Resumed positions", countsText(s.Start.Resumed, "none"), good},
 		{"Repaired", countsText(s.Start.Repairs, "nothing"), good},
 	}
 	if len(s.Start.SnapshotProblems) > 0 {
-		facts = append(facts, fact{"Snapshot of series", countsText(s.Start.SnapshotProblems, ""), warn})
+		facts = append(facts, fact{"Snapshot made anew", countsText(s.Start.SnapshotProblems, ""), good})
 	}
 	if n := s.Start.UnknownRefs; n > 0 {
 		facts = append(facts, fact{"Without series", countText(n) + " samples of the log", bad})

@@ -66,7 +66,7 @@ func TestAnswers(t *testing.T) {
 		want   []answer
 	}{
 		"well": {func(*Status) {}, []answer{
-			{"Is it healthy?", good, "Yes", "1 of 1 endpoints keep up"},
+			{"Is it healthy?", good, "Yes", "the endpoint keeps up"},
 			{"How far behind?", good, "Nothing to send", "all is acknowledged"},
 			{"What pins the disk?", good, "Nothing", "3.0 MiB in 2 segments"},
 			{"When is something lost?", good, "Not foreseen", "the log has 3.0 MiB of 10.0 GiB"},
@@ -95,7 +95,7 @@ func TestAnswers(t *testing.T) {
 		}, []answer{
 			{"Is it healthy?", bad, "No", "0 of 1 endpoints keep up, 1 over limit"},
 			{"How far behind?", bad, "60 s", "main, 0 B to be sent"},
-			{"What pins the disk?", good, "Nothing", "3.0 MiB in 2 segments"},
+			{"What pins the disk?", bad, "main", "1.0 MiB, 512 B of it alone"},
 			{"When is something lost?", bad, "Now", "main, by endpoint-max-size, if nothing is delivered"},
 			{"What was lost?", bad, "123 k samples", "mostly taken by a limit, last 3.0 s ago"},
 		}},
@@ -135,11 +135,11 @@ func TestRows(t *testing.T) {
 	require.Len(t, v.Rows, 1)
 	require.Equal(t, row{
 		Name: "main", URL: "http://receiver/write", Protocol: "remote write 1.0", Level: good, State: "delivering", Since: "for 60 min 0 s",
-		Behind: "0.0 s", Newest: unknown, Left: "nothing", Out: unknown, In: unknown, CatchUp: unknown, Held: "1.0 MiB", Alone: "512 B alone",
-		Loss: "none foreseen", Senders: "1 of 50 senders",
+		Behind: "0.0 s", Newest: unknown, Left: "nothing", Out: unknown, Held: "1.0 MiB", Alone: "512 B alone",
+		Loss: "not foreseen", Senders: "1 of 50 senders",
 	}, v.Rows[0])
 	require.Contains(t, v.Log, fact{"Samples", "2026-05-03 10:30:00 to 12:29:59", good})
-	require.Contains(t, v.Ran, fact{"Resumed", "2 exact", good})
+	require.Contains(t, v.Ran, fact{"Resumed positions", "2 exact", good})
 	require.Contains(t, v.Ran, fact{"Repaired", "nothing", good})
 
 	// An error is shown as long as it may matter.
