@@ -16,6 +16,8 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -150,4 +152,36 @@ func TestDeliveryStatusUnavailable(t *testing.T) {
 	text, err := s.Agent.Get("/delivery")
 	require.NoError(t, err)
 	require.Contains(t, string(text), "Delivery is by best effort")
+}
+
+// TestDeliveryFieldsAreDocumented: docs/delivery-api.md has each field of the answer.
+func TestDeliveryFieldsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/delivery-api.md")
+	require.NoError(t, err)
+	seen := map[reflect.Type]bool{}
+	var look func(typ reflect.Type)
+	look = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || typ.PkgPath() == "time" || seen[typ] {
+			return
+		}
+		seen[typ] = true
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "-" || !f.IsExported() {
+				continue
+			}
+			if name != "" {
+				require.Contains(t, string(text), "`"+name+"`", "%s of %s", name, typ)
+			}
+			if _, ok := reflect.New(f.Type).Interface().(json.Marshaler); !ok {
+				look(f.Type)
+			}
+		}
+	}
+	look(reflect.TypeFor[statuspage.Status]())
+	require.Len(t, seen, 15, "all parts were looked at")
 }
