@@ -189,6 +189,9 @@ func lossOf(name string, d delivery.Drop, now time.Time) loss {
 		}
 	case delivery.DropRefused:
 		l.What, l.Why = "refused by the receiver", "status "+d.Reason
+		if strings.HasPrefix(d.Reason, "2") {
+			l.What = "accepted and not stored"
+		}
 	case delivery.DropUnreadable:
 		l.What = "not readable"
 	default:
@@ -401,6 +404,11 @@ func logFacts(s *Status) []fact {
 		}
 	}
 	growth := s.Log.Growth
+	for _, e := range s.Endpoints {
+		if e.Written != nil {
+			growth = *e.Written // As it is now.
+		}
+	}
 	facts := []fact{
 		{"Size", fmt.Sprintf("%s, %d to %d", sizeText(s), s.Log.First, s.Log.Last), good},
 		{"Limit", limit, good},

@@ -139,8 +139,15 @@ func TestRows(t *testing.T) {
 		Loss: "not foreseen", Senders: "1 of 50 senders",
 	}, v.Rows[0])
 	require.Contains(t, v.Log, fact{"Samples", "2026-05-03 10:30:00 to 12:29:59", good})
+	require.Contains(t, v.Log, fact{"Grows", "0 B/s with 1,200 series", good})
 	require.Contains(t, v.Ran, fact{"Resumed positions", "2 exact", good})
 	require.Contains(t, v.Ran, fact{"Repaired", "nothing", good})
+
+	s.Endpoints[0].Written = to(10_240.0)
+	s.Endpoints[0].Drops = []delivery.Drop{{Kind: delivery.DropRefused, Reason: "204", Samples: 1, Exemplars: 2, Last: now}}
+	v = viewOf(s)
+	require.Contains(t, v.Log, fact{"Grows", "10.0 KiB/s with 1,200 series", good})
+	require.Equal(t, []loss{{"main", "accepted and not stored", "status 204", bad, "1 samples, 2 exemplars", unknown, "0.0 s ago"}}, v.Losses)
 
 	// An error is shown as long as it may matter.
 	e := &s.Endpoints[0]
