@@ -168,8 +168,7 @@ func TestDeliveryFieldsAreDocumented(t *testing.T) {
 			return
 		}
 		seen[typ] = true
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name == "-" || !f.IsExported() {
 				continue
@@ -177,7 +176,7 @@ func TestDeliveryFieldsAreDocumented(t *testing.T) {
 			if name != "" {
 				require.Contains(t, string(text), "`"+name+"`", "%s of %s", name, typ)
 			}
-			if _, ok := reflect.New(f.Type).Interface().(json.Marshaler); !ok {
+			if _, ok := reflect.TypeAssert[json.Marshaler](reflect.New(f.Type)); !ok {
 				look(f.Type)
 			}
 		}

@@ -40,7 +40,7 @@ func TestHeldAlone(t *testing.T) {
 		alone []int64
 		state gate.State
 		waits string
-		for_  []string
+		names []string
 	}{
 		"none":        {nil, nil, gate.Free, WaitsForAge, nil},
 		"not known":   {[]holding{{name: "a", untilLoss: forever}}, []int64{15}, gate.Closed, WaitsForConfiguration, nil},
@@ -57,7 +57,7 @@ func TestHeldAlone(t *testing.T) {
 				require.Equal(t, tc.all[i].limit != "", h.UntilLoss != nil, "it is absent if there will be none")
 			}
 			require.Equal(t, tc.alone, alone)
-			require.Equal(t, RemovalStatus{WaitsFor: tc.waits, Endpoints: tc.for_}, removalStatus(tc.state, tc.all, u))
+			require.Equal(t, RemovalStatus{WaitsFor: tc.waits, Endpoints: tc.names}, removalStatus(tc.state, tc.all, u))
 			require.Equal(t, WaitsForSegment, removalStatus(gate.Held, tc.all, usage{active: 4}).WaitsFor)
 		})
 	}

@@ -30,7 +30,7 @@ import (
 func show(t *testing.T, source Source, o Options) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	Page(source, o)(w, httptest.NewRequest(http.MethodGet, "/delivery", nil))
+	Page(source, o)(w, httptest.NewRequest(http.MethodGet, "/delivery", http.NoBody))
 	require.Equal(t, "text/html; charset=utf-8", w.Header().Get("Content-Type"))
 	require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 	return w.Code, w.Body.String()

@@ -218,7 +218,7 @@ func health(s *Status) answer {
 	a := answer{Question: "Is it healthy?", Level: good}
 	count := map[delivery.State]int{}
 	for i := range s.Endpoints {
-		st := s.Endpoints[i].EndpointStatus.State
+		st := s.Endpoints[i].State
 		count[st]++
 		a.Level = a.Level.worse(levelOf(st))
 	}

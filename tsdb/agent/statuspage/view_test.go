@@ -56,7 +56,8 @@ func example() *Status {
 				{Name: "main", URL: "http://elsewhere", Bytes: 1}, // Of another endpoint of that name.
 				{Name: "main", URL: "http://user:xxxxx@receiver/write", Bytes: 1 << 20, Alone: 512},
 			},
-		}, now)
+		}, now,
+	)
 }
 
 // The five answers follow from the states.
