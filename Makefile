@@ -98,7 +98,7 @@ run-clean: ## remove the data of `make run`
 ## Testing
 
 .PHONY: test
-test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance security parity mixin-test requests compliance consumers packaging-short ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
+test: fmt vet lint-sources unit test-386 test-race mutation govulncheck e2e disk-short conformance compare-test security parity mixin-test requests compliance consumers packaging-short ui-test run-once fork-test rebase-short verify-series-quick ## everything; .ci/run runs this
 
 .PHONY: fmt
 fmt: ## fail if a file is not gofmt'ed
@@ -174,6 +174,29 @@ disk-short: build-lean ## a part of that, which says what it leaves out
 .PHONY: conformance
 conformance: build-lean ## the durability suite of conformance/, which we pass and stock's engine fails
 	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 15m $(if $(RUN),-run '$(RUN)') ./test/conformance
+
+COMPARE = $(GO) build -C test/compare -o $(CURDIR)/build/tools/compare . && build/tools/compare
+
+.PHONY: peers
+peers: ## vmagent and the OpenTelemetry Collector, in build/peers, from their modules; what cannot be had is left out, and said
+	@mkdir -p build/peers
+	@$(GO) build -C test/bench/agent/vmagent -o $(CURDIR)/build/peers/vmagent github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent || echo "LEFT OUT: vmagent"
+	@$(GO) build -C test/compare/otelcol -o $(CURDIR)/build/peers/otelcol . || echo "LEFT OUT: the OpenTelemetry Collector"
+
+.PHONY: compare
+compare: build-lean ## ours, stock's engine and what `make peers` built, through the durability suite: docs/comparison.md; 20 minutes
+	$(COMPARE) run --binary prometheus=$(LEAN_BIN)/prometheus $(foreach p,$(notdir $(wildcard build/peers/*)),--binary $(p)=build/peers/$(p))
+	build/tools/compare write
+
+.PHONY: compare-write
+compare-write: ## docs/comparison.md and its drawings once more from docs/comparison/results.json
+	$(COMPARE) write
+
+.PHONY: compare-test
+compare-test: ## that docs/comparison.md says what docs/comparison/results.json does
+	@if $(GO) list -C test/compare -deps -test ./... >/dev/null; then \
+		$(GO) vet -C test/compare . && $(GO) test -C test/compare -count=1 .; \
+	else echo "LEFT OUT: the page of the comparison, since modules that draw it cannot be had here"; fi
 
 .PHONY: security
 security: build-lean ## no secrets in what the binary writes and shows, no harm by hostile endpoints
