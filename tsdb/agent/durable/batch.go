@@ -192,7 +192,7 @@ func (b *batch) commit() error {
 	to, c := b.db.newCommit(len(b.touched) + len(b.exemplars))
 	b.encodeSamples(&b.db.encoder, b.db.recordLimit, b.itemsInto(c))
 	if err := b.db.journal.commit(b.unlogged, b.out.recs, c, to); err != nil {
-		b.db.metrics.refusedCommits.Inc()
+		b.db.metrics.commitRefused(len(b.touched) + len(b.exemplars))
 		b.forgetMetadata()
 		return err
 	}

@@ -144,6 +144,7 @@ func TestWriteFailure(t *testing.T) {
 			require.ErrorIs(t, tryFloats(db, 0, 1, 2), errDisk)
 			require.Equal(t, 1.0, valueOf(t, reg, "prometheus_agent_wal_broken"))
 			require.Equal(t, 2.0, valueOf(t, reg, "prometheus_agent_wal_refused_commits_total"))
+			require.Equal(t, 11.0, valueOf(t, reg, "prometheus_agent_wal_refused_samples_total"))
 
 			require.NoError(t, db.recoverNow())
 			require.Equal(t, 0.0, valueOf(t, reg, "prometheus_agent_wal_broken"))

@@ -105,6 +105,7 @@ func (db *DB) Status() (Status, error) {
 		Log: LogStatus{
 			Bytes: u.segments(), OtherBytes: db.other.Load(), Segments: len(u.sealed) + 1, First: u.oldest(), Last: u.active, Checkpoint: -1,
 			Run: db.run.String(), Head: db.journal.Head(), OldestSample: db.firstSample.of(db.journal.dir, u.oldest()), Growth: u.growth(),
+			Refused: int64(readValue(db.metrics.refusedSamples)),
 		},
 		Limits: LimitsStatus{
 			MaxBytes: db.maxBytes.Load(), BySpace: db.opts.MaxSize == 0, MaxSeconds: db.opts.MaxTime.Seconds(),

@@ -39,6 +39,7 @@ type metrics struct {
 
 	writeFailures   prometheus.Counter
 	refusedCommits  prometheus.Counter
+	refusedSamples  prometheus.Counter
 	syncs           prometheus.Counter
 	syncsFailed     prometheus.Counter
 	segmentsRemoved *prometheus.CounterVec
@@ -97,6 +98,7 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 		syncs:           counter("wal_syncs_total", "Times the write-ahead log was synced to its disk because of the sync interval."),
 		syncsFailed:     counter("wal_sync_failures_total", "Times that failed. Until a later one succeeds, and if the disk has lost something even then, a loss of power may cost more than the interval."),
 		refusedCommits:  counter("wal_refused_commits_total", "Commits that failed because the write-ahead log could not be written to."),
+		refusedSamples:  counter("wal_refused_samples_total", "Samples, histograms and exemplars of those commits, which no endpoint gets."),
 		segmentsRemoved: counters("wal_segments_removed_total", "Segments removed: sent (by every endpoint), no_endpoint (there is none, and they were old), max_time or max_size (forfeited to a limit). What an endpoint forfeited to its own budget counts as sent.", "reason"),
 		forfeits:        counters("wal_forfeits_total", "Times a limit demanded samples that an endpoint still needed.", "reason"),
 	}
@@ -121,6 +123,12 @@ func makeMetrics(reg *registry, read gauges) *metrics {
 	computed("wal_max_bytes", "Size of the write-ahead log at which the oldest samples are forfeited; 0 if there is no limit.", read.maxBytes)
 	computed("wal_broken", "1 while the write-ahead log cannot be written to, else 0.", read.broken)
 	return m
+}
+
+// commitRefused counts a commit that failed, with what it held.
+func (m *metrics) commitRefused(items int) {
+	m.refusedCommits.Inc()
+	m.refusedSamples.Add(float64(items))
 }
 
 // since returns the seconds from start to now.

@@ -203,6 +203,7 @@ func TestStartWithoutRoom(t *testing.T) {
 		require.ErrorIs(t, err, faultfs.NoSpace)
 		require.ErrorAs(t, err, new(*WriteError))
 		require.Equal(t, 1.0, testutil.ToFloat64(db.metrics.refusedCommits))
+		require.Positive(t, testutil.ToFloat64(db.metrics.refusedSamples))
 		for range 3 {
 			require.ErrorIs(t, db.recoverNow(), faultfs.NoSpace)
 			require.Equal(t, before, segmentNumbers(t, dir))

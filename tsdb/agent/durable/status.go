@@ -59,6 +59,9 @@ type LogStatus struct {
 	Series int     `json:"series"`
 	// Broken says why it cannot be written to.
 	Broken string `json:"broken,omitempty"`
+	// Refused counts the samples, histograms and exemplars since the start that could not
+	// be written to it, and are lost.
+	Refused int64 `json:"refused_samples"`
 }
 
 // What the removal of the oldest segment can wait for.

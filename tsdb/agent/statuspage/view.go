@@ -107,9 +107,15 @@ func levelOf(s delivery.State) level {
 // lossSoon is how near a loss is that somebody should look at.
 const lossSoon = 6 * time.Hour
 
+// unwritten is what became of samples that were scraped while the log was broken.
+const unwritten = "never written"
+
 // viewOf returns what the page shows of a status.
 func viewOf(s *Status) view {
 	v := view{Log: logFacts(s), Ran: startFacts(s)}
+	if n := s.Log.Refused; n > 0 {
+		v.Losses = append(v.Losses, loss{Endpoint: "all", What: unwritten, Why: "the log could not be written to", Level: bad, Count: countText(n) + " samples", Bytes: unknown, Last: unknown})
+	}
 	for _, e := range s.Endpoints {
 		v.Rows = append(v.Rows, rowOf(e, s.Time))
 		for _, d := range e.Drops {
@@ -356,14 +362,21 @@ func lost(s *Status) answer {
 			}
 		}
 	}
+	if s.Log.Refused > 0 {
+		n += s.Log.Refused
+		by[unwritten] += s.Log.Refused
+	}
 	if n == 0 {
 		return a
 	}
 	a.Short, a.Level = countText(n)+" samples", bad
 	most := slices.MaxFunc(slices.Sorted(maps.Keys(by)), func(x, y string) int { return cmp.Compare(by[x], by[y]) })
-	a.Long = "mostly " + most + ", last " + agoText(last, s.Time)
-	if len(by) == 1 {
-		a.Long = most + ", last " + agoText(last, s.Time)
+	a.Long = most
+	if len(by) > 1 {
+		a.Long = "mostly " + most
+	}
+	if !last.IsZero() {
+		a.Long += ", last " + agoText(last, s.Time)
 	}
 	return a
 }

@@ -150,6 +150,12 @@ func TestRows(t *testing.T) {
 	require.Contains(t, v.Log, fact{"Grows", "10.0 KiB/s with 1,200 series", good})
 	require.Equal(t, []loss{{"main", "accepted and not stored", "status 204", bad, "1 samples, 2 exemplars", unknown, "0.0 s ago"}}, v.Losses)
 
+	// What could not be written is lost to all.
+	s.Log.Refused = 7
+	v = viewOf(s)
+	require.Equal(t, loss{"all", "never written", "the log could not be written to", bad, "7 samples", unknown, unknown}, v.Losses[0])
+	require.Equal(t, answer{"What was lost?", bad, "10 samples", "mostly never written, last 0.0 s ago"}, v.Answers[4])
+
 	// An error is shown as long as it may matter.
 	e := &s.Endpoints[0]
 	e.LastError = &delivery.Failure{Time: *ago(time.Minute), Message: "gone"}
