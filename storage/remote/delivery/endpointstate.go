@@ -84,6 +84,9 @@ func (st *endpointState) saved() savepoint.Endpoint {
 		ForfeitedBefore: st.forfeitedBefore,
 		Uncounted:       st.uncounted,
 	}
+	if st.identity.Name == "" {
+		e.Label = st.name
+	}
 	if r := st.fresh; r != nil {
 		e.Fresh = &savepoint.Fresh{From: r.from, Dispatched: r.dispatched, Acked: r.acked, Isolated: r.apart, BacklogDispatched: st.dispatched}
 	}
@@ -101,6 +104,9 @@ func savedState(e *savepoint.Endpoint) *endpointState {
 		st.fresh = &freshRange{from: r.From, acked: r.Acked, apart: r.Isolated, dispatched: r.Dispatched}
 	}
 	if st.name == "" {
+		st.name = e.Label
+	}
+	if st.name == "" { // Of a release that did not save it.
 		st.name = e.Identity.URLHash[:min(6, len(e.Identity.URLHash))]
 	}
 	return st

@@ -77,6 +77,7 @@ func anyFile(rnd *rand.Rand) File {
 			}
 		}
 		e.Floor.Point = cursor.Point{Position: lowest, CRC: rnd.Uint32()}
+		e.Label = []string{"", "983837"}[rnd.Intn(2)]
 		e.Memory[rnd.Intn(3)] = rnd.Intn(2) * rnd.Intn(1000)
 		e.Uncounted[rnd.Intn(3)] = rnd.Int63n(2) * rnd.Int63n(1000)
 		e.ForfeitedBefore = rnd.Intn(2) * rnd.Intn(100)
@@ -131,6 +132,7 @@ func TestAnyFile(t *testing.T) {
 			require.Equal(t, e.Acked, got.Endpoints[i].Acked)
 			require.Equal(t, e.Isolated, got.Endpoints[i].Isolated)
 			require.Equal(t, e.Counted, got.Endpoints[i].Counted)
+			require.Equal(t, e.Label, got.Endpoints[i].Label)
 			require.Equal(t, e.Memory, got.Endpoints[i].Memory)
 			require.Equal(t, e.Uncounted, got.Endpoints[i].Uncounted)
 			require.Equal(t, e.ForfeitedBefore, got.Endpoints[i].ForfeitedBefore)

@@ -78,6 +78,9 @@ type Endpoint struct {
 	ID string `json:"id"`
 	// Identity finds the endpoint in the configuration.
 	Identity Identity `json:"identity"`
+	// Label is what metrics and logs call an endpoint without a name, empty if that is
+	// not known. Valid UTF-8.
+	Label string `json:"label,omitempty"`
 	// Removed is when the endpoint disappeared from the configuration, nil
 	// while it is configured.
 	Removed *time.Time `json:"removed,omitempty"`
@@ -407,9 +410,9 @@ func (e *Endpoint) validate(partitions int) error {
 	if e.Identity.Name == "" && e.Identity.URLHash == "" {
 		return errors.New("identity is missing: neither a name nor a hash of the URL identifies it")
 	}
-	for _, s := range []string{e.Identity.Name, e.Identity.URLHash, e.Identity.RulesHash, e.Identity.TenantHash} {
+	for _, s := range []string{e.Identity.Name, e.Identity.URLHash, e.Identity.RulesHash, e.Identity.TenantHash, e.Label} {
 		if !utf8.ValidString(s) {
-			return fmt.Errorf("identity %q is not UTF-8", s)
+			return fmt.Errorf("identity or label %q is not UTF-8", s)
 		}
 	}
 	if err := validatePosition(e.Floor.Position); err != nil {
