@@ -29,8 +29,11 @@ const CountForfeitsFor = 2 * time.Second
 // Holder is what keeps a part of the log: an endpoint, be it that it is kept for one that
 // was removed from the configuration.
 type Holder struct {
-	Name, URL string // As in metrics; a removed one has no URL.
-	// Position is up to where all is acknowledged, whether that is on the disk or not.
+	// ID is that of the holder at the gate.
+	ID string
+	// Name and URL are as in metrics, and together no other's; a removed one has no URL.
+	Name, URL string
+	// Position is from where on it needs the log, whether that is on the disk or not.
 	Position cursor.Position
 	// Stuck is for how long it has come no further although there is more of the log.
 	Stuck time.Duration
@@ -42,24 +45,29 @@ func (s *Storage) Holders() (all []Holder) {
 	running, held := s.running, s.held
 	s.listMtx.Unlock()
 	now := time.Now()
-	// Names can be shared for a moment, while a configuration is applied.
+	// While a configuration is applied, an endpoint can be in both lists, and names can be
+	// shared for a moment.
 	add := func(h Holder) {
-		same := slices.IndexFunc(all, func(o Holder) bool { return o.Name == h.Name && o.URL == h.URL })
-		switch {
-		case same < 0:
-			all = append(all, h)
-		case h.Position.Before(all[same].Position):
-			all[same] = h
+		for i, o := range all {
+			switch {
+			case o.ID == h.ID:
+				all[i].Position = cursor.Earlier(o.Position, h.Position)
+				return
+			case o.Name == h.Name && o.URL == h.URL:
+				h.Name = holderName(h.Name, h.ID)
+			}
 		}
+		all = append(all, h)
 	}
 	for _, e := range running {
-		set := e.settings.Load()
-		h := Holder{Name: set.name, URL: set.url, Position: e.streams()[0].floor()}
-		h.Stuck = e.standstill.stuck(h.Position, e.src.Head(), now)
-		add(h)
+		set, floor := e.settings.Load(), e.floor()
+		add(Holder{
+			ID: e.id, Name: set.name, URL: set.url, Position: neededFrom(floor, int(e.forfeitedBefore.Load())),
+			Stuck: e.standstill.stuck(floor, e.src.Head(), now),
+		})
 	}
 	for _, st := range held {
-		h := Holder{Name: st.name, Position: st.floor().Position}
+		h := Holder{ID: st.id, Name: st.name, Position: st.neededFrom()}
 		if st.removed != nil {
 			h.Stuck = now.Sub(*st.removed)
 		}
@@ -68,13 +76,27 @@ func (s *Storage) Holders() (all []Holder) {
 	return all
 }
 
+// neededFrom returns from where on an endpoint needs the log that has acknowledged
+// everything before floor and forfeited what is before a segment: of that, what it has in
+// memory needs no log.
+func neededFrom(floor cursor.Position, forfeitedBefore int) cursor.Position {
+	return cursor.Later(floor, cursor.Position{Segment: forfeitedBefore})
+}
+
+func (st *endpointState) neededFrom() cursor.Position {
+	return neededFrom(st.floor().Position, st.forfeitedBefore)
+}
+
+// holderName tells holders of one name apart.
+func holderName(name, id string) string { return name + " (" + id + ")" }
+
 // Forfeit takes everything before a position from endpoints, because a limit forces
-// its removal: from the holders of the gate that are named, or all if none
-// is. What an endpoint has read already it delivers all the same. The rest is
+// its removal: from the holders of the gate with the given IDs, or all if there are
+// none. What an endpoint has read already it delivers all the same. The rest is
 // counted, by reading it once more, and logged (I1); what that takes too long for,
 // or ctx ends before, is estimated. The caller removes segments after it has
 // returned.
-func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason string, holders ...string) error {
+func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason string, ids ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, CountForfeitsFor)
 	defer cancel()
 	s.mtx.Lock()
@@ -86,7 +108,7 @@ func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason st
 		src.follow.CatchUp(seen)
 		cancel()
 	}
-	all, err := s.forfeitBefore(before, holders)
+	all, err := s.forfeitBefore(before, ids)
 	if err != nil {
 		return err
 	}
@@ -99,17 +121,15 @@ func (s *Storage) Forfeit(ctx context.Context, before cursor.Position, reason st
 
 // forfeitBefore has endpoints skip to a position, and returns what they forfeit by it.
 // Nothing is read, since others wait for the lock.
-func (s *Storage) forfeitBefore(before cursor.Position, holders []string) (all []*forfeit, err error) {
+func (s *Storage) forfeitBefore(before cursor.Position, ids []string) (all []*forfeit, err error) {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if s.src == nil {
 		return nil, errors.New("no log is attached")
 	}
-	meant := func(name, id string) bool {
-		return len(holders) == 0 || slices.Contains(holders, name) || slices.Contains(holders, holderName(name, id))
-	}
+	meant := func(id string) bool { return len(ids) == 0 || slices.Contains(ids, id) }
 	for _, e := range s.running {
-		if name := e.settings.Load().name; meant(name, e.id) {
+		if name := e.settings.Load().name; meant(e.id) {
 			e.forfeitedBefore.Store(max(e.forfeitedBefore.Load(), int64(before.Segment)))
 			for _, f := range e.forfeitBefore(before) {
 				all = append(all, newForfeit(name, f, &e.counted))
@@ -119,7 +139,7 @@ func (s *Storage) forfeitBefore(before cursor.Position, holders []string) (all [
 	held := make([]*endpointState, len(s.held))
 	for i, st := range s.held {
 		held[i] = st
-		if !st.floor().Before(before) || !meant(st.name, st.id) {
+		if !st.floor().Before(before) || !meant(st.id) {
 			continue
 		}
 		moved, ranges := st.forfeitBefore(before)

@@ -129,11 +129,12 @@ func (e *endpoint) observe() (bytes int64) {
 			m.ackedSegment.Set(float64(floor.Segment))
 			m.ackedOffset.Set(float64(floor.Offset))
 		}
+		from := neededFrom(floor.Position, int(e.forfeitedBefore.Load()))
 		if until, bounded := s.cursor.end(); bounded {
 			end = until.Position
-			old = e.src.bytes(floor.Position, end)
+			old = e.src.bytes(from, end)
 		}
-		bytes += e.src.bytes(floor.Position, end)
+		bytes += e.src.bytes(from, end)
 		if t := s.queue.Stats().Oldest; t > 0 && (oldest == 0 || t < oldest) {
 			oldest = t
 		}

@@ -59,7 +59,7 @@ func newBlockedRig(t *testing.T) (*journal, map[string]*receiver, *rig) {
 func TestForfeitedIsCountedOnce(t *testing.T) {
 	for _, tc := range []struct {
 		name            string
-		holders         []string // None is a limit of the whole log.
+		own             bool // Else it is a limit of the whole log.
 		killed, removed bool
 		before          bool // The savepoint is of a release that did not say what was forfeited.
 	}{
@@ -67,12 +67,16 @@ func TestForfeitedIsCountedOnce(t *testing.T) {
 		{name: "whole log, killed before segments went", killed: true},
 		{name: "whole log, stopped", removed: true},
 		{name: "whole log, killed before an upgrade", killed: true, removed: true, before: true},
-		{name: "endpoint, killed", holders: []string{"a"}, killed: true},
-		{name: "endpoint, stopped", holders: []string{"a"}},
+		{name: "endpoint, killed", own: true, killed: true},
+		{name: "endpoint, stopped", own: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			j, receivers, r := newBlockedRig(t)
-			require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", tc.holders...))
+			var ids []string
+			if tc.own {
+				ids = append(ids, r.running[0].id)
+			}
+			require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", ids...))
 			require.NoError(t, r.Persist(t.Context()))
 			left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
 			require.NoError(t, err)
@@ -137,7 +141,7 @@ func TestForfeitedOfAnotherLog(t *testing.T) {
 	r := newRig(t, j, receivers, Options{})
 	r.attach(remoteWrite("a"))
 	require.Eventually(t, func() bool { return r.running[0].streams()[0].queue.Stats().Queued > 0 }, time.Minute, time.Millisecond)
-	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", "a"))
+	require.NoError(t, r.Forfeit(t.Context(), cursor.Position{Segment: 4}, "limit", r.running[0].id))
 	require.NoError(t, r.Persist(t.Context()))
 	left, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
 	require.NoError(t, err)

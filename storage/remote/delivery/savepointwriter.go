@@ -24,6 +24,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -198,30 +199,17 @@ func (s *Storage) identifiedApart(apart []isolatedMark, sums map[cursor.Position
 	return own
 }
 
-// holderName tells holders of one name apart.
-func holderName(name, id string) string { return name + " (" + id + ")" }
-
 // moveGate lets the gate and the dispatch watermarks follow what is on disk now.
 // Callers hold saveMtx.
 func (s *Storage) moveGate(all []*endpointState) {
 	holders := map[string]bool{}
 	for _, st := range all {
-		// Names can be shared for a moment, by a removed endpoint and one
-		// that took its name over.
-		name := st.name
-		if holders[name] {
-			name = holderName(name, st.id)
-		}
-		holders[name] = true
-		floor := st.floor().Position
-		if forfeited := (cursor.Position{Segment: st.forfeitedBefore}); floor.Before(forfeited) {
-			floor = forfeited // What is before it and in memory needs no log.
-		}
-		s.src.Gate.Set(name, floor)
+		holders[st.id] = true
+		s.src.Gate.Set(gate.Holder{ID: st.id, Name: st.name, Position: st.neededFrom()})
 	}
 	for _, h := range s.src.Gate.Holders() {
-		if !holders[h.Name] {
-			s.src.Gate.Remove(h.Name)
+		if !holders[h.ID] {
+			s.src.Gate.Remove(h.ID)
 		}
 	}
 	if s.configured.Load() {

@@ -137,7 +137,7 @@ func TestStatusOverLimit(t *testing.T) {
 			r.commit(200)
 		}
 	}
-	require.NoError(t, r.Forfeit(context.Background(), cursor.Position{Segment: j.head.Load().Segment}, reasonEndpointMaxSize, "a"))
+	require.NoError(t, r.Forfeit(context.Background(), cursor.Position{Segment: j.head.Load().Segment}, reasonEndpointMaxSize, r.running[0].id))
 	s := r.becomes(StateOverLimit)
 	require.Equal(t, "over its limit", s.Description)
 	require.Len(t, s.Drops, 1)

@@ -76,8 +76,8 @@ func TestEndpointBudget(t *testing.T) {
 	fill(t, db, dir, 12)
 	head := db.journal.Head().Segment
 	db.opts.EndpointMaxSize = 5 * int64(opts.WALSegmentSize)
-	sender.Gate.Set("dead", cursor.Position{Segment: 0})
-	sender.Gate.Set("slow", cursor.Position{Segment: head - 2})
+	sender.Gate.Set(holder("dead", cursor.Position{Segment: 0}))
+	sender.Gate.Set(holder("slow", cursor.Position{Segment: head - 2}))
 	require.NoError(t, db.enforceLimits(ctx), "it is not known yet which endpoint needs what")
 	require.Zero(t, firstSegment(dir))
 	sender.Gate.Open()
@@ -90,7 +90,7 @@ func TestEndpointBudget(t *testing.T) {
 	}
 	sender.persist = func() error {
 		if before != (cursor.Position{}) {
-			sender.Gate.Set("dead", before)
+			sender.Gate.Set(holder("dead", before))
 		}
 		return nil
 	}

@@ -53,7 +53,7 @@ func crashingProcess(dir string) {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
-	sender.Gate.Set("keeps everything", cursor.Position{})
+	sender.Gate.Set(holder("keeps everything", cursor.Position{}))
 	sender.Gate.Open()
 	for ts := time.Now().UnixNano(); ; ts++ {
 		app := db.Appender(context.Background())

@@ -485,7 +485,7 @@ func TestHoleInTheLogInUse(t *testing.T) {
 	sender := &fakeSender{}
 	db := openTest(t, dir, sender, small(), still())
 	fill(t, db, dir, 8)
-	sender.Gate.Set("a", cursor.Position{Segment: 4})
+	sender.Gate.Set(holder("a", cursor.Position{Segment: 4}))
 	sender.Gate.Open()
 	for _, k := range []int{2, 5} {
 		require.NoError(t, os.Remove(wlog.SegmentName(db.journal.dir, k)))

@@ -208,7 +208,7 @@ func TestConcurrency(t *testing.T) {
 	opts.TruncateFrequency = 20 * time.Millisecond
 	sender := &fakeSender{}
 	db := openTest(t, dir, sender, opts, env)
-	sender.Gate.Set("all", cursor.Position{})
+	sender.Gate.Set(holder("all", cursor.Position{}))
 	sender.Gate.Open()
 
 	const appenders, each = 4, 200

@@ -101,7 +101,7 @@ func (s *savingSender) Persist(context.Context) error {
 	if err := s.store.Write(f, true); err != nil {
 		return err
 	}
-	s.Gate.Set(savedEndpoint, p.Position)
+	s.Gate.Set(holder(savedEndpoint, p.Position))
 	return nil
 }
 
@@ -109,7 +109,7 @@ func (s *savingSender) Forfeit(_ context.Context, before cursor.Position, _ stri
 	if s.pos.Before(before) {
 		s.pos = before
 	}
-	s.Gate.Set(savedEndpoint, s.pos)
+	s.Gate.Set(holder(savedEndpoint, s.pos))
 	return nil
 }
 

@@ -33,6 +33,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
 
 	"github.com/prometheus/prometheus/model/histogram"
@@ -69,8 +70,8 @@ func (f *fakeSender) Persist(context.Context) error {
 	return nil
 }
 
-func (f *fakeSender) Forfeit(_ context.Context, before cursor.Position, reason string, holders ...string) error {
-	f.holders = holders
+func (f *fakeSender) Forfeit(_ context.Context, before cursor.Position, reason string, ids ...string) error {
+	f.holders = ids
 	return f.forfeit(before, reason)
 }
 
@@ -83,6 +84,11 @@ func (f *fakeSender) Holders() (all []delivery.Holder) {
 		all = append(all, delivery.Holder{Name: h.Name, Position: h.Position, Stuck: time.Hour})
 	}
 	return all
+}
+
+// holder returns a holder of the gate whose ID is its name.
+func holder(name string, p cursor.Position) gate.Holder {
+	return gate.Holder{ID: name, Name: name, Position: p}
 }
 
 // heldBy is what a holder keeps.

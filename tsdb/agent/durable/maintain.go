@@ -390,15 +390,15 @@ func (db *DB) maxSize(u usage) (limit int64, low bool) {
 	return limit, low || free < lowSpace(total)
 }
 
-// overBudget returns what each endpoint claims that claims more than it may.
-func (db *DB) overBudget(u usage) map[string]claim {
-	own, all := db.budget(), map[string]claim{}
+// overBudget returns what each holder claims that claims more than it may.
+func (db *DB) overBudget(u usage) map[gate.Holder]claim {
+	own, all := db.budget(), map[gate.Holder]claim{}
 	if own == (limits{}) || db.sender == nil || db.gate.Floor().State != gate.Held {
 		return all
 	}
 	for _, h := range db.gate.Holders() {
 		if c := claimOf(u, h.Position.Segment, own, db.now()); c.reason != "" {
-			all[h.Name] = c
+			all[h] = c
 		}
 	}
 	return all
@@ -419,11 +419,11 @@ func (db *DB) enforceBudgets(ctx context.Context, u usage) (forfeited bool, err 
 	// What all of them forfeit is counted in this time, or estimated.
 	counting, cancel := context.WithTimeout(ctx, delivery.CountForfeitsFor)
 	defer cancel()
-	for name, c := range db.overBudget(u) {
+	for h, c := range db.overBudget(u) {
 		db.metrics.forfeits.WithLabelValues(c.reason).Inc()
-		db.logger.Error("An endpoint exceeds its budget of the write-ahead log and forfeits the oldest samples it was not sent", "remote_name", name, "limit", c.reason, "max_size", own.maxSize, "max_time", own.maxTime, "claimed", c.bytes)
-		if err := db.sender.Forfeit(counting, cursor.Position{Segment: c.keepFrom}, c.reason, name); err != nil {
-			return true, fmt.Errorf("forfeit samples of endpoint %s before segment %d: %w", name, c.keepFrom, err)
+		db.logger.Error("An endpoint exceeds its budget of the write-ahead log and forfeits the oldest samples it was not sent", "remote_name", h.Name, "limit", c.reason, "max_size", own.maxSize, "max_time", own.maxTime, "claimed", c.bytes)
+		if err := db.sender.Forfeit(counting, cursor.Position{Segment: c.keepFrom}, c.reason, h.ID); err != nil {
+			return true, fmt.Errorf("forfeit samples of endpoint %s before segment %d: %w", h.Name, c.keepFrom, err)
 		}
 	}
 	// The gate goes by what is on the disk.

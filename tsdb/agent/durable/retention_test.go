@@ -59,8 +59,8 @@ func TestTruncateHonoursTheGate(t *testing.T) {
 	all = append(all, db.journal.Head().Segment)
 	require.Equal(t, all, segmentNumbers(t, dir))
 
-	g.Set("a", cursor.Position{Segment: 3, Offset: 50})
-	g.Set("b", cursor.Position{Segment: 5})
+	g.Set(holder("a", cursor.Position{Segment: 3, Offset: 50}))
+	g.Set(holder("b", cursor.Position{Segment: 5}))
 	g.Open()
 	require.NoError(t, db.truncate(ctx))
 	require.Equal(t, all[3:], segmentNumbers(t, dir))
@@ -73,7 +73,7 @@ func TestTruncateHonoursTheGate(t *testing.T) {
 
 	// Saving moves the gate in time for this very truncation.
 	sender.persist = func() error {
-		g.Set("a", cursor.Position{Segment: 99})
+		g.Set(holder("a", cursor.Position{Segment: 99}))
 		return nil
 	}
 	require.NoError(t, db.truncate(ctx))
@@ -84,7 +84,7 @@ func TestTruncateHonoursTheGate(t *testing.T) {
 
 	// If it fails, what is durable all the same may go.
 	sender.persist = func() error { return errDisk }
-	g.Set("b", cursor.Position{Segment: 6})
+	g.Set(holder("b", cursor.Position{Segment: 6}))
 	require.ErrorIs(t, db.truncate(ctx), errDisk)
 	require.Equal(t, all[6:], segmentNumbers(t, dir))
 
@@ -118,7 +118,7 @@ func TestLimits(t *testing.T) {
 		return nil
 	}
 	db := openTest(t, dir, sender, small(), still())
-	sender.Gate.Set("dead", cursor.Position{})
+	sender.Gate.Set(holder("dead", cursor.Position{}))
 	sender.Gate.Open()
 	all := fill(t, db, dir, 8)
 	require.NoError(t, db.enforceLimits(ctx))
@@ -188,7 +188,7 @@ func TestLimitsOfALinkedDirectory(t *testing.T) {
 	require.Len(t, u.sealed, len(all)-1)
 	require.Greater(t, u.segments(), int64(len(all)-2)*int64(db.opts.WALSegmentSize))
 
-	sender.Gate.Set("a", cursor.Position{Segment: 5})
+	sender.Gate.Set(holder("a", cursor.Position{Segment: 5}))
 	sender.Gate.Open()
 	require.NoError(t, db.truncate(context.Background()))
 	require.Equal(t, 5, segmentNumbers(t, dir)[0])
@@ -203,7 +203,7 @@ func TestLimitsAreWatched(t *testing.T) {
 	env := realEnvironment
 	sender := &fakeSender{forfeit: func(cursor.Position, string) error { return nil }}
 	db := openTest(t, dir, sender, opts, env)
-	sender.Gate.Set("dead", cursor.Position{})
+	sender.Gate.Set(holder("dead", cursor.Position{}))
 	sender.Gate.Open()
 	for ts := range int64(200) {
 		appendFloats(t, db, 0, 1000, ts)

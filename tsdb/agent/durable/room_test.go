@@ -90,7 +90,7 @@ func TestAcknowledgedGoesFirst(t *testing.T) {
 	}}
 	db := openTest(t, dir, sender, opts, still())
 	sender.persist = func() error {
-		sender.Gate.Set("a", db.journal.Head())
+		sender.Gate.Set(holder("a", db.journal.Head()))
 		return nil
 	}
 	require.NoError(t, sender.Persist(t.Context()))
@@ -110,13 +110,13 @@ func TestLittleRoom(t *testing.T) {
 	env := still()
 	env.diskSpace = func(string) (int64, int64, error) { return 5 << 20, 100 << 20, nil }
 	db := openTest(t, dir, sender, small(), env)
-	sender.Gate.Set("a", cursor.Position{})
+	sender.Gate.Set(holder("a", cursor.Position{}))
 	sender.Gate.Open()
 	all := fill(t, db, dir, 4)
 	require.True(t, db.underPressure())
 	require.NoError(t, db.enforceLimits(t.Context()))
 	require.Equal(t, all, segmentNumbers(t, dir), "nothing that was not delivered")
-	sender.Gate.Set("a", db.journal.Head())
+	sender.Gate.Set(holder("a", db.journal.Head()))
 	require.NoError(t, db.enforceLimits(t.Context()))
 	require.Equal(t, all[3:], segmentNumbers(t, dir))
 	require.False(t, db.underPressure() && !db.pressed.Load(), "there is nothing left to go")
@@ -131,7 +131,7 @@ func TestForfeitOnlyWhatCanGo(t *testing.T) {
 	given := 0
 	sender := &fakeSender{forfeit: func(cursor.Position, string) error { given++; return nil }}
 	db := openTest(t, dir, sender, opts, still())
-	sender.Gate.Set("dead", cursor.Position{})
+	sender.Gate.Set(holder("dead", cursor.Position{}))
 	sender.Gate.Open()
 	all := fill(t, db, dir, 8)
 	db.opts.MaxSize = int64(4 * db.opts.WALSegmentSize)
@@ -155,10 +155,10 @@ func TestRemovingTakesNoRoom(t *testing.T) {
 	sender := &fakeSender{}
 	env, f := withFaults(still())
 	db := openTest(t, dir, sender, opts, env)
-	sender.Gate.Set("a", cursor.Position{})
+	sender.Gate.Set(holder("a", cursor.Position{}))
 	sender.Gate.Open()
 	fill(t, db, dir, 3)
-	sender.Gate.Set("a", cursor.Position{Segment: 1})
+	sender.Gate.Set(holder("a", cursor.Position{Segment: 1}))
 	require.NoError(t, db.truncate(t.Context()))
 	all := fill(t, db, dir, 6)
 	require.NoError(t, db.capture(t.Context(), false))
@@ -167,7 +167,7 @@ func TestRemovingTakesNoRoom(t *testing.T) {
 	f.set(func(f *faults) { f.log = func([][]byte) (int, error) { return 0, faultfs.NoSpace } })
 	require.ErrorIs(t, tryFloats(db, 0, 10, 1<<40), faultfs.NoSpace)
 	last := all[len(all)-1]
-	sender.Gate.Set("a", cursor.Position{Segment: last})
+	sender.Gate.Set(holder("a", cursor.Position{Segment: last}))
 	require.NoError(t, db.makeRoom(t.Context()))
 	require.Equal(t, []int{last}, segmentNumbers(t, dir))
 	_, number, err := wlog.LastCheckpoint(filepath.Join(dir, "wal"))
@@ -227,14 +227,14 @@ func TestHeadIsRemovedWhileBroken(t *testing.T) {
 	sender := &fakeSender{forfeit: func(cursor.Position, string) error { return nil }}
 	env, f := withFaults(still())
 	db := openTest(t, dir, sender, small(), env)
-	sender.Gate.Set("a", cursor.Position{})
+	sender.Gate.Set(holder("a", cursor.Position{}))
 	sender.Gate.Open()
 	appendFloats(t, db, 0, 10, 1)
 	f.set(failLog(0))
 	_, err := db.journal.cutIfOlder(0)
 	require.ErrorIs(t, err, errDisk)
 	require.Equal(t, []int{0, 1}, segmentNumbers(t, dir))
-	sender.Gate.Set("a", cursor.Position{Segment: 1})
+	sender.Gate.Set(holder("a", cursor.Position{Segment: 1}))
 	// The series of the broken segment are not in the snapshot before it ends, so
 	// the files go as a limit's removal leaves it.
 	require.NoError(t, os.Remove(wlog.SegmentName(filepath.Join(dir, "wal"), 0)))
@@ -250,7 +250,7 @@ func TestRecoveryWaitsForNoRemoval(t *testing.T) {
 	sender := &fakeSender{forfeit: func(cursor.Position, string) error { return nil }}
 	dir := t.TempDir()
 	db := openTest(t, dir, sender, small(), still())
-	sender.Gate.Set("dead", cursor.Position{})
+	sender.Gate.Set(holder("dead", cursor.Position{}))
 	sender.Gate.Open()
 	db.maintenance.Lock()
 	breakLog(t, db)
@@ -328,7 +328,7 @@ func TestReserve(t *testing.T) {
 	sender := &fakeSender{}
 	db := openTest(t, w.dir, sender, w.opts, w.env())
 	db.reserve.init(w.fs, w.dir, 64<<20)
-	sender.Gate.Set("a", cursor.Position{})
+	sender.Gate.Set(holder("a", cursor.Position{}))
 	sender.Gate.Open()
 	require.NoError(t, db.reserve.keep())
 	path := filepath.Join(w.dir, ReserveName)
@@ -345,7 +345,7 @@ func TestReserve(t *testing.T) {
 	require.NoError(t, db.makeRoom(t.Context()))
 	require.FileExists(t, path, "nothing can go, so nothing needs it")
 
-	sender.Gate.Set("a", cursor.Position{Segment: 1})
+	sender.Gate.Set(holder("a", cursor.Position{Segment: 1}))
 	w.fs.Inject(faultfs.Fault{Err: faultfs.NoSpace, Stays: true, Match: func(op faultfs.Op) bool {
 		return op.Changes && op.Name != "remove" && op.Path == path
 	}})

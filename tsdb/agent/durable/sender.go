@@ -28,10 +28,10 @@ type Sender interface {
 	Attach(delivery.Source) error
 	// Persist makes the positions of all endpoints durable and moves the gate.
 	Persist(context.Context) error
-	// Forfeit takes what is before a position from the named holders of the gate, from
-	// all if none is named. It does not read the log for more than moments, and
+	// Forfeit takes what is before a position from the holders of the gate with the given
+	// IDs, from all if there are none. It does not read the log for more than moments, and
 	// no longer than ctx lasts.
-	Forfeit(ctx context.Context, before cursor.Position, reason string, holders ...string) error
+	Forfeit(ctx context.Context, before cursor.Position, reason string, ids ...string) error
 	// Holders returns what keeps parts of the log, as it is now.
 	Holders() []delivery.Holder
 	// Notify says that something was committed. It does not block.

@@ -328,7 +328,7 @@ func TestChurnInOutage(t *testing.T) {
 	env.now = clock.now
 	sender := &fakeSender{}
 	db := openTest(t, dir, sender, small(), env)
-	sender.Gate.Set("dead", cursor.Position{})
+	sender.Gate.Set(holder("dead", cursor.Position{}))
 	sender.Gate.Open()
 
 	const at, rounds = 500, 20
@@ -358,13 +358,13 @@ func TestChurnInOutage(t *testing.T) {
 	check()
 	require.Zero(t, readLogged(t, dir).orphans)
 
-	sender.Gate.Set("dead", cursor.Position{Segment: db.journal.Head().Segment})
+	sender.Gate.Set(holder("dead", cursor.Position{Segment: db.journal.Head().Segment}))
 	sender.Gate.Open()
 	before := db.snapshotter.store.Bytes()
 	for range 40 {
 		clock.add(10 * time.Minute)
 		appendFloats(t, db, 0, 10, clock.now().UnixMilli())
-		sender.Gate.Set("dead", cursor.Position{Segment: db.journal.Head().Segment})
+		sender.Gate.Set(holder("dead", cursor.Position{Segment: db.journal.Head().Segment}))
 		require.NoError(t, db.truncate(ctx))
 	}
 	require.Less(t, db.snapshotter.store.Bytes(), before/2)
@@ -388,7 +388,7 @@ func TestSnapshotsAtRandom(t *testing.T) {
 		sender := &fakeSender{}
 		reopen := func() *DB {
 			db := openTest(t, dir, sender, small(), env)
-			sender.Gate.Set("e", cursor.Position{Segment: max(firstSegment(dir), 0)})
+			sender.Gate.Set(holder("e", cursor.Position{Segment: max(firstSegment(dir), 0)}))
 			sender.Gate.Open()
 			return db
 		}
@@ -408,7 +408,7 @@ func TestSnapshotsAtRandom(t *testing.T) {
 			case n < 15:
 				require.NoError(t, db.capture(ctx, rnd.Intn(2) == 0))
 			case n < 17:
-				sender.Gate.Set("e", cursor.Position{Segment: max(0, db.journal.Head().Segment-rnd.Intn(3))})
+				sender.Gate.Set(holder("e", cursor.Position{Segment: max(0, db.journal.Head().Segment-rnd.Intn(3))}))
 				require.NoError(t, db.truncate(ctx))
 			case n < 18:
 				require.NoError(t, errors.Join(db.Close(), sender.Release()))

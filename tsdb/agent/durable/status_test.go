@@ -79,7 +79,7 @@ func TestStatus(t *testing.T) {
 
 	appendFloats(t, db, 0, 10, 123_000)
 	all := fill(t, db, dir, 4)
-	sender.Gate.Set("dead", cursor.Position{})
+	sender.Gate.Set(holder("dead", cursor.Position{}))
 	sender.Gate.Open()
 	sender.list = []delivery.Holder{{Name: "dead", URL: "http://dead", Stuck: time.Hour}, {Name: "well", URL: "http://well", Position: db.journal.Head()}}
 	s, err := db.Status()

@@ -49,7 +49,8 @@ func (s State) String() string {
 
 // Holder is an endpoint and the position from which on it needs the log.
 type Holder struct {
-	Name     string
+	// ID tells it from all others. Name is for people, and may be another's too.
+	ID, Name string
 	Position cursor.Position
 }
 
@@ -59,7 +60,7 @@ type Floor struct {
 	// Position is the lowest of all holders', and the zero position, which is
 	// before everything, unless the state is Held.
 	Position cursor.Position
-	// By names the holders whose position that is, sorted. The caller owns it.
+	// By has the names of the holders whose position that is, sorted. The caller owns it.
 	By []string
 }
 
@@ -82,29 +83,28 @@ func (f Floor) Releases(segment int) bool {
 type Gate struct {
 	mtx     sync.Mutex // Guards everything below.
 	open    bool
-	holders map[string]cursor.Position
+	holders map[string]Holder // By ID.
 }
 
 // New returns a gate that is closed.
 func New() *Gate {
-	return &Gate{holders: map[string]cursor.Position{}}
+	return &Gate{holders: map[string]Holder{}}
 }
 
-// Set records that the savepoint of the named endpoint is on the disk and that
-// it needs the log from p on. The name only has to be unique. A position lower
-// than the one before is taken as told: an endpoint that resumes knows best,
-// and holding more is never wrong.
-func (g *Gate) Set(name string, p cursor.Position) {
+// Set records that the savepoint of an endpoint is on the disk and that it needs
+// the log from its position on. A position lower than the one before is taken as
+// told: an endpoint that resumes knows best, and holding more is never wrong.
+func (g *Gate) Set(h Holder) {
 	g.mtx.Lock()
 	defer g.mtx.Unlock()
-	g.holders[name] = p
+	g.holders[h.ID] = h
 }
 
-// Remove ends what the named endpoint holds. Unknown names are fine.
-func (g *Gate) Remove(name string) {
+// Remove ends what the endpoint with an ID holds. Unknown ones are fine.
+func (g *Gate) Remove(id string) {
 	g.mtx.Lock()
 	defer g.mtx.Unlock()
-	delete(g.holders, name)
+	delete(g.holders, id)
 }
 
 // Open says that the first configuration has been applied, so that the holders
@@ -128,34 +128,31 @@ func (g *Gate) Floor() Floor {
 		return Floor{State: Free}
 	}
 	floor := Floor{State: Held}
-	for name, p := range g.holders {
-		switch c := p.Compare(floor.Position); {
+	for _, h := range g.holders {
+		switch c := h.Position.Compare(floor.Position); {
 		case len(floor.By) == 0 || c < 0:
-			floor.Position = p
-			floor.By = append(floor.By[:0], name)
+			floor.Position = h.Position
+			floor.By = append(floor.By[:0], h.Name)
 		case c == 0:
-			floor.By = append(floor.By, name)
+			floor.By = append(floor.By, h.Name)
 		}
 	}
 	slices.Sort(floor.By)
 	return floor
 }
 
-// Holders returns all holders, lowest position first and by name among equals,
+// Holders returns all holders, lowest position first and by name and ID among equals,
 // whether the gate is open or not. The caller owns the slice.
 func (g *Gate) Holders() []Holder {
 	g.mtx.Lock()
 	holders := make([]Holder, 0, len(g.holders))
-	for name, p := range g.holders {
-		holders = append(holders, Holder{Name: name, Position: p})
+	for _, h := range g.holders {
+		holders = append(holders, h)
 	}
 	g.mtx.Unlock()
 
 	slices.SortFunc(holders, func(a, b Holder) int {
-		if c := a.Position.Compare(b.Position); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Name, b.Name)
+		return cmp.Or(a.Position.Compare(b.Position), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return holders
 }

@@ -29,14 +29,17 @@ func at(segment int, offset int64) cursor.Position {
 	return cursor.Position{Segment: segment, Offset: offset}
 }
 
+// holder returns a holder whose ID is its name.
+func holder(name string, p cursor.Position) Holder { return Holder{ID: name, Name: name, Position: p} }
+
 // Defends I1: until the first configuration is known everything is held, no
 // matter what has been set or removed.
 func TestClosedUntilOpen(t *testing.T) {
 	g := New()
 	require.Equal(t, Floor{State: Closed}, g.Floor())
-	g.Set("a", at(5, 100))
+	g.Set(holder("a", at(5, 100)))
 	require.Equal(t, Floor{State: Closed}, g.Floor())
-	require.Equal(t, []Holder{{Name: "a", Position: at(5, 100)}}, g.Holders(), "holders are shown before the gate is open")
+	require.Equal(t, []Holder{holder("a", at(5, 100))}, g.Holders(), "holders are shown before the gate is open")
 
 	g.Open()
 	require.Equal(t, Floor{State: Held, Position: at(5, 100), By: []string{"a"}}, g.Floor())
@@ -52,19 +55,33 @@ func TestClosedUntilOpen(t *testing.T) {
 func TestFloorNamesTheLowest(t *testing.T) {
 	g := New()
 	g.Open()
-	g.Set("c", at(3, 40))
-	g.Set("a", at(3, 40))
-	g.Set("b", at(3, 41))
+	g.Set(holder("c", at(3, 40)))
+	g.Set(holder("a", at(3, 40)))
+	g.Set(holder("b", at(3, 41)))
 	require.Equal(t, Floor{State: Held, Position: at(3, 40), By: []string{"a", "c"}}, g.Floor())
 
-	g.Set("a", at(4, 0))
-	g.Set("c", at(4, 0))
+	g.Set(holder("a", at(4, 0)))
+	g.Set(holder("c", at(4, 0)))
 	require.Equal(t, Floor{State: Held, Position: at(3, 41), By: []string{"b"}}, g.Floor())
 
-	g.Set("c", at(0, 0))
+	g.Set(holder("c", at(0, 0)))
 	require.Equal(t, Floor{State: Held, By: []string{"c"}}, g.Floor(), "an endpoint that resumes may go back, even to the very start")
 
-	require.Equal(t, []Holder{{"c", at(0, 0)}, {"b", at(3, 41)}, {"a", at(4, 0)}}, g.Holders())
+	require.Equal(t, []Holder{holder("c", at(0, 0)), holder("b", at(3, 41)), holder("a", at(4, 0))}, g.Holders())
+}
+
+// TestHoldersOfOneName defends I1: who holds what goes by ID, whatever holders are called.
+func TestHoldersOfOneName(t *testing.T) {
+	g := New()
+	g.Open()
+	g.Set(Holder{ID: "2", Name: "a", Position: at(1, 0)})
+	g.Set(Holder{ID: "1", Name: "a", Position: at(1, 0)})
+	require.Equal(t, []string{"a", "a"}, g.Floor().By)
+	require.Equal(t, []Holder{{"1", "a", at(1, 0)}, {"2", "a", at(1, 0)}}, g.Holders())
+	g.Set(Holder{ID: "1", Name: "b", Position: at(3, 0)})
+	require.Equal(t, Floor{State: Held, Position: at(1, 0), By: []string{"a"}}, g.Floor(), "the other one needs it still")
+	g.Remove("2")
+	require.Equal(t, Floor{State: Held, Position: at(3, 0), By: []string{"b"}}, g.Floor())
 }
 
 // Defends I1: a segment is only released when the floor lies in a later one.
@@ -100,7 +117,7 @@ func TestAgainstModel(t *testing.T) {
 		switch r := rnd.Intn(100); {
 		case r < 70:
 			p := at(rnd.Intn(4), int64(rnd.Intn(4)))
-			g.Set(name, p)
+			g.Set(holder(name, p))
 			model[name] = p
 		case r < 99:
 			g.Remove(name)
@@ -139,13 +156,13 @@ func TestAgainstModel(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	g := New()
 	g.Open()
-	g.Set("anchor", at(0, 0))
+	g.Set(holder("anchor", at(0, 0)))
 	var wg sync.WaitGroup
 	for i := range 4 {
 		name := fmt.Sprintf("endpoint-%d", i)
 		wg.Go(func() {
 			for n := range 500 {
-				g.Set(name, at(n, 1))
+				g.Set(holder(name, at(n, 1)))
 				floor := g.Floor()
 				if floor.Position != at(0, 0) || len(floor.By) != 1 || floor.By[0] != "anchor" {
 					t.Errorf("floor %v by %v instead of the anchor's", floor.Position, floor.By)
@@ -179,7 +196,7 @@ func BenchmarkFloor(b *testing.B) {
 			g := New()
 			g.Open()
 			for i := range holders {
-				g.Set(fmt.Sprintf("endpoint-%d", i), at(holders-i, 0))
+				g.Set(holder(fmt.Sprintf("endpoint-%d", i), at(holders-i, 0)))
 			}
 			b.ReportAllocs()
 			for b.Loop() {
