@@ -348,6 +348,7 @@ func (s *Storage) halt(all []*endpoint, now time.Time) (states []*endpointState)
 
 // newEndpoint returns an endpoint that is to begin where st says.
 func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetrics) *endpoint {
+	now := time.Now()
 	e := &endpoint{
 		id:         st.id,
 		names:      newNamed(s.logger),
@@ -362,7 +363,7 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 		paceEvery:  s.opts.pace,
 		caches:     &s.caches,
 		encoders:   s.encoders,
-		noted:      noted{tallies: &s.tallies},
+		noted:      noted{tallies: &s.tallies, activity: activity{at: now, turned: now}},
 		stop:       make(chan struct{}),
 	}
 	e.logger, e.losses = slog.New(e.names), s.losses

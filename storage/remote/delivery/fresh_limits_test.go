@@ -266,7 +266,7 @@ func TestLimitBeforeReading(t *testing.T) {
 	to := cursor.Position{Segment: 3}
 	_, _, _, moved := s.cursor.skipBefore(to)
 	require.True(t, moved)
-	marks, _, mark := s.state(true)
+	marks, _, mark := s.toSave(true)
 	require.Equal(t, to, lowest(marks).Position)
 	require.False(t, mark.Before(to))
 
@@ -276,7 +276,7 @@ func TestLimitBeforeReading(t *testing.T) {
 	s.unqueued = &queue.Entry{}
 	_, _, _, moved = s.cursor.skipBefore(to)
 	require.True(t, moved)
-	marks, _, _ = s.state(true)
+	marks, _, _ = s.toSave(true)
 	require.Equal(t, cursor.Position{}, lowest(marks).Position)
 	r.end()
 }

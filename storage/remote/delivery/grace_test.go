@@ -41,14 +41,14 @@ func TestGraceWithWrongClock(t *testing.T) {
 
 	r = newRig(t, j, map[string]*receiver{"a": a}, Options{RemovedRetention: time.Hour})
 	r.attach()
-	held := r.states()
+	held := r.statesToSave()
 	require.Len(t, held, 1)
 	require.False(t, held[0].removed.After(time.Now()), "removed at %s", held[0].removed)
 	r.expire(time.Now())
-	require.Len(t, r.states(), 1)
+	require.Len(t, r.statesToSave(), 1)
 	require.Eventually(t, func() bool {
 		r.expire(time.Now().Add(time.Hour)) // Not while the savepoint writer looks.
-		return len(r.states()) == 0
+		return len(r.statesToSave()) == 0
 	}, time.Minute, time.Millisecond)
 	require.Empty(t, j.gate.Holders())
 	r.end()

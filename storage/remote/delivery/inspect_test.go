@@ -44,12 +44,11 @@ func TestLeaveOthers(t *testing.T) {
 		r = newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{LeaveOthers: leave, RemovedRetention: time.Nanosecond})
 		r.attach(remoteWrite("a"))
 		require.Eventually(t, func() bool {
-			p := r.Progress()
-			return len(p) == 1 && p[0].Name == "a" && p[0].Done() && p[0].Bytes == 0
+			return r.running[0].floor() == *j.head.Load()
 		}, time.Minute, time.Millisecond)
 		require.Eventually(t, func() bool {
 			r.expire(time.Now().Add(time.Hour)) // Not while the savepoint writer looks.
-			return leave || len(r.states()) == 1
+			return leave || len(r.statesToSave()) == 1
 		}, time.Minute, time.Millisecond)
 		require.NoError(t, r.Close())
 		f, _, err := savepoint.NewStore(j.dir).Load()

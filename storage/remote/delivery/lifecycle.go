@@ -275,19 +275,20 @@ func (e *endpoint) finishStop(ctx context.Context) *endpointState {
 	e.caches.leave(e.cache.Swap(nil))
 	e.hideFamilies()
 	e.sets.release(e.metrics.Load())
-	return e.state(true)
+	return e.toSave(true)
 }
 
-// state returns the state of the endpoint. final says that it has stopped.
-func (e *endpoint) state(final bool) *endpointState {
+// toSave returns the state of the endpoint for a savepoint that begins now. final says
+// that it has stopped.
+func (e *endpoint) toSave(final bool) *endpointState {
 	set := e.settings.Load()
 	st := &endpointState{id: e.id, identity: set.identity, name: set.name}
 	streams := e.streams()
-	st.acked, st.apart, st.dispatched = streams[0].state(final)
+	st.acked, st.apart, st.dispatched = streams[0].toSave(final)
 	st.stream = streams[0]
 	if until, bounded := streams[0].cursor.end(); bounded && len(streams) > 1 {
 		st.fresh = &freshRange{from: until, stream: streams[1]}
-		st.fresh.acked, st.fresh.apart, st.fresh.dispatched = streams[1].state(final)
+		st.fresh.acked, st.fresh.apart, st.fresh.dispatched = streams[1].toSave(final)
 		st.confine()
 	}
 	if before := int(e.forfeitedBefore.Load()); st.floor().Segment < before {

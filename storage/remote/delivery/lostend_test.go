@@ -480,7 +480,7 @@ func TestOldestSegmentsAreGone(t *testing.T) {
 			r.attach(remoteWrite("a"), remoteWrite("b"))
 			r.complete("a", j.count)
 			require.Eventually(t, func() bool {
-				return r.Persist(t.Context()) == nil && r.running[0].state(false).floor().Position == *j.head.Load()
+				return r.Persist(t.Context()) == nil && r.running[0].floor() == *j.head.Load()
 			}, time.Minute, time.Millisecond)
 			r.end()
 			wal := filepath.Join(j.dir, "wal")

@@ -57,13 +57,10 @@ const (
 type noted struct {
 	tallies *tallies // Of the storage; never changes.
 
-	mtx     sync.Mutex // Held for moments. Guards what follows.
-	failure Failure
-	state   State
-	since   time.Time
-	failing bool
-	turned  time.Time // When it began or ended to fail, or kept up last.
-	course  []stage   // By time, about one a second; the older, the fewer.
+	mtx      sync.Mutex // Held for moments. Guards what follows.
+	failure  Failure
+	activity activity // When the pacer looked last.
+	course   []stage  // By time, about one a second; the older, the fewer.
 }
 
 // Failure is an attempt that the endpoint did not take.
@@ -167,24 +164,44 @@ func (n *noted) speed() (v speed, known bool) {
 	return speed{float64(in) / took, max(0, float64(in+gone)/took), float64(last.settled-first.settled) / took}, true
 }
 
-// become notes the state and returns since when it is so.
-func (n *noted) become(s State, now time.Time) time.Time {
-	n.mtx.Lock()
-	defer n.mtx.Unlock()
-	if n.state != s {
-		n.state, n.since = s, now
-	}
-	return n.since
+// activity is what an endpoint does at a time.
+type activity struct {
+	at      time.Time
+	state   State
+	since   time.Time // When it became so, as it was noticed.
+	failing bool
+	turned  time.Time // When it began or ended to fail, or kept up last.
 }
 
-// turn notes whether it fails, and whether it keeps up, and returns when that changed last.
-func (n *noted) turn(failing, keepsUp bool, now time.Time) time.Time {
+// become notes what it does now.
+func (n *noted) become(a activity) {
 	n.mtx.Lock()
 	defer n.mtx.Unlock()
-	if n.failing != failing || (keepsUp && !failing) || n.turned.IsZero() {
-		n.failing, n.turned = failing, now
+	n.activity = a
+}
+
+// sinceOf returns since when it is in a state in which it is now.
+func (n *noted) sinceOf(s State, now time.Time) time.Time {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	if n.activity.state != s {
+		return now
 	}
-	return n.turned
+	return n.activity.since
+}
+
+// turnedAt returns when it began or ended to fail, at the earliest, or kept up last, by what
+// it does now.
+func (n *noted) turnedAt(failing, keepsUp bool, now time.Time) time.Time {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	switch {
+	case keepsUp && !failing:
+		return now
+	case failing != n.activity.failing:
+		return n.activity.at
+	}
+	return n.activity.turned
 }
 
 // Kinds of what an endpoint was not sent, see Drop.

@@ -147,7 +147,8 @@ func (d *dispatchWatermark) covers(end cursor.Position) bool {
 	return false
 }
 
-// takeWanted returns the watermark for a savepoint, whose positions are read after it.
+// takeWanted returns the watermark for a savepoint that begins now, whose positions are
+// read after it.
 func (d *dispatchWatermark) takeWanted() cursor.Position {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()

@@ -33,7 +33,7 @@ func (s *Storage) Progress() (out []Progress) {
 	running := s.running
 	s.listMtx.Unlock()
 	for _, e := range running {
-		p := Progress{ID: e.id, Name: e.settings.Load().name, Floor: e.state(false).floor().Position, Head: e.src.Head()}
+		p := Progress{ID: e.id, Name: e.settings.Load().name, Floor: e.floor(), Head: e.src.Head()}
 		if !p.Done() {
 			p.Bytes = e.src.bytes(p.Floor, p.Head)
 		}

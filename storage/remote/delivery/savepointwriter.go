@@ -30,14 +30,15 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// states returns the states of all endpoints, those at work and those held.
-func (s *Storage) states() []*endpointState {
+// statesToSave returns the states of all endpoints, those at work and those held, for a
+// savepoint that begins now.
+func (s *Storage) statesToSave() []*endpointState {
 	s.listMtx.Lock()
 	running, held := s.running, s.held
 	s.listMtx.Unlock()
 	out := make([]*endpointState, 0, len(running)+len(held))
 	for _, e := range running {
-		out = append(out, e.state(false))
+		out = append(out, e.toSave(false))
 	}
 	return append(out, held...)
 }
@@ -46,7 +47,7 @@ func (s *Storage) states() []*endpointState {
 // it moves the gate and the dispatch watermarks. Others are written only if
 // something changed.
 func (s *Storage) save(durable bool) error {
-	return s.saveStates(s.states, durable, false)
+	return s.saveStates(s.statesToSave, durable, false)
 }
 
 // saveStates writes what states returns, asked under the lock that orders
@@ -65,7 +66,7 @@ func (s *Storage) saveUnless(done func() bool) error {
 	if done() {
 		return nil
 	}
-	return s.write(s.states, true, false)
+	return s.write(s.statesToSave, true, false)
 }
 
 // write writes a savepoint. Callers hold saveMtx.

@@ -21,7 +21,7 @@ import (
 )
 
 // This file has what an endpoint does at present, in a word, and since when. The pacer looks
-// at it once a second, and the status of the endpoint when it is asked for.
+// once a second and notes it; the status of the endpoint looks when it is asked for.
 
 // keepsUpWithin is how long after it was written an endpoint has acknowledged the log, at
 // most, if it keeps up, or twice batch_send_deadline if that is longer.
@@ -44,41 +44,42 @@ func (e *endpoint) note(now time.Time, unacked int64) {
 	settled := e.pending.settled
 	e.pending.mtx.Unlock()
 	e.noted.goOn(stage{at: now, head: e.src.Head(), unacked: unacked, expired: expired, settled: settled}, e.src.bytes)
-	e.doing(now)
+	e.noted.become(e.doing(now))
 }
 
-// doing returns what the endpoint does, and since when.
-func (e *endpoint) doing(now time.Time) (s State, since time.Time) {
+// doing returns what the endpoint does. To look changes nothing of it.
+func (e *endpoint) doing(now time.Time) (a activity) {
+	a.at = now
 	var (
-		set     = e.settings.Load()
-		failing = false
-		taken   = false
-		apart   = 0
+		set   = e.settings.Load()
+		taken = false
+		apart = 0
 	)
 	for _, st := range e.streams() {
-		failing = failing || st.failing.Load()
+		a.failing = a.failing || st.failing.Load()
 		taken = taken || st.tookLately()
 		apart += st.isolation.size()
 	}
 	behind, _ := e.behind(now)
 	late := behind >= max(keepsUpWithin, 2*time.Duration(set.queue.BatchSendDeadline))
-	turned := e.noted.turn(failing, !late, now)
+	a.turned = e.noted.turnedAt(a.failing, !late, now)
 	_, limited := e.noted.tallies.limited(set.name)
 	switch {
-	case (failing || late) && limited.After(turned):
-		s = StateOverLimit
-	case failing && e.refusal.lasts() > 0:
-		s = StateHeld
-	case failing, late && !taken:
-		s = StateRetrying // Or an attempt has lasted for long.
+	case (a.failing || late) && limited.After(a.turned):
+		a.state = StateOverLimit
+	case a.failing && e.refusal.lasts() > 0:
+		a.state = StateHeld
+	case a.failing, late && !taken:
+		a.state = StateRetrying // Or an attempt has lasted for long.
 	case apart > 0:
-		s = StateBlocked
+		a.state = StateBlocked
 	case late:
-		s = StateCatchingUp
+		a.state = StateCatchingUp
 	default:
-		s = StateDelivering
+		a.state = StateDelivering
 	}
-	return s, e.noted.become(s, now)
+	a.since = e.noted.sinceOf(a.state, now)
+	return a
 }
 
 // behind returns how long ago the log was written that is the oldest not acknowledged, as

@@ -145,9 +145,9 @@ func (e *endpoint) status(now time.Time) EndpointStatus {
 		}
 	}
 	out.UnackedSamples = int64(e.src.density.of(out.UnackedBytes))
-	state, since := e.doing(now)
-	since = since.UTC()
-	out.State, out.Since = state, &since
+	does := e.doing(now)
+	since := does.since.UTC()
+	out.State, out.Since = does.state, &since
 	e.addRates(&out, now)
 	out.RefusedStatus, out.Until = e.refusal.present(set.refusedHold)
 	if out.State != StateHeld {

@@ -187,6 +187,26 @@ func (p poisoned) Store(ctx context.Context, body []byte, attempt int) client.Re
 	return p.receiver.Store(ctx, body, attempt)
 }
 
+// Who looks changes nothing of what is noted: when an endpoint began to do something, and
+// what a limit took of an outage, does not depend on how often somebody asks.
+func TestStatusNotesNothing(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	rc.set(unavailable)
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{pace: time.Hour})
+	r.attach(remoteWrite("a"))
+	r.commit(10)
+	e := r.running[0]
+	require.Eventually(t, func() bool { return e.streams()[0].failing.Load() }, time.Minute, time.Millisecond)
+	began := time.Now().Add(-time.Minute)
+	noted := activity{at: began, state: StateRetrying, since: began, failing: true, turned: began}
+	e.noted.become(noted)
+	require.Equal(t, began.UTC(), *r.statusOf().Since)
+	e.streams()[0].failing.Store(false) // For a moment, between two looks of the pacer.
+	r.Status()
+	require.Equal(t, noted, e.noted.activity)
+	r.end()
+}
+
 // A removed endpoint is shown as long as it keeps its part of the log.
 func TestStatusRemoved(t *testing.T) {
 	_, _, r := failingRig(t)

@@ -108,10 +108,10 @@ func (s *stream) halt() {
 	s.stopReading()
 }
 
-// state returns how far the stream has come, with its isolated series, and its
-// dispatch watermark. final says that it has stopped, so that the last can be taken
-// back to what really was sent.
-func (s *stream) state(final bool) (acked []savepoint.Mark, apart []isolatedMark, dispatched cursor.Position) {
+// toSave returns how far the stream has come, with its isolated series, and its
+// dispatch watermark, for a savepoint that begins now: who only looks asks floor. final
+// says that it has stopped, so that the last can be taken back to what really was sent.
+func (s *stream) toSave(final bool) (acked []savepoint.Mark, apart []isolatedMark, dispatched cursor.Position) {
 	if final && s.unqueued == nil {
 		// A limit may have moved the cursor when the reader did not look any more.
 		pos, _ := s.cursor.get()

@@ -60,7 +60,7 @@ func TestOrderOfState(t *testing.T) {
 			s.dispatched.renew()
 			go func() {
 				defer close(taken)
-				marks, apart, _ = s.state(false)
+				marks, apart, _ = s.toSave(false)
 			}()
 			require.Eventually(t, func() bool {
 				s.dispatched.mtx.Lock()
@@ -77,4 +77,27 @@ func TestOrderOfState(t *testing.T) {
 		s.cancel()
 	}
 	require.NoError(t, j.wal.Close())
+}
+
+// TestOnlySavepointsCount defends I4: a savepoint that was begun before settings changed does
+// not count as one begun after, whoever looks at the endpoint meanwhile.
+func TestOnlySavepointsCount(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r.attach(remoteWrite("a"))
+	d, begun := &r.running[0].streams()[0].dispatched, false
+	require.NoError(t, r.saveStates(func() []*endpointState {
+		all := r.statesToSave()
+		d.renew() // Settings are replaced while the savepoint is written.
+		r.Status()
+		r.Holders()
+		r.Progress()
+		begun = true
+		return all
+	}, true, false))
+	require.True(t, begun)
+	require.False(t, d.covers(cursor.Position{Offset: 1}))
+	require.NoError(t, r.Persist(t.Context()))
+	require.True(t, d.covers(cursor.Position{Offset: 1}))
+	r.end()
 }

@@ -33,8 +33,8 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 	"github.com/ackwal/ackwal/tsdb/wlog/epoch"
+	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
@@ -81,7 +81,7 @@ func (f *fakeSender) Holders() (all []delivery.Holder) {
 		return f.list
 	}
 	for _, h := range f.Gate.Holders() {
-		all = append(all, delivery.Holder{Name: h.Name, Position: h.Position, Stuck: time.Hour})
+		all = append(all, delivery.Holder{ID: h.ID, Name: h.Name, Position: h.Position, Stuck: time.Hour})
 	}
 	return all
 }
