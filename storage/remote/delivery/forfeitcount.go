@@ -22,6 +22,12 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
+// countingTime returns a context for counting under mtx. It ends soon, and when the storage
+// is closed.
+func (s *Storage) countingTime() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.closing, CountForfeitsFor)
+}
+
 // countForfeits finds out what is in forfeited ranges, in one pass over the log for
 // all of them, but for what beyond says is passed over. What cannot be read, or not
 // before ctx ends, is estimated by what was.

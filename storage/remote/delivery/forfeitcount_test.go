@@ -173,3 +173,68 @@ func TestEstimateOfOneSeries(t *testing.T) {
 	require.InEpsilon(t, float64(bytes)*perByte, l.estimated, 0.01)
 	r.end()
 }
+
+// waitingSnapshot looks series up for as long as it is left to.
+type waitingSnapshot struct {
+	asked chan struct{} // Sent to by each look-up.
+	until <-chan struct{}
+}
+
+func (s waitingSnapshot) Resolve(chunks.HeadSeriesRef) (labels.Labels, bool, error) {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+	<-s.until
+	return labels.EmptyLabels(), false, nil
+}
+
+// TestCountingEndsWithTheStorage: how much another engine wrote does not keep a start, and
+// what stops it, from coming to an end. What was not read is estimated, and counted once.
+func TestCountingEndsWithTheStorage(t *testing.T) {
+	j := openJournal(t, t.TempDir(), nil)
+	rc := newReceiver()
+	receivers := map[string]*receiver{"a": rc}
+	r := newRig(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	r.commit(100)
+	r.complete("a", 100)
+	r.end()
+	w, err := wlog.New(nil, nil, filepath.Join(j.dir, "wal"), "none")
+	require.NoError(t, err)
+	var (
+		enc     record.Encoder
+		samples []record.RefSample
+	)
+	for n := range 10 * maxBatchItems {
+		samples = append(samples, record.RefSample{Ref: chunks.HeadSeriesRef(1_000_000 + n), T: 2})
+		if len(samples) == maxBatchItems {
+			require.NoError(t, w.Log(enc.Samples(samples, nil)))
+			samples = samples[:0]
+		}
+	}
+	require.NoError(t, w.Close())
+
+	j = j.again()
+	r, log := logged(t, j, receivers, Options{})
+	require.NoError(t, r.ApplyConfig(r.confWith(remoteWrite("a"))))
+	src, asked, closed := j.source(), make(chan struct{}, 1), make(chan error)
+	src.Evicted = waitingSnapshot{asked, r.closing.Done()}
+	go func() {
+		<-asked
+		closed <- r.Close()
+	}()
+	require.NoError(t, r.Attach(src)) // Without an end of the counting it would be for ever.
+	require.NoError(t, <-closed)
+	require.NoError(t, j.wal.Close())
+	require.Regexp(t, `passed over" remote_name=a .* samples_estimated=[1-9]`, log.all())
+
+	j = j.again()
+	r, log = logged(t, j, receivers, Options{})
+	r.attach(remoteWrite("a"))
+	require.Zero(t, r.droppedAs("samples", "a"))
+	require.Empty(t, line(t, log.all(), "nother engine"))
+	r.commit(7)
+	r.complete("a", 107)
+	r.end()
+}

@@ -14,7 +14,6 @@
 package delivery
 
 import (
-	"context"
 	"maps"
 	"os"
 	"slices"
@@ -64,7 +63,8 @@ func (s *Storage) countPassed(m *endpointMetrics, st *endpointState) {
 }
 
 // tellPassed finds out what endpoints pass over, and what of the log before it is still to be
-// sent, and says both. Nothing can be removed meanwhile. Callers hold mtx.
+// sent, and says both: by estimate where that would take long, since a start or a reload
+// waits for it. Nothing can be removed meanwhile. Callers hold mtx.
 func (s *Storage) tellPassed(states []*endpointState) {
 	var (
 		all, rest []*forfeit
@@ -92,8 +92,10 @@ func (s *Storage) tellPassed(states []*endpointState) {
 	if len(over) == 0 {
 		return
 	}
-	s.countForfeits(context.Background(), all, nowhere)
-	soon, cancel := context.WithTimeout(context.Background(), CountForfeitsFor)
+	soon, cancel := s.countingTime()
+	defer cancel()
+	s.countForfeits(soon, all, nowhere)
+	soon, cancel = s.countingTime()
 	defer cancel()
 	s.countForfeits(soon, rest, s.src.beyond)
 	for n, st := range over {
@@ -127,7 +129,7 @@ func (s *Storage) removedByOther(st *endpointState, lost queue.Unread) {
 func (s *Storage) tellOld(others []int) {
 	from, to := cursor.Position{Segment: others[0]}, cursor.Position{Segment: others[len(others)-1] + 1}
 	what := newForfeit("", forfeitedRange{from: from, to: to, acked: stateAt("", savepoint.Identity{}, "", cursor.Point{Position: from}, from).acked}, &counted{})
-	soon, cancel := context.WithTimeout(context.Background(), CountForfeitsFor)
+	soon, cancel := s.countingTime()
 	defer cancel()
 	s.countForfeits(soon, []*forfeit{what}, nowhere)
 	sum := sumOf([]*forfeit{what})

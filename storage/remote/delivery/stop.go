@@ -24,6 +24,7 @@ import (
 // are written. What is not delivered is in the log and will be after the next
 // start. Close the log's writer first.
 func (s *Storage) Close() error {
+	s.beginClose()
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if s.closed {

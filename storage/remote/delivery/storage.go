@@ -75,6 +75,9 @@ type Storage struct {
 	// first savepoint from then on.
 	configured atomic.Bool
 	cancel     context.CancelFunc
+	// closing ends, by beginClose, when Close is called: what holds mtx is not to keep it waiting.
+	closing    context.Context
+	beginClose context.CancelFunc
 	wg         sync.WaitGroup
 
 	listMtx sync.Mutex
@@ -121,6 +124,7 @@ func NewStorage(l *slog.Logger, reg prometheus.Registerer, _ func() (int64, erro
 		store:       savepoint.NewStore(dataDir, savepoint.WithFS(opts.FS)),
 		encoders:    newEncoders(),
 	}
+	s.closing, s.beginClose = context.WithCancel(context.Background())
 	s.sets = newMetricSets(reg, s.watcher)
 	if err := errors.Join(s.metrics.set.register(), s.watcher.set.register()); err != nil {
 		return nil, errors.Join(fmt.Errorf("register metrics of remote write: %w", err), s.reads.Close())
