@@ -20,7 +20,7 @@
 // has opened the log, a [Write] follows it as [delivery.Storage.Follow] does: every
 // endpoint is sent everything, and after a restart from where it was. The log's writer
 // is kept from removing what an endpoint has not acknowledged: where it makes a
-// checkpoint first, by that being refused (package hold), up to a limit in size and age.
+// checkpoint first, by that being refused (package interlock), up to a limit in size and age.
 // Nothing is ever written to the log but what takes the place of damage, in stock's
 // format, before the writer opens it: see repairFirst.
 //
@@ -54,7 +54,7 @@ import (
 	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
-	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+	"github.com/ackwal/ackwal/tsdb/wlog/interlock"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
@@ -86,13 +86,13 @@ type Write struct {
 	off       bool       // Because the environment says so.
 	closed    bool
 	repairing bool
-	lost      []repair.Damage // What repairs took of the log since it was followed.
-	applied   *config.Config  // What storage has.
-	pending   *config.Config  // Waits for its log.
-	waiting   bool            // The goroutine that waits for the log runs.
-	hadNoLog  bool            // There was no log with the first configuration that has endpoints.
-	since     time.Time       // When that was.
-	held      *hold.Hold      // Nil without.
+	lost      []repair.Damage         // What repairs took of the log since it was followed.
+	applied   *config.Config          // What storage has.
+	pending   *config.Config          // Waits for its log.
+	waiting   bool                    // The goroutine that waits for the log runs.
+	hadNoLog  bool                    // There was no log with the first configuration that has endpoints.
+	since     time.Time               // When that was.
+	guards    *interlock.Registration // Nil without.
 	quit      chan struct{}
 	wg        sync.WaitGroup
 
@@ -104,7 +104,7 @@ type Write struct {
 // are to be given to: they are registered when it is known that they are needed, for
 // ours have the same names, and shown while there are no endpoints. The parameters are those of remote.NewWriteStorage.
 //
-// If endpoints are known from before, the log is held from now on.
+// If endpoints are known from before, the log is kept from now on.
 func New(l *slog.Logger, reg prometheus.Registerer, dir string, flush time.Duration, sm delivery.ScrapeManager, typeAndUnit bool) (*Write, prometheus.Registerer) {
 	if dir == "" {
 		dir = "."
@@ -118,7 +118,7 @@ func New(l *slog.Logger, reg prometheus.Registerer, dir string, flush time.Durat
 	w.useStock = w.off
 	if delivered(dir) && !w.useStock {
 		// If another storage has it, it may be closed until there is a configuration.
-		_ = w.hold()
+		_ = w.guard()
 	}
 	if reg == nil || w.useStock {
 		return w, reg
@@ -143,19 +143,19 @@ func (w *Write) BestEffort() {
 	}
 }
 
-// hold keeps the log's segments. Callers hold mtx, or are alone.
-func (w *Write) hold() (err error) {
-	if w.held == nil {
-		w.held, err = hold.Register(w.wal, w)
+// guard keeps the log's segments. Callers hold mtx, or are alone.
+func (w *Write) guard() (err error) {
+	if w.guards == nil {
+		w.guards, err = interlock.Register(w.wal, w)
 	}
 	return err
 }
 
-// letGo undoes hold. Callers hold mtx.
+// letGo undoes guard. Callers hold mtx.
 func (w *Write) letGo() {
-	if w.held != nil {
-		w.held.Release()
-		w.held = nil
+	if w.guards != nil {
+		w.guards.Release()
+		w.guards = nil
 	}
 }
 
@@ -205,7 +205,7 @@ func (w *Write) ApplyConfig(conf *config.Config, stock func(*config.Config) erro
 	case w.err != nil:
 		return true, w.err
 	}
-	if err := w.hold(); err != nil {
+	if err := w.guard(); err != nil {
 		return true, err
 	}
 	if owner == ownerNone {
@@ -247,7 +247,7 @@ func (w *Write) begin(conf *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.hadNoLog, Lost: w.lost}); err == nil && hold.IsOpen(w.wal) {
+	if err = s.Follow(delivery.FollowOptions{WALDir: w.wal, FromStart: w.hadNoLog, Lost: w.lost}); err == nil && interlock.IsOpen(w.wal) {
 		s.Reopened()
 	}
 	if err == nil {
@@ -288,7 +288,7 @@ func (w *Write) owner() int {
 	case !there:
 		w.hadNoLog = w.hadNoLog || !w.since.IsZero() && w.applied == nil && w.pending == nil
 		return ownerNone
-	case hold.IsOpen(w.wal), !w.since.IsZero() && time.Since(w.since) > othersAfter:
+	case interlock.IsOpen(w.wal), !w.since.IsZero() && time.Since(w.since) > othersAfter:
 		return ownerAgent
 	}
 	return ownerNone
@@ -344,7 +344,7 @@ func (w *Write) await(conf *config.Config, apply func(*config.Config) error) {
 	})
 }
 
-// Opened implements [hold.Holder].
+// Opened implements [interlock.Guard].
 func (w *Write) Opened() {
 	if s := w.storage.Load(); s != nil {
 		s.Reopened()
@@ -355,7 +355,7 @@ func (w *Write) Opened() {
 	}
 }
 
-// Repair implements [hold.Holder]. Delivery ends, and begins again from the saved
+// Repair implements [interlock.Guard]. Delivery ends, and begins again from the saved
 // positions with what the repair leaves.
 func (w *Write) Repair() (done func()) {
 	w.mtx.Lock()
@@ -449,7 +449,7 @@ func (w *Write) HighestAckedSegment() (segment int, here bool) {
 }
 
 // Close stops delivery, as [delivery.Storage.Close] does. If the log is open still, it
-// stays held until it is closed. Close waits for what ApplyConfig calls: no lock that
+// stays kept until it is closed. Close waits for what ApplyConfig calls: no lock that
 // this needs may be held.
 func (w *Write) Close() error {
 	w.mtx.Lock()
@@ -468,8 +468,8 @@ func (w *Write) Close() error {
 	s := w.storage.Swap(nil)
 	w.delivered = s
 	w.checks.Unlock()
-	if w.held != nil {
-		defer w.held.Leave()
+	if w.guards != nil {
+		defer w.guards.Leave()
 	}
 	if s == nil {
 		return nil
@@ -477,7 +477,7 @@ func (w *Write) Close() error {
 	return s.Close()
 }
 
-// MayRemove implements [hold.Holder]. What an endpoint has not acknowledged durably may
+// MayRemove implements [interlock.Guard]. What an endpoint has not acknowledged durably may
 // go only if a limit is exceeded, and is counted.
 func (w *Write) MayRemove(last int) error {
 	w.checks.RLock()

@@ -32,7 +32,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/atomic"
 
-	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+	"github.com/ackwal/ackwal/tsdb/wlog/interlock"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 
 	"github.com/prometheus/prometheus/config"
@@ -118,19 +118,19 @@ func (r *rig) receive(w http.ResponseWriter, request *http.Request) {
 func (r *rig) openLog() {
 	var err error
 	wal := filepath.Join(r.dir, "wal")
-	hold.Opening(wal, nil)
+	interlock.Opening(wal, nil)
 	r.wal, err = wlog.NewSize(nil, nil, wal, 32<<10, compression.None)
 	require.NoError(r.t, err)
-	if !hold.IsOpen(wal) {
-		hold.Opened(wal)
+	if !interlock.IsOpen(wal) {
+		interlock.Opened(wal)
 	}
 }
 
 func (r *rig) closeLog() {
 	if r.wal != nil {
 		require.NoError(r.t, r.wal.Close())
-		if hold.IsOpen(r.wal.Dir()) {
-			hold.Closed(r.wal.Dir())
+		if interlock.IsOpen(r.wal.Dir()) {
+			interlock.Closed(r.wal.Dir())
 		}
 		r.wal = nil
 	}
@@ -278,26 +278,26 @@ func TestDelivers(t *testing.T) {
 	require.NoError(t, r.apply(), "a reload")
 	wal, last := r.wal.Dir(), r.last()
 	require.Greater(t, last, 1)
-	require.ErrorContains(t, hold.Check(wal, last-1), "not acknowledged by only")
+	require.ErrorContains(t, interlock.Check(wal, last-1), "not acknowledged by only")
 	segment, here := r.w.HighestAckedSegment()
 	require.True(t, here)
 	require.Less(t, segment, last-1)
 	r.closeLog()
 	require.NoError(t, r.w.Close())
-	require.NoError(t, hold.Check(wal, last-1), "the program has given it up")
+	require.NoError(t, interlock.Check(wal, last-1), "the program has given it up")
 
 	r.open()
-	require.ErrorContains(t, hold.Check(wal, last-1), "until remote write has a configuration")
+	require.ErrorContains(t, interlock.Check(wal, last-1), "until remote write has a configuration")
 	r.openLog()
 	require.NoError(t, r.apply())
 	ms, here := r.w.LowestSentTimestamp()
 	require.True(t, here)
 	require.Zero(t, ms)
 	r.commit()
-	require.Error(t, hold.Check(wal, last-1))
+	require.Error(t, interlock.Check(wal, last-1))
 	r.refuses.Store(false)
 	r.arrives(r.n)
-	require.Eventually(t, func() bool { return hold.Check(wal, last) == nil }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return interlock.Check(wal, last) == nil }, time.Minute, time.Millisecond)
 	require.Eventually(t, func() bool {
 		ms, _ := r.w.LowestSentTimestamp()
 		return ms == int64(1000+r.n-1)
@@ -331,14 +331,14 @@ func TestWithoutEndpoints(t *testing.T) {
 	r.openLog()
 	require.NoError(t, r.applied(&config.Config{}))
 	r.commit()
-	require.NoError(t, hold.Check(r.wal.Dir(), 0))
+	require.NoError(t, interlock.Check(r.wal.Dir(), 0))
 	entries, err := os.ReadDir(r.dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 	_, here := r.w.LowestSentTimestamp()
 	require.False(t, here)
 	require.NoError(t, r.apply())
-	require.Error(t, hold.Check(r.wal.Dir(), 0))
+	require.Error(t, interlock.Check(r.wal.Dir(), 0))
 }
 
 // Endpoints that come after the log begin at its end, also if there was none when the
@@ -358,7 +358,7 @@ func TestEndpointsAfterTheLog(t *testing.T) {
 func TestLogOfAnotherProcess(t *testing.T) {
 	r := newRig(t)
 	r.openLog()
-	hold.Closed(r.wal.Dir())
+	interlock.Closed(r.wal.Dir())
 	require.NoError(t, r.apply())
 	_, here := r.w.LowestSentTimestamp()
 	require.False(t, here)
@@ -369,7 +369,7 @@ func TestLogOfAnotherProcess(t *testing.T) {
 	require.Eventually(t, func() bool { _, here := r.w.LowestSentTimestamp(); return here }, time.Minute, time.Millisecond)
 	r.commit()
 	r.arrives(r.n)
-	hold.Opened(r.wal.Dir())
+	interlock.Opened(r.wal.Dir())
 }
 
 // A repair that cuts off the end of the log, after delivery has begun, makes it begin
@@ -378,14 +378,14 @@ func TestRepairedLog(t *testing.T) {
 	r := newRig(t)
 	r.outage(3)
 	wal := r.wal.Dir()
-	require.Error(t, hold.Check(wal, 2))
-	done := hold.Repair(wal)
-	require.ErrorContains(t, hold.Check(wal, 2), "until remote write has a configuration")
+	require.Error(t, interlock.Check(wal, 2))
+	done := interlock.Repair(wal)
+	require.ErrorContains(t, interlock.Check(wal, 2), "until remote write has a configuration")
 	require.False(t, r.w.Notify())
 	require.NoError(t, r.wal.Repair(&wlog.CorruptionErr{Dir: wal, Segment: 2, Offset: 1, Err: errors.New("damage")}))
 	done()
 	require.Eventually(t, func() bool { _, here := r.w.LowestSentTimestamp(); return here }, time.Minute, time.Millisecond)
-	require.Error(t, hold.Check(wal, 1))
+	require.Error(t, interlock.Check(wal, 1))
 	r.refuses.Store(false)
 	r.commit()
 	r.newestArrives()
@@ -394,7 +394,7 @@ func TestRepairedLog(t *testing.T) {
 	require.InEpsilon(t, r.missing(), r.counter("prometheus_remote_storage_unreadable_total"), 0.5)
 
 	// What is applied during a repair is what counts after it.
-	done = hold.Repair(wal)
+	done = interlock.Repair(wal)
 	newer := r.url
 	r.url = "http://127.0.0.1:1"
 	require.NoError(t, r.apply())
@@ -562,14 +562,14 @@ func TestHeldUntilTheLogIsClosed(t *testing.T) {
 	wal := r.wal.Dir()
 	r.commitUpTo(3)
 	r.arrives(r.n)
-	require.Eventually(t, func() bool { return hold.Check(wal, 1) == nil }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return interlock.Check(wal, 1) == nil }, time.Minute, time.Millisecond)
 	r.refuses.Store(true)
 	r.commitUpTo(6)
 	require.NoError(t, r.w.Close())
-	require.NoError(t, hold.Check(wal, 1))
-	require.ErrorContains(t, hold.Check(wal, 5), "remote write is closed")
+	require.NoError(t, interlock.Check(wal, 1))
+	require.ErrorContains(t, interlock.Check(wal, 5), "remote write is closed")
 	r.w.limits.maxSize = 1 << 10
-	require.NoError(t, hold.Check(wal, 5), "a limit counts still")
+	require.NoError(t, interlock.Check(wal, 5), "a limit counts still")
 
 	// Another one takes over while the log stays open.
 	r.open()
@@ -577,9 +577,9 @@ func TestHeldUntilTheLogIsClosed(t *testing.T) {
 	require.NoError(t, r.apply())
 	r.arrives(r.n)
 	require.NoError(t, r.w.Close())
-	require.Error(t, hold.Check(wal, 1000))
+	require.Error(t, interlock.Check(wal, 1000))
 	r.closeLog()
-	require.NoError(t, hold.Check(wal, 1000))
+	require.NoError(t, interlock.Check(wal, 1000))
 }
 
 // Positions from before stock's storage delivered are not resumed.
@@ -610,7 +610,7 @@ func TestBestEffortInBetween(t *testing.T) {
 // What is a server's, or said to be stock's, is left to it, with its metrics.
 func TestLeavesToStock(t *testing.T) {
 	for name, set := range map[string]func(t *testing.T, r *rig){
-		"opened by this process": func(_ *testing.T, r *rig) { hold.Server(r.dir) },
+		"opened by this process": func(_ *testing.T, r *rig) { interlock.Server(r.dir) },
 		"a server's directory": func(t *testing.T, r *rig) {
 			require.NoError(t, os.Mkdir(filepath.Join(r.dir, "chunks_head"), 0o777))
 		},
@@ -618,11 +618,11 @@ func TestLeavesToStock(t *testing.T) {
 		"by the environment": func(t *testing.T, _ *rig) { t.Setenv(EnvDelivery, BestEffort) },
 		"a server's, and the environment is wrong": func(t *testing.T, r *rig) {
 			t.Setenv(EnvDelivery, "at most once")
-			hold.Server(r.dir)
+			interlock.Server(r.dir)
 		},
 		"a server's, later": func(t *testing.T, r *rig) {
 			require.NoError(t, r.apply())
-			hold.Server(r.dir)
+			interlock.Server(r.dir)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -650,7 +650,7 @@ func TestLeavesToStock(t *testing.T) {
 			require.NoError(t, r.apply())
 			require.Equal(t, 2, r.stocks)
 			require.False(t, r.w.Notify())
-			require.NoError(t, hold.Check(filepath.Join(r.dir, "wal"), 0))
+			require.NoError(t, interlock.Check(filepath.Join(r.dir, "wal"), 0))
 			families, err := reg.Gather()
 			require.NoError(t, err)
 			require.Len(t, families, 1)
@@ -687,7 +687,7 @@ func TestMetricsWithoutEndpoints(t *testing.T) {
 			require.Equal(t, theirs, shown())
 		}
 		if server {
-			hold.Server(r.dir)
+			interlock.Server(r.dir)
 			require.NoError(t, r.apply())
 			require.Equal(t, theirs, shown())
 			require.True(t, reg.Unregister(stocks))
@@ -727,7 +727,7 @@ func TestCannotBegin(t *testing.T) {
 	path := filepath.Join(r.dir, "wal", "checkpoint.00000009")
 	require.NoError(t, os.WriteFile(path, nil, 0o666))
 	require.ErrorContains(t, r.apply(), "is not a directory")
-	require.ErrorContains(t, hold.Check(filepath.Join(r.dir, "wal"), 0), "until remote write has a configuration", "it is not known which endpoint needs it")
+	require.ErrorContains(t, interlock.Check(filepath.Join(r.dir, "wal"), 0), "until remote write has a configuration", "it is not known which endpoint needs it")
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, r.apply())
 	r.commit()
@@ -765,7 +765,7 @@ func TestLimits(t *testing.T) {
 			wal := r.wal.Dir()
 			const upTo = 15 // More than an endpoint has in memory, which is still sent.
 			r.commitUpTo(upTo + 1)
-			require.ErrorContains(t, hold.Check(wal, upTo), "kept from segment 00000000 on")
+			require.ErrorContains(t, interlock.Check(wal, upTo), "kept from segment 00000000 on")
 			switch variable {
 			case EnvMaxSize:
 				r.commitUpTo(upTo + 5)
@@ -773,7 +773,7 @@ func TestLimits(t *testing.T) {
 				old := time.Now().Add(-2 * time.Hour)
 				require.NoError(t, os.Chtimes(wlog.SegmentName(wal, upTo), old, old))
 			}
-			require.NoError(t, hold.Check(wal, upTo))
+			require.NoError(t, interlock.Check(wal, upTo))
 			require.NoError(t, r.wal.Truncate(upTo+1))
 			forfeited := r.counter("prometheus_remote_storage_samples_expired_total", "reason", name)
 			require.Positive(t, forfeited)

@@ -22,13 +22,13 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/hold"
+	"github.com/ackwal/ackwal/tsdb/wlog/interlock"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
 )
 
-func init() { hold.BeforeOpening(repairFirst) }
+func init() { interlock.BeforeOpening(repairFirst) }
 
 // repairFirst takes damage out of a log that was delivered from before, when its writer is
 // about to open it. A writer that finds damage calls stock's repair, which deletes every
@@ -109,5 +109,5 @@ func delivered(dir string) bool {
 // isServers reports whether a directory is that of a server's database.
 func isServers(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "chunks_head"))
-	return err == nil || hold.IsServer(dir)
+	return err == nil || interlock.IsServer(dir)
 }

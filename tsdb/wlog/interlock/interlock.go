@@ -11,19 +11,19 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package hold gives the delivery of a write-ahead log a say in what its writer does
+// Package interlock gives the delivery of a write-ahead log a say in what its writer does
 // with it, where the two do not know of each other. Writers that use stock's API open
 // the log by wlog.NewSize, and make a checkpoint before they remove the segments that it
 // replaces; if that fails they remove nothing and try again later. So the delivery
-// registers a [Holder] for the directory, and stock's functions tell it what happens
+// registers a [Guard] for the directory, and stock's functions tell it what happens
 // there, or ask.
 //
 // It also notes which data directories are those of a server's database, which is
-// delivered in stock's way and not held.
+// delivered in stock's way and not guarded.
 //
 // Everything is safe for concurrent use, and belongs to the process. Nothing here has
-// goroutines, and holders are called without a lock held.
-package hold
+// goroutines, and guards are called without a lock held.
+package interlock
 
 import (
 	"fmt"
@@ -32,8 +32,8 @@ import (
 	"sync"
 )
 
-// Holder delivers a log. Its methods are called in the writer's goroutine.
-type Holder interface {
+// Guard delivers a log. Its methods are called in the writer's goroutine.
+type Guard interface {
 	// MayRemove returns why the segments up to and including last may not be
 	// removed, or nil. It may take as long as a checkpoint may.
 	MayRemove(last int) error
@@ -49,86 +49,86 @@ var beforeOpening func(walDir string, logger *slog.Logger)
 
 var (
 	mtx     sync.Mutex // Guards what follows.
-	holders = map[string]*Hold{}
+	guards  = map[string]*Registration{}
 	open    = map[string]int{} // Logs, by how often they are open.
 	servers = map[string]struct{}{}
 )
 
-// Hold is the say that a [Holder] has.
-type Hold struct {
-	Holder
+// Registration is the say that a [Guard] has.
+type Registration struct {
+	Guard
 	key  string
-	left bool // Whose holder has gone; it stays for the writer's sake. Guarded by mtx.
+	left bool // Whose guard has gone; it stays for the writer's sake. The package's mtx is for it too.
 }
 
-// Register makes h the holder of the log in walDir until that is released. It is an
+// Register makes g the guard of the log in walDir until that is released. It is an
 // error if there is another: two that deliver one log would overwrite each other's
 // positions.
-func Register(walDir string, h Holder) (*Hold, error) {
-	mine := &Hold{Holder: h, key: canonical(walDir)}
+func Register(walDir string, g Guard) (*Registration, error) {
+	mine := &Registration{Guard: g, key: canonical(walDir)}
 	mtx.Lock()
 	defer mtx.Unlock()
-	if is := holders[mine.key]; is != nil && !is.left {
+	if is := guards[mine.key]; is != nil && !is.left {
 		return nil, fmt.Errorf("the write-ahead log in %s is already delivered from by another remote storage of this process; close that one first", walDir)
 	}
-	holders[mine.key] = mine
+	guards[mine.key] = mine
 	return mine, nil
 }
 
-// Release ends the hold at once. It may be called more than once.
-func (h *Hold) Release() {
+// Release ends it at once. It may be called more than once.
+func (r *Registration) Release() {
 	mtx.Lock()
 	defer mtx.Unlock()
-	if holders[h.key] == h {
-		delete(holders, h.key)
+	if guards[r.key] == r {
+		delete(guards, r.key)
 	}
 }
 
-// Leave ends the hold when the log is closed, or another holder registers: a writer that
+// Leave ends it when the log is closed, or another guard registers: a writer that
 // is closed after the delivery may truncate in between.
-func (h *Hold) Leave() {
+func (r *Registration) Leave() {
 	mtx.Lock()
 	defer mtx.Unlock()
-	h.left = true
-	if open[h.key] == 0 && holders[h.key] == h {
-		delete(holders, h.key)
+	r.left = true
+	if open[r.key] == 0 && guards[r.key] == r {
+		delete(guards, r.key)
 	}
 }
 
-// holder returns the holder of a log, nil if there is none. A server's is not held.
-func holder(walDir string) Holder {
+// guardOf returns the guard of a log, nil if there is none. A server's has none.
+func guardOf(walDir string) Guard {
 	mtx.Lock()
 	defer mtx.Unlock()
-	if len(holders) == 0 {
+	if len(guards) == 0 {
 		return nil
 	}
 	key := canonical(walDir)
-	if _, is := servers[filepath.Dir(key)]; is || holders[key] == nil {
+	if _, is := servers[filepath.Dir(key)]; is || guards[key] == nil {
 		return nil
 	}
-	return holders[key]
+	return guards[key]
 }
 
 // Check returns an error if the segments of the log in walDir up to and including
 // last may not be replaced by a checkpoint yet. The writer leaves everything as it is
 // then, and tries again later.
 func Check(walDir string, last int) error {
-	if h := holder(walDir); h != nil {
-		return h.MayRemove(last)
+	if g := guardOf(walDir); g != nil {
+		return g.MayRemove(last)
 	}
 	return nil
 }
 
 // Repair is called before a log is repaired, and what it returns after.
 func Repair(walDir string) (done func()) {
-	if h := holder(walDir); h != nil {
-		return h.Repair()
+	if g := guardOf(walDir); g != nil {
+		return g.Repair()
 	}
 	return func() {}
 }
 
 // BeforeOpening has f called before a log is opened to write to it, that is not open yet
-// and no server's. There may be no holder: some writers open their log first. It is for
+// and no server's. There may be no guard: some writers open their log first. It is for
 // an init function.
 func BeforeOpening(f func(walDir string, logger *slog.Logger)) { beforeOpening = f }
 
@@ -144,8 +144,8 @@ func Opened(walDir string) {
 	mtx.Lock()
 	open[canonical(walDir)]++
 	mtx.Unlock()
-	if h := holder(walDir); h != nil {
-		h.Opened()
+	if g := guardOf(walDir); g != nil {
+		g.Opened()
 	}
 }
 
@@ -157,8 +157,8 @@ func Closed(walDir string) {
 	open[key]--
 	if open[key] <= 0 {
 		delete(open, key)
-		if h := holders[key]; h != nil && h.left {
-			delete(holders, key)
+		if r := guards[key]; r != nil && r.left {
+			delete(guards, key)
 		}
 	}
 }
@@ -175,10 +175,10 @@ func Server(dataDir string) {
 	key := canonical(dataDir)
 	mtx.Lock()
 	servers[key] = struct{}{}
-	h := holders[filepath.Join(key, "wal")]
+	r := guards[filepath.Join(key, "wal")]
 	mtx.Unlock()
-	if h != nil {
-		h.Opened()
+	if r != nil {
+		r.Opened()
 	}
 }
 

@@ -11,7 +11,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package hold
+package interlock
 
 import (
 	"errors"
@@ -25,38 +25,38 @@ import (
 
 var errNotYet = errors.New("not yet")
 
-// holds holds everything behind segment 3, and notes what it is told.
-type holds struct {
+// keeps keeps everything behind segment 3, and notes what it is told.
+type keeps struct {
 	asked           []int
 	opened          int
 	begun, repaired int
 }
 
-func (h *holds) MayRemove(last int) error {
-	h.asked = append(h.asked, last)
+func (k *keeps) MayRemove(last int) error {
+	k.asked = append(k.asked, last)
 	if last > 3 {
 		return errNotYet
 	}
 	return nil
 }
 
-func (h *holds) Opened() { h.opened++ }
+func (k *keeps) Opened() { k.opened++ }
 
-func (h *holds) Repair() func() {
-	h.begun++
-	return func() { h.repaired++ }
+func (k *keeps) Repair() func() {
+	k.begun++
+	return func() { k.repaired++ }
 }
 
-// A log is held under whatever name its directory is given, and no other is.
-func TestHolder(t *testing.T) {
+// A log is guarded under whatever name its directory is given, and no other is.
+func TestGuard(t *testing.T) {
 	dir := t.TempDir()
 	wal, link := filepath.Join(dir, "data", "wal"), filepath.Join(dir, "link")
 	names := []string{wal, filepath.Join("data", ".", "wal"), wal + string(filepath.Separator)}
 	if err := os.Symlink("data", link); err == nil { // Not every user may on Windows.
 		names = append(names, filepath.Join(link, "wal"))
 	}
-	h := &holds{}
-	held, err := Register(wal, h) // Before it exists.
+	g := &keeps{}
+	mine, err := Register(wal, g) // Before it exists.
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(wal, 0o777))
 	t.Chdir(dir)
@@ -68,9 +68,9 @@ func TestHolder(t *testing.T) {
 		require.True(t, IsOpen(wal))
 		Closed(name)
 		require.False(t, IsOpen(wal))
-		require.Equal(t, [3]int{i + 1, i + 1, i + 1}, [3]int{h.opened, h.begun, h.repaired})
+		require.Equal(t, [3]int{i + 1, i + 1, i + 1}, [3]int{g.opened, g.begun, g.repaired})
 	}
-	require.Len(t, h.asked, 2*len(names))
+	require.Len(t, g.asked, 2*len(names))
 	other := filepath.Join(dir, "other", "wal")
 	require.NoError(t, Check(other, 4))
 	Repair(other)()
@@ -79,15 +79,15 @@ func TestHolder(t *testing.T) {
 	Closed(other)
 	require.True(t, IsOpen(other), "it was opened twice")
 	Closed(other)
-	require.Equal(t, len(names), h.opened)
+	require.Equal(t, len(names), g.opened)
 
-	_, err = Register(names[len(names)-1], &holds{})
+	_, err = Register(names[len(names)-1], &keeps{})
 	require.ErrorContains(t, err, "already delivered from")
-	held.Release()
+	mine.Release()
 	require.NoError(t, Check(wal, 4))
-	again, err := Register(wal, h)
+	again, err := Register(wal, g)
 	require.NoError(t, err)
-	held.Release() // Of the first, which has nothing any more.
+	mine.Release() // Of the first, which has nothing any more.
 	require.ErrorIs(t, Check(wal, 4), errNotYet)
 	again.Release()
 }
@@ -110,51 +110,51 @@ func TestOpening(t *testing.T) {
 	require.Len(t, of, 1)
 }
 
-// A holder that leaves while the log is open has its say until that is closed, or another
+// A guard that leaves while the log is open has its say until that is closed, or another
 // registers.
 func TestLeave(t *testing.T) {
 	wal := filepath.Join(t.TempDir(), "wal")
-	register := func() *Hold {
-		held, err := Register(wal, &holds{})
+	register := func() *Registration {
+		mine, err := Register(wal, &keeps{})
 		require.NoError(t, err)
-		return held
+		return mine
 	}
-	held := register()
-	held.Leave()
+	mine := register()
+	mine.Leave()
 	require.NoError(t, Check(wal, 4), "no writer is at work")
 
-	held = register()
+	mine = register()
 	Opened(wal)
 	Opened(wal)
-	held.Leave()
+	mine.Leave()
 	Closed(wal)
 	require.ErrorIs(t, Check(wal, 4), errNotYet, "it is open once more")
 	Closed(wal)
 	require.NoError(t, Check(wal, 4))
 
-	held = register()
+	mine = register()
 	Opened(wal)
-	held.Leave()
+	mine.Leave()
 	next := register()
-	held.Release()
+	mine.Release()
 	Closed(wal)
 	require.ErrorIs(t, Check(wal, 4), errNotYet, "of the second")
 	next.Release()
 	require.NoError(t, Check(wal, 4))
 }
 
-// A server's log is not held, even if a holder registered for it before.
+// A server's log is not guarded, even if a guard registered for it before.
 func TestServer(t *testing.T) {
 	dir := t.TempDir()
 	require.False(t, IsServer(dir))
 	data := filepath.Join(dir, "data")
-	h := &holds{}
-	held, err := Register(filepath.Join(data, "wal"), h)
+	g := &keeps{}
+	mine, err := Register(filepath.Join(data, "wal"), g)
 	require.NoError(t, err)
-	defer held.Release()
+	defer mine.Release()
 	require.Error(t, Check(filepath.Join(data, "wal"), 4))
 	Server(data)
-	require.Equal(t, 1, h.opened)
+	require.Equal(t, 1, g.opened)
 	require.False(t, IsServer(dir))
 	require.NoError(t, os.Mkdir(data, 0o777))
 	require.True(t, IsServer(filepath.Join(data, "..", "data")))
