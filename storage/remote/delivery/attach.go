@@ -34,7 +34,7 @@ func (s *Storage) Attach(src Source) error {
 	case s.src != nil:
 		return errors.New("a log is attached already")
 	}
-	held, others, err := s.loadStates(&src)
+	retained, others, err := s.loadStates(&src)
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,10 @@ func (s *Storage) Attach(src Source) error {
 	if s.firstAfter {
 		s.tellOld(others)
 	}
-	s.tellPassed(held)
+	s.tellPassed(retained)
 	s.listMtx.Lock()
 	s.dispatcher = newDispatcher(reader, s.pointAt(src.WALDir, src.Head()))
-	s.held = held
+	s.retained = retained
 	s.wake = s.dispatcher.notify
 	s.listMtx.Unlock()
 

@@ -91,7 +91,7 @@ func TestInMemoryCommits(t *testing.T) {
 		_, before := rc.counts()
 		require.Equal(t, j.count, before, "something was sent twice")
 		require.NoError(t, r.Close())
-		for _, st := range r.held {
+		for _, st := range r.retained {
 			for p, m := range st.acked {
 				want, err := cursor.PointAt(j.source().WALDir, m.Position)
 				require.NoError(t, err)

@@ -34,7 +34,7 @@ import (
 
 // ApplyConfig makes conf the configuration. Endpoints that are in it, by what
 // identifies them, take new settings over without stopping; new ones begin at
-// the present end of the log; removed ones stop and keep their hold for a
+// the present end of the log; removed ones stop and are retained for a
 // while. On an error nothing has changed: whatever can fail is done first. It is
 // one if a new endpoint's position cannot be written to disk.
 //
@@ -114,23 +114,23 @@ func closeClients(sets []*settings) {
 //	plan ──▶ equip ──▶ announce ──▶ commit
 //	             └──────────┴──▶ abandon, if one fails: everything is as before
 type plan struct {
-	entries []planned
-	running []*endpoint      // Those at work before it,
-	held    []*endpointState // and those held.
+	entries  []planned
+	running  []*endpoint      // Those at work before it,
+	retained []*endpointState // and those retained.
 }
 
 // planned is an entry of the configuration: settings for an endpoint that is at work, for
-// one that is held and resumes, or for a new one.
+// one that is retained and resumes, or for a new one.
 type planned struct {
-	set     *settings
-	running *endpoint        // Nil if it is not at work.
-	held    *endpointState   // What it resumes, nil if that is nothing.
-	begin   *endpointState   // Where it begins if it is not at work.
-	metrics *endpointMetrics // Nil if it is at work and has got its own already.
+	set      *settings
+	running  *endpoint        // Nil if it is not at work.
+	retained *endpointState   // What it resumes, nil if that is nothing.
+	begin    *endpointState   // Where it begins if it is not at work.
+	metrics  *endpointMetrics // Nil if it is at work and has got its own already.
 }
 
 // isNew reports whether nothing was known of the endpoint.
-func (e *planned) isNew() bool { return e.running == nil && e.held == nil }
+func (e *planned) isNew() bool { return e.running == nil && e.retained == nil }
 
 // plan says which endpoint each of some settings is for. Callers hold mtx.
 func (s *Storage) plan(sets []*settings) *plan {
@@ -138,14 +138,14 @@ func (s *Storage) plan(sets []*settings) *plan {
 	for i, set := range sets {
 		ids[i], former[i] = set.identity, set.former
 	}
-	known := make([]savepoint.Identity, 0, len(s.running)+len(s.held))
+	known := make([]savepoint.Identity, 0, len(s.running)+len(s.retained))
 	for _, e := range s.running {
 		known = append(known, e.settings.Load().identity)
 	}
-	for _, st := range s.held {
+	for _, st := range s.retained {
 		known = append(known, st.identity)
 	}
-	p := &plan{entries: make([]planned, len(sets)), running: s.running, held: s.held}
+	p := &plan{entries: make([]planned, len(sets)), running: s.running, retained: s.retained}
 	for i, k := range identity.Match(known, ids, former) {
 		e := &p.entries[i]
 		e.set = sets[i]
@@ -155,8 +155,8 @@ func (s *Storage) plan(sets []*settings) *plan {
 		case k < len(p.running):
 			e.running = p.running[k]
 		default:
-			e.held = p.held[k-len(p.running)]
-			resumed := *e.held
+			e.retained = p.retained[k-len(p.running)]
+			resumed := *e.retained
 			resumed.identity, resumed.name, resumed.removed = ids[i], e.set.name, nil
 			e.begin = &resumed
 		}
@@ -169,9 +169,9 @@ func (p *plan) keeps(e *endpoint) bool {
 	return slices.ContainsFunc(p.entries, func(o planned) bool { return o.running == e })
 }
 
-// resumes reports whether an endpoint that is held comes back.
+// resumes reports whether an endpoint that is retained comes back.
 func (p *plan) resumes(st *endpointState) bool {
-	return slices.ContainsFunc(p.entries, func(o planned) bool { return o.held == st })
+	return slices.ContainsFunc(p.entries, func(o planned) bool { return o.retained == st })
 }
 
 // apply puts settings to work. Everything that can fail is done before anything
@@ -214,16 +214,16 @@ func (s *Storage) equip(p *plan) (err error) {
 // position there; delivering to them, which is what makes room on a disk that is
 // full, does not depend on it.
 func (s *Storage) announce(p *plan) error {
-	held := slices.Clone(p.held)
+	retained := slices.Clone(p.retained)
 	for i := range p.entries {
 		if e := &p.entries[i]; e.isNew() {
-			held = append(held, e.begin)
+			retained = append(retained, e.begin)
 		}
 	}
-	if len(held) == len(p.held) {
+	if len(retained) == len(p.retained) {
 		return nil
 	}
-	s.setLists(p.running, held)
+	s.setLists(p.running, retained)
 	err := s.save(true)
 	if s.unsaved.Load() && s.src.follow == nil && vfs.NoRoom(err) {
 		// As long as there is no savepoint, a start begins at the oldest segment that
@@ -236,7 +236,7 @@ func (s *Storage) announce(p *plan) error {
 
 // abandon leaves everything as it was.
 func (s *Storage) abandon(p *plan) {
-	s.setLists(p.running, p.held)
+	s.setLists(p.running, p.retained)
 	for _, e := range p.entries {
 		if e.metrics != nil {
 			s.sets.release(e.metrics)
@@ -252,8 +252,8 @@ func (s *Storage) commit(p *plan) {
 		starting []*endpoint
 		rules    = map[*rules]bool{}
 		sets     = make([]*settings, 0, len(p.entries))
-		held     = s.hold(p)
-		waiting  = slices.Clone(held) // With those that are about to start.
+		retained = s.retain(p)
+		waiting  = slices.Clone(retained) // With those that are about to start.
 	)
 	for _, e := range p.entries {
 		sets = append(sets, e.set)
@@ -280,18 +280,18 @@ func (s *Storage) commit(p *plan) {
 		e.start()
 		e.watchMetadata()
 	}
-	s.setLists(append(running, starting...), held)
+	s.setLists(append(running, starting...), retained)
 	s.dispatcher.setDelay(batchDelayFor(sets))
 	s.rules.retain(rules)
 	s.lost, s.fromStart, s.resumeOld = false, false, false
 }
 
-// hold stops the endpoints that a plan does not have, and returns those that are held
+// retain stops the endpoints that a plan does not have, and returns those that are retained
 // from now on.
-func (s *Storage) hold(p *plan) []*endpointState {
+func (s *Storage) retain(p *plan) []*endpointState {
 	now := time.Now()
-	held := s.halt(slices.DeleteFunc(slices.Clone(p.running), p.keeps), now)
-	for _, st := range p.held {
+	retained := s.halt(slices.DeleteFunc(slices.Clone(p.running), p.keeps), now)
+	for _, st := range p.retained {
 		if p.resumes(st) {
 			continue
 		}
@@ -300,9 +300,9 @@ func (s *Storage) hold(p *plan) []*endpointState {
 			removed.removed = &now
 			st = &removed
 		}
-		held = append(held, st)
+		retained = append(retained, st)
 	}
-	return held
+	return retained
 }
 
 // newState is where an endpoint begins that has no position: at the end of the

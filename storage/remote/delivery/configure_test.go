@@ -71,7 +71,7 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 			moved := remoteWrite("moved")
 			moved.Name = "a"
 			conf := r.confWith(moved, remoteWrite("c"))
-			was, settings, held := r.running, []*settings{r.running[0].settings.Load(), r.running[1].settings.Load()}, r.held
+			was, settings, retained := r.running, []*settings{r.running[0].settings.Load(), r.running[1].settings.Load()}, r.retained
 			restore := tc.spoil(r, fsys, conf)
 			require.Error(t, r.ApplyConfig(conf))
 			require.Len(t, r.running, len(was))
@@ -80,7 +80,7 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 				require.Same(t, settings[i], e.settings.Load())
 				require.False(t, e.stopping())
 			}
-			require.Equal(t, held, r.held)
+			require.Equal(t, retained, r.retained)
 			require.True(t, r.has("prometheus_remote_storage_shards_max", map[string]string{"remote_name": "a", "url": "http://a/write"}))
 			require.False(t, r.has("prometheus_remote_storage_shards_max", map[string]string{"url": "http://moved/write"}))
 			require.False(t, r.has("prometheus_remote_storage_shards_max", map[string]string{"remote_name": "c"}))
@@ -93,7 +93,7 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 			r.commit(50)
 			r.complete("moved", 50)
 			r.complete("c", 50)
-			require.Len(t, r.held, 1)
+			require.Len(t, r.retained, 1)
 			r.end()
 		})
 	}

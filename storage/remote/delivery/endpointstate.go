@@ -23,7 +23,7 @@ import (
 )
 
 // endpointState is what is known of an endpoint while it is not at work: loaded from a
-// savepoint, or removed from the configuration and held for a while.
+// savepoint, or removed from the configuration and retained for a while.
 type endpointState struct {
 	id              string
 	identity        savepoint.Identity

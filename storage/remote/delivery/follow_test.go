@@ -487,7 +487,7 @@ func TestFollowReload(t *testing.T) {
 	r.Notify()
 	r.apply(remoteWrite("b"))
 	require.NoError(t, r.Persist(t.Context()))
-	require.Equal(t, []string{"a"}, r.Floor().By, "a removed endpoint keeps its hold")
+	require.Equal(t, []string{"a"}, r.Floor().By, "a removed endpoint is retained")
 	require.Equal(t, 0, r.Floor().Position.Segment)
 	a.set(nil)
 	r.apply(changed, remoteWrite("b"))

@@ -42,7 +42,7 @@ type Holder struct {
 // Holders returns what keeps parts of the log, as it is now. It does not block.
 func (s *Storage) Holders() (all []Holder) {
 	s.listMtx.Lock()
-	running, held := s.running, s.held
+	running, retained := s.running, s.retained
 	s.listMtx.Unlock()
 	now := time.Now()
 	// While a configuration is applied, an endpoint can be in both lists, and names can be
@@ -66,7 +66,7 @@ func (s *Storage) Holders() (all []Holder) {
 			Stuck: e.standstill.stuck(floor, e.src.Head(), now),
 		})
 	}
-	for _, st := range held {
+	for _, st := range retained {
 		h := Holder{ID: st.id, Name: st.name, Position: st.neededFrom()}
 		if st.removed != nil {
 			h.Stuck = now.Sub(*st.removed)
@@ -136,9 +136,9 @@ func (s *Storage) forfeitBefore(before cursor.Position, ids []string) (all []*fo
 			}
 		}
 	}
-	held := make([]*endpointState, len(s.held))
-	for i, st := range s.held {
-		held[i] = st
+	retained := make([]*endpointState, len(s.retained))
+	for i, st := range s.retained {
+		retained[i] = st
 		if !st.floor().Before(before) || !meant(st.id) {
 			continue
 		}
@@ -146,9 +146,9 @@ func (s *Storage) forfeitBefore(before cursor.Position, ids []string) (all []*fo
 		for _, f := range ranges {
 			all = append(all, newForfeit(st.name, f, &counted{parts: st.counted}))
 		}
-		held[i] = moved
+		retained[i] = moved
 	}
-	s.setLists(s.running, held)
+	s.setLists(s.running, retained)
 	return all, nil
 }
 

@@ -52,7 +52,7 @@ func TestForfeitDoesNotCountForLong(t *testing.T) {
 		j := openJournal(t, t.TempDir(), nil)
 		r := newRig(t, j, map[string]*receiver{"a": newReceiver()}, Options{})
 		r.attach(remoteWrite("a"))
-		r.apply() // The endpoint is held, and no other reads.
+		r.apply() // The endpoint is retained, and no other reads.
 		var enc record.Encoder
 		for n := range 300 {
 			samples := make([]record.RefSample, 10)
@@ -82,7 +82,7 @@ func TestForfeitDoesNotCountForLong(t *testing.T) {
 		cancel()
 		lost := r.expired(map[string]string{"remote_name": "a", "reason": "max_size"})
 		require.InDelta(t, 3000, lost, 2900, "canceled %t", canceled)
-		require.Equal(t, 1, r.held[0].floor().Segment)
+		require.Equal(t, 1, r.retained[0].floor().Segment)
 		r.end()
 	}
 }

@@ -78,7 +78,7 @@ func TestFreshStop(t *testing.T) {
 	}
 }
 
-// TestFreshRemovedAndBack defends that a removed endpoint is held with both its
+// TestFreshRemovedAndBack defends that a removed endpoint is retained with both its
 // ranges, over a restart too, and resumes them.
 func TestFreshRemovedAndBack(t *testing.T) {
 	r, release := newDividedRig(t, 3)
@@ -88,8 +88,8 @@ func TestFreshRemovedAndBack(t *testing.T) {
 	release() // What is under way is stored, and no more: two streams remain.
 	r.apply()
 	require.Empty(t, r.running)
-	require.NotNil(t, r.held[0].fresh)
-	require.Equal(t, r.held[0].floor().Position, j.gate.Floor().Position)
+	require.NotNil(t, r.retained[0].fresh)
+	require.Equal(t, r.retained[0].floor().Position, j.gate.Floor().Position)
 	require.NoError(t, r.Close())
 
 	opts := freshOptions()

@@ -22,7 +22,7 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
-// TestGraceWithWrongClock: a removed endpoint holds the log for the grace time
+// TestGraceWithWrongClock: a removed endpoint is retained for the grace time
 // and no longer, also if its savepoint says that it was removed in the future,
 // as it does when the clock was set back.
 func TestGraceWithWrongClock(t *testing.T) {
@@ -41,9 +41,9 @@ func TestGraceWithWrongClock(t *testing.T) {
 
 	r = newRig(t, j, map[string]*receiver{"a": a}, Options{RemovedRetention: time.Hour})
 	r.attach()
-	held := r.statesToSave()
-	require.Len(t, held, 1)
-	require.False(t, held[0].removed.After(time.Now()), "removed at %s", held[0].removed)
+	retained := r.statesToSave()
+	require.Len(t, retained, 1)
+	require.False(t, retained[0].removed.After(time.Now()), "removed at %s", retained[0].removed)
 	r.expire(time.Now())
 	require.Len(t, r.statesToSave(), 1)
 	require.Eventually(t, func() bool {

@@ -30,17 +30,17 @@ import (
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
-// statesToSave returns the states of all endpoints, those at work and those held, for a
+// statesToSave returns the states of all endpoints, those at work and those retained, for a
 // savepoint that begins now.
 func (s *Storage) statesToSave() []*endpointState {
 	s.listMtx.Lock()
-	running, held := s.running, s.held
+	running, retained := s.running, s.retained
 	s.listMtx.Unlock()
-	out := make([]*endpointState, 0, len(running)+len(held))
+	out := make([]*endpointState, 0, len(running)+len(retained))
 	for _, e := range running {
 		out = append(out, e.toSave(false))
 	}
-	return append(out, held...)
+	return append(out, retained...)
 }
 
 // save writes a savepoint. A durable one is synced to disk before save returns;
@@ -294,7 +294,7 @@ func (s *Storage) settledItems() (n, endpoints int) {
 	return n, len(running)
 }
 
-// expire ends what endpoints hold that were removed from the configuration longer than
+// expire lets go of endpoints that were removed from the configuration longer than
 // the grace time ago.
 //
 // A caller with mtx may be waiting for the savepoint writer to end; there is a next time.
@@ -304,7 +304,7 @@ func (s *Storage) expire(now time.Time) {
 	}
 	defer s.mtx.Unlock()
 	var kept, expired []*endpointState
-	for _, st := range s.held {
+	for _, st := range s.retained {
 		if st.removed != nil && !s.opts.LeaveOthers && now.Sub(*st.removed) >= s.opts.RemovedRetention {
 			expired = append(expired, st)
 		} else {

@@ -114,7 +114,7 @@ const DefaultRefusedHold = 10 * time.Minute
 // Options of a Storage. The zero value is what the binary uses.
 type Options struct {
 	// RemovedRetention is how long an endpoint that was removed from the configuration
-	// keeps its hold on the log, DefaultRemovedRetention if 0.
+	// is retained, with its part of the log, DefaultRemovedRetention if 0.
 	RemovedRetention time.Duration
 	// DropDenied drops what was answered 401, 403, 404 or 407, as stock does, instead
 	// of holding it until the credentials or the URL are corrected.
@@ -179,7 +179,7 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// DefaultRemovedRetention is how long a removed endpoint keeps its hold on the log.
+// DefaultRemovedRetention is how long a removed endpoint is retained.
 const DefaultRemovedRetention = 10 * time.Minute
 
 // density estimates how many items a damaged part of the log held, by what all endpoints

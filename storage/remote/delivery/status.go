@@ -38,7 +38,7 @@ type Status struct {
 	SavepointFailures int64 `json:"savepoint_write_failures"`
 	// Resumed is how saved positions were found in the log at the start, by verdict.
 	Resumed map[string]int64 `json:"resumed_positions"`
-	// Endpoints are those of the configuration, in its order, and then those that are held.
+	// Endpoints are those of the configuration, in its order, and then those that are retained.
 	Endpoints []EndpointStatus `json:"endpoints"`
 }
 
@@ -107,7 +107,7 @@ type EndpointStatus struct {
 // Status returns what is known of delivery now. It does not block, save for looks at files.
 func (s *Storage) Status() Status {
 	s.listMtx.Lock()
-	running, held := s.running, s.held
+	running, retained := s.running, s.retained
 	s.listMtx.Unlock()
 	now := time.Now()
 	out := Status{
@@ -117,9 +117,9 @@ func (s *Storage) Status() Status {
 	for _, e := range running {
 		out.Endpoints = append(out.Endpoints, e.status(now))
 	}
-	for _, st := range held {
+	for _, st := range retained {
 		if !slices.ContainsFunc(running, func(e *endpoint) bool { return e.id == st.id }) {
-			out.Endpoints = append(out.Endpoints, s.heldStatus(st))
+			out.Endpoints = append(out.Endpoints, s.retainedStatus(st))
 		}
 	}
 	return out
@@ -179,8 +179,8 @@ func (e *endpoint) addRates(out *EndpointStatus, now time.Time) {
 	}
 }
 
-// heldStatus returns what is known of an endpoint that is not at work.
-func (s *Storage) heldStatus(st *endpointState) EndpointStatus {
+// retainedStatus returns what is known of an endpoint that is not at work.
+func (s *Storage) retainedStatus(st *endpointState) EndpointStatus {
 	head := s.src.Head()
 	out := EndpointStatus{Name: st.name, State: StateStarting, Position: st.floor().Position, IsolatedSeries: len(st.apart), Drops: s.tallies.of(st.name)}
 	if out.Position.Before(head) {

@@ -65,11 +65,11 @@ func (s *Storage) stop() error {
 		drained.Go(func() { e.drain(drain) })
 	}
 	drained.Wait()
-	states := make([]*endpointState, 0, len(s.running)+len(s.held))
+	states := make([]*endpointState, 0, len(s.running)+len(s.retained))
 	for _, e := range s.running {
 		states = append(states, e.finishStop(ctx)) // The next run counts what it had in memory only.
 	}
-	states = append(states, s.held...)
+	states = append(states, s.retained...)
 	s.cancel()
 	s.wg.Wait()
 	s.dispatcher.close()

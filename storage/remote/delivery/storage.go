@@ -80,11 +80,11 @@ type Storage struct {
 	beginClose context.CancelFunc
 	wg         sync.WaitGroup
 
-	listMtx sync.Mutex
-	wake    func() bool // Tells the follower, or else the dispatcher.
-	gate    *gate.Gate
-	running []*endpoint      // Replaced, never changed in place.
-	held    []*endpointState // Likewise.
+	listMtx  sync.Mutex
+	wake     func() bool // Tells the follower, or else the dispatcher.
+	gate     *gate.Gate
+	running  []*endpoint      // Replaced, never changed in place.
+	retained []*endpointState // Likewise.
 
 	saveMtx sync.Mutex
 	store   *savepoint.Store
@@ -145,10 +145,10 @@ func (s *Storage) Notify() {
 	}
 }
 
-func (s *Storage) setLists(running []*endpoint, held []*endpointState) {
+func (s *Storage) setLists(running []*endpoint, retained []*endpointState) {
 	s.listMtx.Lock()
 	defer s.listMtx.Unlock()
-	s.running, s.held = running, held
+	s.running, s.retained = running, retained
 }
 
 // LowestSentTimestamp returns the lowest of the times, in ms, up to which endpoints have

@@ -337,7 +337,7 @@ func TestReload(t *testing.T) {
 	}
 	r.complete("b", j.count-before)
 
-	// A removed endpoint keeps its hold, and resumes where it was.
+	// A removed endpoint is retained, and resumes where it was.
 	r.apply(remoteWrite("b"))
 	require.NoError(t, r.Persist(t.Context()))
 	require.Equal(t, []string{"a"}, j.gate.Floor().By)
@@ -393,21 +393,21 @@ func TestHolders(t *testing.T) {
 	require.Empty(t, at("b").URL)
 
 	// While a configuration is applied, others may have the same name for a moment.
-	other := *r.held[0]
+	other := *r.retained[0]
 	other.removed = nil
 	r.listMtx.Lock()
-	r.held = append(r.held, &other)
+	r.retained = append(r.retained, &other)
 	r.listMtx.Unlock()
 	require.Len(t, r.Holders(), 2, "they are one in metrics")
 	r.expire(time.Now().Add(r.opts.RemovedRetention))
 	r.listMtx.Lock()
-	r.held = nil
+	r.retained = nil
 	r.listMtx.Unlock()
 	require.Len(t, r.Holders(), 1)
 	r.end()
 }
 
-// TestRemovedEndpointSurvivesRestart defends I1: a hold is part of the savepoint.
+// TestRemovedEndpointSurvivesRestart defends I1: that an endpoint is retained is part of the savepoint.
 func TestRemovedEndpointSurvivesRestart(t *testing.T) {
 	j, a, r := failingRig(t)
 	r.commit(100)

@@ -125,7 +125,7 @@ func (a *appender) AppendExemplar(ref storage.SeriesRef, _ labels.Labels, e exem
 		return 0, err
 	}
 	a.noteUnlogged(s)
-	a.held = append(a.held, s)
+	a.pinned = append(a.pinned, s)
 	return storage.SeriesRef(s.Ref()), nil
 }
 
@@ -144,7 +144,7 @@ func (a *appender) UpdateMetadata(ref storage.SeriesRef, l labels.Labels, m meta
 		return ref, nil
 	}
 	a.noteUnlogged(s)
-	a.held = append(a.held, s)
+	a.pinned = append(a.pinned, s)
 	return storage.SeriesRef(s.Ref()), nil
 }
 

@@ -135,7 +135,7 @@ func (a *appenderV2) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es
 		return storage.SeriesRef(s.Ref()), err
 	}
 	a.noteUnlogged(s)
-	a.held = append(a.held, s)
+	a.pinned = append(a.pinned, s)
 	return storage.SeriesRef(s.Ref()), err
 }
 

@@ -41,7 +41,7 @@ type batch struct {
 	exemplars             []record.RefExemplar
 
 	touched  []touch          // One per sample, in the order of the appends.
-	held     []*series.Series // Pinned for the sake of an exemplar or of metadata only.
+	pinned   []*series.Series // Pinned for the sake of an exemplar or of metadata only.
 	unlogged []*series.Series // Not logged when they were appended to; repetitions are fine.
 
 	described []description
@@ -204,7 +204,7 @@ func (b *batch) commit() error {
 		}
 		t.series.Committed(now)
 	}
-	for _, s := range b.held {
+	for _, s := range b.pinned {
 		s.Committed(now)
 	}
 	b.db.metrics.outOfOrder.Add(float64(late))
@@ -223,14 +223,14 @@ func (b *batch) clear() {
 	for _, t := range b.touched {
 		t.series.Unpin()
 	}
-	for _, s := range b.held {
+	for _, s := range b.pinned {
 		s.Unpin()
 	}
 	b.floatSamples = b.floatSamples[:0]
 	b.histogramSamples = emptied(b.histogramSamples)
 	b.floatHistogramSamples = emptied(b.floatHistogramSamples)
 	b.exemplars = emptied(b.exemplars)
-	b.touched, b.held, b.unlogged = emptied(b.touched), emptied(b.held), emptied(b.unlogged)
+	b.touched, b.pinned, b.unlogged = emptied(b.touched), emptied(b.pinned), emptied(b.unlogged)
 	b.described = emptied(b.described)
 	b.out.reset()
 }

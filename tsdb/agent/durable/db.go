@@ -75,7 +75,7 @@ type DB struct {
 	writeNotified wlog.WriteNotified // Set before the first append.
 
 	lock        *directoryLock
-	release     func() error // Gives up this storage's hold of lock.
+	release     func() error // Ends this storage's use of lock.
 	maintenance sync.Mutex   // Held through a removal, and what decides on it.
 	recovery    sync.Mutex   // Held through a recovery of the log.
 	away        time.Time    // Since when the log's directory is. Guarded by recovery.

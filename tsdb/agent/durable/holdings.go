@@ -116,7 +116,7 @@ func (db *DB) Status() (Status, error) {
 			Time: db.openedAt.Load().UTC(), Took: readValue(db.metrics.replayDuration), UnknownRefs: int64(readValue(db.metrics.unknownRefs)),
 			Repairs: byLabel(db.metrics.damages), SnapshotProblems: byLabel(db.metrics.snapshotDamages),
 		},
-		Holdings: held(all, u),
+		Holdings: holdingsOf(all, u),
 	}
 	if _, n, err := wlog.LastCheckpoint(db.journal.dir); err == nil {
 		s.Log.Checkpoint = n
@@ -166,8 +166,8 @@ func removalStatus(at gate.State, all []holding, u usage) (s RemovalStatus) {
 	return s
 }
 
-// held returns what endpoints keep, each with what it keeps alone.
-func held(all []holding, u usage) (out []Holding) {
+// holdingsOf returns what endpoints keep, each with what it keeps alone.
+func holdingsOf(all []holding, u usage) (out []Holding) {
 	for i, h := range all {
 		next := u.active // The segment that another one needs first.
 		for k, o := range all {

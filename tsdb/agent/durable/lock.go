@@ -38,8 +38,8 @@ const (
 type directoryLock struct {
 	locker *tsdbutil.DirLocker
 
-	mtx     sync.Mutex // Guards holders.
-	holders int
+	mtx   sync.Mutex // Guards users.
+	users int
 }
 
 // lockDirectory locks dir, unless it is told not to, in which case only the
@@ -113,11 +113,11 @@ func (h *heldBack) WithAttrs([]slog.Attr) slog.Handler { return h }
 // WithGroup implements slog.Handler. No caller asks for it.
 func (h *heldBack) WithGroup(string) slog.Handler { return h }
 
-// hold returns the function that gives up one hold. Calling it again does
+// use returns the function that ends one use of the lock. Calling it again does
 // nothing.
-func (d *directoryLock) hold() (release func() error) {
+func (d *directoryLock) use() (release func() error) {
 	d.mtx.Lock()
-	d.holders++
+	d.users++
 	d.mtx.Unlock()
 
 	var once sync.Once
@@ -125,8 +125,8 @@ func (d *directoryLock) hold() (release func() error) {
 		once.Do(func() {
 			d.mtx.Lock()
 			defer d.mtx.Unlock()
-			d.holders--
-			if d.holders == 0 {
+			d.users--
+			if d.users == 0 {
 				err = d.locker.Release()
 			}
 		})

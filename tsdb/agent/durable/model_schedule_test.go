@@ -78,7 +78,7 @@ type schedule struct {
 	lenient   bool          // Attempts end by timeouts.
 	maxSize   int64         // Of the log in bytes, 0 for no limit.
 	holds     bool          // What an endpoint refuses that refuses everything.
-	grace     time.Duration // For which a removed endpoint is held, 0 for long.
+	grace     time.Duration // For which a removed endpoint is retained, 0 for long.
 	segment   int           // Size in bytes.
 	series    int
 	calm      bool // No crashes, so that counters live to the end.

@@ -81,7 +81,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	if err != nil {
 		return nil, err
 	}
-	db.lock, db.release = lock, lock.hold()
+	db.lock, db.release = lock, lock.use()
 	undo = append(undo, func() { err = errors.Join(err, db.release()) })
 
 	db.run = ulid.Make()
@@ -117,7 +117,7 @@ func open(l *slog.Logger, reg prometheus.Registerer, sender Sender, dir string, 
 	if sender == nil {
 		db.gate.Open()
 	} else {
-		unlock, leave := lock.hold(), db.snapshotter.use()
+		unlock, leave := lock.use(), db.snapshotter.use()
 		source := delivery.Source{
 			WALDir: db.journal.dir, DataDir: dir,
 			Table: db.table, Evicted: &db.snapshotter, Gate: db.gate, Head: db.journal.Head,

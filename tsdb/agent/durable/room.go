@@ -47,8 +47,8 @@ type reserve struct {
 	path string
 	size int64 // 0 if none is kept.
 
-	mtx  sync.Mutex // Guards held; held through its making and removal.
-	held bool
+	mtx  sync.Mutex // Guards kept; held through its making and removal.
+	kept bool
 }
 
 func (r *reserve) init(fsys vfs.FS, dataDir string, total int64) {
@@ -60,11 +60,11 @@ func (r *reserve) init(fsys vfs.FS, dataDir string, total int64) {
 func (r *reserve) keep() (err error) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	if r.held || r.size == 0 {
+	if r.kept || r.size == 0 {
 		return nil
 	}
 	if info, err := r.fs.Stat(r.path); err == nil && info.Size() == r.size {
-		r.held = true // Of an earlier run.
+		r.kept = true // Of an earlier run.
 		return nil
 	}
 	f, err := r.fs.OpenFile(r.path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
@@ -79,7 +79,7 @@ func (r *reserve) keep() (err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("keep room for removing: %w", errors.Join(err, r.fs.Remove(r.path)))
 	}
-	r.held = true
+	r.kept = true
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (r *reserve) release() error {
 	if r.size == 0 {
 		return nil
 	}
-	r.held = false
+	r.kept = false
 	if err := r.fs.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("use the room kept for removing: %w", err)
 	}

@@ -51,7 +51,7 @@ func TestHeldAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var alone []int64
-			for i, h := range held(tc.all, u) {
+			for i, h := range holdingsOf(tc.all, u) {
 				alone = append(alone, h.Alone)
 				require.Equal(t, tc.all[i].limit, h.LossLimit)
 				require.Equal(t, tc.all[i].limit != "", h.UntilLoss != nil, "it is absent if there will be none")
