@@ -68,9 +68,9 @@ type endpoint struct {
 
 	standstill standstill
 	refusal    refusal
-	refusals   lostItems
-	unread     lostItems
-	course     course
+	refusals   lossLog
+	unread     lossLog
+	catchUp    catchUpLog
 	counted    counted
 	noted      noted
 
@@ -85,8 +85,8 @@ func (e *endpoint) streams() []*stream {
 	return e.at
 }
 
-// logState logs what has become of the endpoint, which has not acknowledged so many bytes.
-func (e *endpoint) logState(now time.Time, bytes int64) {
+// logState logs what has become of the endpoint, which is so far now.
+func (e *endpoint) logState(is catchUpMark) {
 	set, failing := e.settings.Load(), false
 	for _, s := range e.streams() {
 		failing = failing || s.failing.Load()
@@ -94,7 +94,7 @@ func (e *endpoint) logState(now time.Time, bytes int64) {
 	e.refusal.tell(e.logger, set)
 	e.refusals.tell(e.losses, set, false)
 	e.unread.tell(e.losses, set, false)
-	e.course.look(e.logger, now, failing, bytes)
+	e.catchUp.look(e.logger, is, failing)
 }
 
 func (e *endpoint) stopping() bool {

@@ -152,8 +152,7 @@ func (e *endpoint) pace() {
 			}
 			e.metrics.Load().shardsDesired.Set(desired)
 			bytes := e.observe()
-			e.logState(now, bytes)
-			e.note(now, bytes)
+			e.logState(catchUpMark{at: now, left: bytes, acked: e.note(now, bytes)})
 		case <-e.stop:
 			return
 		}

@@ -82,6 +82,10 @@ type stage struct {
 	settled int   // Items that had left the queue.
 }
 
+// acked returns how many bytes of the log were acknowledged since the first stage, less what
+// was to be then.
+func (s stage) acked() int64 { return s.written - s.unacked - s.expired }
+
 // fail notes an attempt that was not taken.
 func (n *noted) fail(res client.Result, now time.Time) {
 	f := Failure{Time: now.UTC(), Status: res.Status}
@@ -97,9 +101,9 @@ func (n *noted) fail(res client.Result, now time.Time) {
 // left are an eighth of its age.
 const mostStages = 120
 
-// goOn notes how far it is now, for the pacer. between returns the bytes of the log between
-// two positions.
-func (n *noted) goOn(s stage, between func(from, to cursor.Position) int64) {
+// goOn notes how far it is now, for the pacer, and returns the bytes of the log that were
+// acknowledged since some time. between returns those between two positions.
+func (n *noted) goOn(s stage, between func(from, to cursor.Position) int64) (acked int64) {
 	n.mtx.Lock()
 	defer n.mtx.Unlock()
 	if k := len(n.course); k > 0 {
@@ -110,7 +114,7 @@ func (n *noted) goOn(s stage, between func(from, to cursor.Position) int64) {
 	}
 	n.course = append(n.course, s)
 	if len(n.course) <= mostStages {
-		return
+		return s.acked()
 	}
 	// What goes is what is missed least: the gap that it leaves is small for its age.
 	least, gap := 1, math.Inf(1)
@@ -120,6 +124,7 @@ func (n *noted) goOn(s stage, between func(from, to cursor.Position) int64) {
 		}
 	}
 	n.course = slices.Delete(n.course, least, least+1)
+	return s.acked()
 }
 
 // passed returns when the log was written up to a position, as far as it is known: sure says
@@ -159,9 +164,8 @@ func (n *noted) speed() (v speed, known bool) {
 	if took <= 0 {
 		return v, false
 	}
-	in := last.written - first.written
-	gone := (first.unacked - last.unacked) - (last.expired - first.expired)
-	return speed{float64(in) / took, max(0, float64(in+gone)/took), float64(last.settled-first.settled) / took}, true
+	in, out := last.written-first.written, last.acked()-first.acked()
+	return speed{float64(in) / took, max(0, float64(out)/took), float64(last.settled-first.settled) / took}, true
 }
 
 // activity is what an endpoint does at a time.

@@ -121,7 +121,7 @@ func (s *Storage) removedByOther(st *endpointState, lost queue.Unread) {
 	sums := lost.Sums()
 	s.countForfeited(st.name, reasonOtherEngine, queue.Counts{queue.Samples: int(sums[1])}, sums[0])
 	s.losses.Error("Another engine has removed a part of the log before it was delivered", "remote_name", st.name, "reason", reasonOtherEngine,
-		"segments", sums[2], "bytes", sums[0], "samples", sums[1], "samples_estimated", sums[1], "resuming_at", st.floor().String())
+		"segments", sums[2], "bytes", sums[0], "samples_estimated", sums[1], "resuming_at", st.floor().String())
 }
 
 // tellOld says that nothing of the log of another engine is sent, or that all of it is, at

@@ -37,14 +37,15 @@ func (e *endpoint) tally(kind, reason string, t queue.Counts, bytes int64) {
 }
 
 // note takes note of how far the endpoint is, which has not acknowledged so many bytes of
-// the log, and of what it does.
-func (e *endpoint) note(now time.Time, unacked int64) {
+// the log, and of what it does. It returns how many it has acknowledged since some time.
+func (e *endpoint) note(now time.Time, unacked int64) (acked int64) {
 	expired, _ := e.noted.tallies.limited(e.settings.Load().name)
 	e.pending.mtx.Lock()
 	settled := e.pending.settled
 	e.pending.mtx.Unlock()
-	e.noted.goOn(stage{at: now, head: e.src.Head(), unacked: unacked, expired: expired, settled: settled}, e.src.bytes)
+	acked = e.noted.goOn(stage{at: now, head: e.src.Head(), unacked: unacked, expired: expired, settled: settled}, e.src.bytes)
 	e.noted.become(e.doing(now))
+	return acked
 }
 
 // doing returns what the endpoint does. To look changes nothing of it.

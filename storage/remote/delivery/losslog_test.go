@@ -53,12 +53,12 @@ func TestEachEndpointIsNamed(t *testing.T) {
 	require.True(t, s.again(saidOf{message: string(rune(1))}, now.Add(sayEvery)))
 }
 
-// TestLossesAreSummedUp: what is refused for good is an error line with what and how much
-// it was and from when, and none of it is left out.
+// TestLossesAreSummedUp: what is refused for good is an error line for each status, with what
+// and how much it was and from when, and none of it is left out.
 func TestLossesAreSummedUp(t *testing.T) {
 	var (
 		log syncedBuffer
-		r   lostItems
+		r   lossLog
 	)
 	l, set := slog.New(slog.NewTextHandler(&log, nil)), &settings{name: "a", url: "http://b"}
 	r.tell(l, set, true)
@@ -72,73 +72,21 @@ func TestLossesAreSummedUp(t *testing.T) {
 	r.tell(l, set, false)
 	require.Equal(t, before, log.String(), "a minute has not passed")
 	r.tell(l, set, true)
-	require.Regexp(t, `status=404 samples=2 histograms=0 exemplars=1 oldest=1970-01-01T00:00:00.500Z newest=1970-01-01T00:00:04.000Z\n$`, log.String())
+	require.Regexp(t, `status=400 samples=1 histograms=0 exemplars=1 oldest=1970-01-01T00:00:00.500Z newest=1970-01-01T00:00:00.500Z
+[^\n]* status=404 samples=1 histograms=0 exemplars=0 oldest=1970-01-01T00:00:03.000Z newest=1970-01-01T00:00:04.000Z
+$`, log.String())
 }
 
 // TestUnreadableIsTold: what cannot be read is an error line too, with what stands around it.
 func TestUnreadableIsTold(t *testing.T) {
 	var (
 		log syncedBuffer
-		r   lostItems
+		r   lossLog
 	)
 	l, set := slog.New(slog.NewTextHandler(&log, nil)), &settings{name: "a", url: "http://b"}
 	r.unread(100, 7, timeSpan{1000, 2000})
 	r.unread(50, 3, timeSpan{2000, 3000})
 	r.unread(0, 0, timeSpan{4000, 4000})
 	r.tell(l, set, false)
-	require.Regexp(t, `level=ERROR msg="Samples are lost: a part of the log cannot be read" remote_name=a url=http://b reason=unreadable bytes=150 samples_estimated=10 samples=10 histograms=0 exemplars=0 oldest=1970-01-01T00:00:01.000Z newest=1970-01-01T00:00:03.000Z\n$`, log.String())
-}
-
-// TestCourseIsTold: an operator who waits for an endpoint is told that it answers again,
-// how a backlog goes and that it is delivered. Moments are not worth a line.
-func TestCourseIsTold(t *testing.T) {
-	var (
-		log syncedBuffer
-		c   course
-	)
-	l := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-	now := time.Now()
-	look := func(after time.Duration, failing bool, bytes int64) {
-		now = now.Add(after)
-		c.look(l, now, failing, bytes)
-	}
-	look(0, false, 0)
-	look(time.Second, true, 10)
-	look(time.Second, false, 0)
-	require.Empty(t, log.String())
-	look(time.Second, true, 10)
-	look(time.Hour, true, 100<<20)
-	look(time.Second, false, 100<<20)
-	require.Equal(t, "msg=\"The endpoint answers again\" failed_for=1h0m1s backlog_bytes=104857600\n", log.String())
-	look(30*time.Second, false, 70<<20)
-	look(30*time.Second, false, 40<<20)
-	look(30*time.Second, false, 0)
-	look(30*time.Second, false, 0)
-	told := "msg=\"The endpoint answers again\" failed_for=1h0m1s backlog_bytes=104857600\n" +
-		"msg=\"The endpoint is catching up\" done_bytes=62914560 left_bytes=41943040 bytes_per_second=1048576 time_left=40s\n" +
-		"msg=\"The endpoint has caught up\" took=1m30s done_bytes=104857600 bytes_per_second=1165084 left_bytes=0\n"
-	require.Equal(t, told, log.String())
-
-	// A backlog that is there although the endpoint answers, as after a start, and one that
-	// is gone in a moment.
-	look(time.Second, false, 5<<20)
-	look(5*time.Second, false, 5<<20)
-	look(time.Second, false, 0)
-	require.Equal(t, told, log.String())
-	look(time.Second, false, 8<<20)
-	look(10*time.Second, false, 10<<20)
-	look(time.Minute, false, 12<<20)
-	look(10*time.Second, true, 12<<20)
-	look(5*time.Second, false, 11<<20)
-	look(time.Minute, false, 6<<20)
-	look(time.Second, false, 0)
-	require.Equal(t, told+"msg=\"The endpoint has a backlog to catch up with\" backlog_bytes=10485760\n"+
-		"msg=\"The endpoint is catching up\" done_bytes=0 left_bytes=12582912 bytes_per_second=-34953 time_left=unknown\n"+
-		"msg=\"The endpoint is catching up\" done_bytes=6291456 left_bytes=6291456 bytes_per_second=83886 time_left=1m15s\n"+
-		"msg=\"The endpoint has caught up\" took=2m26s done_bytes=12582912 bytes_per_second=86184 left_bytes=0\n", log.String())
+	require.Regexp(t, `level=ERROR msg="Samples are lost: a part of the log cannot be read" remote_name=a url=http://b reason=unreadable bytes=150 samples_estimated=10 oldest=1970-01-01T00:00:01.000Z newest=1970-01-01T00:00:03.000Z\n$`, log.String())
 }
