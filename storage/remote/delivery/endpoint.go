@@ -27,28 +27,31 @@ import (
 // endpoint is one remote-write endpoint at work. What it sends comes to it on a
 // stream, for a while on two. Nothing it does waits for another endpoint (I5).
 type endpoint struct {
-	forfeitedBefore atomic.Int64 // The log before this segment is forfeited. First, as in stream.
+	// forfeitedBefore is the segment before which the log is forfeited. It is first, as in stream.
+	forfeitedBefore atomic.Int64
 
 	id         string
 	names      *named
-	logger     *slog.Logger // By names.
-	losses     *slog.Logger // Leaves nothing out.
+	logger     *slog.Logger // It adds names.
+	losses     *slog.Logger // It leaves nothing out.
 	src        *Source
 	dispatcher *dispatcher
 	// persist writes a durable savepoint, unless done says that there is one
 	// that will do.
 	persist func(done func() bool) error
-	pointAt func(cursor.Position) cursor.Point
-	damaged func(*cursor.Corruption)
+	pointAt func(cursor.Position) cursor.Point // It adds what identifies the position.
+	damaged func(*cursor.Corruption)           // It is told of damage that was passed over.
 	sm      ScrapeManager
 	sets    *metricSets
 	// freshAfter is how old the oldest samples are with which an endpoint may
 	// get a second stream.
-	freshAfter, paceEvery time.Duration
+	freshAfter time.Duration
+	// paceEvery is how often the pacer looks.
+	paceEvery time.Duration
 
 	settings atomic.Pointer[settings]
 	metrics  atomic.Pointer[endpointMetrics]
-	families *endpointMetrics // Under which metrics of metadata are shown; Storage.mtx guards it.
+	families *endpointMetrics // Metrics of metadata are shown under these. Storage.mtx guards it.
 	pending  pending
 	// cache is where requests are shared with endpoints whose settings allow it.
 	cache  atomic.Pointer[requestCache]
@@ -56,15 +59,15 @@ type endpoint struct {
 	// encoders are those of the storage.
 	encoders encoders
 
-	ctx    context.Context // Ends when requests under way are to be broken off.
+	ctx    context.Context // It ends when requests under way are to be broken off.
 	cancel context.CancelFunc
-	stop   chan struct{} // Closed when nothing new is to be begun.
+	stop   chan struct{} // It is closed when nothing new is to be begun.
 	wg     sync.WaitGroup
 
-	streamsMtx sync.Mutex // Held for moments, also while a limit moves all streams.
-	at         []*stream  // Replaced, never changed in place; the last reads the head of the log.
+	streamsMtx sync.Mutex // It is held for moments, also while a limit moves all streams.
+	at         []*stream  // It is replaced, never changed in place; the last stream reads the head of the log.
 
-	sendersMtx sync.Mutex // Orders the start of goroutines and the closing of stop.
+	sendersMtx sync.Mutex // It orders the start of goroutines and the closing of stop.
 
 	standstill standstill
 	refusal    refusal
@@ -74,7 +77,7 @@ type endpoint struct {
 	counted    counted
 	noted      noted
 
-	metadata *metadataSender // Guarded by Storage.mtx.
+	metadata *metadataSender // Storage.mtx guards it.
 }
 
 // streams returns the streams in the order of the log: one, or the backlog's and the

@@ -29,9 +29,8 @@ import (
 )
 
 // loadStates loads the savepoint and finds its positions in the log again. What it
-// cannot find is resolved towards sending again, never towards skipping.
-// Callers hold mtx.
-// others are the segments of another engine.
+// cannot find is resolved towards sending again, never towards skipping. others are the
+// segments of another engine. Callers hold mtx.
 func (s *Storage) loadStates(src *Source) (out []*endpointState, others []int, err error) {
 	f, from, err := s.store.Load()
 	var lost *savepoint.LostError

@@ -28,7 +28,7 @@ const (
 	// slowSaves is how often they are written if anything changed at all. Each costs a
 	// page on the disk, as much as the log takes for some 500 samples.
 	slowSaves = time.Second
-	// muchSettled is how many items of each endpoint are much: fifty times that page.
+	// muchSettled is how many items of an endpoint are much: fifty times that page.
 	muchSettled = 25_000
 )
 

@@ -74,7 +74,7 @@ func (s *Storage) write(states func() []*endpointState, durable, clean bool) err
 	if s.src == nil {
 		return errors.New("no log is attached")
 	}
-	settled, _ := s.settledItems()
+	settled := s.settledItems()
 	all := states()
 	f := s.content(all, durable, clean)
 	if !durable && s.last.holds(f) {
@@ -272,26 +272,30 @@ func (s *Storage) writeSavepoints(ctx context.Context) {
 }
 
 // saveDue reports whether it is time for a savepoint without a sync, if anything changed:
-// where little is settled, few are as good as many.
+// where no endpoint settles much, few are as good as many.
 func (s *Storage) saveDue(now time.Time) bool {
 	s.saveMtx.Lock()
 	defer s.saveMtx.Unlock()
-	settled, endpoints := s.settledItems()
-	n := settled - s.last.settled
-	return n < 0 || n >= muchSettled*endpoints || now.Sub(s.last.written) > slowSaves-saveInterval
+	for e, n := range s.settledItems() {
+		if n-s.last.settled[e] >= muchSettled {
+			return true
+		}
+	}
+	return now.Sub(s.last.written) > slowSaves-saveInterval
 }
 
-// settledItems returns how many items have left the queues of the endpoints at work.
-func (s *Storage) settledItems() (n, endpoints int) {
+// settledItems returns how many items have left the queue of each endpoint at work.
+func (s *Storage) settledItems() map[*endpoint]int {
 	s.listMtx.Lock()
 	running := s.running
 	s.listMtx.Unlock()
+	settled := make(map[*endpoint]int, len(running))
 	for _, e := range running {
 		e.pending.mtx.Lock()
-		n += e.pending.settled
+		settled[e] = e.pending.settled
 		e.pending.mtx.Unlock()
 	}
-	return n, len(running)
+	return settled
 }
 
 // expire lets go of endpoints that were removed from the configuration longer than
@@ -338,7 +342,7 @@ func (s *Storage) pointAt(walDir string, at cursor.Position) cursor.Point {
 
 // lastSave is the newest savepoint. It tells that nothing has changed since. It is guarded by saveMtx.
 type lastSave struct {
-	settled int // See Storage.settledItems.
+	settled map[*endpoint]int // See Storage.settledItems.
 
 	data []byte // Nil if what there is on disk is not known.
 

@@ -25,36 +25,36 @@ type sender struct {
 	stream *stream
 	apart  bool // It is the isolator's: it takes nothing from the queue.
 
-	req   queue.Request // What it has taken,
-	state requestState  // and what has become of that.
+	req   queue.Request // This is what it has taken.
+	state requestState  // It says what has become of req.
 
 	// Scratch space, and what requests are made with.
 	items      []queue.ItemView
 	judgements []judgement
 	grouping   grouping
-	conversion *conversion    // To classic histograms.
-	own        encodedRequest // What it encoded itself.
+	conversion *conversion    // It makes classic histograms.
+	own        encodedRequest // This it encoded itself.
 
-	cache  *requestCache // Where shared is from.
-	shared *shared       // An encoded request of a request cache, or nil.
+	cache  *requestCache // shared is from this.
+	shared *shared       // This is an encoded request of a request cache, or nil.
 }
 
 // requestState is what has become of the request that a sender has taken. The zero value
 // is that of one that was taken just now.
 type requestState struct {
 	partly bool             // A part of it was settled.
-	left   []queue.ItemView // What was not delivered of it when the stream stopped.
-	judged *settings        // Those that it was packed with last.
+	left   []queue.ItemView // This was not delivered of it when the stream stopped.
+	judged *settings        // It was packed with these last.
 
-	worked time.Duration // How long the attempts took that settled it,
-	waited time.Duration // and how long it waited for others to encode theirs.
+	worked time.Duration // The attempts that settled it took so long.
+	waited time.Duration // It waited for so long for others to encode theirs.
 
 	pointless bool // The receiver called a part too large that cannot be made smaller.
 	sounded   bool // Some of its series were tried alone.
 	unsure    bool // A part of it was sent apart, and may have been stored without an answer.
 
-	asked  time.Duration // What the answer to the last other request in its place asked for,
-	gaveUp bool          // and that there was none in the time that it had.
+	asked  time.Duration // The answer to the last other request in its place asked for this pause.
+	gaveUp bool          // There was no answer to that one in the time that it had.
 }
 
 // renewed is the state of the next request, which uses the memory of this one.

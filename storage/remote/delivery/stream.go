@@ -30,46 +30,49 @@ import (
 // second began.
 type stream struct {
 	// First, so that 32-bit platforms can use them as atomics.
-	delivered atomic.Int64    // Requests that were delivered.
-	pauses    atomic.Int64    // Failed attempts after which a sender paused.
-	refusals  atomic.Int64    // Requests that were refused since one was delivered.
-	latency   atomic.Duration // About how long those that were delivered took.
+	delivered atomic.Int64    // So many requests were delivered.
+	pauses    atomic.Int64    // After so many failed attempts a sender paused.
+	refusals  atomic.Int64    // So many requests were refused since one was delivered.
+	latency   atomic.Duration // Requests that were delivered took about so long.
 
-	endpoint *endpoint // Whose it is: settings, metrics, the log and the end are those of all its streams.
+	// endpoint has the settings, the metrics, the log and the end of all its streams.
+	endpoint *endpoint
 
 	// The range of the log, and how far the stream has come.
 	cursor       readCursor
-	resumption   *queue.Resumption // Owned by the reader, but for its marks, which never change.
-	countedAcked []savepoint.Mark  // What it began with. What cannot be read is shared among the partitions by these.
-	replayEnd    cursor.Position
+	resumption   *queue.Resumption // The reader owns it, but for its marks, which never change.
+	countedAcked []savepoint.Mark  // What cannot be read is shared among the partitions by these, with which it began.
+	replayEnd    cursor.Position   // What is sent from here on was not sent before.
 	dispatched   dispatchWatermark
 
 	// What it has read and not delivered.
 	queue     *queue.Queue
 	full      fullQueue
 	isolation *isolation
-	isolated  chan struct{} // Closed when the isolator has ended.
-	unqueued  *queue.Entry  // What the reader had in its hands when it ended; its own until then.
+	isolated  chan struct{} // It is closed when the isolator has ended.
+	unqueued  *queue.Entry  // The reader had this in its hands when it ended, and owns it until then.
 
 	// What it knows of its receiver.
 	failing   atomic.Bool  // The last attempt failed and is to be made again.
 	delivers  atomic.Bool  // Something was delivered since an attempt failed.
-	lastTaken atomic.Time  // When a request was delivered last.
-	tooShort  atomic.Int32 // How many attempts to find out were given up since, see shortTimeout.
+	lastTaken atomic.Time  // A request was delivered last at this time.
+	tooShort  atomic.Int32 // So many attempts to find out were given up since then, see shortTimeout.
 	limit     rateLimit
 	sizes     sizeLimit
 	turn      turn
 	prompts   prompts
 	rates     rates
-	layouts   layouts // Of classic histograms, see classic.go.
+	layouts   layouts // These are of classic histograms, see classic.go.
 
-	ctx         context.Context // Ends when requests under way are to be broken off.
+	ctx         context.Context // It ends when requests under way are to be broken off.
 	cancel      context.CancelFunc
-	reading     context.Context // Ends when nothing more is to be read.
+	reading     context.Context // It ends when nothing more is to be read.
 	stopReading context.CancelFunc
 
-	begun        bool // At work. Guarded by endpoint.sendersMtx, as is what follows.
-	atWork, want int  // Senders there are, and that there should be.
+	// endpoint.sendersMtx guards these three.
+	begun  bool // The stream is at work.
+	atWork int  // So many senders there are.
+	want   int  // So many senders there should be.
 }
 
 // newStream returns a stream that goes on where the marks in acked say. Up to dispatched,
