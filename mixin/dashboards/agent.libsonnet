@@ -54,7 +54,7 @@ function(config, uids) g.dashboard(config, 'One agent', uids.agent, 'An agent: i
         g.line(m.log('held_bytes'), '{{instance}} {{remote_name}}'),
       ]),
       g.graph('Finished segments kept', 'Finished segments that each endpoint keeps, whatever the others keep.', 'short', [
-        g.line(m.log('segments_held'), '{{instance}} {{remote_name}}'),
+        g.line(m.log('held_segments'), '{{instance}} {{remote_name}}'),
       ]),
     ],
   },

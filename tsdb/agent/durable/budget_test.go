@@ -144,21 +144,21 @@ func TestHoldings(t *testing.T) {
 	clock.add(time.Minute)
 	sender.list = []delivery.Holder{at("dead", begin, time.Hour), at("well", db.journal.Head(), 0)}
 	require.Positive(t, value("held_bytes", "dead"))
-	require.Zero(t, value("segments_held", "dead"))
+	require.Zero(t, value("held_segments", "dead"))
 	require.False(t, math.IsInf(value("seconds_until_loss", "dead"), 0), "the budget of a dead endpoint ends some time")
 	require.True(t, math.IsInf(value("seconds_until_loss", "well"), 1))
 
 	fill(t, db, dir, 4)
 	sender.list = []delivery.Holder{at("dead", begin, time.Hour), at("well", db.journal.Head(), time.Second)}
-	require.GreaterOrEqual(t, value("segments_held", "dead"), 3.0)
-	require.Zero(t, value("segments_held", "well"))
+	require.GreaterOrEqual(t, value("held_segments", "dead"), 3.0)
+	require.Zero(t, value("held_segments", "well"))
 	require.Greater(t, value("held_bytes", "dead"), value("held_bytes", "well"))
 	require.False(t, math.IsInf(value("seconds_until_loss", "dead"), 0))
 	require.True(t, math.IsInf(value("seconds_until_loss", "well"), 1))
 
 	// It has caught up, and nothing was removed since.
 	sender.list = []delivery.Holder{at("dead", db.journal.Head(), 0)}
-	require.Zero(t, value("segments_held", "dead"))
+	require.Zero(t, value("held_segments", "dead"))
 	require.Zero(t, value("held_seconds", "dead"))
 	require.True(t, math.IsInf(value("seconds_until_loss", "dead"), 1))
 }

@@ -202,7 +202,7 @@ func newHoldingsCollector(db *DB) *holdingsCollector {
 	}
 	return &holdingsCollector{
 		db:        db,
-		segments:  desc("segments_held", "Finished segments that each endpoint keeps from being removed, whatever the others keep."),
+		segments:  desc("held_segments", "Finished segments that each endpoint keeps from being removed, whatever the others keep."),
 		bytes:     desc("held_bytes", "Bytes of the write-ahead log that each endpoint keeps from being removed, whatever the others keep, the segment in use included."),
 		seconds:   desc("held_seconds", "Time since the oldest finished segment that the endpoint keeps was written, 0 if it keeps none."),
 		untilLoss: desc("seconds_until_loss", "Estimated time until a limit takes samples from the endpoint if nothing is delivered to it; infinite if none will, and for an endpoint that keeps up."),

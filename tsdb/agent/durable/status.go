@@ -141,7 +141,7 @@ type Holding struct {
 	// are those of finished segments that only it keeps.
 	Bytes    int64 `json:"held_bytes"`
 	Alone    int64 `json:"held_alone_bytes"`
-	Segments int   `json:"segments_held"`
+	Segments int   `json:"held_segments"`
 	// Age is the time since the oldest finished segment of them was written.
 	Age float64 `json:"held_seconds"`
 	// UntilLoss is the time until a limit takes something from it if nothing is delivered
