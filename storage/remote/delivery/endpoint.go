@@ -88,16 +88,13 @@ func (e *endpoint) streams() []*stream {
 	return e.at
 }
 
-// logState logs what has become of the endpoint, which is so far now.
+// logState logs what has become of the endpoint, which is so far now, as was noted before.
 func (e *endpoint) logState(is catchUpMark) {
-	set, failing := e.settings.Load(), false
-	for _, s := range e.streams() {
-		failing = failing || s.failing.Load()
-	}
+	set := e.settings.Load()
 	e.refusal.tell(e.logger, set)
 	e.refusals.tell(e.losses, set, false)
 	e.unread.tell(e.losses, set, false)
-	e.catchUp.look(e.logger, is, failing)
+	e.catchUp.look(e.logger, is, e.noted.fails())
 }
 
 func (e *endpoint) stopping() bool {

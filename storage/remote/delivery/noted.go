@@ -184,6 +184,13 @@ func (n *noted) become(a activity) {
 	n.activity = a
 }
 
+// fails reports whether it failed when the pacer looked last.
+func (n *noted) fails() bool {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	return n.activity.failing
+}
+
 // sinceOf returns since when it is in a state in which it is now.
 func (n *noted) sinceOf(s State, now time.Time) time.Time {
 	n.mtx.Lock()
