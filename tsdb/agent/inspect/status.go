@@ -39,7 +39,8 @@ import (
 // ErrEnough ends Directory.Each early, which then returns no error.
 var ErrEnough = errors.New("enough was read")
 
-// Status is what the files of a data directory say.
+// Status is what the files of a data directory say. What an agent that runs says of itself
+// too has the same name in JSON, see docs/delivery-api.md.
 type Status struct {
 	Directory string `json:"directory"`
 	// LockFile says that there is one: an agent is running, or was killed.
@@ -98,7 +99,7 @@ type Endpoint struct {
 	// From is where it goes on.
 	From cursor.Position `json:"position"`
 	// Bytes, Samples, Histograms and Exemplars are what it has yet to be sent.
-	Bytes      int64      `json:"bytes"`
+	Bytes      int64      `json:"unacked_bytes"`
 	Samples    int        `json:"samples"`
 	Histograms int        `json:"histograms"`
 	Exemplars  int        `json:"exemplars"`
