@@ -15,12 +15,40 @@ package delivery
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 )
 
-// This file has what a stream learns from the answers of its receiver.
+// This file has what the answers of a receiver mean, and what a stream learns from them.
+
+// credentials reports whether a status is about who asks, whatever is asked for.
+func credentials(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired
+}
+
+// refusesData reports whether a status is one that receivers use for samples
+// they have already or that are out of order, rather than for the sender.
+func refusesData(status int) bool {
+	return status == 400 || status == 409 || status == 422
+}
+
+// maybeLater reports whether a status says nothing final of a request.
+func maybeLater(status int) bool { return status/100 == 5 || status == 429 }
+
+// scarce reports whether an answer may be about the rate of requests, as that of
+// any limiter. Then it says nothing of what was sent: some requests fail, and
+// others are taken.
+func scarce(res client.Result) bool { return res.Status == 429 || res.Status == 503 }
+
+// final reports whether an answer is the last word on what was sent.
+func final(res client.Result) bool {
+	if res.Outcome == client.TooLarge && maybeLater(res.Status) {
+		return false
+	}
+	return res.Outcome == client.Refused || res.Outcome == client.TooLarge || res.Outcome == client.Denied
+}
 
 const (
 	// takesFor is how long an endpoint that has taken something counts as one that does
@@ -34,15 +62,17 @@ const (
 func (s *stream) noteTaken() {
 	s.failing.Store(false)
 	s.delivers.Store(true)
-	s.lastTaken.Store(time.Now())
 	s.delivered.Inc()
+	s.endpoint.lastTaken.Store(time.Now())
+	s.endpoint.taken.Inc()
 	s.refusals.Store(0)
 	s.tooShort.Store(0)
 	s.endpoint.refusal.noteTaken()
 }
 
-// tookLately reports whether the endpoint has taken something within takesFor.
-func (s *stream) tookLately() bool { return time.Since(s.lastTaken.Load()) < takesFor }
+// tookLately reports whether the endpoint has taken something within takesFor, of any
+// stream.
+func (e *endpoint) tookLately() bool { return time.Since(e.lastTaken.Load()) < takesFor }
 
 // shortTimeout is how long an attempt with what is in doubt may take: much longer
 // than others do, but not as long as others may. If it was too short, be it that
@@ -62,11 +92,6 @@ func (s *stream) lengthen() {
 	}
 }
 
-// credentials reports whether a status is about who asks, whatever is asked for.
-func credentials(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired
-}
-
 // mendable reports whether an answer is a refusal that holds what was sent, unless the
 // endpoint takes other things.
 func (s *stream) mendable(set *settings, res client.Result) bool {
@@ -76,7 +101,7 @@ func (s *stream) mendable(set *settings, res client.Result) bool {
 	case res.Outcome == client.Denied:
 		return !set.dropDenied
 	case res.Outcome == client.Refused:
-		return !res.Late && !s.endpoint.refusal.over(res.Status, set.refusedHold)
+		return !res.Late && !s.endpoint.refusal.over(set.refusedHold)
 	}
 	return false
 }
@@ -97,4 +122,21 @@ func (s *stream) weigh(set *settings, res client.Result) client.Result {
 func (s *stream) noteFails() {
 	s.failing.Store(true)
 	s.delivers.Store(false)
+}
+
+// tellLimit takes note of a limit on the rate that was not known.
+func (s *stream) tellLimit() {
+	s.sizes.forgetTaken()
+	s.endpoint.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
+}
+
+// mustShrink reports whether a request of so many items is to be cut: less are sent by now,
+// or it had its turn and so many were never taken.
+func (s *stream) mustShrink(n int, hadTurn bool) bool {
+	return s.sizes.below(n) || (hadTurn && s.sizes.unproven(n, s.limit.known()) && s.sizes.tooMany(n, n/2))
+}
+
+// fails reports whether the last attempt of each stream failed.
+func (e *endpoint) fails() bool {
+	return !slices.ContainsFunc(e.streams(), func(s *stream) bool { return s.working() && !s.failing.Load() })
 }

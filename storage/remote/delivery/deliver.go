@@ -53,8 +53,9 @@ import (
 type delivery struct {
 	sender   *sender
 	work     work
-	rest     []queue.ItemView // What did not fit into the request, and is delivered after it.
 	replayed bool             // Some of it may have reached the receiver before.
+	rest     []queue.ItemView // What did not fit into the request, and is delivered after it,
+	restSent bool             // and whether some of that may have reached the receiver.
 
 	request *encodedRequest // Nil if it has to be packed.
 	packed  *settings       // Those it was packed under last.
@@ -86,9 +87,9 @@ func (s *sender) deliver(w work, replayed bool) bool {
 	for ; ; d.attempt++ {
 		switch d.tryOnce() {
 		case settled:
-			return s.goOn(d.rest, d.replayed)
+			return s.goOn(d.rest, d.restSent)
 		case halved:
-			return s.halves(d.work.items, d.rest, d.replayed)
+			return s.halves(&d)
 		case stopped:
 			return false
 		}
@@ -158,6 +159,7 @@ func (d *delivery) packIfNeeded(set *settings) bool {
 	s.countDrops(d.request)
 	if items := d.work.items; n < len(items) {
 		d.work.items, d.rest = items[:n:n], append(items[n:], d.rest...)
+		d.restSent = d.restSent || d.replayed
 	}
 	return true
 }
@@ -214,30 +216,44 @@ func (d *delivery) onItemTooLarge(set *settings, res client.Result) step {
 }
 
 // onRefused decides what becomes of a request that the endpoint refused for good: it holds
-// it if nothing else is taken either, since an operator may be about to correct that. Of
-// what it may have already, each item has to be refused by itself (I2). That is not held: a
-// receiver that has all of it, which it need not say in a way that we know, takes nothing
-// else before it has refused that.
+// it if nothing else is taken either, since an operator may be about to correct that.
 func (d *delivery) onRefused(set *settings, res client.Result) step {
 	s, st, sent := d.sender, d.sender.stream, d.request.sent
 	s.list(set, &d.work)
-	switch holds := st.mendable(set, res); {
-	case d.replayed && refusesData(res.Status):
-	case holds && !d.tryOthers(set):
+	switch again := d.replayed && refusesData(res.Status); {
+	case again:
+		return d.onRefusedAgain(set, res)
+	case !st.mendable(set, res):
+		d.divideOrDrop(set, res)
+	case !d.tryOthers(set):
 		st.noteFails()
 		return d.onFailed(set, res, sent, false)
-	case holds:
-		s.park(d.work.items, d.replayed)
-		return d.settlePart()
 	default:
-		d.divideOrDrop(set, res)
-		return d.settlePart()
+		st.failing.Store(false)
+		s.park(d.work.items, d.replayed)
 	}
+	return d.settlePart()
+}
+
+// onRefusedAgain is onRefused of what the receiver may have, and may refuse for that. Each
+// item has to be refused by itself (I2), and something else to be taken: what is
+// waiting already, or else a witness's.
+func (d *delivery) onRefusedAgain(set *settings, res client.Result) step {
+	s, st, sent := d.sender, d.sender.stream, d.request.sent
 	s.req.Refused = true
 	if middle(d.work.items) > 0 {
 		return halved
 	}
-	st.endpoint.countRefusedOnReplay(sent, d.work.items[0], res)
+	it := d.work.items[0]
+	if st.mendable(set, res) && !st.endpoint.tookLately() && !d.tryOthers(set) {
+		d.request = nil
+		if !s.prove(set, it) {
+			d.doubt.proving = true
+			st.noteFails()
+			return d.onFailed(set, res, sent, false)
+		}
+	}
+	st.endpoint.countRefusedAgain(sent, it, res)
 	return d.settlePart()
 }
 
@@ -365,14 +381,15 @@ func (s *sender) goOn(rest []queue.ItemView, replayed bool) bool {
 	return len(rest) == 0 || s.deliverItems(rest, replayed)
 }
 
-// halves delivers items in two requests, and then the rest.
-func (s *sender) halves(items, rest []queue.ItemView, replayed bool) bool {
+// halves has what is to be delivered sent in two requests, and then the rest.
+func (s *sender) halves(d *delivery) bool {
+	items := d.work.items
 	half := middle(items)
-	if !s.deliverItems(items[:half:half], replayed) {
-		return s.undone(items[half:], rest)
+	if !s.deliverItems(items[:half:half], d.replayed) {
+		return s.undone(items[half:], d.rest)
 	}
-	if !s.deliverItems(items[half:], replayed) {
-		return s.undone(rest)
+	if !s.deliverItems(items[half:], d.replayed) {
+		return s.undone(d.rest)
 	}
-	return s.goOn(rest, replayed)
+	return s.goOn(d.rest, d.restSent)
 }

@@ -26,7 +26,7 @@ import (
 // if none is due.
 func (w *isolator) stepDivision(now time.Time) bool {
 	d := w.division
-	if !d.alive && (w.stream.delivered.Load() > d.asking.delivered || w.stream.isolation.senderWaits()) {
+	if !d.alive && (w.stream.delivered.Load() > d.asking.delivered || w.stream.isolation.timesParked() > d.asking.parked) {
 		w.revive()
 	}
 	if now.Before(d.due) {
@@ -103,7 +103,7 @@ func (w *isolator) revive() {
 func (w *isolator) endTrial() {
 	d, iso := w.division, w.stream.isolation
 	if len(d.left) > 0 {
-		d.alive, d.asking = false, asking{series: d.left, delivered: w.stream.delivered.Load()}
+		d.alive, d.asking = false, asking{series: d.left, delivered: w.stream.delivered.Load(), parked: iso.timesParked()}
 		d.left = nil
 		return
 	}
@@ -271,7 +271,7 @@ func (w *isolator) refusesAll() bool {
 	if w.division.took {
 		took = tookFor
 	}
-	return w.stream.delivered.Load() == 0 || time.Since(w.stream.lastTaken.Load()) > took
+	return time.Since(w.stream.endpoint.lastTaken.Load()) > took
 }
 
 // putOff puts the next attempt of a trial off. If the endpoint takes none any more, the

@@ -14,8 +14,6 @@
 package delivery
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -76,14 +74,16 @@ type doubt struct {
 	inTurn    int       // and in which it failed so often.
 	hung      bool      // An attempt took the whole of remote_timeout, or was answered with Retry-After.
 	limited   bool      // The last failure is most likely one of the rate of requests.
-	delivered int64     // Requests that the stream had delivered when it failed first.
+	delivered int64     // Requests that the stream had delivered when it failed first,
+	taken     int64     // and that the endpoint had taken.
 	tries     int       // Other requests that were made in its place.
+	proving   bool      // It may have been stored before, and a witness is to show it.
 }
 
 func (d *doubt) noteFailure(s *stream, hung bool, res client.Result) {
 	if d.failures == 0 {
-		d.delivered = s.delivered.Load()
-		d.inBetween = time.Since(s.lastTaken.Load()) < limitPace
+		d.delivered, d.taken = s.delivered.Load(), s.endpoint.taken.Load()
+		d.inBetween = time.Since(s.endpoint.lastTaken.Load()) < limitPace
 	}
 	d.failures++
 	if d.scarce = scarce(res); d.turned {
@@ -152,7 +152,7 @@ func (s *sender) probe(set *settings, items []queue.ItemView, d *doubt) (left []
 		if d.tries < otherEvery {
 			return items, false
 		}
-		if !s.tryOther(set) && (n == 1 || s.req.Replay) && d.tries >= loneTries {
+		if !s.tryOther(set) && (n == 1 || s.req.Replay) && d.tries >= loneTries && !d.proving {
 			return items, true // Nothing can show it, and others may wait for this one.
 		}
 		return items, d.proven(s.stream)
@@ -185,55 +185,22 @@ func without(groups [][]queue.ItemView, i int) (left []queue.ItemView) {
 	return left
 }
 
-// try sends items once, in a time in which others are answered.
-func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
-	p := &s.own
-	s.state.gaveUp, s.state.asked = false, 0
-	items = s.screen(p, set, append([]queue.ItemView(nil), items...))
-	if n := s.encode(p, set, items); n < len(items) || n == 0 {
-		return client.Result{}
-	}
-	var res client.Result
-	if res, s.state.gaveUp = s.stream.attemptApart(set, p, s.stream.shortTimeout(set)); s.state.gaveUp {
-		s.stream.lengthen()
-	}
-	if res.Outcome == client.Delivered {
-		s.countDrops(p)
-		s.countDelivered(set, p, res, false)
-	}
-	s.state.unsure, s.state.asked = s.state.unsure || res.Ambiguous, res.RetryAfter
-	return res
-}
-
-// attemptApart sends a request that is not the queue's once, in so much time. gaveUp
-// reports whether it got no answer in that.
-func (s *stream) attemptApart(set *settings, p *encodedRequest, timeout time.Duration) (res client.Result, gaveUp bool) {
-	ctx, cancel := context.WithTimeout(s.ctx, timeout)
-	defer cancel()
-	s.endpoint.metrics.Load().isolationRequests.Inc()
-	res = s.send(ctx, set, p.payload, 0, p.sent)
-	if res.Outcome == client.Delivered {
-		s.noteTaken()
-	}
-	return res, res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)
-}
-
 // takesOthers reports whether the endpoint, which refused a request, takes something
 // else: it has since the request was refused first, or does now. It returns what is left
 // of items.
 func (s *sender) takesOthers(set *settings, items []queue.ItemView, d *doubt) (left []queue.ItemView, taken bool) {
-	st := s.stream
+	e := s.stream.endpoint
 	if d.failures > 0 {
-		return items, d.proven(st) // Others are tried in its place, see probe.
+		return items, e.taken.Load() > d.taken // Others are tried in its place, see probe.
 	}
-	before := st.delivered.Load()
+	before := e.taken.Load()
 	if len(items) > 1 {
 		if left, taken = s.sound(set, items, probes); taken {
 			return left, true
 		}
 	}
 	s.tryOther(set)
-	return items, st.delivered.Load() > before
+	return items, e.taken.Load() > before
 }
 
 // divideRefused puts a refused request on trial, unless the refusal is meant for all of
@@ -242,11 +209,11 @@ func (s *sender) takesOthers(set *settings, items []queue.ItemView, d *doubt) (l
 // sender (401, 407) not at all. 403 may be about what was sent.
 func (s *sender) divideRefused(set *settings, items []queue.ItemView, replayed bool, res client.Result) bool {
 	st := s.stream
-	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || res.Status == 401 || res.Status == 407 {
+	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || credentials(res.Status) {
 		return false
 	}
 	before := st.refusals.Inc() - 1
-	if before < divideFirst || (st.delivered.Load() > 0 && st.tookLately()) {
+	if before < divideFirst || st.endpoint.tookLately() {
 		s.park(items, replayed)
 		return true
 	}

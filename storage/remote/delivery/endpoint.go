@@ -29,6 +29,8 @@ import (
 type endpoint struct {
 	// forfeitedBefore is the segment before which the log is forfeited. It is first, as in stream.
 	forfeitedBefore atomic.Int64
+	// taken counts the requests that it took, of all streams.
+	taken atomic.Int64
 
 	id         string
 	names      *named
@@ -69,10 +71,10 @@ type endpoint struct {
 
 	sendersMtx sync.Mutex // It orders the start of goroutines and the closing of stop.
 
+	lastTaken  atomic.Time // It took something last at this time.
 	standstill standstill
 	refusal    refusal
-	refusals   lossLog
-	unread     lossLog
+	lost       lossLog
 	catchUp    catchUpLog
 	counted    counted
 	noted      noted
@@ -92,8 +94,7 @@ func (e *endpoint) streams() []*stream {
 func (e *endpoint) logState(is catchUpMark) {
 	set := e.settings.Load()
 	e.refusal.tell(e.logger, set)
-	e.refusals.tell(e.losses, set, false)
-	e.unread.tell(e.losses, set, false)
+	e.lost.tell(e.losses, set, false)
 	e.catchUp.look(e.logger, is, e.noted.fails())
 }
 

@@ -62,7 +62,7 @@ type isolation struct {
 	trial  *trial
 	// inherited are those of streams that have ended, see adopt, the oldest first.
 	inherited []*isolated
-	parking   int           // Senders that wait in park: they have seen that the endpoint takes something.
+	parked    int           // How often a sender came to wait in park: it had seen that the endpoint takes something.
 	notify    chan struct{} // There is something to do for the isolator. Capacity 1.
 	// forfeited is the position before which nothing can be had from the log any more.
 	forfeited cursor.Position
@@ -345,6 +345,13 @@ func (iso *isolation) size() int {
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
 	return len(iso.series)
+}
+
+// has reports whether a series with a hash is isolated.
+func (iso *isolation) has(hash uint64) bool {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return iso.series[hash] != nil
 }
 
 // isolates reports whether a series is isolated.

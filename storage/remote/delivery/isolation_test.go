@@ -59,7 +59,8 @@ type picky struct {
 	early     int // Samples before the last of their series that had not been.
 	have      map[string]map[int64]bool
 	requests  int
-	strict    bool // It refuses what it has.
+	strict    bool // It refuses what it has,
+	unclear   bool // and does not say why.
 	lose      int  // The answer to so many a request is lost, 0 for none.
 	at, most  int  // Requests at a time, now and at the most.
 }
@@ -123,7 +124,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	for _, ts := range req.Timeseries {
 		have := r.have[ts.ToLabels(&builder, nil).Get("i")]
 		if r.strict && slices.ContainsFunc(ts.Samples, func(s prompb.Sample) bool { return have[s.Timestamp] }) {
-			return client.Result{Status: 400, Outcome: client.Refused, Late: true, Err: errors.New("duplicate sample")}
+			return client.Result{Status: 400, Outcome: client.Refused, Late: !r.unclear, Err: errors.New("duplicate sample")}
 		}
 	}
 	gone = gone || (r.lose > 0 && r.requests == r.lose)

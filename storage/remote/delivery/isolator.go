@@ -97,7 +97,8 @@ type division struct {
 // asking is finding out whether the endpoint takes anything.
 type asking struct {
 	series    []*isolated // All that is on trial.
-	delivered int64       // Requests the stream had delivered when that was not known any more.
+	delivered int64       // Requests the stream had delivered when that was not known any more,
+	parked    int         // and how often a sender had come to wait.
 	tries     int
 }
 
@@ -122,8 +123,8 @@ type streak struct {
 // allowance is how often something is taken for true without a proof: a few times for each
 // request that the endpoint takes.
 type allowance struct {
-	at   int64 // Requests the stream had delivered when it was used last,
-	left int   // and how often it may be until the stream has delivered another.
+	at   int64 // Requests that had been delivered when it was used last,
+	left int   // and how often it may be until another is.
 }
 
 // renew is called before it is used, with how many requests were delivered.
@@ -182,14 +183,6 @@ func newIsolator(s *stream) *isolator {
 		w.senders[i] = sender{stream: s, apart: true}
 	}
 	return w
-}
-
-// final reports whether an answer is the last word on what was sent.
-func final(res client.Result) bool {
-	if res.Outcome == client.TooLarge && maybeLater(res.Status) {
-		return false
-	}
-	return res.Outcome == client.Refused || res.Outcome == client.TooLarge || res.Outcome == client.Denied
 }
 
 // answer is what became of an attempt.
@@ -318,11 +311,12 @@ func (w *isolator) holdRefusal(a *answer) {
 		return
 	}
 	known := len(a.of) == 1 && a.of[0].refusals > 0
-	if st.failing.Load() || (!known && !st.tookLately()) {
+	again := a.again && refusesData(a.res.Status) // It may be refused because it is there.
+	if st.endpoint.fails() || ((!known || again) && !st.endpoint.tookLately()) {
 		a.res.Outcome = client.Retry
 		return
 	}
-	a.mendable = !a.again || !refusesData(a.res.Status) // Else it is refused because it is there.
+	a.mendable = !again
 }
 
 // sure reports whether a refusal of a single series counts: it was refused several times,
@@ -338,10 +332,10 @@ func (w *isolator) sure(is *isolated, a answer) bool {
 	if is.unsureRefusals < sureAfter {
 		return false
 	}
-	if w.stream.lastTaken.Load().After(is.began) {
+	if w.stream.endpoint.lastTaken.Load().After(is.began) {
 		return true
 	}
-	w.unproven.renew(w.stream.delivered.Load())
+	w.unproven.renew(w.stream.endpoint.taken.Load())
 	w.unproven.left--
 	return w.unproven.left >= 0
 }
@@ -420,7 +414,7 @@ func (w *isolator) suspect(is *isolated, res client.Result) bool {
 func (w *isolator) dropSample(a answer) {
 	is := a.of[0]
 	if a.again && refusesData(a.res.Status) {
-		w.stream.endpoint.countRefusedOnReplay(a.sent, a.first, a.res)
+		w.stream.endpoint.countRefusedAgain(a.sent, a.first, a.res)
 	} else {
 		missing := a.sent
 		if a.res.Written.Confirmed {

@@ -270,8 +270,7 @@ func (e *endpoint) finishStop(ctx context.Context) *endpointState {
 	<-done
 	set := e.settings.Load()
 	set.client.Close()
-	e.refusals.tell(e.losses, set, true)
-	e.unread.tell(e.losses, set, true)
+	e.lost.tell(e.losses, set, true)
 	e.caches.leave(e.cache.Swap(nil))
 	e.hideFamilies()
 	e.sets.release(e.metrics.Load())

@@ -14,9 +14,11 @@
 package delivery
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,31 +28,34 @@ import (
 // tellLossEvery is how often lines sum up what an endpoint loses.
 const tellLossEvery = time.Minute
 
-// lossLog sums up what an endpoint lost in one way since lines said so. It is safe for
-// concurrent use.
+// lossLog sums up what an endpoint lost since lines said so. It is safe for concurrent use.
 type lossLog struct {
 	mtx  sync.Mutex // Guards what follows.
-	lost map[string]*loss
+	lost map[lossKind]*loss
 	told time.Time
 }
 
-// loss is what an endpoint lost of one kind: refused with one status, or unreadable.
+// lossKind is why something is lost: it was refused with a status, or, with none, it cannot
+// be read.
+type lossKind struct {
+	status string
+	again  bool // The endpoint most likely has it from before.
+}
+
+// loss is what an endpoint lost of one kind.
 type loss struct {
 	items queue.Counts // Of what cannot be read an estimate.
 	bytes int64        // Of the log, of what cannot be read.
 	span  timeSpan
 }
 
-// unreadable is the kind of what cannot be read. Those of what is refused are statuses.
-const unreadable = ""
-
 // add adds to a kind. Callers hold mtx.
-func (l *lossLog) add(kind string, items queue.Counts, bytes int64, span timeSpan) {
+func (l *lossLog) add(kind lossKind, items queue.Counts, bytes int64, span timeSpan) {
 	of := l.lost[kind]
 	if of == nil {
 		of = &loss{}
 		if l.lost == nil {
-			l.lost = map[string]*loss{}
+			l.lost = map[lossKind]*loss{}
 		}
 		l.lost[kind] = of
 	}
@@ -59,14 +64,14 @@ func (l *lossLog) add(kind string, items queue.Counts, bytes int64, span timeSpa
 	of.span = of.span.with(span)
 }
 
-// refused adds what was refused for good.
-func (l *lossLog) refused(items queue.Counts, status string, span timeSpan) {
+// refused adds what was refused for good, and which the endpoint may have from before.
+func (l *lossLog) refused(items queue.Counts, status string, again bool, span timeSpan) {
 	if items.Total() == 0 {
 		return
 	}
 	l.mtx.Lock()
 	defer l.mtx.Unlock()
-	l.add(status, items, 0, span)
+	l.add(lossKind{status, again}, items, 0, span)
 }
 
 // unread adds what cannot be read: bytes, and about how many samples. What stands around it
@@ -77,7 +82,7 @@ func (l *lossLog) unread(bytes, samples int64, span timeSpan) {
 	}
 	l.mtx.Lock()
 	defer l.mtx.Unlock()
-	l.add(unreadable, queue.Counts{queue.Samples: int(samples)}, bytes, span)
+	l.add(lossKind{}, queue.Counts{queue.Samples: int(samples)}, bytes, span)
 }
 
 // tell logs what was lost, a line for each kind, unless there were lines a moment ago.
@@ -87,17 +92,21 @@ func (l *lossLog) tell(to *slog.Logger, set *settings, last bool) {
 	if len(l.lost) == 0 || (!last && time.Since(l.told) < tellLossEvery) {
 		return
 	}
-	for _, kind := range slices.Sorted(maps.Keys(l.lost)) {
+	byStatus := func(a, b lossKind) int { return strings.Compare(a.status, b.status) }
+	for _, kind := range slices.SortedFunc(maps.Keys(l.lost), byStatus) {
 		of, attrs := l.lost[kind], []any{"remote_name", set.name, "url", set.url}
-		message := "Samples are lost: the endpoint refused them for good"
-		if kind == unreadable {
+		level, message := slog.LevelError, "Samples are lost: the endpoint refused them for good"
+		if kind.again {
+			level, message = slog.LevelWarn, "The endpoint refused samples that it most likely has: it may have been sent them before, and takes others"
+		}
+		if kind.status == "" {
 			message = "Samples are lost: a part of the log cannot be read"
 			attrs = append(attrs, "reason", "unreadable", "bytes", of.bytes, "samples_estimated", of.items[queue.Samples])
 		} else {
-			attrs = append(attrs, "reason", "refused", "status", kind,
+			attrs = append(attrs, "reason", "refused", "status", kind.status,
 				"samples", of.items[queue.Samples], "histograms", of.items[queue.Histograms], "exemplars", of.items[queue.Exemplars])
 		}
-		to.Error(message, append(attrs, of.span.attrs()...)...)
+		to.Log(context.Background(), level, message, append(attrs, of.span.attrs()...)...)
 	}
 	l.lost, l.told = nil, time.Now()
 }

@@ -63,18 +63,25 @@ func TestLossesAreSummedUp(t *testing.T) {
 	l, set := slog.New(slog.NewTextHandler(&log, nil)), &settings{name: "a", url: "http://b"}
 	r.tell(l, set, true)
 	require.Empty(t, log.String())
-	r.refused(queue.Counts{queue.Samples: 3}, "400", timeSpan{1000, 2000})
+	r.refused(queue.Counts{queue.Samples: 3}, "400", false, timeSpan{1000, 2000})
 	r.tell(l, set, false)
 	require.Regexp(t, `level=ERROR msg="Samples are lost[^\n]* remote_name=a url=http://b reason=refused status=400 samples=3 histograms=0 exemplars=0 oldest=1970-01-01T00:00:01.000Z newest=1970-01-01T00:00:02.000Z\n$`, log.String())
 	before := log.String()
-	r.refused(queue.Counts{queue.Samples: 1, queue.Exemplars: 1}, "400", timeSpan{500, 500})
-	r.refused(queue.Counts{queue.Samples: 1}, "404", timeSpan{3000, 4000})
+	r.refused(queue.Counts{queue.Samples: 1, queue.Exemplars: 1}, "400", false, timeSpan{500, 500})
+	r.refused(queue.Counts{queue.Samples: 1}, "404", false, timeSpan{3000, 4000})
 	r.tell(l, set, false)
 	require.Equal(t, before, log.String(), "a minute has not passed")
 	r.tell(l, set, true)
 	require.Regexp(t, `status=400 samples=1 histograms=0 exemplars=1 oldest=1970-01-01T00:00:00.500Z newest=1970-01-01T00:00:00.500Z
 [^\n]* status=404 samples=1 histograms=0 exemplars=0 oldest=1970-01-01T00:00:03.000Z newest=1970-01-01T00:00:04.000Z
 $`, log.String())
+
+	// What the endpoint most likely has is no loss, and does not hide one.
+	r.refused(queue.Counts{queue.Samples: 5}, "400", true, timeSpan{1000, 2000})
+	r.refused(queue.Counts{queue.Samples: 6}, "400", false, timeSpan{1000, 2000})
+	r.tell(l, set, true)
+	require.Regexp(t, `level=WARN msg="The endpoint refused samples that it most likely has[^\n]* samples=5 `, log.String())
+	require.Regexp(t, `level=ERROR msg="Samples are lost[^\n]* samples=6 `, log.String())
 }
 
 // TestUnreadableIsTold: what cannot be read is an error line too, with what stands around it.

@@ -76,15 +76,22 @@ func (e *endpoint) countRefused(set *settings, sent queue.Counts, span timeSpan,
 		"failedExemplarCount", missing[queue.Exemplars], "protocol", set.protocol.String(), "err", res.Err)
 }
 
-// countRefusedOnReplay accounts for one item that was refused when it was, perhaps,
-// sent for the second time.
-func (e *endpoint) countRefusedOnReplay(sent queue.Counts, it queue.ItemView, res client.Result) {
+// countRefusedAgain accounts for one item that was refused when it was, perhaps, sent for
+// the second time: the endpoint has it, if it says so or takes others. Else the hold is
+// over, and nothing shows that it is not lost.
+func (e *endpoint) countRefusedAgain(sent queue.Counts, it queue.ItemView, res client.Result) {
+	span := spanOf([]queue.ItemView{it})
+	if !res.Late && !e.tookLately() {
+		e.countFailed(sent, strconv.Itoa(res.Status), span)
+		return
+	}
 	e.countDropped(reasonOnReplay, sent)
+	e.lost.refused(sent, strconv.Itoa(res.Status), true, span)
 	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.Series.Ref(), "timestamp", it.T, "err", res.Err)
 }
 
 func (e *endpoint) countFailed(t queue.Counts, code string, span timeSpan) {
-	e.refusals.refused(t, code, span)
+	e.lost.refused(t, code, false, span)
 	e.tally(DropRefused, code, t, 0)
 	m := e.metrics.Load()
 	for c, n := range t {
@@ -124,15 +131,6 @@ func (s *sender) countDrops(p *encodedRequest) {
 	}
 }
 
-// maybeLater reports whether a status says nothing final of a request.
-func maybeLater(status int) bool { return status/100 == 5 || status == 429 }
-
-// refusesData reports whether a status is one that receivers use for samples
-// they have already or that are out of order, rather than for the sender.
-func refusesData(status int) bool {
-	return status == 400 || status == 409 || status == 422
-}
-
 // logFailed logs a failed request with its content, as failed_request_logging
 // asks for.
 func (e *endpoint) logFailed(set *settings, payload []byte, res client.Result) {
@@ -159,7 +157,7 @@ func (s *stream) countUnread(u queue.Unread, around timeSpan) {
 		lost := lostTo(&u, s.countedAcked, spreadOf(s.endpoint.src.Table, s.countedAcked), &s.endpoint.counted)
 		sums := lost.Sums()
 		s.endpoint.metrics.Load().countUnread(sums)
-		s.endpoint.unread.unread(sums[0], sums[1], around)
+		s.endpoint.lost.unread(sums[0], sums[1], around)
 		s.endpoint.tally(DropUnreadable, reasonGone, queue.Counts{queue.Samples: int(sums[1])}, sums[0])
 		s.endpoint.counted.add(u)
 	}

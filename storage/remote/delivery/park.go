@@ -147,11 +147,12 @@ func (iso *isolation) park(r *queue.Request, items []queue.ItemView, t *trial) {
 	}
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
-	for iso.trial != nil && !iso.closed {
-		iso.parking++
+	if iso.trial != nil && !iso.closed {
+		iso.parked++
 		iso.signal() // The endpoint takes something, which the trial may have to know.
+	}
+	for iso.trial != nil && !iso.closed {
 		iso.cond.Wait()
-		iso.parking--
 	}
 	at := r.Marks(items)
 	for i, it := range items {
@@ -171,11 +172,12 @@ func (iso *isolation) park(r *queue.Request, items []queue.ItemView, t *trial) {
 	iso.signal()
 }
 
-// senderWaits reports whether a sender waits to put a request on trial.
-func (iso *isolation) senderWaits() bool {
+// timesParked returns how often a sender came to wait because of the trial. One that waits
+// on shows nothing new.
+func (iso *isolation) timesParked() int {
 	iso.mtx.Lock()
 	defer iso.mtx.Unlock()
-	return iso.parking > 0
+	return iso.parked
 }
 
 // close releases the senders that wait in park, and lets none wait there again.

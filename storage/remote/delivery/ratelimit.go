@@ -19,14 +19,7 @@ import (
 	"time"
 
 	"go.uber.org/atomic"
-
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 )
-
-// scarce reports whether an answer may be about the rate of requests, as that of
-// any limiter. Then it says nothing of what was sent: some requests fail, and
-// others are taken.
-func scarce(res client.Result) bool { return res.Status == 429 || res.Status == 503 }
 
 // rateLimit is whether an endpoint limits the rate of requests. That shows when
 // series that were not taken are taken alone at once: no series is at fault then,

@@ -29,30 +29,68 @@ import (
 //   - 401 and 407 always: they are never about samples
 //   - 403 and 404 until something else is taken. Then what is refused alone is dropped
 //   - other 4xx too, but no longer than Options.RefusedHold, which begins with the
-//     first of several equal ones
+//     first of them that none of the above has followed
 //
 // What a receiver refuses for its age or its order is not held: it would only grow older.
+// What it may have already is held like everything else until something shows that the
+// endpoint takes others, see proof.
 
 // tellRefusalAfter is how long an endpoint refuses everything before a line says so.
 const tellRefusalAfter = 10 * time.Second
 
-// refusal is the answer to all that an endpoint was sent since it took something last.
-// It is safe for concurrent use. The zero value is none.
+// refusal is the answer to all that an endpoint was sent since it took something last,
+// over all streams:
+//
+//	          refused: since begins                   RefusedHold after clock,
+//	          and, with a 4xx that may be meant,      if the last status may be
+//	          clock                                   meant
+//	none ─────────────────────────────▶ held ─────────────────────────▶ over
+//	 ▲ ▲                                │  ▲ │ another that may be        │
+//	 │ │                                │  │ └─┐ meant: nothing new       │
+//	 │ └──────── something is taken ────┘  └───┘                          │
+//	 │                                     ▲                              │
+//	 │                                     └──── one that is always held: │
+//	 │                                           clock is void until the  │
+//	 │                                           next that may be meant ──┤
+//	 └───────────────── something is taken ───────────────────────────────┘
+//
+// In held, what is refused waits; a line says so after tellRefusalAfter. In over, it is
+// dropped; another line says that. Two statuses by turns, as of two proxies behind one URL,
+// are one refusal. It is safe for concurrent use. The zero value is none.
 type refusal struct {
-	mtx    sync.Mutex
-	status int // 0 for none.
-	since  time.Time
-	denied bool // There is no end to it.
-	told   int  // 1 if a line said that it is so, 2 if one said that the time is over.
+	mtx   sync.Mutex
+	last  client.Result // The last answer; its status is 0 for none.
+	since time.Time     // When the first was,
+	clock time.Time     // and the first since one that is always held.
+	told  told
 }
+
+// told is what lines have said of a refusal.
+type told int
+
+const (
+	toldNothing told = iota
+	toldHeld         // Everything is refused, and held.
+	toldOver         // The time for that is over.
+)
+
+// held reports whether the last answer is one that is held without end.
+func (r *refusal) held() bool { return r.last.Outcome == client.Denied }
 
 // noteRefused takes note of a refusal.
 func (r *refusal) noteRefused(res client.Result) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	if r.status != res.Status {
-		r.status, r.since, r.told = res.Status, time.Now(), 0
-		r.denied = res.Outcome == client.Denied
+	now := time.Now()
+	first, held := r.last.Status == 0, r.held()
+	if r.last = res; first {
+		r.since = now
+	}
+	if first || held {
+		r.clock = now
+	}
+	if r.held() {
+		r.told = min(r.told, toldHeld)
 	}
 }
 
@@ -60,48 +98,47 @@ func (r *refusal) noteRefused(res client.Result) {
 func (r *refusal) noteTaken() {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	r.status, r.told = 0, 0
+	r.last, r.told = client.Result{}, toldNothing
 }
 
-// over reports whether a status was the answer to everything for so long.
-func (r *refusal) over(status int, hold time.Duration) bool {
+// over reports whether the hold is over of what may be meant.
+func (r *refusal) over(hold time.Duration) bool {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	lasted := time.Duration(0)
-	if r.status == status {
-		lasted = time.Since(r.since)
-	}
-	return lasted >= hold
+	return hold <= 0 || (r.last.Status != 0 && !r.held() && time.Since(r.clock) >= hold)
 }
 
 // lasts returns for how long everything was refused.
 func (r *refusal) lasts() time.Duration {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	if r.status == 0 {
+	if r.last.Status == 0 {
 		return 0
 	}
 	return time.Since(r.since)
 }
 
-// tell says, once each, that everything is refused and that the time for it is over.
+// tell says, once each, that everything is refused and that the hold is over.
 func (r *refusal) tell(l *slog.Logger, set *settings) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	if r.status == 0 {
+	lasts := time.Since(r.since)
+	if r.last.Status == 0 || lasts < tellRefusalAfter {
 		return
 	}
-	lasts := time.Since(r.since)
+	about := []any{"status", r.last.Status, "for", lasts, "err", r.last.Err}
 	switch {
-	case !r.denied && r.told < 2 && lasts >= max(set.refusedHold, tellRefusalAfter):
-		r.told = 2
-		l.Error("The endpoint still refuses everything; what it refuses is dropped from now on", "status", r.status, "for", lasts)
-	case r.told > 0, lasts < tellRefusalAfter:
-	case r.denied:
-		r.told = 1
-		l.Error("The endpoint refuses everything; it is held until the credentials or the URL are corrected", "status", r.status, "for", lasts)
+	case !r.held() && time.Since(r.clock) >= set.refusedHold:
+		if r.told < toldOver {
+			r.told = toldOver
+			l.Error("The endpoint still refuses everything; what it refuses is dropped from now on, and counted", about...)
+		}
+	case r.told > toldNothing:
+	case r.held():
+		r.told = toldHeld
+		l.Error("The endpoint refuses everything; the samples are kept and the requests repeated until the credentials or the URL are corrected", about...)
 	default:
-		r.told = 1
-		l.Error("The endpoint refuses everything; it is held for a while and dropped then", "status", r.status, "for", lasts, "hold", set.refusedHold)
+		r.told = toldHeld
+		l.Error("The endpoint refuses everything; the samples are kept and the requests repeated for a while, and dropped then", append(about, "hold", set.refusedHold)...)
 	}
 }

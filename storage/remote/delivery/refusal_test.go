@@ -14,16 +14,23 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
+	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
 func denied(status int) *client.Result {
@@ -127,7 +134,7 @@ func TestHoldOfRefusalsEnds(t *testing.T) {
 	require.Eventually(t, func() bool { return e.streams()[0].pauses.Load() > 10 }, time.Minute, time.Millisecond)
 	require.Zero(t, r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}))
 	e.refusal.mtx.Lock()
-	e.refusal.since = e.refusal.since.Add(-time.Hour)
+	e.refusal.clock = e.refusal.clock.Add(-time.Hour)
 	e.refusal.mtx.Unlock()
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 2000
@@ -139,6 +146,40 @@ func TestHoldOfRefusalsEnds(t *testing.T) {
 	require.NoError(t, j.wal.Close())
 }
 
+// TestRefusalsByTurns: two proxies behind one URL may answer by turns. That is one refusal,
+// which lasts as long as nothing is taken; the hold of what may be meant begins anew only
+// after a status that is always held.
+func TestRefusalsByTurns(t *testing.T) {
+	for name, tc := range map[string]struct {
+		by    [2]*client.Result
+		drops bool
+	}{
+		"400 and 422": {[2]*client.Result{refusedWith(400), refusedWith(422)}, true},
+		"403 and 404": {[2]*client.Result{denied(403), denied(404)}, false},
+		"400 and 403": {[2]*client.Result{refusedWith(400), denied(403)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var (
+				log syncedBuffer
+				r   refusal
+				set = &settings{refusedHold: 10 * time.Minute}
+				l   = slog.New(slog.NewTextHandler(&log, nil))
+			)
+			for range 13 {
+				for _, res := range tc.by {
+					r.noteRefused(*res)
+					r.since, r.clock = r.since.Add(-time.Minute/2), r.clock.Add(-time.Minute/2)
+					r.tell(l, set)
+				}
+			}
+			require.InDelta(t, 13*60, r.lasts().Seconds(), 5)
+			require.Equal(t, tc.drops, r.over(set.refusedHold))
+			require.Len(t, line(t, log.String(), "The endpoint refuses everything"), 1)
+			require.Len(t, line(t, log.String(), "The endpoint still refuses everything"), map[bool]int{true: 1}[tc.drops])
+		})
+	}
+}
+
 // TestRefusalIsTold: a line says once that an endpoint refuses everything, another one that
 // it is not held any more.
 func TestRefusalIsTold(t *testing.T) {
@@ -148,10 +189,10 @@ func TestRefusalIsTold(t *testing.T) {
 		want  string
 	}{
 		{denied(401), time.Second, `^$`},
-		{denied(401), time.Hour, `^[^\n]*level=ERROR msg="The endpoint refuses everything; it is held until [^\n]* status=401 [^\n]*\n$`},
+		{denied(401), time.Hour, `^[^\n]*level=ERROR msg="The endpoint refuses everything; the samples are kept and the requests repeated until [^\n]* status=401 [^\n]* err="not you, or not here"\n$`},
 		{refusedWith(400), time.Second, `^$`},
-		{refusedWith(400), time.Minute, `^[^\n]*level=ERROR msg="The endpoint refuses everything; it is held for a while [^\n]* status=400 [^\n]*\n$`},
-		{refusedWith(400), time.Hour, `^[^\n]*level=ERROR msg="The endpoint still refuses everything; [^\n]* status=400 [^\n]*\n$`},
+		{refusedWith(400), time.Minute, `^[^\n]*level=ERROR msg="The endpoint refuses everything; the samples are kept and the requests repeated for a while[^\n]* status=400 [^\n]* err=no[^\n]*\n$`},
+		{refusedWith(400), time.Hour, `^[^\n]*level=ERROR msg="The endpoint still refuses everything; [^\n]* status=400 [^\n]* err=no[^\n]*\n$`},
 	} {
 		var (
 			log syncedBuffer
@@ -159,6 +200,7 @@ func TestRefusalIsTold(t *testing.T) {
 		)
 		r.noteRefused(*tc.res)
 		r.since = time.Now().Add(-tc.lasts)
+		r.clock = r.since
 		for range 3 {
 			r.tell(slog.New(slog.NewTextHandler(&log, nil)), &settings{refusedHold: 10 * time.Minute})
 			r.noteRefused(*tc.res)
@@ -214,9 +256,224 @@ func TestRefusalOfEverythingInTrial(t *testing.T) {
 				return enough
 			}, time.Minute, time.Millisecond)
 			rc.do(func() { rc.failAfter = 0 })
-			require.Eventually(t, func() bool { return rc.has(good) >= commits*(430-suspectsEach) }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool {
+				return rc.has(good)+int(r.value("prometheus_remote_storage_refused_total", nil)) == commits*450
+			}, time.Minute, time.Millisecond, "what does not arrive is counted")
+			require.GreaterOrEqual(t, rc.has(good), commits*(430-suspectsEach))
 			require.NoError(t, r.Close())
 			require.NoError(t, j.wal.Close())
 		})
 	}
+}
+
+// crashed returns the journal as it goes on after the process was killed.
+func crashed(t *testing.T, r *rig) *journal {
+	t.Helper()
+	require.NoError(t, r.Persist(t.Context()))
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(r.journal.dir)))
+	r.end()
+	r.journal.dir = dir
+	return r.journal.again()
+}
+
+// losePositions removes the savepoints.
+func losePositions(t *testing.T, j *journal) {
+	t.Helper()
+	for _, name := range []string{savepoint.CurrentName, savepoint.PreviousName} {
+		require.NoError(t, os.Remove(filepath.Join(j.dir, name)))
+	}
+}
+
+// TestRefusalOfEverythingInReplayRange defends I2: of what may have been sent before, in a
+// crash or because the positions are lost, nothing is dropped for a refusal while the
+// endpoint takes nothing, not even for one that receivers use for duplicates, and
+// when the hold is over it counts as lost.
+func TestRefusalOfEverythingInReplayRange(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		for _, over := range []bool{false, true} {
+			t.Run(fmt.Sprintf("lost=%t/over=%t", lost, over), func(t *testing.T) {
+				t.Parallel()
+				j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+				receivers := map[string]*receiver{"a": rc}
+				rc.set(unavailable)
+				r := newRig(t, j, receivers, Options{})
+				r.attach(remoteWrite("a"))
+				for range 40 {
+					r.commit(100)
+				}
+				require.Eventually(t, r.running[0].streams()[0].failing.Load, time.Minute, time.Millisecond)
+				j = crashed(t, r)
+				if lost {
+					losePositions(t, j)
+				}
+				rc.set(func(int) *client.Result { return refusedWith(400) })
+				asked := rc.asked()
+				r, log := logged(t, j, receivers, Options{RefusedHold: time.Hour})
+				r.attach(remoteWrite("a"))
+				r.commit(100)
+				e := r.running[0]
+				require.Eventually(t, func() bool { return rc.asked() > asked+200 }, time.Minute, time.Millisecond)
+				onReplay := map[string]string{"reason": reasonOnReplay}
+				require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", onReplay))
+				require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+				require.Positive(t, e.refusal.lasts())
+				if over {
+					e.refusal.mtx.Lock()
+					e.refusal.clock = e.refusal.clock.Add(-time.Hour)
+					e.refusal.mtx.Unlock()
+					require.Eventually(t, func() bool {
+						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 4100
+					}, time.Minute, time.Millisecond)
+				} else {
+					rc.set(nil)
+					r.complete("a", 4100)
+				}
+				require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", onReplay))
+				r.end()
+				require.Equal(t, over, strings.Contains(log.all(), `level=ERROR msg="Samples are lost: the endpoint refused them for good"`))
+			})
+		}
+	}
+}
+
+// TestDuplicatesOfStrictReceiver defends I2 and the way past what was stored before: a
+// receiver that refuses what it has, in words that are not known, takes what is new, and
+// nothing counts as lost.
+func TestDuplicatesOfStrictReceiver(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		for _, senders := range []int{1, 4} {
+			t.Run(fmt.Sprintf("lost=%t/senders=%d", lost, senders), func(t *testing.T) {
+				t.Parallel()
+				j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+				r := newPickyRig(t, j, rc, senders)
+				require.NoError(t, r.Persist(t.Context()))
+				for range 20 {
+					r.commit(100)
+				}
+				r.arrives("before", 2000, but())
+				saved, err := os.ReadFile(filepath.Join(j.dir, savepoint.CurrentName))
+				require.NoError(t, err)
+				require.NoError(t, r.Persist(t.Context()))
+				r.end()
+				j = j.again()
+				if lost {
+					losePositions(t, j)
+				} else {
+					require.NoError(t, os.WriteFile(filepath.Join(j.dir, savepoint.CurrentName), saved, 0o600))
+					_ = os.Remove(filepath.Join(j.dir, savepoint.PreviousName))
+				}
+				rc.do(func() { rc.strict, rc.unclear, rc.again = true, true, 0 })
+				r = newPickyRig(t, j, rc, senders)
+				l := r.running[0].streams()[0]
+				require.Eventually(t, l.failing.Load, time.Minute, time.Millisecond)
+				require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
+				r.commit(90) // Of some series there is nothing new.
+				r.arrives("what is new", 2090, but())
+				require.Eventually(t, func() bool { return l.floor() == *j.head.Load() }, time.Minute, time.Millisecond)
+				require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+				require.GreaterOrEqual(t, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay}), 1000.0)
+				r.end()
+				require.Zero(t, rc.early, "I4")
+			})
+		}
+	}
+}
+
+// TestLostAnswerOfStrictReceiver is the same for a request whose answer was lost, of an
+// endpoint that is sent nothing but one series.
+func TestLostAnswerOfStrictReceiver(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+	rc.strict, rc.unclear, rc.lose = true, true, 1
+	r := newPickyRig(t, j, rc, 1)
+	r.commit(1)
+	l := r.running[0].streams()[0]
+	require.Eventually(t, func() bool { return r.running[0].refusal.lasts() > 0 }, time.Minute, time.Millisecond)
+	require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
+	r.commit(1)
+	r.arrives("what is new", 2, but())
+	require.Eventually(t, func() bool { return l.floor() == *j.head.Load() }, time.Minute, time.Millisecond)
+	require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+	r.end()
+}
+
+// TestRestIsNotReplayed defends I2: what did not fit into a request whose answer was lost was
+// never sent, and is held like everything else.
+func TestRestIsNotReplayed(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	rc.set(func(n int) *client.Result {
+		switch n {
+		case 1:
+			return &client.Result{Outcome: client.Retry, Ambiguous: true, Err: errReset}
+		case 2:
+			return nil
+		}
+		return refusedWith(400)
+	})
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{RefusedHold: time.Hour, MaxRequestBytes: 4 << 10})
+	c := remoteWrite("a")
+	c.QueueConfig.MaxSamplesPerSend, c.QueueConfig.MaxShards = 1000, 1
+	r.attach(c)
+	r.commit(1000)
+	require.Eventually(t, func() bool { return rc.asked() > 200 }, time.Minute, time.Millisecond)
+	require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
+	require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+	rc.set(nil)
+	r.complete("a", 1000)
+	r.end()
+}
+
+// TestRefusedBacklogOfTwoStreams defends I2 and I5: whether an endpoint takes other things is
+// a question to all of its streams. A backlog that is refused while what is new is taken
+// is dropped and counted, and the backlog ends.
+func TestRefusedBacklogOfTwoStreams(t *testing.T) {
+	r := newFreshRig(t, openJournal(t, t.TempDir(), nil), newLateReceiver(), freshOptions())
+	r.outage()
+	until := r.until
+	release := r.blockOld(3)
+	r.divided()
+	r.rc.set(func(_ context.Context, oldest, _ int64) *client.Result {
+		if oldest > until {
+			return nil
+		}
+		return refusedWith(400)
+	})
+	release()
+	for len(r.running[0].streams()) > 1 {
+		r.live(1)
+	}
+	require.Eventually(t, func() bool {
+		n, _ := r.rc.counts()
+		refused := r.value("prometheus_remote_storage_refused_total", nil) + r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay})
+		return n+int(refused) == r.journal.count
+	}, time.Minute, time.Millisecond, "what does not arrive is counted")
+	r.end()
+}
+
+// TestOutageWhileParked: a sender that comes to wait for a trial shows that the endpoint takes
+// something. While it waits on, it shows nothing more: the trial asks as in any outage.
+func TestOutageWhileParked(t *testing.T) {
+	_, _, r := failingRig(t)
+	st := r.running[0].newStream(make([]savepoint.Mark, queue.Partitions), nil, cursor.Position{}) // It is not at work.
+	w, iso, now := newIsolator(st), st.isolation, time.Now()
+	iso.trial, w.division = &trial{}, &division{}
+	inVain := func() {
+		w.division.parts, w.division.left = nil, []*isolated{{}}
+		w.endTrial()
+		w.division.due = now.Add(time.Hour)
+	}
+	asks := func() bool {
+		w.stepDivision(now)
+		return !w.division.alive
+	}
+	for n := range 3 {
+		inVain()
+		require.True(t, asks(), "%d senders wait", n)
+		go iso.park(&queue.Request{}, nil, &trial{})
+		require.Eventually(t, func() bool { return iso.timesParked() == n+1 }, time.Minute, time.Millisecond)
+		require.False(t, asks(), "another one came")
+	}
+	iso.close()
+	st.cancel()
+	r.end()
 }

@@ -135,7 +135,7 @@ func (s *stream) hurried(asked time.Duration) time.Duration {
 }
 
 // takes reports whether the endpoint took something a moment ago.
-func (s *stream) takes() bool { return time.Since(s.lastTaken.Load()) < mostAskedLive }
+func (s *stream) takes() bool { return time.Since(s.endpoint.lastTaken.Load()) < mostAskedLive }
 
 // askedApart is how much of the time that an endpoint asks for it gets for what is tried
 // apart: what it does not take alone is asked for by itself, unless it limits the rate.

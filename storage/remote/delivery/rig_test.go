@@ -239,6 +239,13 @@ func (r *receiver) counts() (stored, received int) {
 	return r.stored, r.received
 }
 
+// asked returns how many requests there were.
+func (r *receiver) asked() int {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return r.requests
+}
+
 // rig is a storage with receivers behind it, one for each host name.
 type rig struct {
 	*Storage

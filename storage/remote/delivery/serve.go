@@ -14,12 +14,9 @@
 package delivery
 
 import (
-	"context"
 	"time"
 
-	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
-	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
 // run delivers until the stream stops or has more senders than it wants.
@@ -55,10 +52,10 @@ func (s *sender) serve() bool {
 	defer s.forget()
 	defer s.giveBack()
 	if s.req.InOrder() && s.stream.isolation.size() == 0 {
-		return s.deliver(work{whole: true}, false)
+		return s.deliver(work{whole: true}, s.mayHave())
 	}
 	s.collect()
-	rest := s.items
+	rest, again := s.items, s.mayHave()
 	for len(rest) > 0 {
 		rest = s.divert(rest)
 		n := len(rest)
@@ -66,7 +63,7 @@ func (s *sender) serve() bool {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
-		if !s.deliverItems(rest[:n:n], s.req.Replay) {
+		if !s.deliverItems(rest[:n:n], again) {
 			return s.undone(rest[n:])
 		}
 		rest = rest[n:]
@@ -101,48 +98,4 @@ func (s *sender) undone(parts ...[]queue.ItemView) bool {
 		s.state.left = append(s.state.left, items...)
 	}
 	return false
-}
-
-// attempt sends a payload of the queue once.
-func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
-	res := s.send(s.ctx, set, payload, attempt, sent)
-	switch res.Outcome {
-	case client.Delivered:
-		s.noteTaken()
-	case client.Retry:
-		s.noteFails()
-	default:
-		if !s.mendable(set, res) {
-			s.failing.Store(false)
-		}
-	}
-	return res
-}
-
-// send sends a payload once.
-func (s *stream) send(ctx context.Context, set *settings, payload []byte, attempt int, sent queue.Counts) client.Result {
-	m := s.endpoint.metrics.Load()
-	for c, n := range sent {
-		m.attempted[c].Add(float64(n))
-	}
-	began := time.Now()
-	res := set.client.Store(ctx, payload, attempt)
-	took := time.Since(began)
-	m.latency.Observe(took.Seconds())
-	res = s.weigh(set, res)
-	if res.Outcome != client.Delivered {
-		s.endpoint.noted.fail(res, time.Now())
-	}
-	switch known := s.latency.Load(); {
-	case res.Outcome == client.Delivered:
-		s.latency.Store((7*known + took) / 8)
-	case res.Status != 0 && took > known && took < slowAnswer:
-		// One that is not taken tells too how long an answer takes, unless that was
-		// what was wrong with it.
-		s.latency.Store(took)
-	}
-	if set.logFailed && (res.Err != nil || (set.protocol == encoder.V2 && res.Written.Nothing())) {
-		s.endpoint.logFailed(set, payload, res)
-	}
-	return res
 }

@@ -53,12 +53,10 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	a.at = now
 	var (
 		set   = e.settings.Load()
-		taken = false
 		apart = 0
 	)
 	for _, st := range e.streams() {
 		a.failing = a.failing || st.failing.Load()
-		taken = taken || st.tookLately()
 		apart += st.isolation.size()
 	}
 	behind, _ := e.behind(now)
@@ -70,7 +68,7 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 		a.state = StateOverLimit
 	case a.failing && e.refusal.lasts() > 0:
 		a.state = StateHeld
-	case a.failing, late && !taken:
+	case a.failing, late && !e.tookLately():
 		a.state = StateRetrying // Or an attempt has lasted for long.
 	case apart > 0:
 		a.state = StateBlocked

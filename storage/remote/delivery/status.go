@@ -246,11 +246,11 @@ func (n *noted) lastFailure() *Failure {
 func (r *refusal) present(hold time.Duration) (status int, until *time.Time) {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
-	if r.status != 0 && !r.denied {
-		end := r.since.Add(hold).UTC()
+	if r.last.Status != 0 && !r.held() {
+		end := r.clock.Add(hold).UTC()
 		until = &end
 	}
-	return r.status, until
+	return r.last.Status, until
 }
 
 // withoutUser returns a URL without the name of a user.

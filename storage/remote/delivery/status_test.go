@@ -256,7 +256,7 @@ func TestStatusCatchingUp(t *testing.T) {
 	require.InDelta(t, float64(s.UnackedBytes)/100, *s.CatchUp, 0.1)
 
 	// After too long without an answer it is not said to come on.
-	e.streams()[0].lastTaken.Store(now.Add(-takesFor))
+	e.lastTaken.Store(now.Add(-takesFor))
 	s = r.statusOf()
 	require.Equal(t, StateRetrying, s.State)
 	require.Equal(t, "waiting for an answer", s.Description)

@@ -53,16 +53,16 @@ type stream struct {
 	unqueued  *queue.Entry  // The reader had this in its hands when it ended, and owns it until then.
 
 	// What it knows of its receiver.
-	failing   atomic.Bool  // The last attempt failed and is to be made again.
-	delivers  atomic.Bool  // Something was delivered since an attempt failed.
-	lastTaken atomic.Time  // A request was delivered last at this time.
-	tooShort  atomic.Int32 // So many attempts to find out were given up since then, see shortTimeout.
-	limit     rateLimit
-	sizes     sizeLimit
-	turn      turn
-	prompts   prompts
-	rates     rates
-	layouts   layouts // These are of classic histograms, see classic.go.
+	failing  atomic.Bool  // The last attempt failed and is to be made again.
+	delivers atomic.Bool  // Something was delivered since an attempt failed.
+	tooShort atomic.Int32 // So many attempts to find out were given up since then, see shortTimeout.
+	limit    rateLimit
+	sizes    sizeLimit
+	turn     turn
+	proof    proof
+	prompts  prompts
+	rates    rates
+	layouts  layouts // These are of classic histograms, see classic.go.
 
 	ctx         context.Context // It ends when requests under way are to be broken off.
 	cancel      context.CancelFunc
@@ -206,16 +206,4 @@ func (s *stream) awaitTurn(owner any, set *settings) {
 			return
 		}
 	}
-}
-
-// tellLimit takes note of a limit on the rate that was not known.
-func (s *stream) tellLimit() {
-	s.sizes.forgetTaken()
-	s.endpoint.logger.Warn("The endpoint limits the rate of requests; what it answers so is repeated as it is")
-}
-
-// mustShrink reports whether a request of so many items is to be cut: less are sent by now,
-// or it had its turn and so many were never taken.
-func (s *stream) mustShrink(n int, hadTurn bool) bool {
-	return s.sizes.below(n) || (hadTurn && s.sizes.unproven(n, s.limit.known()) && s.sizes.tooMany(n, n/2))
 }
