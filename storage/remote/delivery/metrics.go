@@ -223,7 +223,7 @@ func newEndpointMetrics(reg prometheus.Registerer, w *watcherMetrics, name, url 
 	m.ackedOffset = s.gauge("acked_offset_bytes", "Offset in that segment up to which the endpoint has acknowledged everything.")
 	m.unackedBytes = s.gauge("unacked_bytes", "Bytes of the log that the endpoint has not acknowledged.")
 	m.unackedSeconds = s.gauge("unacked_seconds", "Age of the oldest sample in memory that the endpoint has not acknowledged, or, if that is longer, for how long it has acknowledged nothing although the log has more; 0 if it has everything.")
-	m.refusing = s.gauge("refusing_seconds", "For how long the endpoint has answered everything with the same refusal, which holds what it is sent; 0 if it has taken something since.")
+	m.refusing = s.gauge("refusing_seconds", "For how long the endpoint has refused everything, which holds what it is sent; 0 if it has taken something since.")
 	m.freshActive = s.gauge("fresh_first_active", "Whether the endpoint is sent what is new while a backlog is delivered beside it, 1 or 0.")
 	m.freshBacklog = s.gauge("fresh_first_backlog_bytes", "Bytes of the log in that backlog that the endpoint has not acknowledged.")
 
