@@ -49,11 +49,12 @@ func deliveryStatus(t *testing.T, s *harness.Scenario) statuspage.Status {
 func TestDeliveryStatus(t *testing.T) {
 	t.Parallel()
 	s := harness.New(t, harness.Options{
-		Protocol: harness.V1, Receivers: []string{"main", "down", "denied"}, Series: 500,
+		Protocol: harness.V1, Receivers: []string{"main", "down", "denied"}, Series: 500, ScrapeInterval: 400 * time.Millisecond,
+		Queue: map[string]any{"max_shards": 1, "max_samples_per_send": 100},
 		Extra: map[string]any{"basic_auth": map[string]string{"username": "somebody", "password": "hidden"}},
 	})
 	s.Agent.Flags = []string{
-		"--storage.agent.retention.endpoint-max-size=400KB",
+		"--storage.agent.retention.endpoint-max-size=200KB",
 		"--web.external-url=http://example.org/outside/", "--web.route-prefix=/",
 	}
 	endpoint := func(name string) (delivery.EndpointStatus, bool) {
@@ -67,8 +68,17 @@ func TestDeliveryStatus(t *testing.T) {
 	// become waits until an endpoint is in a state, which the page shows in words.
 	become := func(name string, state delivery.State) (e delivery.EndpointStatus) {
 		t.Helper()
+		var were []string
+		defer func() {
+			if t.Failed() {
+				t.Logf("states of %s: %v", name, were)
+			}
+		}()
 		s.Until(name+" is "+string(state), func() bool {
 			e, _ = endpoint(name)
+			if n := len(were); n == 0 || were[n-1] != e.Description {
+				were = append(were, e.Description)
+			}
 			return e.State == state
 		})
 		return e
@@ -116,7 +126,7 @@ func TestDeliveryStatus(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(delivery.DefaultRemovedRetention), *removed.Until, time.Minute)
 	shown("removed from the configuration", "kept until")
 
-	s.Proxy("down").Use(harness.Slow(300 * time.Millisecond))
+	s.Proxy("down").Use(harness.Slow(40 * time.Millisecond))
 	require.NoError(t, s.Proxy("down").Accept())
 	down = become("down", delivery.StateCatchingUp)
 	require.GreaterOrEqual(t, *down.Behind, 10.0)

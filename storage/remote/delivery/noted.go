@@ -47,7 +47,7 @@ const (
 	// StateBlocked says that some series are not taken while others are.
 	StateBlocked State = "blocked"
 	// StateOverLimit says that a limit took samples from it in this outage, or since it
-	// answers again.
+	// answers again while it takes less than is written.
 	StateOverLimit State = "over_limit"
 	// StateRemoved says that it is not in the configuration any more.
 	StateRemoved State = "removed"
@@ -59,8 +59,9 @@ type noted struct {
 
 	mtx      sync.Mutex // Held for moments. Guards what follows.
 	failure  Failure
-	activity activity // When the pacer looked last.
-	course   []stage  // By time, about one a second; the older, the fewer.
+	activity activity  // When the pacer looked last.
+	answered time.Time // When it ended to fail last, as the pacer saw it.
+	course   []stage   // By time, about one a second; the older, the fewer.
 }
 
 // Failure is an attempt that the endpoint did not take.
@@ -150,7 +151,8 @@ type speed struct{ in, out, items float64 }
 // speedOver is the time over which rates are taken.
 const speedOver = 15 * time.Second
 
-// speed returns the rates of late: bytes of the log written and acknowledged, and items.
+// speed returns the rates of late, and since the endpoint answers again: bytes of the log
+// written and acknowledged, and items.
 func (n *noted) speed() (v speed, known bool) {
 	n.mtx.Lock()
 	defer n.mtx.Unlock()
@@ -158,7 +160,11 @@ func (n *noted) speed() (v speed, known bool) {
 		return v, false
 	}
 	last := n.course[len(n.course)-1]
-	i, _ := slices.BinarySearchFunc(n.course, last.at.Add(-speedOver), func(s stage, t time.Time) int { return s.at.Compare(t) })
+	from := last.at.Add(-speedOver)
+	if from.Before(n.answered) {
+		from = n.answered
+	}
+	i, _ := slices.BinarySearchFunc(n.course, from, func(s stage, t time.Time) int { return s.at.Compare(t) })
 	first := n.course[min(i, len(n.course)-2)]
 	took := last.at.Sub(first.at).Seconds()
 	if took <= 0 {
@@ -181,6 +187,9 @@ type activity struct {
 func (n *noted) become(a activity) {
 	n.mtx.Lock()
 	defer n.mtx.Unlock()
+	if n.activity.failing && !a.failing {
+		n.answered = a.at
+	}
 	n.activity = a
 }
 

@@ -63,15 +63,17 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	late := behind >= max(keepsUpWithin, 2*time.Duration(set.queue.BatchSendDeadline))
 	a.turned = e.noted.turnedAt(a.failing, !late, now)
 	_, limited := e.noted.tallies.limited(set.name)
+	v, _ := e.noted.speed()
+	gains := !a.failing && v.out > v.in
 	switch {
-	case (a.failing || late) && limited.After(a.turned):
+	case (a.failing || late) && !gains && limited.After(a.turned):
 		a.state = StateOverLimit
 	case a.failing && e.refusal.lasts() > 0:
 		a.state = StateHeld
 	case a.failing, late && !e.tookLately():
 		a.state = StateRetrying // Or an attempt has lasted for long.
-	case apart > 0:
-		a.state = StateBlocked
+	case apart > 0 && (!late || !gains):
+		a.state = StateBlocked // Else what is apart is a part of what it comes on with.
 	case late:
 		a.state = StateCatchingUp
 	default:

@@ -255,6 +255,13 @@ func TestStatusCatchingUp(t *testing.T) {
 	require.InDelta(t, 20, *s.Sent, 0.1)
 	require.InDelta(t, float64(s.UnackedBytes)/100, *s.CatchUp, 0.1)
 
+	// A limit that took something since counts only if it does not come on.
+	r.tallies.add("a", DropExpired, ReasonMaxSize, queue.Counts{queue.Samples: 1}, 10)
+	require.Equal(t, StateCatchingUp, r.statusOf().State)
+	e.noted.course[3].unacked = 7000
+	require.Equal(t, StateOverLimit, r.statusOf().State)
+	e.noted.course[3].unacked = 4000
+
 	// After too long without an answer it is not said to come on.
 	e.lastTaken.Store(now.Add(-takesFor))
 	s = r.statusOf()
