@@ -26,7 +26,7 @@ function(config, uids) g.dashboard(config, 'One endpoint', uids.endpoint, 'An en
       ),
       g.stat(
         'Refusing for',
-        'For how long the endpoint has answered everything with the same refusal.',
+        'For how long the endpoint has refused everything.',
         's',
         'max(%s)' % m.storage('refusing_seconds'),
         [[null, 'green'], [10, 'orange'], [60, 'red']],

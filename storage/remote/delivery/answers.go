@@ -14,41 +14,13 @@
 package delivery
 
 import (
-	"net/http"
 	"slices"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 )
 
-// This file has what the answers of a receiver mean, and what a stream learns from them.
-
-// credentials reports whether a status is about who asks, whatever is asked for.
-func credentials(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired
-}
-
-// refusesData reports whether a status is one that receivers use for samples
-// they have already or that are out of order, rather than for the sender.
-func refusesData(status int) bool {
-	return status == 400 || status == 409 || status == 422
-}
-
-// maybeLater reports whether a status says nothing final of a request.
-func maybeLater(status int) bool { return status/100 == 5 || status == 429 }
-
-// scarce reports whether an answer may be about the rate of requests, as that of
-// any limiter. Then it says nothing of what was sent: some requests fail, and
-// others are taken.
-func scarce(res client.Result) bool { return res.Status == 429 || res.Status == 503 }
-
-// final reports whether an answer is the last word on what was sent.
-func final(res client.Result) bool {
-	if res.Outcome == client.TooLarge && maybeLater(res.Status) {
-		return false
-	}
-	return res.Outcome == client.Refused || res.Outcome == client.TooLarge || res.Outcome == client.Denied
-}
+// This file has what a stream learns from the answers of its receiver.
 
 const (
 	// takesFor is how long an endpoint that has taken something counts as one that does

@@ -68,7 +68,7 @@
 // everything has a wrong password or URL, most likely, which an operator is about to
 // correct: what it refuses is held, as in an outage (refusal.go, answers.go), without end or for
 // Options.RefusedHold. A receiver that has what it is sent may look like that; a witness
-// tells the two apart (proof.go).
+// tells the two apart (witness.go).
 //
 // Later items of an isolated series wait behind its first, in memory or, beyond
 // 256 of a series and 4 MiB of all, in the log (refill.go). 1,024 series may be
