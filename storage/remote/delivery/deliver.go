@@ -222,7 +222,7 @@ func (d *delivery) onRefused(set *settings, res client.Result) step {
 	s.list(set, &d.work)
 	switch again := d.replayed && refusesData(res.Status); {
 	case again:
-		return d.onRefusedAgain(set, res)
+		return d.onRefusedAgain(res)
 	case !st.mendable(set, res):
 		d.divideOrDrop(set, res)
 	case !d.tryOthers(set):
@@ -236,23 +236,15 @@ func (d *delivery) onRefused(set *settings, res client.Result) step {
 }
 
 // onRefusedAgain is onRefused of what the receiver may have, and may refuse for that. Each
-// item has to be refused by itself (I2), and something else to be taken: what is
-// waiting already, or else a witness's.
-func (d *delivery) onRefusedAgain(set *settings, res client.Result) step {
+// item has to be refused by itself (I2). That is not held: a receiver that has all of it,
+// which it need not say in a way that we know, takes nothing else before it has refused that.
+func (d *delivery) onRefusedAgain(res client.Result) step {
 	s, st, sent := d.sender, d.sender.stream, d.request.sent
 	s.req.Refused = true
 	if middle(d.work.items) > 0 {
 		return halved
 	}
 	it := d.work.items[0]
-	if st.mendable(set, res) && !st.endpoint.tookLately() && !d.tryOthers(set) {
-		d.request = nil
-		if !s.prove(set, it) {
-			d.doubt.proving = true
-			st.noteFails()
-			return d.onFailed(set, res, sent, false)
-		}
-	}
 	st.endpoint.countRefusedAgain(sent, it, res)
 	return d.settlePart()
 }

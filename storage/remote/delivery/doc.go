@@ -67,8 +67,8 @@
 // A refusal counts only if the endpoint takes something else. One that refuses
 // everything has a wrong password or URL, most likely, which an operator is about to
 // correct: what it refuses is held, as in an outage (refusal.go, answers.go), without end or for
-// Options.RefusedHold. A receiver that has what it is sent may look like that; a witness
-// tells the two apart (witness.go).
+// Options.RefusedHold. A receiver that has what it is sent may look like that, and is taken
+// for one: of what may have been sent before, what is refused is dropped (deliver.go).
 //
 // Later items of an isolated series wait behind its first, in memory or, beyond
 // 256 of a series and 4 MiB of all, in the log (refill.go). 1,024 series may be
@@ -104,9 +104,8 @@
 // for good, or the configuration dropped it, and each of those is counted. A
 // request that may have been stored before (one retried after its answer was
 // lost, or one of the replay range) and is refused is split down to single
-// items before anything of it counts as refused, and as there already only if the
-// endpoint says so or takes something else. What an endpoint refuses that takes nothing
-// counts as refused once the time for it is over.
+// items before anything of it counts as refused. What else an endpoint refuses that
+// takes nothing counts as refused once the time for it is over.
 //
 // I4: items of one partition leave in the order of the log, one request at a
 // time, and the next only after the one before is settled. That holds on each

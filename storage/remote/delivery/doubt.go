@@ -77,7 +77,6 @@ type doubt struct {
 	delivered int64     // Requests that the stream had delivered when it failed first,
 	taken     int64     // and that the endpoint had taken.
 	tries     int       // Other requests that were made in its place.
-	proving   bool      // It may have been stored before, and a witness is to show it.
 }
 
 func (d *doubt) noteFailure(s *stream, hung bool, res client.Result) {
@@ -152,7 +151,7 @@ func (s *sender) probe(set *settings, items []queue.ItemView, d *doubt) (left []
 		if d.tries < otherEvery {
 			return items, false
 		}
-		if !s.tryOther(set) && (n == 1 || s.req.Replay) && d.tries >= loneTries && !d.proving {
+		if !s.tryOther(set) && (n == 1 || s.req.Replay) && d.tries >= loneTries {
 			return items, true // Nothing can show it, and others may wait for this one.
 		}
 		return items, d.proven(s.stream)

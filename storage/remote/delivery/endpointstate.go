@@ -190,3 +190,14 @@ func stateAt(id string, ident savepoint.Identity, name string, at cursor.Point, 
 	}
 	return st
 }
+
+// neededFrom returns from where on an endpoint needs the log that has acknowledged
+// everything before floor and forfeited what is before a segment: of that, what it has in
+// memory needs no log.
+func neededFrom(floor cursor.Position, forfeitedBefore int) cursor.Position {
+	return cursor.Later(floor, cursor.Position{Segment: forfeitedBefore})
+}
+
+func (st *endpointState) neededFrom() cursor.Position {
+	return neededFrom(st.floor().Position, st.forfeitedBefore)
+}

@@ -76,17 +76,6 @@ func (s *Storage) Holders() (all []Holder) {
 	return all
 }
 
-// neededFrom returns from where on an endpoint needs the log that has acknowledged
-// everything before floor and forfeited what is before a segment: of that, what it has in
-// memory needs no log.
-func neededFrom(floor cursor.Position, forfeitedBefore int) cursor.Position {
-	return cursor.Later(floor, cursor.Position{Segment: forfeitedBefore})
-}
-
-func (st *endpointState) neededFrom() cursor.Position {
-	return neededFrom(st.floor().Position, st.forfeitedBefore)
-}
-
 // holderName tells holders of one name apart.
 func holderName(name, id string) string { return name + " (" + id + ")" }
 

@@ -347,13 +347,6 @@ func (iso *isolation) size() int {
 	return len(iso.series)
 }
 
-// has reports whether a series with a hash is isolated.
-func (iso *isolation) has(hash uint64) bool {
-	iso.mtx.Lock()
-	defer iso.mtx.Unlock()
-	return iso.series[hash] != nil
-}
-
 // isolates reports whether a series is isolated.
 func (iso *isolation) isolates(s *series.Series) bool {
 	iso.mtx.Lock()

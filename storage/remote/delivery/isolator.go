@@ -311,12 +311,11 @@ func (w *isolator) holdRefusal(a *answer) {
 		return
 	}
 	known := len(a.of) == 1 && a.of[0].refusals > 0
-	again := a.again && refusesData(a.res.Status) // It may be refused because it is there.
-	if st.endpoint.fails() || ((!known || again) && !st.endpoint.tookLately()) {
+	if st.endpoint.fails() || (!known && !st.endpoint.tookLately()) {
 		a.res.Outcome = client.Retry
 		return
 	}
-	a.mendable = !again
+	a.mendable = !a.again || !refusesData(a.res.Status) // Else it may be refused because it is there.
 }
 
 // sure reports whether a refusal of a single series counts: it was refused several times,

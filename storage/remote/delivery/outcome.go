@@ -77,16 +77,10 @@ func (e *endpoint) countRefused(set *settings, sent queue.Counts, span timeSpan,
 }
 
 // countRefusedAgain accounts for one item that was refused when it was, perhaps, sent for
-// the second time: the endpoint has it, if it says so or takes others. Else the hold is
-// over, and nothing shows that it is not lost.
+// the second time.
 func (e *endpoint) countRefusedAgain(sent queue.Counts, it queue.ItemView, res client.Result) {
-	span := spanOf([]queue.ItemView{it})
-	if !res.Late && !e.tookLately() {
-		e.countFailed(sent, strconv.Itoa(res.Status), span)
-		return
-	}
 	e.countDropped(reasonOnReplay, sent)
-	e.lost.refused(sent, strconv.Itoa(res.Status), true, span)
+	e.lost.refused(sent, strconv.Itoa(res.Status), true, spanOf([]queue.ItemView{it}))
 	e.logger.Debug("The endpoint refused a sample it may have already", "ref", it.Series.Ref(), "timestamp", it.T, "err", res.Err)
 }
 

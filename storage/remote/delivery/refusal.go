@@ -33,8 +33,7 @@ import (
 //     first of them that none of the above has followed
 //
 // What a receiver refuses for its age or its order is not held: it would only grow older.
-// What it may have already is held like everything else until something shows that the
-// endpoint takes others, see proof.
+// Nor is what it may have already, see onRefusedAgain.
 
 // tellRefusalAfter is how long an endpoint refuses everything before a line says so.
 const tellRefusalAfter = 10 * time.Second

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -423,4 +424,13 @@ func (b *syncedBuffer) String() string {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
 	return b.buf.String()
+}
+
+// fileSize returns how many bytes a file has, 0 if it is not there.
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }

@@ -52,10 +52,10 @@ func (s *sender) serve() bool {
 	defer s.forget()
 	defer s.giveBack()
 	if s.req.InOrder() && s.stream.isolation.size() == 0 {
-		return s.deliver(work{whole: true}, s.mayHave())
+		return s.deliver(work{whole: true}, false)
 	}
 	s.collect()
-	rest, again := s.items, s.mayHave()
+	rest := s.items
 	for len(rest) > 0 {
 		rest = s.divert(rest)
 		n := len(rest)
@@ -63,7 +63,7 @@ func (s *sender) serve() bool {
 			n = cutBefore(rest, most)
 		}
 		began := time.Now()
-		if !s.deliverItems(rest[:n:n], again) {
+		if !s.deliverItems(rest[:n:n], s.req.Replay) {
 			return s.undone(rest[n:])
 		}
 		rest = rest[n:]

@@ -59,7 +59,6 @@ type stream struct {
 	limit    rateLimit
 	sizes    sizeLimit
 	turn     turn
-	proof    proof
 	prompts  prompts
 	rates    rates
 	layouts  layouts // These are of classic histograms, see classic.go.

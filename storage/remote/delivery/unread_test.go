@@ -54,15 +54,6 @@ func behind(t *testing.T, segments int) (*journal, map[string]*receiver) {
 	return j, receivers
 }
 
-// fileSize returns how many bytes a file has, 0 if it is not there.
-func fileSize(path string) int64 {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
 // atLeast waits until both endpoints have so many samples and everything else is
 // acknowledged.
 func (r *rig) atLeast(want int) {

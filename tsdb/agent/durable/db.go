@@ -37,6 +37,10 @@ import (
 // DB is the storage of an agent, see the package's documentation. It implements
 // storage.Storage and is safe for concurrent use.
 type DB struct {
+	// These are first for the sake of platforms with 32 bits.
+	other       atomic.Int64 // What checkpoints and the snapshot took up when that was looked at last.
+	openedBytes atomic.Int64 // How large the log was when it was opened.
+
 	environment
 	logger  *slog.Logger
 	opts    Options
@@ -52,9 +56,7 @@ type DB struct {
 	walRegistry *registry // Those of the WL.
 	metrics     *metrics
 	maxBytes    *atomic.Int64
-	other       atomic.Int64 // What checkpoints and the snapshot took up when that was looked at last.
-	openedAt    atomic.Time  // When the log was; zero until it is,
-	openedBytes atomic.Int64 // and how large it was then.
+	openedAt    atomic.Time // When the log was; zero until it is.
 	reserve     reserve
 	room        pacedRoom
 	limit       room.DefaultLimit

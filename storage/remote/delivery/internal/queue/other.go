@@ -17,13 +17,11 @@ import (
 	"math/rand/v2"
 
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
-	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 	"github.com/ackwal/ackwal/tsdb/wlog/series"
 )
 
 // What is sent beside the requests of a queue, to find out what a receiver takes, is taken
-// here: a sample from behind a request that fails, or nothing but the right to a partition,
-// for one that reads the log itself.
+// here: a sample from behind a request that fails.
 
 // Other is a sample that waits behind a request.
 type Other struct {
@@ -103,30 +101,5 @@ func (q *Queue) FinishOther(o Other, delivered bool) {
 		part.busy = false
 		q.ready += part.waiting
 	}
-	q.cond.Broadcast()
-}
-
-// HoldReplay keeps a partition from being taken, if what it has first is of the replay range
-// and no request of it is under way, and returns its mark. GiveBack ends that.
-func (q *Queue) HoldReplay(p int) (at savepoint.Mark, held bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	part := &q.parts[p]
-	if part.busy || part.entries.len() == 0 || !part.entries.first().Replay {
-		return at, false
-	}
-	part.busy = true
-	q.ready -= part.waiting
-	e := part.entries.first()
-	return savepoint.Mark{Point: e.Batch.Start, Skip: part.done + e.Skipped[p]}, true
-}
-
-// GiveBack lets a partition be taken again.
-func (q *Queue) GiveBack(p int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	part := &q.parts[p]
-	part.busy = false
-	q.ready += part.waiting
 	q.cond.Broadcast()
 }

@@ -59,19 +59,6 @@ func (r *Request) reset() {
 // InOrder reports whether the request is one in the order of the log.
 func (r *Request) InOrder() bool { return len(r.inOrder) > 0 }
 
-// Begin returns the start of the oldest batch in the request.
-func (r *Request) Begin() (at cursor.Position) {
-	if r.InOrder() {
-		return r.inOrder[0].entry.Batch.Start.Position
-	}
-	for i, sp := range r.byPart {
-		if start := sp.entry.Batch.Start.Position; i == 0 || start.Before(at) {
-			at = start
-		}
-	}
-	return at
-}
-
 // Lists returns the items of a request in order, as they follow each other.
 func (r *Request) Lists() iter.Seq[List] {
 	return func(yield func(List) bool) {
