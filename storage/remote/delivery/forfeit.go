@@ -23,9 +23,6 @@ import (
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 )
 
-// CountForfeitsFor is how long a limit waits until what is forfeited is counted.
-const CountForfeitsFor = 2 * time.Second
-
 // Holder is what keeps a part of the log: an endpoint, be it that it is kept for one that
 // was removed from the configuration.
 type Holder struct {

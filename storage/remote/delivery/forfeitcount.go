@@ -16,11 +16,15 @@ package delivery
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
+
+// CountForfeitsFor is how long a limit waits until what is forfeited is counted.
+const CountForfeitsFor = 2 * time.Second
 
 // countingTime returns a context for counting under mtx. It ends soon, and when the storage
 // is closed.

@@ -44,6 +44,8 @@ const (
 	StateRetrying State = "retrying"
 	// StateHeld says that it refuses everything; what it refuses is held.
 	StateHeld State = "held"
+	// StateRefusing says that it refuses everything, and that this is dropped.
+	StateRefusing State = "refusing"
 	// StateBlocked says that some series are not taken while others are.
 	StateBlocked State = "blocked"
 	// StateOverLimit says that a limit took samples from it in this outage, or since it
@@ -198,6 +200,14 @@ func (n *noted) fails() bool {
 	n.mtx.Lock()
 	defer n.mtx.Unlock()
 	return n.activity.failing
+}
+
+// refusedLately reports whether the last answer that was no success is a refusal of a moment
+// ago.
+func (n *noted) refusedLately(now time.Time) bool {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	return n.failure.Status/100 == 4 && now.Sub(n.failure.Time) < takesFor
 }
 
 // sinceOf returns since when it is in a state in which it is now.

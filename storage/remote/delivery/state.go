@@ -70,6 +70,8 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 		a.state = StateOverLimit
 	case a.failing && e.refusal.lasts() > 0:
 		a.state = StateHeld
+	case !a.failing && !e.tookLately() && e.noted.refusedLately(now):
+		a.state = StateRefusing
 	case a.failing, late && !e.tookLately():
 		a.state = StateRetrying // Or an attempt has lasted for long.
 	case apart > 0 && (!late || !gains):

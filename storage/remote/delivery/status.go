@@ -212,6 +212,11 @@ func (e *EndpointStatus) describe() string {
 			return "held until mended" + because(e.RefusedStatus)
 		}
 		return "held for a while" + because(e.RefusedStatus)
+	case StateRefusing:
+		if e.LastError == nil {
+			return "refusing everything"
+		}
+		return "refusing everything" + because(e.LastError.Status)
 	case StateBlocked:
 		return fmt.Sprintf("blocked by %d series", e.IsolatedSeries)
 	case StateOverLimit:

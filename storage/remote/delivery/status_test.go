@@ -126,6 +126,22 @@ func TestStatusFailing(t *testing.T) {
 	}
 }
 
+// One that refuses everything, and what it refuses is dropped, is not said to deliver.
+func TestStatusRefusing(t *testing.T) {
+	j, rc, r := failingRig(t)
+	rc.set(func(int) *client.Result {
+		return &client.Result{Status: 409, Outcome: client.Refused, Late: true, Err: errors.New("too old")}
+	})
+	r.commit(50)
+	require.Eventually(t, func() bool { return r.value("prometheus_remote_storage_refused_total", nil) == float64(j.count) }, time.Minute, time.Millisecond)
+	s := r.becomes(StateRefusing)
+	require.Equal(t, "refusing everything: 409 Conflict", s.Description)
+	rc.set(nil)
+	r.commit(50)
+	r.becomes(StateDelivering)
+	r.end()
+}
+
 // What a limit takes in an outage is told while that lasts, and as a drop after that.
 func TestStatusOverLimit(t *testing.T) {
 	j, rc, r := failingRig(t)

@@ -246,18 +246,21 @@ func (c *Commands) result(dir string, targets []target, reg *prometheus.Registry
 			return exitFailed, fmt.Errorf("endpoint %s has lost its position in %s meanwhile", t.Name, dir)
 		}
 		left := &after[at]
-		sent, refused, err := answered(reg, names[t.ID])
+		sent, refused, again, err := answered(reg, names[t.ID])
 		if err != nil {
 			return exitFailed, err
 		}
 		// An attempt that the end has cut short is among those that were made.
 		gone := t.Items() - left.Items()
-		sent = max(min(sent, gone-refused), 0)
+		sent = max(min(sent, gone-refused-again), 0)
 		c.printf("%s: %d delivered", t.Name, sent)
 		if refused > 0 {
 			c.printf(", %d refused by the receiver for good", refused)
 		}
-		if other := gone - refused - sent; other > 0 {
+		if again > 0 {
+			c.printf(", %d refused that it may have from before: if it refuses everything, they are lost", again)
+		}
+		if other := gone - refused - again - sent; other > 0 {
 			c.printf(", %d not sent because the configuration leaves them out", other)
 		}
 		c.printf(", left: %s\n", items(left))
@@ -271,11 +274,12 @@ func (c *Commands) result(dir string, targets []target, reg *prometheus.Registry
 	return code, nil
 }
 
-// answered returns how many items an endpoint took, and how many it refused.
-func answered(reg *prometheus.Registry, name string) (sent, refused int, err error) {
+// answered returns how many items an endpoint took, how many it refused, and how many of
+// those it may have been sent before.
+func answered(reg *prometheus.Registry, name string) (sent, refused, again int, err error) {
 	families, err := reg.Gather()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	for _, mf := range families {
 		class, what, _ := strings.Cut(strings.TrimPrefix(mf.GetName(), "prometheus_remote_storage_"), "_")
@@ -284,10 +288,12 @@ func answered(reg *prometheus.Registry, name string) (sent, refused int, err err
 		}
 		n := 0
 		for _, m := range mf.GetMetric() {
+			of := map[string]string{}
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "remote_name" && l.GetValue() == name {
-					n += int(m.GetCounter().GetValue())
-				}
+				of[l.GetName()] = l.GetValue()
+			}
+			if of["remote_name"] == name && (what != "dropped_total" || of["reason"] == "refused_on_replay") {
+				n += int(m.GetCounter().GetValue())
 			}
 		}
 		switch what {
@@ -297,7 +303,9 @@ func answered(reg *prometheus.Registry, name string) (sent, refused int, err err
 			sent -= n
 		case "failed_total":
 			sent, refused = sent-n, refused+n
+		case "dropped_total":
+			sent, again = sent-n, again+n
 		}
 	}
-	return sent, refused, nil
+	return sent, refused, again, nil
 }

@@ -98,7 +98,7 @@ func levelOf(s delivery.State) level {
 		return good
 	case delivery.StateStarting, delivery.StateCatchingUp:
 		return busy
-	case delivery.StateOverLimit, delivery.StateHeld:
+	case delivery.StateOverLimit, delivery.StateHeld, delivery.StateRefusing:
 		return bad
 	}
 	return warn

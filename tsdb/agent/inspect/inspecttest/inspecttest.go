@@ -18,6 +18,7 @@ package inspecttest
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -188,12 +189,21 @@ func (a *Agent) Stop() {
 	require.NoError(a.t, a.rs.Close())
 }
 
+// settled is a directory without the files that are being written to take the place of
+// others, and are gone at any moment.
+type settled struct{ fs.FS }
+
+func (d settled) ReadDir(name string) ([]fs.DirEntry, error) {
+	all, err := fs.ReadDir(d.FS, name)
+	return slices.DeleteFunc(all, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), ".tmp") }), err
+}
+
 // Killed returns a copy of the directory as it is now, which is what a kill would
 // leave. The agent goes on.
 func (a *Agent) Killed() string {
 	a.t.Helper()
 	dir := filepath.Join(a.t.TempDir(), "data")
 	require.NoError(a.t, a.rs.Persist(context.Background()))
-	require.NoError(a.t, os.CopyFS(dir, os.DirFS(a.Dir)))
+	require.NoError(a.t, os.CopyFS(dir, settled{os.DirFS(a.Dir)}))
 	return dir
 }
