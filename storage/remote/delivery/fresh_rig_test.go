@@ -342,3 +342,10 @@ func (r *freshRig) saved() savepoint.Endpoint {
 }
 
 var errReset = errors.New("connection reset")
+
+// waitingApart returns of how many isolated series something waits.
+func (iso *isolation) waitingApart() int {
+	iso.mtx.Lock()
+	defer iso.mtx.Unlock()
+	return len(iso.marks())
+}

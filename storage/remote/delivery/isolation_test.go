@@ -426,13 +426,6 @@ func TestPoisonTogether(t *testing.T) {
 	}
 }
 
-// waitingApart returns of how many isolated series something waits.
-func (iso *isolation) waitingApart() int {
-	iso.mtx.Lock()
-	defer iso.mtx.Unlock()
-	return len(iso.marks())
-}
-
 // TestSlowReceiver: one that needs longer than an attempt has at first, and of which
 // nothing is known yet, is not stopped by one series either, and is not sent the same
 // over and over again.
