@@ -118,11 +118,12 @@ var mutations = []mutation{
 		name: "fresh_floor", invariant: "I1", effect: "segments are removed that only the backlog needs", by: twoRanges,
 		edit: edit{
 			file:   "storage/remote/delivery/savepointwriter.go",
-			anchor: `floor := st.floor().Position`,
-			replacement: `floor := st.floor().Position
+			anchor: `s.src.Gate.Set(gate.Holder{ID: st.id, Name: st.name, Position: st.neededFrom()})`,
+			replacement: `needed := st.neededFrom()
 		if st.fresh != nil && defect("fresh_floor") {
-			floor = lowest(st.fresh.acked).Position
-		}`,
+			needed = lowest(st.fresh.acked).Position
+		}
+		s.src.Gate.Set(gate.Holder{ID: st.id, Name: st.name, Position: needed})`,
 		},
 	},
 	{

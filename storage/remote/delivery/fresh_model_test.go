@@ -180,7 +180,7 @@ func (m *freshModel) live() {
 }
 
 // divide has the receiver come back from an outage, so that there are two streams, and
-// refuse some series, which are isolated on both.
+// refuse some series, which are isolated on both, unless the backlog ends first.
 func (m *freshModel) divide() {
 	m.outage()
 	release := m.blockOld(2)
@@ -189,7 +189,7 @@ func (m *freshModel) divide() {
 	m.rc.refuse(map[uint64]bool{0: true, poisonOf / 2: true})
 	m.rc.set(m.before)
 	release()
-	m.isolatedOnBoth()
+	m.isolateOnBoth()
 }
 
 func (m *freshModel) step() {
@@ -261,15 +261,13 @@ func freshSchedule(t *testing.T, seed int64) {
 	require.NoError(t, m.Close())
 	m.addForfeited()
 	n, again := rc.counts()
-	if m.unsure {
-		require.GreaterOrEqual(t, n+m.lost, j.count, "I2: samples are missing")
-	} else {
+	require.GreaterOrEqual(t, n+m.lost, j.count, "I2: samples are missing")
+	// What a series of the backlog waits with in the log comes before what the other
+	// stream had delivered of it, which is sent again. What isolated series have in memory
+	// of what a limit takes is delivered, and can count as taken.
+	if !m.unsure && !m.poisoned {
 		require.Equal(t, j.count, n+m.lost, "I2")
-		// What a series of the backlog waits with in the log comes before what the
-		// other stream had delivered of it, which is sent again.
-		if !m.poisoned {
-			require.Zero(t, again, "I2")
-		}
+		require.Zero(t, again, "I2")
 	}
 	require.NoError(t, j.wal.Close())
 }

@@ -272,16 +272,19 @@ func (r *freshRig) divided() {
 	}, time.Minute, time.Millisecond, "the endpoint gets no second stream")
 }
 
-// isolatedOnBoth commits, and waits until series are isolated on both streams.
-func (r *freshRig) isolatedOnBoth() {
+// isolateOnBoth commits, and waits until series are isolated on both streams. It returns
+// false if the backlog ended before.
+func (r *freshRig) isolateOnBoth() (isolated bool) {
 	r.t.Helper()
 	for range 10 {
 		r.commit(50)
 	}
 	require.Eventually(r.t, func() bool {
 		streams := r.running[0].streams()
-		return len(streams) == 2 && streams[0].isolation.waitingApart() > 0 && streams[1].isolation.waitingApart() > 0
+		isolated = len(streams) == 2 && streams[0].isolation.waitingApart() > 0 && streams[1].isolation.waitingApart() > 0
+		return isolated || len(streams) == 1
 	}, time.Minute, time.Millisecond, "%s", stringer(r.state))
+	return isolated
 }
 
 // merged waits until the endpoint has one stream again.

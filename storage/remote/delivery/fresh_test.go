@@ -232,7 +232,7 @@ func TestIsolatedOnBothStreams(t *testing.T) {
 	r, release := newDividedRig(t, 2)
 	r.rc.refuse(map[uint64]bool{0: true, poisonOf / 2: true})
 	release()
-	r.isolatedOnBoth()
+	require.True(t, r.isolateOnBoth())
 	r.rc.refuse(nil)
 	r.complete()
 	r.merged()
