@@ -16,6 +16,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -153,12 +154,20 @@ func (s Sender) config(setup Setup) (string, error) {
 	return text, nil
 }
 
+// Ports that systems do not give to connections by themselves: a sender that starts again
+// must have its address again.
+const leastPort, mostPort = 15_000, 32_000
+
 // freeAddress returns a loopback address that no process listens on at the moment.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
+	var last error
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", leastPort+rand.IntN(mostPort-leastPort)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String(), nil
+		}
+		last = err
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("looking for a free port: %w", last)
 }
