@@ -117,6 +117,35 @@ func TestRefusalOfEverything(t *testing.T) {
 	}
 }
 
+// TestRefusalOfEverythingAfterCrash defends I2 where a receiver may have what it refuses: an
+// agent that was killed meets one that refuses everything with the status that receivers
+// use for duplicates. Nothing is dropped for that. The receiver that comes back then, with
+// some of it, does not say why it refuses that, which is found out all the same.
+func TestRefusalOfEverythingAfterCrash(t *testing.T) {
+	forProtocols(t, func(t *testing.T, protocol harness.Protocol) {
+		s := harness.New(t, harness.Options{Protocol: protocol, Queue: map[string]any{"max_samples_per_send": 200, "max_shards": 2}})
+		s.Start()
+		s.WaitScrapes(5)
+		s.Main().Refuse()
+		s.WaitSegments(8)
+		require.NoError(t, s.Main().Accept())
+		s.WaitRequests(s.Main(), 20) // What is taken since the last savepoint comes again.
+		s.Kill()
+		s.Main().Use(harness.Fail(http.StatusBadRequest))
+		s.Start()
+		s.WaitScrapes(5)
+		s.WaitRequests(s.Main(), 30)
+		m := s.Metrics()
+		require.Positive(t, m.Sum("prometheus_remote_storage_refusing_seconds"))
+		require.Zero(t, m.Sum("prometheus_remote_storage_samples_dropped_total"))
+
+		s.Main().Use(harness.Silent())
+		s.WaitScrapes(5)
+		requireSurvived(s, 1)
+		require.Zero(t, s.Metrics().Sum("prometheus_remote_storage_refused_total"))
+	})
+}
+
 // TestHarnessSeesLoss defends the other tests: with stock's engine the same
 // outage loses samples, and the harness sees it.
 func TestHarnessSeesLoss(t *testing.T) {

@@ -80,6 +80,34 @@ func (s *stream) send(ctx context.Context, set *settings, payload []byte, attemp
 	return res
 }
 
+// refusedAgain reports whether a refusal of what the receiver may have is most likely for
+// that: it says so, or it takes a request with nothing in it.
+func (s *sender) refusedAgain(set *settings, res client.Result) bool {
+	if !refusesData(res.Status) {
+		return false
+	}
+	return res.Late || (res.Written.Confirmed && !res.Written.Nothing()) || s.takesEmpty(set)
+}
+
+// takesEmpty reports whether the endpoint takes a request with nothing in it.
+func (s *sender) takesEmpty(set *settings) bool {
+	st := s.stream
+	if taken, known := st.endpoint.refusal.takesEmpty(); known {
+		return taken
+	}
+	var p encodedRequest // What the sender encoded itself may be needed again.
+	s.encode(&p, set, s.screen(&p, set, nil))
+	ctx, cancel := context.WithTimeout(st.ctx, st.shortTimeout(set))
+	defer cancel()
+	res := st.send(ctx, set, p.payload, 0, queue.Counts{})
+	if res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		st.lengthen()
+	}
+	taken := res.Outcome == client.Delivered
+	st.endpoint.refusal.noteEmpty(taken)
+	return taken
+}
+
 // try sends items once, in a time in which others are answered.
 func (s *sender) try(set *settings, items []queue.ItemView) client.Result {
 	p := &s.own

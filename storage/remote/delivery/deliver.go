@@ -220,9 +220,9 @@ func (d *delivery) onItemTooLarge(set *settings, res client.Result) step {
 func (d *delivery) onRefused(set *settings, res client.Result) step {
 	s, st, sent := d.sender, d.sender.stream, d.request.sent
 	s.list(set, &d.work)
-	switch again := d.replayed && refusesData(res.Status); {
-	case again:
-		return d.onRefusedAgain(res)
+	switch {
+	case d.replayed && s.refusedAgain(set, res):
+		return d.onRefusedAgain(sent, res)
 	case !st.mendable(set, res):
 		d.divideOrDrop(set, res)
 	case !d.tryOthers(set):
@@ -235,11 +235,10 @@ func (d *delivery) onRefused(set *settings, res client.Result) step {
 	return d.settlePart()
 }
 
-// onRefusedAgain is onRefused of what the receiver may have, and may refuse for that. Each
-// item has to be refused by itself (I2). That is not held: a receiver that has all of it,
-// which it need not say in a way that we know, takes nothing else before it has refused that.
-func (d *delivery) onRefusedAgain(res client.Result) step {
-	s, st, sent := d.sender, d.sender.stream, d.request.sent
+// onRefusedAgain is onRefused of what the receiver most likely has, and refuses for that.
+// Each item has to be refused by itself (I2).
+func (d *delivery) onRefusedAgain(sent queue.Counts, res client.Result) step {
+	s, st := d.sender, d.sender.stream
 	s.req.Refused = true
 	if middle(d.work.items) > 0 {
 		return halved

@@ -225,7 +225,7 @@ func (w *isolator) partRefused(p part, a answer) {
 		}
 		return
 	}
-	if !a.again || !refusesData(a.res.Status) { // Else it may have it.
+	if !a.again { // Else it has it.
 		d.inVain.refused++
 	}
 	w.dropSample(a)

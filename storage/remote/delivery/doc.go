@@ -67,8 +67,9 @@
 // A refusal counts only if the endpoint takes something else. One that refuses
 // everything has a wrong password or URL, most likely, which an operator is about to
 // correct: what it refuses is held, as in an outage (refusal.go, answers.go), without end or for
-// Options.RefusedHold. A receiver that has what it is sent may look like that, and is taken
-// for one: of what may have been sent before, what is refused is dropped (deliver.go).
+// Options.RefusedHold. A receiver that has what it is sent looks like that, too, but takes a
+// request with nothing in it. Then, of what may have been sent before, what is refused is
+// dropped (attempt.go, deliver.go).
 //
 // Later items of an isolated series wait behind its first, in memory or, beyond
 // 256 of a series and 4 MiB of all, in the log (refill.go). 1,024 series may be

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -70,8 +71,8 @@ func (r *lateReceiver) Store(ctx context.Context, body []byte, _ int) client.Res
 	}
 	var (
 		came    []arrival
-		oldest  = req.Timeseries[0].Samples[0].Timestamp
-		newest  = oldest
+		oldest  = int64(math.MaxInt64)
+		newest  = int64(math.MinInt64)
 		builder = labels.NewScratchBuilder(0)
 	)
 	for _, ts := range req.Timeseries {

@@ -61,6 +61,7 @@ type picky struct {
 	requests  int
 	strict    bool // It refuses what it has,
 	unclear   bool // and does not say why.
+	fussy     bool // It refuses a request with nothing in it.
 	lose      int  // The answer to so many a request is lost, 0 for none.
 	at, most  int  // Requests at a time, now and at the most.
 }
@@ -101,6 +102,9 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	}
 	if (r.oneOf > 0 && r.requests%r.oneOf != 0) || (r.burst > 0 && samplesOf(&req) > r.burst) {
 		return client.Result{Status: 429, Outcome: client.Retry, Err: errors.New("too many requests")}
+	}
+	if r.fussy && len(req.Timeseries) == 0 {
+		return *refusedWith(400)
 	}
 	builder := labels.NewScratchBuilder(0)
 	for _, ts := range req.Timeseries {

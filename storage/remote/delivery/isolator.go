@@ -195,7 +195,7 @@ type answer struct {
 	sent    queue.Counts
 	first   queue.ItemView // The first item.
 	dropped drops          // What was left out of it.
-	again   bool           // The receiver may have had some of it before.
+	again   bool           // The receiver may have had some of it before, and refuses it for that if it does.
 	gaveUp  bool           // There was none in the time that it had.
 	began   time.Time
 
@@ -279,13 +279,13 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 	}
 	a.began = time.Now()
 	a.res, a.gaveUp = st.attemptApart(a.set, p, timeout)
-	w.holdRefusal(a)
+	w.holdRefusal(s, a)
 	switch a.res.Outcome {
 	case client.Delivered:
 		s.countDelivered(a.set, p, a.res, a.again)
 	case client.Retry:
 		m := st.endpoint.metrics.Load()
-		for c, n := range p.sent {
+		for c, n := range a.sent {
 			m.retried[c].Add(float64(n))
 		}
 	}
@@ -305,9 +305,9 @@ func (w *isolator) send(s *sender, a *answer, timeout time.Duration) {
 // if it may be the endpoint that refuses everything: a sender found that, or it has taken
 // nothing for a while. A series that is refused again and again while others are taken
 // may go on to be.
-func (w *isolator) holdRefusal(a *answer) {
+func (w *isolator) holdRefusal(s *sender, a *answer) {
 	st := w.stream
-	if !st.mendable(a.set, a.res) {
+	if a.again = a.again && (!final(a.res) || s.refusedAgain(a.set, a.res)); a.again || !st.mendable(a.set, a.res) {
 		return
 	}
 	known := len(a.of) == 1 && a.of[0].refusals > 0
@@ -315,7 +315,7 @@ func (w *isolator) holdRefusal(a *answer) {
 		a.res.Outcome = client.Retry
 		return
 	}
-	a.mendable = !a.again || !refusesData(a.res.Status) // Else it may be refused because it is there.
+	a.mendable = true
 }
 
 // sure reports whether a refusal of a single series counts: it was refused several times,
@@ -412,7 +412,7 @@ func (w *isolator) suspect(is *isolated, res client.Result) bool {
 // suspect from then on.
 func (w *isolator) dropSample(a answer) {
 	is := a.of[0]
-	if a.again && refusesData(a.res.Status) {
+	if a.again {
 		w.stream.endpoint.countRefusedAgain(a.sent, a.first, a.res)
 	} else {
 		missing := a.sent

@@ -39,7 +39,7 @@ type lossLog struct {
 // be read.
 type lossKind struct {
 	status string
-	again  bool // The endpoint may have it from before.
+	again  bool // The endpoint most likely has it from before.
 }
 
 // loss is what an endpoint lost of one kind.
@@ -97,7 +97,7 @@ func (l *lossLog) tell(to *slog.Logger, set *settings, last bool) {
 		of, attrs := l.lost[kind], []any{"remote_name", set.name, "url", set.url}
 		level, message := slog.LevelError, "Samples are lost: the endpoint refused them for good"
 		if kind.again {
-			level, message = slog.LevelWarn, "The endpoint refused samples that it may have, since they may have been sent before: if it refuses everything, they are lost"
+			level, message = slog.LevelWarn, "The endpoint refused samples that it most likely has, since they may have been sent before"
 		}
 		if kind.status == "" {
 			message = "Samples are lost: a part of the log cannot be read"

@@ -76,11 +76,11 @@ func TestLossesAreSummedUp(t *testing.T) {
 [^\n]* status=404 samples=1 histograms=0 exemplars=0 oldest=1970-01-01T00:00:03.000Z newest=1970-01-01T00:00:04.000Z
 $`, log.String())
 
-	// What the endpoint may have is no loss for sure, and does not hide one.
+	// What the endpoint most likely has is no loss, and does not hide one.
 	r.refused(queue.Counts{queue.Samples: 5}, "400", true, timeSpan{1000, 2000})
 	r.refused(queue.Counts{queue.Samples: 6}, "400", false, timeSpan{1000, 2000})
 	r.tell(l, set, true)
-	require.Regexp(t, `level=WARN msg="The endpoint refused samples that it may have[^\n]* samples=5 `, log.String())
+	require.Regexp(t, `level=WARN msg="The endpoint refused samples that it most likely has[^\n]* samples=5 `, log.String())
 	require.Regexp(t, `level=ERROR msg="Samples are lost[^\n]* samples=6 `, log.String())
 }
 

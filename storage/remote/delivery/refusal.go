@@ -33,7 +33,10 @@ import (
 //     first of them that none of the above has followed
 //
 // What a receiver refuses for its age or its order is not held: it would only grow older.
-// Nor is what it may have already, see onRefusedAgain.
+// Nor is what it may have already if it takes a request with nothing in it. A receiver
+// that has all of it, which it need not say in a way that we know, takes nothing else
+// before it has refused that; but it has no reason to refuse an empty request, which may be
+// one with parts that it does not know (thanos#5269). What refuses everything does.
 
 // tellRefusalAfter is how long an endpoint refuses everything before a line says so.
 const tellRefusalAfter = 10 * time.Second
@@ -63,7 +66,17 @@ type refusal struct {
 	since time.Time     // When the first was,
 	clock time.Time     // and the first since one that is always held.
 	told  told
+	empty emptyRequest
 }
+
+// emptyRequest is what became of a request with nothing in it.
+type emptyRequest struct {
+	taken bool
+	at    time.Time
+}
+
+// emptyCounts is how long the answer to an empty request counts.
+const emptyCounts = time.Second
 
 // told is what lines have said of a refusal.
 type told int
@@ -99,6 +112,20 @@ func (r *refusal) noteTaken() {
 	r.mtx.Lock()
 	defer r.mtx.Unlock()
 	r.last, r.told = client.Result{}, toldNothing
+}
+
+// noteEmpty takes note of the answer to an empty request.
+func (r *refusal) noteEmpty(taken bool) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	r.empty = emptyRequest{taken, time.Now()}
+}
+
+// takesEmpty reports whether an empty request was taken, and whether that is known.
+func (r *refusal) takesEmpty() (taken, known bool) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return r.empty.taken, time.Since(r.empty.at) < emptyCounts
 }
 
 // over reports whether the hold is over of what may be meant.

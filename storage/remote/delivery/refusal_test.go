@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -265,11 +266,74 @@ func TestRefusalOfEverythingInTrial(t *testing.T) {
 	}
 }
 
+// crashed returns the journal as it goes on after the process was killed.
+func crashed(t *testing.T, r *rig) *journal {
+	t.Helper()
+	require.NoError(t, r.Persist(t.Context()))
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(r.journal.dir)))
+	r.end()
+	r.journal.dir = dir
+	return r.journal.again()
+}
+
 // losePositions removes the savepoints.
 func losePositions(t *testing.T, j *journal) {
 	t.Helper()
 	for _, name := range []string{savepoint.CurrentName, savepoint.PreviousName} {
 		require.NoError(t, os.Remove(filepath.Join(j.dir, name)))
+	}
+}
+
+// TestRefusalOfEverythingInReplayRange defends I2: of what may have been sent before, in a
+// crash or because the positions are lost, nothing is dropped for a refusal while the
+// endpoint takes nothing, not even for one that receivers use for duplicates, and
+// when the hold is over it counts as lost.
+func TestRefusalOfEverythingInReplayRange(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		for _, over := range []bool{false, true} {
+			t.Run(fmt.Sprintf("lost=%t/over=%t", lost, over), func(t *testing.T) {
+				t.Parallel()
+				j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+				receivers := map[string]*receiver{"a": rc}
+				rc.set(unavailable)
+				r := newRig(t, j, receivers, Options{})
+				r.attach(remoteWrite("a"))
+				for range 40 {
+					r.commit(100)
+				}
+				require.Eventually(t, r.running[0].streams()[0].failing.Load, time.Minute, time.Millisecond)
+				j = crashed(t, r)
+				if lost {
+					losePositions(t, j)
+				}
+				rc.set(func(int) *client.Result { return refusedWith(400) })
+				asked := rc.asked()
+				r, log := logged(t, j, receivers, Options{RefusedHold: time.Hour})
+				r.attach(remoteWrite("a"))
+				r.commit(100)
+				e := r.running[0]
+				require.Eventually(t, func() bool { return rc.asked() > asked+200 }, time.Minute, time.Millisecond)
+				onReplay := map[string]string{"reason": reasonOnReplay}
+				require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", onReplay))
+				require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+				require.Positive(t, e.refusal.lasts())
+				if over {
+					e.refusal.mtx.Lock()
+					e.refusal.clock = e.refusal.clock.Add(-time.Hour)
+					e.refusal.mtx.Unlock()
+					require.Eventually(t, func() bool {
+						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 4100
+					}, time.Minute, time.Millisecond)
+				} else {
+					rc.set(nil)
+					r.complete("a", 4100)
+				}
+				require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", onReplay))
+				r.end()
+				require.Equal(t, over, strings.Contains(log.all(), `level=ERROR msg="Samples are lost: the endpoint refused them for good"`))
+			})
+		}
 	}
 }
 
@@ -311,6 +375,29 @@ func TestDuplicatesOfStrictReceiver(t *testing.T) {
 				require.Zero(t, rc.early, "I4")
 			})
 		}
+	}
+}
+
+// TestDuplicatesOfFussyReceiver: one that refuses a request with nothing in it, too, is held
+// until something shows that it takes others; nothing is lost that it does not have.
+func TestDuplicatesOfFussyReceiver(t *testing.T) {
+	for _, senders := range []int{1, 4} {
+		t.Run(strconv.Itoa(senders), func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
+			rc.strict, rc.unclear, rc.fussy, rc.lose = true, true, true, 1
+			r := newPickyRig(t, j, rc, senders)
+			r.commit(100)
+			e := r.running[0]
+			require.Eventually(t, func() bool { return e.refusal.lasts() > 0 }, time.Minute, time.Millisecond)
+			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
+			r.commit(200)
+			r.arrives("what is new", 300, but())
+			l := e.streams()[0]
+			require.Eventually(t, func() bool { return l.floor() == *j.head.Load() }, time.Minute, time.Millisecond)
+			r.end()
+			require.Zero(t, rc.early, "I4")
+		})
 	}
 }
 

@@ -28,6 +28,8 @@ type Ending uint8
 const (
 	// Relay answers what the receiver said.
 	Relay Ending = iota
+	// Mute answers with the receiver's status, and not with what it said of a refusal.
+	Mute
 	// Say answers with the status of the fate.
 	Say
 	// Hang never answers; the connection lives until the agent gives up or
@@ -53,6 +55,9 @@ func always(f Fate) Plan { return func(*Request) Fate { return f } }
 
 // Pass hands everything to the receiver.
 func Pass() Plan { return always(Fate{Forward: true}) }
+
+// Silent hands everything to the receiver, which does not say why it refuses something.
+func Silent() Plan { return always(Fate{Forward: true, Ending: Mute}) }
 
 // Slow hands everything to the receiver after a delay.
 func Slow(delay time.Duration) Plan { return always(Fate{Forward: true, Delay: delay}) }

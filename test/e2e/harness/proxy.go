@@ -213,7 +213,7 @@ type exchange struct {
 
 func (p *Proxy) end(w http.ResponseWriter, r *http.Request, x exchange, released <-chan struct{}) {
 	switch x.fate.Ending {
-	case Relay:
+	case Relay, Mute:
 		for name, values := range x.resp.Header {
 			if strings.HasPrefix(name, "X-Prometheus") || name == "Content-Type" {
 				w.Header()[name] = values
@@ -223,6 +223,9 @@ func (p *Proxy) end(w http.ResponseWriter, r *http.Request, x exchange, released
 		if err != nil {
 			cut(w)
 			return
+		}
+		if x.fate.Ending == Mute && x.resp.StatusCode/100 != 2 {
+			text = []byte("no\n")
 		}
 		p.reply(w, r, x, x.resp.StatusCode, text)
 	case Say:
