@@ -22,13 +22,8 @@ import (
 
 // This file has what a stream learns from the answers of its receiver.
 
-const (
-	// takesFor is how long an endpoint that has taken something counts as one that does
-	// not refuse everything.
-	takesFor = 10 * time.Second
-	// leastTimeout is the least that an attempt with what is in doubt may take.
-	leastTimeout = 250 * time.Millisecond
-)
+// leastTimeout is the least that an attempt with what is in doubt may take.
+const leastTimeout = 250 * time.Millisecond
 
 // noteTaken notes that the endpoint takes something.
 func (s *stream) noteTaken() {

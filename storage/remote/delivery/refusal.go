@@ -38,8 +38,15 @@ import (
 // before it has refused that; but it has no reason to refuse an empty request, which may be
 // one with parts that it does not know (thanos#5269). What refuses everything does.
 
-// tellRefusalAfter is how long an endpoint refuses everything before a line says so.
-const tellRefusalAfter = 10 * time.Second
+const (
+	// tellRefusalAfter is how long an endpoint refuses everything before a line says so.
+	tellRefusalAfter = 10 * time.Second
+	// takesFor is how long an endpoint that has taken something counts as one that does
+	// not refuse everything.
+	takesFor = 10 * time.Second
+	// emptyCounts is how long the answer to an empty request counts.
+	emptyCounts = time.Second
+)
 
 // refusal is the answer to all that an endpoint was sent since it took something last,
 // over all streams:
@@ -74,9 +81,6 @@ type emptyRequest struct {
 	taken bool
 	at    time.Time
 }
-
-// emptyCounts is how long the answer to an empty request counts.
-const emptyCounts = time.Second
 
 // told is what lines have said of a refusal.
 type told int
