@@ -104,7 +104,7 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 		return client.Result{Status: 429, Outcome: client.Retry, Err: errors.New("too many requests")}
 	}
 	if r.fussy && len(req.Timeseries) == 0 {
-		return *refusedWith(400)
+		return client.Result{Status: 400, Outcome: client.Refused, Err: errors.New("nothing in it")}
 	}
 	builder := labels.NewScratchBuilder(0)
 	for _, ts := range req.Timeseries {
