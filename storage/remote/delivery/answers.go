@@ -14,10 +14,13 @@
 package delivery
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
+	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 )
 
 // This file has what a stream learns from the answers of its receiver.
@@ -73,9 +76,15 @@ func (s *stream) mendable(set *settings, res client.Result) bool {
 	return false
 }
 
+// errNotStored is a refusal that does not look like one.
+var errNotStored = errors.New("the receiver took a request and does not say that it stored anything: it does not know remote write 2.0, most likely, and ignores the content type")
+
 // weigh takes note of an answer. One that is about credentials is a failure like another
-// in all that follows.
-func (s *stream) weigh(set *settings, res client.Result) client.Result {
+// in all that follows. Of what a receiver says nothing that has to, it stored nothing.
+func (s *stream) weigh(set *settings, res client.Result, sent queue.Counts) client.Result {
+	if set.protocol == encoder.V2 && res.Outcome == client.Delivered && !res.Written.Confirmed && res.StatsErr == nil && sent.Total() > 0 {
+		res.Outcome, res.Err = client.Refused, errNotStored
+	}
 	if s.mendable(set, res) {
 		s.endpoint.refusal.noteRefused(res)
 		if credentials(res.Status) {

@@ -62,7 +62,7 @@ func (s *stream) send(ctx context.Context, set *settings, payload []byte, attemp
 	res := set.client.Store(ctx, payload, attempt)
 	took := time.Since(began)
 	m.latency.Observe(took.Seconds())
-	res = s.weigh(set, res)
+	res = s.weigh(set, res, sent)
 	if res.Outcome != client.Delivered {
 		s.endpoint.noted.fail(res, time.Now())
 	}

@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
@@ -178,6 +179,29 @@ func TestRefusalsByTurns(t *testing.T) {
 			require.Len(t, line(t, log.String(), "The endpoint still refuses everything"), map[bool]int{true: 1}[tc.drops])
 		})
 	}
+}
+
+// TestReceiverWithoutV2 defends I2: a receiver that knows only remote write 1.0 and ignores
+// the content type, as some do, takes everything of 2.0 and stores nothing. That is held,
+// too, until the protocol is corrected.
+func TestReceiverWithoutV2(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver() // It is one.
+	r, log := logged(t, j, map[string]*receiver{"a": rc}, Options{RefusedHold: time.Hour})
+	v1, v2 := remoteWrite("a"), remoteWrite("a")
+	v2.ProtobufMessage = remoteapi.WriteV2MessageType
+	r.attach(v2)
+	for range 20 {
+		r.commit(100)
+	}
+	require.Eventually(t, func() bool { return rc.asked() > 100 }, time.Minute, time.Millisecond)
+	require.Positive(t, r.running[0].refusal.lasts())
+	require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+	require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
+	r.apply(v1)
+	r.complete("a", 2000)
+	r.end()
+	require.NotContains(t, log.all(), "lost")
+	require.Contains(t, log.all(), errNotStored.Error())
 }
 
 // TestRefusalIsTold: a line says once that an endpoint refuses everything, another one that
