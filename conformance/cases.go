@@ -29,6 +29,8 @@ type Case struct {
 	Receivers []string
 	// Crash says that the sender is killed, so that sending again is no fault.
 	Crash bool
+	// Rules says that it needs rules that a receiver of the suite has.
+	Rules bool
 	// Needs returns what the sender lacks for the case, or "".
 	Needs func(Sender) string
 	Run   func(*Rig) error
@@ -148,6 +150,7 @@ func Cases() []Case {
 		{
 			Name:        "poison",
 			Description: "the receiver refuses one series for good, with 400; all others must arrive",
+			Rules:       true,
 			Run: func(r *Rig) error {
 				return steps(r.begin, func() error {
 					r.poison(0)

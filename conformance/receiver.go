@@ -60,6 +60,7 @@ type Receiver struct {
 	name     string
 	protocol wire.Protocol // The only one it takes, or empty.
 	clock    func() int64
+	database *database // That requests are passed on to, or nil.
 
 	// answering is held for reading from the storing of a request until its
 	// answer is on the wire, so that closing the connections never leaves the
@@ -242,6 +243,10 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	defer r.answering.RUnlock()
 	if closings != r.closings {
 		panic(http.ErrAbortHandler) // The connection is closed.
+	}
+	if r.database != nil {
+		r.relay(w, q, body, protocol, arrivals)
+		return
 	}
 	r.take(w, protocol, samples, arrivals)
 }

@@ -97,6 +97,12 @@ func newRig(ctx context.Context, opts Options, dir string, receivers ...string) 
 			return nil, err
 		}
 		r.Receivers = append(r.Receivers, receiver)
+		if opts.Backend != nil {
+			if receiver.database, err = opts.Backend.start(ctx, filepath.Join(dir, "database-"+name)); err != nil {
+				r.close()
+				return nil, err
+			}
+		}
 	}
 	return r, nil
 }
@@ -107,6 +113,9 @@ func (r *Rig) close() {
 	}
 	for _, receiver := range r.Receivers {
 		receiver.Refuse()
+		if receiver.database != nil {
+			receiver.database.close()
+		}
 	}
 	r.Target.close()
 }
@@ -133,7 +142,11 @@ func (r *Rig) setup() Setup {
 		Settings:   r.opts.Sender.Settings,
 	}
 	for _, receiver := range r.Receivers {
-		s.Endpoints = append(s.Endpoints, Endpoint{Name: receiver.name, URL: receiver.URL(writePath), OTLP: receiver.URL(otlpPath)})
+		e := Endpoint{Name: receiver.name, URL: receiver.URL(writePath), OTLP: receiver.URL(otlpPath)}
+		if receiver.database != nil {
+			e.Headers = receiver.database.headers
+		}
+		s.Endpoints = append(s.Endpoints, e)
 	}
 	return s
 }
@@ -288,7 +301,7 @@ func (r *Rig) Deliver(receiver *Receiver, label string) error {
 		if least < 0 || now.Lost < least {
 			least, since = now.Lost, r.Target.Served()
 		}
-		final := now.Lost == 0 || (r.opts.Rules == Strict && now.Lost == now.passed)
+		final := now.Lost == 0 || (r.opts.Rules == Strict && r.opts.Backend == nil && now.Lost == now.passed)
 		if final || r.Target.Served()-since >= r.opts.LostAfter {
 			r.rows = append(r.rows, row{label, now})
 			return receiver.trouble()
@@ -308,9 +321,16 @@ func (r *Rig) Deliver(receiver *Receiver, label string) error {
 	}
 }
 
-// Counts compares the logs as they are, for the scrapes up to the last.
+// Counts compares the logs as they are, for the scrapes up to the last. What a database
+// has takes the place of the receiver's.
 func (r *Rig) Counts(receiver *Receiver, last int64) Counts {
 	requests := receiver.Log()
+	if receiver.database != nil {
+		var err error
+		if requests, err = receiver.database.stored(r.ctx); err != nil {
+			receiver.fail(err)
+		}
+	}
 	return Judge(r.Target.Log(), requests, Window{Series: r.opts.Series, UpTo: last, Poisoned: r.poisoned, Damaged: r.damaged})
 }
 

@@ -35,6 +35,9 @@ type Options struct {
 	Cases []string
 	// Rules of the receivers, [Strict] by default.
 	Rules Rules
+	// Backend stores what is sent, instead of the suite itself, if it is not nil; Rules
+	// are of no use then.
+	Backend *Backend
 	// Protocol is what the sender is configured for and the only one that
 	// receivers take; by default the sender chooses and they take both.
 	Protocol wire.Protocol
@@ -192,6 +195,9 @@ func RunCase(ctx context.Context, o Options, c Case) []Result {
 		if lacks := c.Needs(o.Sender); lacks != "" {
 			return []Result{{Case: c.Name, Verdict: NotApplicable, Notes: []string{lacks}}}
 		}
+	}
+	if o.Backend != nil && c.Rules {
+		return []Result{{Case: c.Name, Verdict: NotApplicable, Notes: []string{"a database has its own rules"}}}
 	}
 	receivers := c.Receivers
 	if len(receivers) == 0 {

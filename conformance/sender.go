@@ -32,6 +32,8 @@ type Endpoint struct {
 	Name string
 	URL  string // For remote write.
 	OTLP string // For metrics in OTLP over HTTP, uncompressed or with gzip.
+	// Headers have to be sent with each request, if there are any.
+	Headers map[string]string
 }
 
 // Setup is what the templates of a [Sender] are filled with.

@@ -69,6 +69,37 @@ func TestDurable(t *testing.T) {
 	}
 }
 
+// TestDatabase defends I2 and I8 by what a real receiver has when it is queried, and the
+// part of the suite that does so: stock's Prometheus has everything, once.
+func TestDatabase(t *testing.T) {
+	database, err := suite.NamedBackend("prometheus", binary(t))
+	require.NoError(t, err)
+	for _, protocol := range []wire.Protocol{wire.V1, wire.V2} {
+		o := suite.Options{
+			Sender: suite.DurableAgent(binary(t)), Protocol: protocol, Backend: database, Parallel: 4,
+			Cases: []string{"outage", "crash-in-catch-up", "isolation", "poison"},
+		}
+		results, err := suite.Run(t.Context(), o)
+		require.NoError(t, err)
+		require.Len(t, results, 5)
+		for i, r := range results {
+			if i == 4 {
+				require.Equal(t, suite.NotApplicable, r.Verdict, r.Case)
+				continue
+			}
+			require.Equal(t, suite.OK, r.Verdict, "%s: %v", r.Case, r.Notes)
+			require.Positive(t, r.Delivered)
+			require.Zero(t, r.Duplicated)
+		}
+	}
+	stock := suite.Options{
+		Sender: suite.StockAgent(binary(t)).With("--storage.agent.delivery=best-effort"), Backend: database, Cases: []string{"outage"},
+	}
+	results, err := suite.Run(t.Context(), stock)
+	require.NoError(t, err)
+	require.Equal(t, suite.LostSamples, results[0].Verdict)
+}
+
 // TestStock defends the suite: stock's agent fails where it is known to lose.
 func TestStock(t *testing.T) {
 	sender := suite.StockAgent(binary(t))

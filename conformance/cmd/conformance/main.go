@@ -63,6 +63,7 @@ type command struct {
 	ready, reload            string
 	args, positions          list
 	ignore                   list
+	database, databaseBinary string
 	cases, protocol          string
 	rules                    string
 	asJSON, notes, listCases bool
@@ -84,6 +85,8 @@ func parse(args []string) (*command, error) {
 	f.StringVar(&c.cases, "cases", "", "cases to run, apart by commas; all by default")
 	f.StringVar(&c.protocol, "protocol", "any", "v1, v2, or any: the sender chooses")
 	f.StringVar(&c.rules, "receiver", string(conformance.Strict), "rules of the receivers: strict, like Prometheus without an out-of-order window, or lenient")
+	f.StringVar(&c.database, "database", "", "have this store what is sent, and query it, instead of the suite's own receiver: "+strings.Join(conformance.Backends(), ", "))
+	f.StringVar(&c.databaseBinary, "database-binary", "", "path of its program")
 	f.IntVar(&c.opts.Series, "series", 200, "series of the target")
 	f.DurationVar(&c.opts.Interval, "interval", 0, "between scrapes (default 200ms)")
 	f.Int64Var(&c.opts.LostAfter, "lost-after", 100, "scrapes without anything missing arriving after which it counts as lost")
@@ -166,6 +169,11 @@ func (c *command) complete() error {
 	}
 	c.opts.Sender = s
 	c.opts.Rules = conformance.Rules(c.rules)
+	if c.database != "" {
+		if c.opts.Backend, err = conformance.NamedBackend(c.database, c.databaseBinary); err != nil {
+			return err
+		}
+	}
 	if c.cases != "" {
 		c.opts.Cases = strings.Split(c.cases, ",")
 	}
