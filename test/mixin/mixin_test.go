@@ -71,6 +71,7 @@ var seldom = map[string][]string{
 	"prometheus_remote_storage_samples_dropped_total":    {"remote_name", "url", "reason"},
 	"prometheus_remote_storage_histograms_dropped_total": {"remote_name", "url", "reason"},
 	"prometheus_remote_storage_exemplars_dropped_total":  {"remote_name", "url", "reason"},
+	"prometheus_remote_storage_resumed_positions_total":  {"verdict"},
 	"prometheus_agent_wal_segments_removed_total":        {"reason"},
 	"prometheus_agent_series_snapshot_problems_total":    {"kind"},
 	"prometheus_agent_wal_forfeits_total":                {"reason"},

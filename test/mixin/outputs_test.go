@@ -55,7 +55,7 @@ func TestOutputsAreCurrent(t *testing.T) {
 	require.Equal(t, len(checkedIn)+1, made, "files in %s that nothing makes, or the other way round", out)
 }
 
-// TestWhatIsAskedForIsShown compares alerts and dashboards with the metrics of an agent.
+// TestWhatIsAskedForIsShown compares alerts, dashboards and pages with the metrics of an agent.
 func TestWhatIsAskedForIsShown(t *testing.T) {
 	shown := shown(t)
 	for _, r := range rules(t) {
@@ -73,9 +73,22 @@ func TestWhatIsAskedForIsShown(t *testing.T) {
 			}
 		}
 	}
+	pages, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, name := range metricName.FindAllString(string(text), -1) {
+			require.NotNil(t, shown[name], "%s: %s is no metric of the agent", page, name)
+		}
+	}
 }
 
-var labelValues = regexp.MustCompile(`^label_values\((.*), (\w+)\)$`)
+var (
+	labelValues = regexp.MustCompile(`^label_values\((.*), (\w+)\)$`)
+	metricName  = regexp.MustCompile(`prometheus_(?:agent|remote_storage)_[a-z]+_[a-z_]+`)
+)
 
 // TestRunbooks demands a section on each alert, with what an operator who was woken asks, and
 // none on alerts that are not there.

@@ -127,39 +127,3 @@ func TestUnit(t *testing.T) {
 	out, err = exec.Command("systemd-analyze", "security", "--offline=true", "--root="+dir, "--threshold=20", "--no-pager", "prometheus-agent.service").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }
-
-// Flags that units, images and examples name are flags of the binary.
-func TestFlagsExist(t *testing.T) {
-	binary := os.Getenv("ACKWAL_PROMTOOL")
-	if binary == "" {
-		t.Skip("LEFT OUT: ACKWAL_PROMTOOL does not name a binary; `make packaging-test` does")
-	}
-	help, err := exec.Command(filepath.Join(filepath.Dir(binary), "prometheus"), "--help").CombinedOutput()
-	require.NoError(t, err)
-	known := map[string]bool{}
-	for word := range strings.FieldsSeq(strings.ReplaceAll(string(help), "--[no-]", "--")) {
-		if flag, ok := strings.CutPrefix(word, "--"); ok {
-			flag, _, _ = strings.Cut(flag, "=")
-			known[flag] = true
-		}
-	}
-	named := 0
-	for _, name := range []string{
-		"packaging/Dockerfile", "packaging/systemd/prometheus-agent.service", "packaging/systemd/prometheus-agent.default",
-		"examples/prometheus.yml", "examples/kubernetes/agent.yaml", "examples/README.md", "docs/upgrade.md",
-	} {
-		text, err := os.ReadFile(filepath.Join(root, name))
-		require.NoError(t, err)
-		for _, word := range strings.FieldsFunc(string(text), func(r rune) bool { return !isFlagRune(r) }) {
-			if rest, ok := strings.CutPrefix(word, "--"); ok && (strings.HasPrefix(rest, "storage.") || strings.HasPrefix(rest, "web.") || rest == "config.file") {
-				require.True(t, known[strings.TrimRight(rest, ".")], "%s: %s is no flag", name, word)
-				named++
-			}
-		}
-	}
-	require.Greater(t, named, 10)
-}
-
-func isFlagRune(r rune) bool {
-	return r == '-' || r == '.' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
-}
