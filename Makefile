@@ -221,7 +221,7 @@ compliance: build-lean ## the public compliance suite for senders of remote writ
 	cd test/compliance && ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -timeout 10m .
 
 .PHONY: packaging-short
-packaging-short: build-lean ## examples, unit and Dockerfile; says what it leaves out: a release, or all where its modules cannot be had
+packaging-short: build-lean ## examples, unit, Dockerfile, and that what pages name is there; says what it leaves out: a release, or all where its modules cannot be had
 	@if $(GO) list -C test/packaging -deps -test ./... >/dev/null; then \
 		$(GO) vet -C test/packaging ./... && ACKWAL_PROMTOOL=$(CURDIR)/$(LEAN_BIN)/promtool $(GO) test -C test/packaging -count=1 -v -timeout 10m $(if $(RUN),-run '$(RUN)') .; \
 	else echo "LEFT OUT: examples, unit and Dockerfile, since modules that test them cannot be had here"; fi

@@ -12,8 +12,9 @@
 // limitations under the License.
 
 // Package packaging tests what users hold in their hands: the examples, the unit, the
-// image and what `make release` makes. It is a module of its own because it needs the
-// types of Kubernetes' API and of prometheus-operator, which nothing else here does.
+// image, what `make release` makes, and that what pages name is there. It is a module of
+// its own because it needs the types of Kubernetes' API and of prometheus-operator, which
+// nothing else here does.
 //
 // ACKWAL_PROMTOOL names the promtool to check configurations with, ACKWAL_RELEASE a
 // directory that scripts/release made, ACKWAL_RELEASE_AGAIN one that it made once more
