@@ -176,6 +176,8 @@ conformance: build-lean ## the durability suite of conformance/, which we pass a
 	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 15m $(if $(RUN),-run '$(RUN)') ./test/conformance
 
 COMPARE = $(GO) build -C test/compare -o $(CURDIR)/build/tools/compare . && build/tools/compare
+COMPARED = --results docs/comparison/results.json
+RECEIVED = --results docs/comparison/receivers.json
 
 .PHONY: peers
 peers: ## vmagent and the OpenTelemetry Collector, in build/peers, from their modules; what cannot be had is left out, and said
@@ -185,12 +187,27 @@ peers: ## vmagent and the OpenTelemetry Collector, in build/peers, from their mo
 
 .PHONY: compare
 compare: build-lean ## ours, stock's engine and what `make peers` built, through the durability suite: docs/comparison.md; 20 minutes
-	$(COMPARE) run --binary prometheus=$(LEAN_BIN)/prometheus $(foreach p,$(notdir $(wildcard build/peers/*)),--binary $(p)=build/peers/$(p))
-	build/tools/compare write
+	$(COMPARE) run $(COMPARED) --binary prometheus=$(LEAN_BIN)/prometheus $(foreach p,$(notdir $(wildcard build/peers/*)),--binary $(p)=build/peers/$(p))
+	build/tools/compare write $(COMPARED) --page docs/comparison.md
 
 .PHONY: compare-write
-compare-write: ## docs/comparison.md and its drawings once more from docs/comparison/results.json
-	$(COMPARE) write
+compare-write: ## docs/comparison.md and docs/receivers.md once more from the results in docs/comparison
+	$(COMPARE) write $(COMPARED) --page docs/comparison.md
+	build/tools/compare write-receivers $(RECEIVED) --page docs/receivers.md
+
+RECEIVERS := victoria-metrics=victoriametrics/github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics thanos=thanos/github.com/thanos-io/thanos/cmd/thanos cortex=cortex/github.com/cortexproject/cortex/cmd/cortex
+
+.PHONY: receivers
+receivers: ## VictoriaMetrics, Thanos and Cortex, in build/receivers, from their modules; half an hour at first; what cannot be had is left out, and said
+	@mkdir -p build/receivers
+	@for r in $(RECEIVERS); do name=$${r%%=*}; path=$${r#*=}; \
+		$(GO) build -tags slicelabels -C test/receivers/$${path%%/*} -o $(CURDIR)/build/receivers/$$name $${path#*/} || echo "LEFT OUT: $$name"; \
+	done
+
+.PHONY: receivers-run
+receivers-run: build-lean ## our agent with what `make receivers` built behind it, through the durability suite: docs/receivers.md; 25 minutes, for the night
+	$(COMPARE) run-receivers $(RECEIVED) --agent $(LEAN_BIN)/prometheus --binary prometheus=$(LEAN_BIN)/prometheus $(foreach p,$(notdir $(wildcard build/receivers/*)),--binary $(p)=build/receivers/$(p))
+	build/tools/compare write-receivers $(RECEIVED) --page docs/receivers.md
 
 .PHONY: compare-test
 compare-test: ## that docs/comparison.md says what docs/comparison/results.json does

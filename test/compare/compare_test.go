@@ -48,6 +48,20 @@ func TestPublished(t *testing.T) {
 	require.Len(t, results.Senders, len(contenders), "the published results have all senders")
 }
 
+// TestReceiversPublished is the same for the page of receivers.
+func TestReceiversPublished(t *testing.T) {
+	results, err := load(filepath.Join(published, "comparison", "receivers.json"))
+	require.NoError(t, err)
+	page := filepath.Join(t.TempDir(), "receivers.md")
+	require.NoError(t, writeReceivers(results, page))
+	made, err := os.ReadFile(page)
+	require.NoError(t, err)
+	kept, err := os.ReadFile(filepath.Join(published, "receivers.md"))
+	require.NoError(t, err)
+	require.Equal(t, string(made), string(kept), "make docs/receivers.md anew with `make compare-write`")
+	require.Len(t, results.Senders, len(subjects)*len(protocols), "the published results have all receivers")
+}
+
 // TestTable: each cell is of its case, receiver and sender.
 func TestTable(t *testing.T) {
 	counts := conformance.Counts{Scraped: 1000, Lost: 125, OutOfOrder: 1234567}

@@ -16,6 +16,8 @@
 //
 // `compare run` writes a file of results, `compare write` the page and its drawings
 // from such a file, and nothing else: every number of the page is in the file.
+// `compare run-receivers` and `compare write-receivers` do the same for our sender with
+// real databases.
 package main
 
 import (
@@ -29,6 +31,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/ackwal/ackwal/conformance"
 )
 
 func main() {
@@ -41,15 +45,16 @@ func main() {
 	}
 }
 
-// binaries are the programs of senders, from flags of the form sender=path.
+// binaries are programs, from flags of the form program=path.
 type binaries map[string]string
 
 func (b binaries) String() string { return "" }
 
 func (b binaries) Set(s string) error {
 	name, path, ok := strings.Cut(s, "=")
-	if !ok || !slices.ContainsFunc(contenders, func(c contender) bool { return c.program == name }) {
-		return fmt.Errorf("%q is not of the form program=path with one of the programs prometheus, vmagent and otelcol", s)
+	known := slices.ContainsFunc(contenders, func(c contender) bool { return c.program == name }) || slices.Contains(conformance.Backends(), name)
+	if !ok || !known {
+		return fmt.Errorf("%q is not of the form program=path with one of the programs prometheus, vmagent and otelcol, or a database: %s", s, strings.Join(conformance.Backends(), ", "))
 	}
 	b[name] = path
 	return nil
@@ -57,12 +62,13 @@ func (b binaries) Set(s string) error {
 
 func command(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("say run or write")
+		return errors.New("say run, write, run-receivers or write-receivers")
 	}
 	f := flag.NewFlagSet("compare "+args[0], flag.ContinueOnError)
-	file := f.String("results", "docs/comparison/results.json", "file of results")
+	file := f.String("results", "", "file of results")
 	switch args[0] {
-	case "run":
+	case "run", "run-receivers":
+		agent := f.String("agent", "", "path of our agent, for run-receivers")
 		programs := binaries{}
 		f.Var(programs, "binary", "program=path: a program to run; may be repeated, those that are missing are left out")
 		only := f.String("cases", "", "cases to run, apart by commas; all by default")
@@ -71,13 +77,21 @@ func command(ctx context.Context, args []string) error {
 		if err := f.Parse(args[1:]); err != nil {
 			return err
 		}
-		results, err := run(ctx, programs, split(*only), *parallel, *dir)
+		var (
+			results *Results
+			err     error
+		)
+		if args[0] == "run" {
+			results, err = run(ctx, programs, split(*only), *parallel, *dir)
+		} else {
+			results, err = runReceivers(ctx, *agent, programs, split(*only), *parallel, *dir)
+		}
 		if err != nil {
 			return err
 		}
 		return results.save(*file)
-	case "write":
-		page := f.String("page", "docs/comparison.md", "the page to write; drawings go beside the results")
+	case "write", "write-receivers":
+		page := f.String("page", "", "the page to write; drawings go beside the results")
 		if err := f.Parse(args[1:]); err != nil {
 			return err
 		}
@@ -85,9 +99,12 @@ func command(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return write(results, *page, filepath.Dir(*file))
+		if args[0] == "write" {
+			return write(results, *page, filepath.Dir(*file))
+		}
+		return writeReceivers(results, *page)
 	}
-	return fmt.Errorf("say run or write, not %q", args[0])
+	return fmt.Errorf("say run, write, run-receivers or write-receivers, not %q", args[0])
 }
 
 func split(list string) []string {

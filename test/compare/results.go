@@ -41,7 +41,7 @@ type Results struct {
 type SenderResults struct {
 	Name   string               `json:"name"`
 	Cases  []conformance.Result `json:"cases"`
-	Curves map[string]Curve     `json:"curves"` // By case, of those that are drawn.
+	Curves map[string]Curve     `json:"curves,omitempty"` // By case, of those that are drawn.
 }
 
 // Curve is what of the samples that had been scraped a receiver had not stored, over

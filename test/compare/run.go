@@ -79,6 +79,44 @@ var drawn = []string{"restart-in-outage", "crash-in-catch-up"}
 // samples: senders that give up order would otherwise lose most, and say nothing of
 // their queues.
 func run(ctx context.Context, programs binaries, cases []string, parallel int, dir string) (*Results, error) {
+	options := conformance.Options{Rules: conformance.Lenient, Cases: cases, Parallel: parallel}
+	return collect(dir, func(r *Results, dir string) error {
+		for _, c := range contenders {
+			binary := programs[c.program]
+			if binary == "" {
+				r.leaveOut(c.title, c.program)
+				continue
+			}
+			r.Versions[c.program] = version(ctx, binary)
+			options.Sender = c.sender(binary)
+			kept := filepath.Join(dir, c.title)
+			if err := r.runOne(ctx, options, c.title, kept); err != nil {
+				return err
+			}
+			sender := &r.Senders[len(r.Senders)-1]
+			sender.Curves = map[string]Curve{}
+			for _, name := range drawn {
+				if len(cases) > 0 && !slices.Contains(cases, name) {
+					continue
+				}
+				var err error
+				if sender.Curves[name], err = curve(filepath.Join(kept, name), "main", r.Series); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+const (
+	series   = 200
+	interval = 200 * time.Millisecond
+)
+
+// collect makes the frame of results and has them filled in, with a directory for what
+// is kept, which is removed afterwards if none is named.
+func collect(dir string, fill func(r *Results, dir string) error) (*Results, error) {
 	if dir == "" {
 		var err error
 		if dir, err = os.MkdirTemp("", "compare-"); err != nil {
@@ -86,57 +124,43 @@ func run(ctx context.Context, programs binaries, cases []string, parallel int, d
 		}
 		defer os.RemoveAll(dir)
 	}
-	options := conformance.Options{Rules: conformance.Lenient, Cases: cases, Parallel: parallel, Series: 200, Interval: 200 * time.Millisecond}
 	r := &Results{
 		Date:    time.Now().UTC().Format(time.DateOnly),
 		Machine: fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
-		Series:  options.Series, Interval: options.Interval.String(), Versions: map[string]string{},
+		Series:  series, Interval: interval.String(), Versions: map[string]string{},
 	}
-	for _, c := range contenders {
-		binary := programs[c.program]
-		if binary == "" {
-			fmt.Fprintf(os.Stderr, "LEFT OUT: %s, since there is no --binary %s=\n", c.title, c.program)
-			r.LeftOut = append(r.LeftOut, c.title)
-			continue
-		}
-		r.Versions[c.program] = version(ctx, binary)
-		options.Sender = c.sender(binary)
-		options.Dir = filepath.Join(dir, strings.ReplaceAll(c.title, " ", "-"))
-		started := time.Now()
-		results, err := conformance.Run(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		report := conformance.NewReport(options, results)
-		if err := report.WriteTable(os.Stderr, true); err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(os.Stderr, "%s: %s\n\n", c.title, time.Since(started).Round(time.Second))
-		sender := SenderResults{Name: c.title, Cases: results, Curves: map[string]Curve{}}
-		for _, name := range drawn {
-			if len(cases) > 0 && !slices.Contains(cases, name) {
-				continue
-			}
-			if sender.Curves[name], err = curve(filepath.Join(options.Dir, name), "main", options.Series); err != nil {
-				return nil, err
-			}
-		}
-		r.Senders = append(r.Senders, sender)
-	}
-	return r, nil
+	return r, fill(r, dir)
 }
 
-// version is what a program says of itself in its first line, or else the version of
-// its module.
-func version(ctx context.Context, binary string) string {
-	if out, err := exec.CommandContext(ctx, binary, "--version").Output(); err == nil {
-		if line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n"); line != "" {
-			return line
-		}
-	}
-	info, err := buildinfo.ReadFile(binary)
+func (r *Results) leaveOut(title, program string) {
+	fmt.Fprintf(os.Stderr, "LEFT OUT: %s, since there is no program %s=\n", title, program)
+	r.LeftOut = append(r.LeftOut, title)
+}
+
+// runOne runs the suite with its options and adds what it shows under a name.
+func (r *Results) runOne(ctx context.Context, options conformance.Options, name, dir string) error {
+	options.Dir, options.Series, options.Interval = dir, series, interval
+	started := time.Now()
+	results, err := conformance.Run(ctx, options)
 	if err != nil {
-		return "unknown"
+		return err
 	}
-	return path.Base(info.Path) + " " + info.Main.Version
+	if err := conformance.NewReport(options, results).WriteTable(os.Stderr, true); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s\n\n", name, time.Since(started).Round(time.Second))
+	r.Senders = append(r.Senders, SenderResults{Name: name, Cases: results})
+	return nil
+}
+
+// version is that of a program's module, or what it says of itself in its first line.
+func version(ctx context.Context, binary string) string {
+	if info, err := buildinfo.ReadFile(binary); err == nil && strings.HasPrefix(info.Main.Version, "v") {
+		return path.Base(info.Path) + " " + info.Main.Version
+	}
+	out, err := exec.CommandContext(ctx, binary, "--version").Output()
+	if line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n"); err == nil && line != "" {
+		return line
+	}
+	return "unknown"
 }

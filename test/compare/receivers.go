@@ -1,0 +1,105 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed" // For the page.
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/ackwal/ackwal/conformance"
+	"github.com/ackwal/ackwal/conformance/wire"
+)
+
+// Results of receivers are those of our sender alone, with a row for each database and
+// protocol in the place of a sender: what the database has when it is asked.
+
+//go:embed receivers.md.tmpl
+var receiversText string
+
+// subject is a database with what is changed of its defaults.
+type subject struct {
+	name, title string
+	args        []string
+}
+
+// subjects are in the order of the page.
+var subjects = []subject{
+	{"prometheus", "Prometheus", nil},
+	{"thanos", "Thanos Receive", nil},
+	{"cortex", "Cortex", nil},
+	{"victoria-metrics", "VictoriaMetrics", nil},
+	{"victoria-metrics", "VictoriaMetrics, deduplicating", []string{"-dedup.minScrapeInterval=1ms"}},
+}
+
+// protocols that each database is sent.
+var protocols = []wire.Protocol{wire.V1, wire.V2}
+
+// runReceivers runs the suite for our sender with every database whose program is there.
+func runReceivers(ctx context.Context, sender string, databases binaries, cases []string, parallel int, dir string) (*Results, error) {
+	options := conformance.Options{Sender: conformance.DurableAgent(sender), Cases: cases, Parallel: parallel, LostAfter: 150}
+	return collect(dir, func(r *Results, dir string) error {
+		r.Versions["agent"] = version(ctx, sender)
+		for _, s := range subjects {
+			binary := databases[s.name]
+			if binary == "" {
+				r.leaveOut(s.title, s.name)
+				continue
+			}
+			r.Versions[s.name] = version(ctx, binary)
+			backend, err := conformance.NamedBackend(s.name, binary)
+			if err != nil {
+				return err
+			}
+			options.Backend = backend.With(s.args...)
+			for _, options.Protocol = range protocols {
+				row := s.title + ", " + options.Protocol.Short()
+				if err := r.runOne(ctx, options, row, filepath.Join(dir, row)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// writeReceivers makes the page. What stores nothing at all, since it does not know the
+// protocol, has no place in its tables.
+func writeReceivers(r *Results, page string) error {
+	shown, nothing := *r, []string{}
+	shown.Senders = slices.DeleteFunc(slices.Clone(r.Senders), func(s SenderResults) bool {
+		stores := slices.ContainsFunc(s.Cases, func(x conformance.Result) bool { return x.Delivered > 0 })
+		if !stores {
+			nothing = append(nothing, s.Name)
+		}
+		return !stores
+	})
+	t, err := template.New("receivers").Funcs(template.FuncMap{
+		"table": shown.table, "cases": shown.described, "nothing": func() string { return strings.Join(nothing, "; ") },
+	}).Parse(receiversText)
+	if err != nil {
+		return err
+	}
+	out := bytes.Buffer{}
+	if err := t.Execute(&out, r); err != nil {
+		return fmt.Errorf("page of receivers: %w", err)
+	}
+	return os.WriteFile(page, out.Bytes(), 0o666)
+}
