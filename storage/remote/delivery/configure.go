@@ -157,7 +157,7 @@ func (s *Storage) plan(sets []*settings) *plan {
 		default:
 			e.retained = p.retained[k-len(p.running)]
 			resumed := *e.retained
-			resumed.identity, resumed.name, resumed.removed = ids[i], e.set.name, nil
+			resumed.identity, resumed.name, resumed.removed, resumed.removedAt = ids[i], e.set.name, nil, cursor.Position{}
 			e.begin = &resumed
 		}
 	}
@@ -297,7 +297,7 @@ func (s *Storage) retain(p *plan) []*endpointState {
 		}
 		if st.removed == nil && !s.opts.LeaveOthers {
 			removed := *st
-			removed.removed = &now
+			removed.removed, removed.removedAt = &now, s.src.Head()
 			st = &removed
 		}
 		retained = append(retained, st)
@@ -339,7 +339,7 @@ func (s *Storage) halt(all []*endpoint, now time.Time) (states []*endpointState)
 		st := e.finishStop(context.Background())
 		s.forfeitMemory(st.name, st.memory, st.floor().Position, st.forfeitedBefore)
 		st = st.without(st.forfeitedBefore)
-		st.removed = &now
+		st.removed, st.removedAt = &now, s.src.Head()
 		states = append(states, st)
 		s.logger.Info("Endpoint was removed from the configuration; its part of the log is kept for a while", "remote_name", st.name, "kept_for", s.opts.RemovedRetention)
 	}

@@ -32,8 +32,9 @@ type endpointState struct {
 	apart           []isolatedMark
 	dispatched      cursor.Position // The dispatch watermark.
 	removed         *time.Time
-	fresh           *freshRange // What was delivered before its turn, or nil.
-	stream          *stream     // Whose marks these are, nil if it has stopped.
+	removedAt       cursor.Position // The end of the log then, the zero position if that is not known.
+	fresh           *freshRange     // What was delivered before its turn, or nil.
+	stream          *stream         // Whose marks these are, nil if it has stopped.
 	counted         []savepoint.Range
 	memory          queue.Counts     // Items read before a limit forfeited their part of the log, and not acknowledged.
 	forfeitedBefore int              // The segment before which all of the log is forfeited, if acked lies before it; else 0.
@@ -79,6 +80,7 @@ func (st *endpointState) saved() savepoint.Endpoint {
 		Acked:           st.acked,
 		Isolated:        st.apart,
 		Removed:         st.removed,
+		RemovedAt:       st.removedAt,
 		Counted:         st.counted,
 		Memory:          st.memory,
 		ForfeitedBefore: st.forfeitedBefore,
@@ -97,7 +99,7 @@ func (st *endpointState) saved() savepoint.Endpoint {
 // be compared with the log, parts that were counted and what was in memory, is left
 // out.
 func savedState(e *savepoint.Endpoint) *endpointState {
-	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, dispatched: e.Dispatched, removed: byClock(e.Removed, time.Now()), uncounted: e.Uncounted}
+	st := &endpointState{id: e.ID, identity: e.Identity, name: e.Identity.Name, dispatched: e.Dispatched, removed: byClock(e.Removed, time.Now()), removedAt: e.RemovedAt, uncounted: e.Uncounted}
 	st.acked, st.apart = e.MarksFor(queue.Partitions), e.IsolatedFor(queue.Partitions)
 	if r := e.FreshFor(queue.Partitions); r != nil {
 		st.dispatched = r.BacklogDispatched
@@ -200,4 +202,13 @@ func neededFrom(floor cursor.Position, forfeitedBefore int) cursor.Position {
 
 func (st *endpointState) neededFrom() cursor.Position {
 	return neededFrom(st.floor().Position, st.forfeitedBefore)
+}
+
+// owedTo returns up to where a removed endpoint was to be sent the log, which has an end:
+// what was written after the removal is not for it, unless it comes back.
+func (st *endpointState) owedTo(head cursor.Position) cursor.Position {
+	if st.removedAt == (cursor.Position{}) {
+		return head
+	}
+	return cursor.Earlier(st.removedAt, head)
 }

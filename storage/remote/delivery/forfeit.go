@@ -34,6 +34,9 @@ type Holder struct {
 	Position cursor.Position
 	// Stuck is for how long it has come no further although there is more of the log.
 	Stuck time.Duration
+	// Retained is for how long a removed one still keeps what it has not been sent, nil if
+	// that has no end or it has been sent all.
+	Retained *time.Duration
 }
 
 // Holders returns what keeps parts of the log, as it is now. It does not block.
@@ -67,6 +70,10 @@ func (s *Storage) Holders() (all []Holder) {
 		h := Holder{ID: st.id, Name: st.name, Position: st.neededFrom()}
 		if st.removed != nil {
 			h.Stuck = now.Sub(*st.removed)
+			if st.floor().Before(st.owedTo(s.src.Head())) && !s.opts.LeaveOthers {
+				left := max(s.opts.RemovedRetention-h.Stuck, 0)
+				h.Retained = &left
+			}
 		}
 		add(h)
 	}
@@ -155,26 +162,4 @@ func (st *endpointState) without(segment int) *endpointState {
 	moved, _ := st.forfeitBefore(cursor.Position{Segment: segment})
 	moved.memory, moved.forfeitedBefore = queue.Counts{}, 0
 	return moved
-}
-
-func (s *Storage) reportForfeited(f *forfeit, reason string, bytes int64) {
-	s.countForfeited(f.name, reason, f.items, bytes)
-	what := "A part of the log is forfeited to a limit before it was delivered"
-	if reason == reasonStopped {
-		what = "What a limit had forfeited in the log, and was still in memory, is lost by the end of the process"
-	}
-	s.losses.Error(what, append([]any{
-		"remote_name", f.name, "reason", reason,
-		"from", f.from.String(), "to", f.to.String(), "bytes", bytes, "samples", f.items[queue.Samples], "histograms", f.items[queue.Histograms], "exemplars", f.items[queue.Exemplars],
-		"samples_estimated", f.estimated,
-	}, f.span.attrs()...)...)
-}
-
-// countForfeited counts what an endpoint forfeits.
-func (s *Storage) countForfeited(name, reason string, items queue.Counts, bytes int64) {
-	s.tallies.add(name, DropExpired, reason, items, bytes)
-	s.metrics.expiredBytes.WithLabelValues(name, reason).Add(float64(bytes))
-	for c, n := range items {
-		s.metrics.expired[c].WithLabelValues(name, reason).Add(float64(n))
-	}
 }

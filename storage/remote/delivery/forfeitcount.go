@@ -140,3 +140,28 @@ func (f *forfeit) guess(items float64) {
 	f.items[queue.Samples] += n
 	f.estimated += n
 }
+
+func (s *Storage) reportForfeited(f *forfeit, reason string, bytes int64) {
+	s.countForfeited(f.name, reason, f.items, bytes)
+	what := "A part of the log is forfeited to a limit before it was delivered"
+	switch reason {
+	case reasonStopped:
+		what = "What a limit had forfeited in the log, and was still in memory, is lost by the end of the process"
+	case ReasonRemoved:
+		what = "What an endpoint had not been sent when it was removed from the configuration is lost: it has not come back in time"
+	}
+	s.losses.Error(what, append([]any{
+		"remote_name", f.name, "reason", reason,
+		"from", f.from.String(), "to", f.to.String(), "bytes", bytes, "samples", f.items[queue.Samples], "histograms", f.items[queue.Histograms], "exemplars", f.items[queue.Exemplars],
+		"samples_estimated", f.estimated,
+	}, f.span.attrs()...)...)
+}
+
+// countForfeited counts what an endpoint forfeits.
+func (s *Storage) countForfeited(name, reason string, items queue.Counts, bytes int64) {
+	s.tallies.add(name, DropExpired, reason, items, bytes)
+	s.metrics.expiredBytes.WithLabelValues(name, reason).Add(float64(bytes))
+	for c, n := range items {
+		s.metrics.expired[c].WithLabelValues(name, reason).Add(float64(n))
+	}
+}

@@ -343,6 +343,9 @@ func newStorageMetrics(reg prometheus.Registerer) *storageMetrics {
 const (
 	ReasonMaxTime = "max_time"
 	ReasonMaxSize = "max_size"
+	// ReasonRemoved is for what an endpoint had not been sent that was removed from the
+	// configuration and did not come back in time.
+	ReasonRemoved = "endpoint_removed"
 	// Of an endpoint's own budget.
 	reasonEndpointMaxTime = "endpoint_max_time"
 	reasonEndpointMaxSize = "endpoint_max_size"
@@ -357,7 +360,7 @@ const (
 // first loss is an increase.
 func (m *storageMetrics) expect(name string) {
 	m.segmentsSkipped.WithLabelValues(name)
-	for _, reason := range []string{ReasonMaxTime, ReasonMaxSize, reasonEndpointMaxTime, reasonEndpointMaxSize, reasonOtherEngine, reasonStopped} {
+	for _, reason := range []string{ReasonMaxTime, ReasonMaxSize, reasonEndpointMaxTime, reasonEndpointMaxSize, reasonOtherEngine, reasonStopped, ReasonRemoved} {
 		m.expiredBytes.WithLabelValues(name, reason)
 		for _, c := range m.expired {
 			c.WithLabelValues(name, reason)

@@ -53,6 +53,9 @@ const (
 	StateOverLimit State = "over_limit"
 	// StateRemoved says that it is not in the configuration any more.
 	StateRemoved State = "removed"
+	// StateGone says that it was removed and is not retained any more. It is shown for what it
+	// has lost.
+	StateGone State = "gone"
 )
 
 // noted is what is noted of an endpoint while it is at work. It is safe for concurrent use.
@@ -304,6 +307,19 @@ func (c *tallies) of(name string) (all []Drop) {
 		}
 	}
 	return all
+}
+
+// lostBy returns the names of endpoints that have lost something.
+func (c *tallies) lostBy() (names []string) {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
+	for key, d := range c.all {
+		if key.kind != DropLeftOut && !d.Last.IsZero() {
+			names = append(names, key.name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // limited returns the bytes of the log that limits took from an endpoint, and when they did

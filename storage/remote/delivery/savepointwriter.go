@@ -298,36 +298,6 @@ func (s *Storage) settledItems() map[*endpoint]int {
 	return settled
 }
 
-// expire lets go of endpoints that were removed from the configuration longer than
-// the grace time ago.
-//
-// A caller with mtx may be waiting for the savepoint writer to end; there is a next time.
-func (s *Storage) expire(now time.Time) {
-	if !s.mtx.TryLock() {
-		return
-	}
-	defer s.mtx.Unlock()
-	var kept, expired []*endpointState
-	for _, st := range s.retained {
-		if st.removed != nil && !s.opts.LeaveOthers && now.Sub(*st.removed) >= s.opts.RemovedRetention {
-			expired = append(expired, st)
-		} else {
-			kept = append(kept, st)
-		}
-	}
-	if len(expired) == 0 {
-		return
-	}
-	s.setLists(s.running, kept)
-	for _, st := range expired {
-		s.logger.Warn("An endpoint that was removed from the configuration does not hold the log any longer; what it had not acknowledged is not sent",
-			"remote_name", st.name, "position", st.floor().String(), "removed", st.removed.String())
-	}
-	if err := s.save(true); err != nil {
-		s.logger.Error("Cannot write the savepoint without endpoints whose grace time is over; they hold their part of the log until it can be written", "err", err)
-	}
-}
-
 // pointAt returns a position together with what identifies it. If that cannot be
 // had, a restart before anything is read resolves it to its segment's start: more
 // is sent then, nothing is skipped.

@@ -38,7 +38,8 @@ type Status struct {
 	SavepointFailures int64 `json:"savepoint_write_failures"`
 	// Resumed is how saved positions were found in the log at the start, by verdict.
 	Resumed map[string]int64 `json:"resumed_positions"`
-	// Endpoints are those of the configuration, in its order, and then those that are retained.
+	// Endpoints are those of the configuration, in its order, then those that are retained, and
+	// those that are not any more and have lost something.
 	Endpoints []EndpointStatus `json:"endpoints"`
 }
 
@@ -120,6 +121,13 @@ func (s *Storage) Status() Status {
 	for _, st := range retained {
 		if !slices.ContainsFunc(running, func(e *endpoint) bool { return e.id == st.id }) {
 			out.Endpoints = append(out.Endpoints, s.retainedStatus(st))
+		}
+	}
+	for _, name := range s.tallies.lostBy() {
+		if !slices.ContainsFunc(out.Endpoints, func(e EndpointStatus) bool { return e.Name == name }) {
+			gone := EndpointStatus{Name: name, State: StateGone, Position: s.src.Head(), Drops: s.tallies.of(name)}
+			gone.Description = gone.describe()
+			out.Endpoints = append(out.Endpoints, gone)
 		}
 	}
 	return out
@@ -223,6 +231,8 @@ func (e *EndpointStatus) describe() string {
 		return "over its limit"
 	case StateRemoved:
 		return "removed from the configuration"
+	case StateGone:
+		return "removed, and not retained any more"
 	}
 	return "delivering"
 }

@@ -156,6 +156,13 @@ func TestHoldings(t *testing.T) {
 	require.False(t, math.IsInf(value("seconds_until_loss", "dead"), 0))
 	require.True(t, math.IsInf(value("seconds_until_loss", "well"), 1))
 
+	// The time for which a removed one is retained may be over first.
+	left := 7 * time.Second
+	removed := at("dead", db.journal.Head(), 0)
+	removed.Retained = &left
+	sender.list = []delivery.Holder{removed}
+	require.Equal(t, 7.0, value("seconds_until_loss", "dead"))
+
 	// It has caught up, and nothing was removed since.
 	sender.list = []delivery.Holder{at("dead", db.journal.Head(), 0)}
 	require.Zero(t, value("held_segments", "dead"))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery"
 	"github.com/ackwal/ackwal/tsdb/wlog/gate"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -68,6 +69,9 @@ func (db *DB) holdings() (all []holding, u usage, err error) {
 		}
 		if c.segments > 0 || h.Stuck >= stuckAfter {
 			x.untilLoss, x.limit = untilLoss(u, c, total, own, now)
+		}
+		if h.Retained != nil && h.Retained.Seconds() < x.untilLoss {
+			x.untilLoss, x.limit = h.Retained.Seconds(), delivery.ReasonRemoved
 		}
 		all = append(all, x)
 	}

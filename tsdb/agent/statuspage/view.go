@@ -98,6 +98,8 @@ func levelOf(s delivery.State) level {
 		return good
 	case delivery.StateStarting, delivery.StateCatchingUp:
 		return busy
+	case delivery.StateGone:
+		return plain // What it has lost is among the losses.
 	case delivery.StateOverLimit, delivery.StateHeld, delivery.StateRefusing:
 		return bad
 	}
@@ -183,15 +185,23 @@ func protocolText(message string) string {
 }
 
 // limitText says which limit it is, as flags do.
-func limitText(reason string) string { return "by " + strings.ReplaceAll(reason, "_", "-") }
+func limitText(reason string) string {
+	if reason == delivery.ReasonRemoved {
+		return "by its removal from the configuration"
+	}
+	return "by " + strings.ReplaceAll(reason, "_", "-")
+}
 
 func lossOf(name string, d delivery.Drop, now time.Time) loss {
 	l := loss{Endpoint: name, Why: strings.ReplaceAll(d.Reason, "_", " "), Level: bad, Last: agoText(d.Last, now)}
 	switch d.Kind {
 	case delivery.DropExpired:
 		l.What = "taken by a limit"
-		if d.Reason == "other_engine" {
+		switch d.Reason {
+		case "other_engine":
 			l.What = "removed by another engine"
+		case delivery.ReasonRemoved:
+			l.What, l.Why = "lost by its removal", "it was removed from the configuration, and did not come back in time"
 		}
 	case delivery.DropRefused:
 		l.What, l.Why = "refused by the receiver", "status "+d.Reason
@@ -222,13 +232,16 @@ func lossOf(name string, d delivery.Drop, now time.Time) loss {
 // health answers whether all is well.
 func health(s *Status) answer {
 	a := answer{Question: "Is it healthy?", Level: good}
-	count := map[delivery.State]int{}
+	count, n := map[delivery.State]int{}, 0
 	for i := range s.Endpoints {
 		st := s.Endpoints[i].State
+		if st == delivery.StateGone {
+			continue
+		}
+		n++
 		count[st]++
 		a.Level = a.Level.worse(levelOf(st))
 	}
-	n := len(s.Endpoints)
 	switch {
 	case s.Log.Broken != "":
 		return answer{a.Question, bad, "No", "The log cannot be written to: " + s.Log.Broken}
@@ -338,6 +351,9 @@ func danger(s *Status) answer {
 		a.Short, a.Level = "Now", bad
 	}
 	a.Long = fmt.Sprintf("%s, %s, if nothing is delivered", first.EndpointStatus.Name, limitText(first.LossLimit))
+	if first.LossLimit == delivery.ReasonRemoved {
+		a.Long = fmt.Sprintf("%s, %s, if it does not come back", first.EndpointStatus.Name, limitText(first.LossLimit))
+	}
 	return a
 }
 

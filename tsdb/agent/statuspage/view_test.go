@@ -100,6 +100,20 @@ func TestAnswers(t *testing.T) {
 			{"When is something lost?", bad, "Now", "main, by endpoint-max-size, if nothing is delivered"},
 			{"What was lost?", bad, "123 k samples", "mostly taken by a limit, last 3.0 s ago"},
 		}},
+		"removed": {func(s *Status) {
+			e := &s.Endpoints[0]
+			e.State, e.UntilLoss, e.LossLimit = delivery.StateRemoved, to(300.0), "endpoint_removed"
+			e.Behind = nil
+			s.Endpoints = append(s.Endpoints, Endpoint{EndpointStatus: delivery.EndpointStatus{Name: "old", State: delivery.StateGone, Drops: []delivery.Drop{
+				{Kind: delivery.DropExpired, Reason: "endpoint_removed", Samples: 7, Last: *ago(3 * time.Second)},
+			}}})
+		}, []answer{
+			{"Is it healthy?", warn, "Not quite", "0 of 1 endpoints keep up, 1 removed"},
+			{"How far behind?", good, unknown, ""},
+			{"What pins the disk?", warn, "main", "1.0 MiB, 512 B of it alone"},
+			{"When is something lost?", warn, "In 5 min 0 s", "main, by its removal from the configuration, if it does not come back"},
+			{"What was lost?", bad, "7 samples", "lost by its removal, last 3.0 s ago"},
+		}},
 		"catching up": {func(s *Status) {
 			e := &s.Endpoints[0]
 			e.State, e.Behind, e.CatchUp, e.UnackedBytes = delivery.StateCatchingUp, to(90.0), to(12.0), 5<<20

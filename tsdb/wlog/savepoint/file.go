@@ -84,6 +84,8 @@ type Endpoint struct {
 	// Removed is when the endpoint disappeared from the configuration, nil
 	// while it is configured.
 	Removed *time.Time `json:"removed,omitempty"`
+	// RemovedAt is where the log ended then, the zero position if that is not known.
+	RemovedAt cursor.Position `json:"removed_at,omitzero"`
 	// Floor is the lowest point that the endpoint still needs the log from. It
 	// is not after any of Acked. Its Skip has no meaning and is not stored.
 	Floor Mark `json:"floor"`
@@ -457,6 +459,9 @@ func (e *Endpoint) validate(partitions int) error {
 	}
 	if e.Removed != nil && e.Removed.IsZero() {
 		return errors.New("the time of removal is not set")
+	}
+	if err := validatePosition(e.RemovedAt); err != nil {
+		return fmt.Errorf("end of the log at the removal: %w", err)
 	}
 	if e.Fresh != nil {
 		if err := e.validateFresh(); err != nil {

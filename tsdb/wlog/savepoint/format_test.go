@@ -137,6 +137,7 @@ func randomFile(rnd *rand.Rand) File {
 		if rnd.Intn(3) == 0 {
 			removed := time.Unix(rnd.Int63n(1<<33), 0).UTC()
 			e.Removed = &removed
+			e.RemovedAt = cursor.Position{Segment: rnd.Intn(1 << 20), Offset: rnd.Int63n(maxOffset)}
 		}
 	}
 	for _, s := range f.Referenced() {
