@@ -57,6 +57,7 @@ type freshRange struct {
 // passed is what an endpoint passes over that was not counted before.
 type passed struct {
 	segments []savepoint.Range // Each a whole one.
+	bytes    int64
 	items    queue.Counts
 }
 

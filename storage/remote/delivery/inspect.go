@@ -92,6 +92,7 @@ func Inspect(l *slog.Logger, dataDir string, o InspectOptions) (_ *Inspection, e
 	}
 	src.Head = i.log.Head
 	i.storage.src = src
+	s.tellPassed(i.endpoints)
 	return i, nil
 }
 
@@ -135,6 +136,9 @@ type Backlog struct {
 	Oldest, Newest int64
 	// Isolated is the number of series that are less far than the others.
 	Isolated int
+	// Passed is how many samples, histograms and exemplars another engine wrote in between;
+	// they are passed over.
+	Passed int
 	// LostBytes, LostSamples and LostSegments are what is found missing of the start and
 	// the end of the log, the samples by estimate.
 	LostBytes, LostSamples, LostSegments int64
@@ -155,6 +159,9 @@ func (i *Inspection) Backlogs(ctx context.Context, until cursor.Position) []Back
 		out[n] = Backlog{
 			ID: st.id, Name: st.name, Removed: st.removed, From: floor, Dispatched: st.lastDispatched(), Isolated: len(st.apart),
 			LostBytes: st.uncounted[0], LostSamples: st.uncounted[1], LostSegments: st.uncounted[2],
+		}
+		if st.passed != nil {
+			out[n].Passed = st.passed.items.Total()
 		}
 		if floor.Before(until) {
 			out[n].Bytes = i.storage.src.bytes(floor, until)

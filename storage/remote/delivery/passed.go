@@ -59,6 +59,7 @@ func (s *Storage) countPassed(m *endpointMetrics, st *endpointState) {
 	for c, n := range st.passed.items {
 		m.dropped[c].WithLabelValues(reasonOtherEngine).Add(float64(n))
 	}
+	s.tallies.add(st.name, DropLeftOut, reasonOtherEngine, st.passed.items, st.passed.bytes)
 	s.metrics.segmentsSkipped.WithLabelValues(st.name).Add(float64(len(st.passed.segments)))
 }
 
@@ -102,12 +103,11 @@ func (s *Storage) tellPassed(states []*endpointState) {
 		sum := sumOf(of[n])
 		st.passed.items = sum.items
 		first, last := st.passed.segments[0].Segment, st.passed.segments[len(st.passed.segments)-1].Segment
-		bytes := int64(0)
 		for _, r := range st.passed.segments {
-			bytes += cursor.SegmentSize(s.src.WALDir, r.Segment)
+			st.passed.bytes += cursor.SegmentSize(s.src.WALDir, r.Segment)
 		}
 		s.losses.Warn("Another engine has written to the log in between; what it wrote is taken to be delivered by it and is passed over",
-			append([]any{"remote_name", st.name, "reason", reasonOtherEngine, "segments", len(st.passed.segments), "first", first, "last", last, "bytes", bytes}, sum.attrs()...)...)
+			append([]any{"remote_name", st.name, "reason", reasonOtherEngine, "segments", len(st.passed.segments), "first", first, "last", last, "bytes", st.passed.bytes}, sum.attrs()...)...)
 		if sum := sumOf(own[n]); sum.items.Total() > 0 {
 			s.losses.Warn("What had not been delivered before another engine wrote to the log is resumed",
 				append([]any{"remote_name", st.name, "from", st.floor().String(), "bytes", s.src.bytes(st.floor().Position, s.src.Head())}, sum.attrs()...)...)

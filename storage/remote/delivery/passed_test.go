@@ -115,6 +115,10 @@ func TestBacklogBeforeOtherEngine(t *testing.T) {
 	r.attach(remoteWrite("a"), remoteWrite("b"))
 	for name, own := range map[string]string{"a": "240", "b": "310"} {
 		require.Equal(t, []float64{5, 2, 2}, []float64{r.droppedAs("samples", name), r.droppedAs("exemplars", name), r.value("prometheus_remote_storage_segments_skipped_total", map[string]string{"remote_name": name})})
+		drops := r.tallies.of(name)
+		require.Len(t, drops, 1)
+		require.Positive(t, drops[0].Bytes)
+		require.Equal(t, Drop{Kind: DropLeftOut, Reason: "other_engine", Samples: 5, Exemplars: 2, Bytes: drops[0].Bytes, Last: drops[0].Last}, drops[0])
 		of := line(t, log.all(), "remote_name="+name)
 		require.Regexp(t, `level=WARN .*passed over" remote_name=. reason=other_engine segments=2 first=\d+ last=\d+ bytes=\d+ samples=5 histograms=0 exemplars=2 samples_estimated=0 oldest=1970-01-01T00:00:00.006Z newest=1970-01-01T00:00:00.007Z\n$`, of[0])
 		require.Regexp(t, `level=WARN .*is resumed" remote_name=. from=\S+ bytes=\d+ samples=`+own+` histograms=0 exemplars=0 samples_estimated=0 oldest=\S+ newest=1970-01-01T00:00:00.005Z\n$`, of[1])

@@ -31,6 +31,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ackwal/ackwal/tsdb/agent/inspect/inspecttest"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 const (
@@ -108,6 +111,21 @@ func TestDrain(t *testing.T) {
 	require.Contains(t, drain(0), "nothing to deliver")
 	arrived("a", sent)
 	arrived("b", sent)
+}
+
+// TestDrainTellsWhatItPassesOver defends that what another engine wrote in between is told,
+// once, before it is passed over and after.
+func TestDrainTellsWhatItPassesOver(t *testing.T) {
+	dir, conf, _, sent := backlog(t)
+	w, err := wlog.New(nil, nil, filepath.Join(dir, "wal"), "none")
+	require.NoError(t, err)
+	var enc record.Encoder
+	require.NoError(t, w.Log(enc.Samples([]record.RefSample{{Ref: 1, T: inspecttest.Start + 1e6}, {Ref: 2, T: inspecttest.Start + 1e6}}, nil)))
+	require.NoError(t, w.Close())
+	require.Contains(t, requireRun(t, 0, "status", dir), fmt.Sprintf("%d samples; 2 that another engine wrote are passed over", sent))
+	out := requireRun(t, 0, "drain", dir, "--config.file="+conf)
+	require.Contains(t, out, fmt.Sprintf("a: %d delivered, 2 passed over because another engine wrote them, left: nothing", sent))
+	require.NotContains(t, requireRun(t, 0, "status", dir), "passed over")
 }
 
 // TestDrainNeedsASavepoint defends that nothing is sent where it is not known what was.

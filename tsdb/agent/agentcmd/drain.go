@@ -139,7 +139,7 @@ func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, on
 					wanted = slices.DeleteFunc(wanted, func(w string) bool { return w == name })
 				}
 			}
-			what := items(&e)
+			what := items(&e) + passedOver(&e)
 			if chosen {
 				targets = append(targets, target{e, rw})
 			} else {
@@ -262,6 +262,9 @@ func (c *Commands) result(dir string, targets []target, reg *prometheus.Registry
 		}
 		if other := gone - refused - again - sent; other > 0 {
 			c.printf(", %d not sent because the configuration leaves them out", other)
+		}
+		if t.Passed > 0 {
+			c.printf(", %d passed over because another engine wrote them", t.Passed)
 		}
 		c.printf(", left: %s\n", items(left))
 		if left.Items() > 0 {

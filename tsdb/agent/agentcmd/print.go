@@ -72,6 +72,14 @@ func items(e *inspect.Endpoint) string {
 	return s
 }
 
+// passedOver says what another engine wrote in between.
+func passedOver(e *inspect.Endpoint) string {
+	if e.Passed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d that another engine wrote are passed over", e.Passed)
+}
+
 func (c *printer) table(rows func(row func(cells ...string))) {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	rows(func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")) })
@@ -167,6 +175,7 @@ func (c *printer) printEndpoints(all []inspect.Endpoint, p inspect.Savepoint, id
 			if e.Isolated > 0 {
 				what += fmt.Sprintf("; %d series isolated", e.Isolated)
 			}
+			what += passedOver(e)
 			if e.Removed != nil {
 				what += "; removed from the configuration at " + at(e.Removed)
 			}

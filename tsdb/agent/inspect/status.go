@@ -107,6 +107,9 @@ type Endpoint struct {
 	Oldest     *time.Time `json:"oldest_sample,omitempty"`
 	Newest     *time.Time `json:"newest_sample,omitempty"`
 	Isolated   int        `json:"isolated_series"`
+	// Passed is how many samples, histograms and exemplars another engine wrote in between,
+	// which are passed over.
+	Passed int `json:"passed_over"`
 	// Lost is what is found missing of the log that it had not been sent.
 	LostSamples int64 `json:"samples_missing_in_log"`
 	LostBytes   int64 `json:"bytes_missing_in_log"`
@@ -259,7 +262,7 @@ func (d *Directory) Endpoints(ctx context.Context) []Endpoint {
 	for i, b := range d.look.Backlogs(ctx, d.look.Head()) {
 		e := Endpoint{
 			ID: b.ID, Name: b.Name, Removed: b.Removed, From: b.From, Bytes: b.Bytes, Samples: b.Samples, Histograms: b.Histograms,
-			Exemplars: b.Exemplars, Estimated: b.Estimated, Isolated: b.Isolated, Oldest: moment(b.Oldest), Newest: moment(b.Newest),
+			Exemplars: b.Exemplars, Estimated: b.Estimated, Isolated: b.Isolated, Passed: b.Passed, Oldest: moment(b.Oldest), Newest: moment(b.Newest),
 			LostSamples: b.LostSamples, LostBytes: b.LostBytes,
 		}
 		e.identity = d.file.Endpoints[i].Identity

@@ -212,6 +212,9 @@ func lossOf(name string, d delivery.Drop, now time.Time) loss {
 		l.What = "not readable"
 	default:
 		l.What, l.Level = "left out", plain
+		if d.Reason == "other_engine" {
+			l.What, l.Why = "passed over", "another engine wrote it in between, and is taken to have delivered it"
+		}
 	}
 	var parts []string
 	for _, p := range []struct {
