@@ -14,6 +14,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ import (
 type InspectOptions struct {
 	// Evicted resolves series that neither checkpoint nor segments define, nil for none.
 	Evicted Resolver
+	// WALDir is where the log is, if not below dataDir.
+	WALDir string
 	// Size is as in Source. Nil if it is not known.
 	Size func(segment int) int64
 	// Followed says that the log has another writer, as its savepoint does.
@@ -72,7 +75,7 @@ func Inspect(l *slog.Logger, dataDir string, o InspectOptions) (_ *Inspection, e
 			err = errors.Join(err, i.Close())
 		}
 	}()
-	walDir := filepath.Join(dataDir, "wal")
+	walDir := cmp.Or(o.WALDir, filepath.Join(dataDir, "wal"))
 	if i.log, err = follow.Open(s.logger, walDir, func(*cursor.Corruption) {}); err != nil {
 		return nil, err
 	}

@@ -65,6 +65,10 @@ func requireRun(t *testing.T, code int, args ...string) string {
 // backlog makes the directory of a killed agent whose two endpoints have had nothing, and
 // a configuration with receivers that are up now.
 func backlog(t *testing.T) (dir, conf string, to map[string]*inspecttest.Receiver, sent int) {
+	return backlogOf(t, commits)
+}
+
+func backlogOf(t *testing.T, commits int) (dir, conf string, to map[string]*inspecttest.Receiver, sent int) {
 	dead := map[string]*inspecttest.Receiver{"a": inspecttest.NewReceiver(t, false), "b": inspecttest.NewReceiver(t, false)}
 	agent := inspecttest.Run(t, t.TempDir(), inspecttest.Config(dead, "a", "b"))
 	sent = agent.Append(seriesCount, commits)
@@ -126,6 +130,40 @@ func TestDrainTellsWhatItPassesOver(t *testing.T) {
 	out := requireRun(t, 0, "drain", dir, "--config.file="+conf)
 	require.Contains(t, out, fmt.Sprintf("a: %d delivered, 2 passed over because another engine wrote them, left: nothing", sent))
 	require.NotContains(t, requireRun(t, 0, "status", dir), "passed over")
+}
+
+// TestSegmentMissing defends that commands work with what is there if a segment in the middle
+// is missing, say so, and leave nothing behind: what drain delivers is what was counted before.
+func TestSegmentMissing(t *testing.T) {
+	dir, conf, to, sent := backlogOf(t, 10*commits)
+	t.Setenv("TMPDIR", t.TempDir())
+	require.NoError(t, os.Remove(wlog.SegmentName(filepath.Join(dir, "wal"), 1)))
+	var status struct {
+		Log struct {
+			Missing int `json:"missing_segments"`
+		}
+		Notes     []string
+		Endpoints []struct{ Samples, Estimated int }
+	}
+	require.NoError(t, json.Unmarshal([]byte(requireRun(t, 0, "status", dir, "--format=json")), &status))
+	require.Equal(t, 1, status.Log.Missing)
+	require.Contains(t, status.Notes[0], "Segments are missing in the log")
+	require.Contains(t, requireRun(t, 0, "status", dir), "1 segments between them are missing")
+	require.Contains(t, requireRun(t, 0, "cat", dir, "--limit=1"), "host-0000")
+	require.Contains(t, requireRun(t, 0, "savepoint", dir), "Segments are missing in the log")
+	require.Contains(t, requireRun(t, 0, "savepoint", dir, "--endpoint=b", "--to=now"), "to take the move back")
+	require.NoFileExists(t, wlog.SegmentName(filepath.Join(dir, "wal"), 1))
+
+	requireRun(t, 0, "drain", dir, "--config.file="+conf)
+	got, again := to["a"].Got()
+	require.Positive(t, got)
+	require.Less(t, got, sent)
+	require.Zero(t, again)
+	none, _ := to["b"].Got()
+	require.Zero(t, none)
+	left, err := os.ReadDir(os.TempDir())
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 // TestDrainNeedsASavepoint defends that nothing is sent where it is not known what was.

@@ -118,6 +118,9 @@ func (c *printer) printStatus(s *inspect.Status, now time.Time) {
 			}
 			row("", by)
 		}
+		if l.Missing > 0 {
+			row("", fmt.Sprintf("%d segments between them are missing", l.Missing))
+		}
 		if l.Foreign > 0 {
 			row("", fmt.Sprintf("%d segments of another engine", l.Foreign))
 		}

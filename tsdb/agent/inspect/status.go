@@ -58,7 +58,8 @@ type Status struct {
 // Log is the write-ahead log.
 type Log struct {
 	Segments   int   `json:"segments"`
-	First      int   `json:"first"` // -1 for none.
+	Missing    int   `json:"missing_segments,omitempty"` // Between First and Last.
+	First      int   `json:"first"`                      // -1 for none.
 	Last       int   `json:"last"`
 	Bytes      int64 `json:"bytes"`
 	Checkpoint int   `json:"checkpoint"` // -1 for none.
@@ -133,6 +134,9 @@ type Directory struct {
 	source savepoint.Source
 	store  *snapshot.Store
 	look   *delivery.Inspection // Nil if there is no segment.
+
+	bridged string // Where the log is read if segments are missing, else empty; see gaps.go.
+	missing int    // How many are.
 }
 
 // Open looks at a data directory. It reads every series record of the log.
@@ -162,13 +166,18 @@ func open(dir string, dry *dryfs.FS) (_ *Directory, err error) {
 		return nil, err
 	}
 	first, _, err := cursor.SegmentRange(d.wal())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err = d.bridge(); err == nil {
+			first, _, err = cursor.SegmentRange(d.wal())
+		}
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && first < 0:
 		return d, nil
 	case err != nil:
 		return nil, fmt.Errorf("%w; `promtool agent verify` says what is missing, and a start of the agent puts it in order", err)
 	}
-	d.look, err = delivery.Inspect(slog.New(d.notes), dir, delivery.InspectOptions{Evicted: d.store, Size: d.size(), Followed: d.file.Followed, FS: dry})
+	d.look, err = delivery.Inspect(slog.New(d.notes), dir, delivery.InspectOptions{WALDir: d.wal(), Evicted: d.store, Size: d.size(), Followed: d.file.Followed, FS: dry})
 	return d, err
 }
 
@@ -201,10 +210,18 @@ func (d *Directory) Close() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	if d.bridged != "" {
+		errs = append(errs, os.RemoveAll(d.bridged))
+	}
 	return errors.Join(errs...)
 }
 
-func (d *Directory) wal() string { return filepath.Join(d.path, durable.WALDir) }
+func (d *Directory) wal() string {
+	if d.bridged != "" {
+		return d.bridged
+	}
+	return filepath.Join(d.path, durable.WALDir)
+}
 
 // size returns what the snapshot knows of the sizes of finished segments.
 func (d *Directory) size() func(int) int64 {
@@ -298,7 +315,7 @@ func (d *Directory) log() (Log, error) {
 		}
 	}
 	if len(segments) > 0 {
-		l.Segments, l.First, l.Last = len(segments), segments[0].Index, segments[len(segments)-1].Index
+		l.Segments, l.Missing, l.First, l.Last = len(segments)-d.missing, d.missing, segments[0].Index, segments[len(segments)-1].Index
 	}
 	l.Head = d.look.Head()
 	oldest, newest, err := d.span(l.First, l.Last)

@@ -1,0 +1,81 @@
+// Copyright The Prometheus Authors
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+// http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ackwal/ackwal/tsdb/agent/durable"
+	"github.com/ackwal/ackwal/tsdb/wlog/repair"
+	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+)
+
+// A log in which segments are missing has no reader, stock's or ours, before a start has put
+// stand-ins in their place. To look at it changes nothing, so it is read elsewhere: in a
+// directory of links to its files, where the stand-ins are too.
+
+// bridge makes that directory.
+func (d *Directory) bridge() (err error) {
+	from := d.wal()
+	if d.bridged, err = os.MkdirTemp("", "promtool-agent-"); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case !e.IsDir():
+			err = d.link(name)
+		case strings.HasPrefix(name, "checkpoint."):
+			err = d.linkAll(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	damages, err := repair.Segments(vfs.OS, d.bridged, -1, slog.New(slog.DiscardHandler))
+	for _, m := range damages {
+		d.missing += m.More + 1
+		d.notes.add(fmt.Sprintf("Segments are missing in the log, and what they held is lost; stand-ins take their place (first: %08d, last: %08d)", m.Segment, m.Segment+m.More))
+	}
+	return err
+}
+
+// link links a file, by its path below the log.
+func (d *Directory) link(name string) error {
+	target, err := filepath.Abs(filepath.Join(d.path, durable.WALDir, name))
+	if err != nil {
+		return err
+	}
+	return os.Symlink(target, filepath.Join(d.bridged, name))
+}
+
+// linkAll links the files of a directory.
+func (d *Directory) linkAll(dir string) error {
+	entries, err := os.ReadDir(filepath.Join(d.path, durable.WALDir, dir))
+	if err == nil {
+		err = os.Mkdir(filepath.Join(d.bridged, dir), 0o700)
+	}
+	for _, e := range entries {
+		err = errors.Join(err, d.link(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
