@@ -386,9 +386,9 @@ func newEndpoint(s *Storage, st *endpointState, set *settings, m *endpointMetric
 
 // start puts an endpoint to work.
 func (e *endpoint) start() {
+	e.note(time.Now(), e.observe()) // Before anything is taken: what is before this is a backlog.
 	for _, s := range e.streams() {
 		s.begin()
 	}
-	e.observe()
 	e.wg.Go(e.pace)
 }

@@ -33,7 +33,8 @@ import (
 type State string
 
 const (
-	// StateStarting is that of an endpoint of the savepoint before the first configuration.
+	// StateStarting is that of an endpoint of the savepoint before the first configuration,
+	// and then of one with a backlog until it answers.
 	StateStarting State = "starting"
 	// StateDelivering says that it keeps up.
 	StateDelivering State = "delivering"
@@ -148,6 +149,16 @@ func (n *noted) passed(at cursor.Position, now time.Time) (t time.Time, sure boo
 		return now, true // A moment ago.
 	}
 	return n.course[i].at, i > 0
+}
+
+// began returns how long ago the first stage was noted.
+func (n *noted) began(now time.Time) time.Duration {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	if len(n.course) == 0 {
+		return 0
+	}
+	return now.Sub(n.course[0].at)
 }
 
 // speed is what changes in a second.

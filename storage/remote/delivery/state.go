@@ -59,8 +59,8 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 		a.failing = a.failing || st.failing.Load()
 		apart += st.isolation.size()
 	}
-	behind, _ := e.behind(now)
-	late := behind >= max(keepsUpWithin, 2*time.Duration(set.queue.BatchSendDeadline))
+	behind, sure := e.behind(now)
+	late := !sure || behind >= max(keepsUpWithin, 2*time.Duration(set.queue.BatchSendDeadline))
 	a.turned = e.noted.turnedAt(a.failing, !late, now)
 	_, limited := e.noted.tallies.limited(set.name)
 	v, _ := e.noted.speed()
@@ -72,6 +72,8 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 		a.state = StateHeld
 	case !a.failing && !e.tookLately() && e.noted.refusedLately(now):
 		a.state = StateRefusing
+	case !a.failing && !sure && e.waitsForFirst(now):
+		a.state = StateStarting
 	case a.failing, late && !e.tookLately():
 		a.state = StateRetrying // Or an attempt has lasted for long.
 	case apart > 0 && (!late || !gains):
@@ -83,6 +85,11 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	}
 	a.since = e.noted.sinceOf(a.state, now)
 	return a
+}
+
+// waitsForFirst reports whether it was put to work a moment ago, and has answered nothing yet.
+func (e *endpoint) waitsForFirst(now time.Time) bool {
+	return e.taken.Load() == 0 && e.noted.lastFailure() == nil && e.noted.began(now) < keepsUpWithin
 }
 
 // behind returns how long ago the log was written that is the oldest not acknowledged, as

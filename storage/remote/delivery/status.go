@@ -175,8 +175,10 @@ func (e *endpoint) addRates(out *EndpointStatus, now time.Time) {
 			behind = max(behind, now.Sub(time.UnixMilli(t)))
 		}
 	}
-	seconds := behind.Seconds()
-	out.Behind = &seconds
+	if sure || out.State != StateStarting {
+		seconds := behind.Seconds()
+		out.Behind = &seconds
+	}
 	v, known := e.noted.speed()
 	if !known {
 		return

@@ -240,6 +240,33 @@ func TestStatusRemoved(t *testing.T) {
 	r.end()
 }
 
+// An endpoint with a backlog from before the start never shows that it keeps up, or that there
+// is nothing to send, before that is delivered: it starts until it answers.
+func TestStatusStarting(t *testing.T) {
+	j, rc, r := failingRig(t)
+	r.commit(100)
+	r.end()
+
+	rc.set(func(int) *client.Result { return &client.Result{Status: hang} })
+	rc.entered = make(chan struct{}, 1000)
+	j = j.again()
+	r = newRig(t, j, map[string]*receiver{"a": rc}, Options{pace: time.Hour})
+	r.attach(remoteWrite("a"))
+	s := r.statusOf()
+	require.Equal(t, StateStarting, s.State)
+	require.Equal(t, "starting", s.Description)
+	require.Nil(t, s.Behind)
+	require.Positive(t, s.UnackedBytes)
+	<-rc.entered
+	rc.set(nil) // Of the next attempts.
+	e := r.running[0]
+	e.noted.course[0].at = time.Now().Add(-keepsUpWithin)
+	s = r.statusOf()
+	require.Equal(t, StateRetrying, s.State, "it has had its time")
+	require.GreaterOrEqual(t, *s.Behind, keepsUpWithin.Seconds())
+	r.end()
+}
+
 // An endpoint catches up if it has more to be sent than was written in the last seconds,
 // whatever timestamps that has; it says how long it takes.
 func TestStatusCatchingUp(t *testing.T) {

@@ -14,7 +14,6 @@
 package statuspage
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -106,27 +105,8 @@ func levelOf(s delivery.State) level {
 	return warn
 }
 
-// lossSoon is how near a loss is that somebody should look at.
-const lossSoon = 6 * time.Hour
-
 // unwritten is what became of samples that were scraped while the log was broken.
 const unwritten = "never written"
-
-// viewOf returns what the page shows of a status.
-func viewOf(s *Status) view {
-	v := view{Log: logFacts(s), Ran: startFacts(s)}
-	if n := s.Log.Refused; n > 0 {
-		v.Losses = append(v.Losses, loss{Endpoint: "all", What: unwritten, Why: "the log could not be written to", Level: bad, Count: countText(n) + " samples", Bytes: unknown, Last: unknown})
-	}
-	for _, e := range s.Endpoints {
-		v.Rows = append(v.Rows, rowOf(e, s.Time))
-		for _, d := range e.Drops {
-			v.Losses = append(v.Losses, lossOf(e.EndpointStatus.Name, d, s.Time))
-		}
-	}
-	v.Answers = []answer{health(s), behind(s), pins(s), danger(s), lost(s)}
-	return v
-}
 
 // errorShown is how long an error is shown of an endpoint that keeps up again.
 const errorShown = 10 * time.Minute
@@ -163,6 +143,9 @@ func rowOf(e Endpoint, now time.Time) row {
 	}
 	if h := e.Holding; h != nil {
 		r.Held, r.Loss = bytesText(h.Bytes), "not foreseen"
+		if lossUnknown(&e, now) {
+			r.Loss = "not known yet"
+		}
 		if h.Alone > 0 {
 			r.Alone = bytesText(h.Alone) + " alone"
 		}
@@ -182,6 +165,16 @@ func protocolText(message string) string {
 		return "remote write 2.0"
 	}
 	return message
+}
+
+// foreseenAfter is how long an endpoint has to stand still before it is known when a limit
+// takes something from it.
+const foreseenAfter = time.Minute
+
+// lossUnknown reports whether it is too early to say.
+func lossUnknown(e *Endpoint, now time.Time) bool {
+	behind := e.State != delivery.StateDelivering && e.State != delivery.StateGone
+	return behind && (e.Holding == nil || e.UntilLoss == nil) && e.UnackedBytes > 0 && (e.Since == nil || now.Sub(*e.Since) < foreseenAfter)
 }
 
 // limitText says which limit it is, as flags do.
@@ -230,174 +223,6 @@ func lossOf(name string, d delivery.Drop, now time.Time) loss {
 		l.Bytes = bytesText(d.Bytes)
 	}
 	return l
-}
-
-// health answers whether all is well.
-func health(s *Status) answer {
-	a := answer{Question: "Is it healthy?", Level: good}
-	count, n := map[delivery.State]int{}, 0
-	for i := range s.Endpoints {
-		st := s.Endpoints[i].State
-		if st == delivery.StateGone {
-			continue
-		}
-		n++
-		count[st]++
-		a.Level = a.Level.worse(levelOf(st))
-	}
-	switch {
-	case s.Log.Broken != "":
-		return answer{a.Question, bad, "No", "The log cannot be written to: " + s.Log.Broken}
-	case n == 0:
-		return answer{a.Question, warn, "No endpoint", "The configuration has no remote_write."}
-	}
-	a.Short = map[level]string{good: "Yes", busy: "Catching up", warn: "Not quite", bad: "No"}[a.Level]
-	if a.Level == busy && count[delivery.StateCatchingUp] == 0 {
-		a.Short = "Starting"
-	}
-	a.Long = fmt.Sprintf("%d of %d endpoints keep up", count[delivery.StateDelivering], n)
-	if n == 1 && a.Level == good {
-		a.Long = "the endpoint keeps up"
-	}
-	delete(count, delivery.StateDelivering)
-	for _, st := range slices.Sorted(maps.Keys(count)) {
-		a.Long += fmt.Sprintf(", %d %s", count[st], strings.ReplaceAll(string(st), "_", " "))
-	}
-	return a
-}
-
-// behind answers how far behind the worst endpoint is.
-func behind(s *Status) answer {
-	a := answer{Question: "How far behind?", Level: good, Short: "Nothing to send"}
-	var most *Endpoint
-	for i := range s.Endpoints {
-		if e := &s.Endpoints[i]; e.Behind != nil && (most == nil || *e.Behind > *most.Behind) {
-			most = e
-		}
-	}
-	if most == nil {
-		a.Short = unknown
-		return a
-	}
-	name := most.EndpointStatus.Name
-	if *most.Behind > 0 {
-		a.Short, a.Level = secondsText(most.Behind), levelOf(most.State)
-		a.Long = fmt.Sprintf("%s, %s to be sent", name, bytesText(most.UnackedBytes))
-	} else {
-		a.Long = "all is acknowledged"
-	}
-	switch {
-	case most.CatchUp != nil:
-		a.Long += ", caught up in " + secondsText(most.CatchUp)
-	case most.State == delivery.StateCatchingUp:
-		a.Long += ", the rate is too low to catch up"
-	}
-	return a
-}
-
-// pins answers what keeps the oldest segment.
-func pins(s *Status) answer {
-	a := answer{Question: "What pins the disk?", Level: good, Short: "Nothing", Long: sizeText(s)}
-	var names []string
-	for _, e := range s.Endpoints {
-		name, l := e.EndpointStatus.Name, levelOf(e.State)
-		if slices.Contains(s.Removal.Endpoints, name) || (len(s.Removal.Endpoints) == 0 && (l == warn || l == bad)) {
-			names, a.Level = append(names, name), a.Level.worse(l)
-			if e.Holding != nil && e.Alone > 0 {
-				a.Long = fmt.Sprintf("%s, %s of it alone", bytesText(e.Bytes), bytesText(e.Alone))
-			}
-		}
-	}
-	switch {
-	case len(names) > 0:
-		a.Short = strings.Join(names, ", ")
-	case s.Removal.WaitsFor == durable.WaitsForConfiguration:
-		a.Short, a.Level = "The start", busy
-	case s.Removal.WaitsFor == durable.WaitsForAge:
-		a.Long += ", kept by age without an endpoint"
-	}
-	if s.Disk != nil && s.Disk.Low {
-		a.Level, a.Long = bad, a.Long+"; the disk is nearly full"
-	}
-	return a
-}
-
-// sizeText says how large the log is.
-func sizeText(s *Status) string {
-	if s.Log.Segments == 1 {
-		return bytesText(s.Log.Bytes) + " in one segment"
-	}
-	return fmt.Sprintf("%s in %d segments", bytesText(s.Log.Bytes), s.Log.Segments)
-}
-
-// danger answers when a limit takes something first.
-func danger(s *Status) answer {
-	a := answer{Question: "When is something lost?", Level: good, Short: "Not foreseen", Long: "limit " + unknown}
-	if n := s.Limits.MaxBytes; n > 0 {
-		a.Long = fmt.Sprintf("the log has %s of %s", bytesText(s.Log.Bytes), bytesText(n))
-	}
-	var first *Endpoint
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		if e.Holding != nil && e.UntilLoss != nil && (first == nil || *e.UntilLoss < *first.UntilLoss) {
-			first = e
-		}
-	}
-	if first == nil {
-		return a
-	}
-	a.Short, a.Level = "In "+secondsText(first.UntilLoss), busy
-	if *first.UntilLoss < lossSoon.Seconds() {
-		a.Level = warn
-	}
-	if first.State == delivery.StateOverLimit {
-		a.Short, a.Level = "Now", bad
-	}
-	a.Long = fmt.Sprintf("%s, %s, if nothing is delivered", first.EndpointStatus.Name, limitText(first.LossLimit))
-	if first.LossLimit == delivery.ReasonRemoved {
-		a.Long = fmt.Sprintf("%s, %s, if it does not come back", first.EndpointStatus.Name, limitText(first.LossLimit))
-	}
-	return a
-}
-
-// lost answers what was lost since the start.
-func lost(s *Status) answer {
-	a := answer{Question: "What was lost?", Level: good, Short: "Nothing", Long: "since the start " + spanText(s.Time.Sub(s.Start.Time)) + " ago"}
-	var (
-		n    int64
-		last time.Time
-		by   = map[string]int64{}
-	)
-	for _, e := range s.Endpoints {
-		for _, d := range e.Drops {
-			if d.Kind == delivery.DropLeftOut {
-				continue
-			}
-			items := d.Samples + d.Histograms + d.Exemplars
-			n += items
-			by[lossOf("", d, s.Time).What] += items
-			if d.Last.After(last) {
-				last = d.Last
-			}
-		}
-	}
-	if s.Log.Refused > 0 {
-		n += s.Log.Refused
-		by[unwritten] += s.Log.Refused
-	}
-	if n == 0 {
-		return a
-	}
-	a.Short, a.Level = countText(n)+" samples", bad
-	most := slices.MaxFunc(slices.Sorted(maps.Keys(by)), func(x, y string) int { return cmp.Compare(by[x], by[y]) })
-	a.Long = most
-	if len(by) > 1 {
-		a.Long = "mostly " + most
-	}
-	if !last.IsZero() {
-		a.Long += ", last " + agoText(last, s.Time)
-	}
-	return a
 }
 
 // waitsText says what the removal of the oldest segment waits for.

@@ -100,6 +100,23 @@ func TestAnswers(t *testing.T) {
 			{"When is something lost?", bad, "Now", "main, by endpoint-max-size, if nothing is delivered"},
 			{"What was lost?", bad, "123 k samples", "mostly taken by a limit, last 3.0 s ago"},
 		}},
+		"starting": {func(s *Status) {
+			e := &s.Endpoints[0]
+			e.State, e.Behind, e.UnackedBytes, e.Since = delivery.StateStarting, nil, 5<<20, ago(time.Second)
+		}, []answer{
+			{"Is it healthy?", busy, "Starting", "0 of 1 endpoints keep up, 1 starting"},
+			{"How far behind?", busy, "Not known yet", "main, 5.0 MiB to be sent"},
+			{"What pins the disk?", good, "Nothing", "3.0 MiB in 2 segments"},
+			{"When is something lost?", busy, "Not known yet", "the log has 3.0 MiB of 10.0 GiB"},
+			{"What was lost?", good, "Nothing", "since the start 2 h 0 min ago"},
+		}},
+		"the disk fills up": {func(s *Status) { s.Disk.Low = true }, []answer{
+			{"Is it healthy?", good, "Yes", "the endpoint keeps up"},
+			{"How far behind?", good, "Nothing to send", "all is acknowledged"},
+			{"What pins the disk?", bad, "Nothing", "3.0 MiB in 2 segments; the disk is nearly full"},
+			{"When is something lost?", warn, "Soon", "the disk is nearly full: what is scraped is lost when it is"},
+			{"What was lost?", good, "Nothing", "since the start 2 h 0 min ago"},
+		}},
 		"removed": {func(s *Status) {
 			e := &s.Endpoints[0]
 			e.State, e.UntilLoss, e.LossLimit = delivery.StateRemoved, to(300.0), "endpoint_removed"
@@ -131,7 +148,7 @@ func TestAnswers(t *testing.T) {
 			{"Is it healthy?", bad, "No", "The log cannot be written to: no space left on device"},
 			{"How far behind?", good, unknown, ""},
 			{"What pins the disk?", bad, "Nothing", "3.0 MiB in 2 segments, kept by age without an endpoint; the disk is nearly full"},
-			{"When is something lost?", good, "Not foreseen", "limit –"},
+			{"When is something lost?", bad, "Now", "the log cannot be written to: what is scraped is lost"},
 			{"What was lost?", good, "Nothing", "since the start 2 h 0 min ago"},
 		}},
 	} {
