@@ -267,7 +267,7 @@ func (s *Storage) commit(p *plan) {
 		}
 		starting = append(starting, newEndpoint(s, e.begin, e.set, e.metrics))
 		waiting = append(waiting, e.begin.whenCounted())
-		s.logger.Info("Delivering to endpoint", "remote_name", e.set.name, "url", e.set.url,
+		s.logger.Info("Delivering to endpoint", "remote_name", e.set.name, "url", e.set.shown,
 			"position", e.begin.floor().String(), "resumed", !e.isNew() || s.lost,
 			"backlog_bytes", s.src.bytes(e.begin.floor().Position, s.src.Head()))
 	}

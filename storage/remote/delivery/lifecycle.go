@@ -30,7 +30,7 @@ func (e *endpoint) applySettings(set *settings, renamed *endpointMetrics) {
 	old := e.settings.Load()
 	m := e.metrics.Load()
 	if renamed != nil {
-		e.names.set(set.name, set.url)
+		e.names.set(set.name, set.shown)
 		e.show(renamed)
 		if m != nil {
 			renamed.inherit(m)

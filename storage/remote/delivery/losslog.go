@@ -94,7 +94,7 @@ func (l *lossLog) tell(to *slog.Logger, set *settings, last bool) {
 	}
 	byStatus := func(a, b lossKind) int { return strings.Compare(a.status, b.status) }
 	for _, kind := range slices.SortedFunc(maps.Keys(l.lost), byStatus) {
-		of, attrs := l.lost[kind], []any{"remote_name", set.name, "url", set.url}
+		of, attrs := l.lost[kind], []any{"remote_name", set.name, "url", set.shown}
 		level, message := slog.LevelError, "Samples are lost: the endpoint refused them for good"
 		if kind.again {
 			level, message = slog.LevelWarn, "The endpoint refused samples that it most likely has, since they may have been sent before"

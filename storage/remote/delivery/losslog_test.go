@@ -60,7 +60,7 @@ func TestLossesAreSummedUp(t *testing.T) {
 		log syncedBuffer
 		r   lossLog
 	)
-	l, set := slog.New(slog.NewTextHandler(&log, nil)), &settings{name: "a", url: "http://b"}
+	l, set := slog.New(slog.NewTextHandler(&log, nil)), &settings{name: "a", shown: "http://b"}
 	r.tell(l, set, true)
 	require.Empty(t, log.String())
 	r.refused(queue.Counts{queue.Samples: 3}, "400", false, timeSpan{1000, 2000})
@@ -90,7 +90,7 @@ func TestUnreadableIsTold(t *testing.T) {
 		log syncedBuffer
 		r   lossLog
 	)
-	l, set := slog.New(slog.NewTextHandler(&log, nil)), &settings{name: "a", url: "http://b"}
+	l, set := slog.New(slog.NewTextHandler(&log, nil)), &settings{name: "a", shown: "http://b"}
 	r.unread(100, 7, timeSpan{1000, 2000})
 	r.unread(50, 3, timeSpan{2000, 3000})
 	r.unread(0, 0, timeSpan{4000, 4000})

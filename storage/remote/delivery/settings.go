@@ -23,6 +23,7 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
+	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
@@ -45,7 +46,8 @@ type settings struct {
 	// former is what older savepoints call the same endpoint, see identity.Former.
 	former   savepoint.Identity
 	name     string // Of the endpoint in metrics and logs.
-	url      string // Without secrets.
+	url      string // Of the endpoint in metrics.
+	shown    string // The same in all else.
 	hash     string // Of the configuration, secrets left out.
 	queue    config.QueueConfig
 	metadata config.MetadataConfig
@@ -74,7 +76,7 @@ type settings struct {
 func displayName(c *config.RemoteWriteConfig) (name, hash string, err error) {
 	b, err := yaml.Marshal(c)
 	if err != nil {
-		return "", "", fmt.Errorf("remote_write for %s: %w", client.Redacted(c.URL.URL), err)
+		return "", "", fmt.Errorf("remote_write for %s: %w", identity.ShownURL(c.URL.URL), err)
 	}
 	sum := md5.Sum(b)
 	hash = hex.EncodeToString(sum[:])
@@ -107,6 +109,7 @@ func newSettings(id savepoint.Identity, c *config.RemoteWriteConfig, external la
 		identity:   id,
 		name:       name,
 		url:        client.Redacted(c.URL.URL),
+		shown:      identity.ShownURL(c.URL.URL),
 		hash:       hash,
 		queue:      c.QueueConfig,
 		metadata:   c.MetadataConfig,

@@ -16,7 +16,6 @@ package delivery
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -47,8 +46,7 @@ type Status struct {
 type EndpointStatus struct {
 	// Name is as remote_name in metrics.
 	Name string `json:"name"`
-	// URL has no user, and no parameters that are secrets by their name. One that is not
-	// at work has none.
+	// URL has no user, and of parameters only the names. One that is not at work has none.
 	URL      string `json:"url,omitempty"`
 	Protocol string `json:"protocol,omitempty"`
 	// MetricURL is the URL as metrics have it.
@@ -137,7 +135,7 @@ func (s *Storage) Status() Status {
 func (e *endpoint) status(now time.Time) EndpointStatus {
 	set, m, streams := e.settings.Load(), e.metrics.Load(), e.streams()
 	out := EndpointStatus{
-		Name: set.name, URL: withoutUser(set.url), MetricURL: set.url, Protocol: set.protocol.String(), LastError: e.noted.lastFailure(),
+		Name: set.name, URL: set.shown, MetricURL: set.url, Protocol: set.protocol.String(), LastError: e.noted.lastFailure(),
 		UnackedBytes: e.observe(), Position: e.floor(), NewestDelivered: timeOf(m.highestSent.max.load()),
 		MostSenders: min(set.queue.MaxShards, queue.Partitions), FreshFirst: len(streams) > 1, Resent: valueOf(m.resent), Drops: e.noted.tallies.of(set.name),
 	}
@@ -268,16 +266,6 @@ func (r *refusal) present(hold time.Duration) (status int, until *time.Time) {
 		until = &end
 	}
 	return r.last.Status, until
-}
-
-// withoutUser returns a URL without the name of a user.
-func withoutUser(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return ""
-	}
-	u.User = nil
-	return u.String()
 }
 
 // timeOf returns a timestamp in ms as a time, nil for 0.

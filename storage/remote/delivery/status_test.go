@@ -61,7 +61,7 @@ func TestStatusDelivering(t *testing.T) {
 	require.Eventually(t, func() bool { return r.statusOf().UnackedBytes == 0 }, time.Minute, time.Millisecond)
 	s := r.becomes(StateDelivering)
 	require.Equal(t, "delivering", s.Description)
-	require.Equal(t, "http://a/write?token=xxxxx&tenant=1", s.URL)
+	require.Equal(t, "http://a/write?token=xxxxx&tenant=xxxxx", s.URL)
 	require.Equal(t, "a", s.Name)
 	require.Equal(t, "prometheus.WriteRequest", s.Protocol)
 	require.Equal(t, *j.head.Load(), s.Position)

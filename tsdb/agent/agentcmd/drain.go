@@ -125,7 +125,7 @@ func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, on
 		row("ENDPOINT", "URL", "TO BE SENT", "OF THE LOG", "OLDEST SAMPLE")
 		for i, rw := range conf.RemoteWriteConfigs {
 			if of[i] < 0 {
-				row(rw.Name, rw.URL.Redacted(), "nothing: it has no position here", "", "")
+				row(rw.Name, identity.ShownURL(rw.URL.URL), "nothing: it has no position here", "", "")
 				continue
 			}
 			e := all[of[i]]
@@ -145,7 +145,7 @@ func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, on
 			} else {
 				what += ", left alone"
 			}
-			row(e.Name, rw.URL.Redacted(), what, size(e.Bytes), at(e.Oldest))
+			row(e.Name, identity.ShownURL(rw.URL.URL), what, size(e.Bytes), at(e.Oldest))
 		}
 		for i := range all {
 			if !slices.Contains(of, i) {

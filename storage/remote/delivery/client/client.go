@@ -33,6 +33,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/atomic"
 
+	"github.com/ackwal/ackwal/storage/remote/delivery/identity"
 	"github.com/ackwal/ackwal/storage/remote/internal/encoder"
 
 	"github.com/prometheus/prometheus/config"
@@ -104,7 +105,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		name:     cfg.Name,
 		url:      cfg.URL.String(),
-		endpoint: withoutUser(cfg.URL.URL),
+		endpoint: identity.ShownURL(cfg.URL.URL),
 		timeout:  cfg.Timeout,
 		secrets:  secretsOf(cfg, cfg.Headers),
 	}

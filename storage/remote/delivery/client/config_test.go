@@ -57,7 +57,7 @@ func TestFromRemoteWrite(t *testing.T) {
 	c, err := New(FromRemoteWrite("n", &rw))
 	require.NoError(t, err)
 	require.Equal(t, "n", c.Name())
-	require.Equal(t, "http://example.org/push?a=b", c.Endpoint())
+	require.Equal(t, "http://example.org/push?a=xxxxx", c.Endpoint())
 }
 
 // TestBadConfig: mistakes appear when the configuration is applied, say where

@@ -257,7 +257,7 @@ func TestSecretsAreNotRepeated(t *testing.T) {
 				require.Contains(t, all, "tenant-1", "who is sending is no secret")
 			}
 			if name == "parameters" {
-				require.Contains(t, c.Endpoint(), "/push?db=metrics&p=xxxxx&api_key=xxxxx&Token=xxxxx")
+				require.Contains(t, c.Endpoint(), "/push?db=xxxxx&p=xxxxx&api_key=xxxxx&Token=xxxxx")
 			}
 		})
 	}

@@ -34,24 +34,25 @@ var (
 	// set is wider than that of valid URLs, because invalid ones are quoted in
 	// errors.
 	userInfo = regexp.MustCompile(`//[^/?#\s"]*@`)
+	// parameter matches those of queries in texts, and fragment what follows them.
+	parameter = regexp.MustCompile(`([?&][^=&#\s"]+=)[^&#\s"]*`)
+	fragment  = regexp.MustCompile(`(//[^#\s"]*)#[^\s"]*`)
 	// secretParameter matches parameters of queries whose names say that their
 	// values are secrets. InfluxDB takes a password as "p".
 	secretParameter = regexp.MustCompile(`(?i)([?&](?:p|[^=&#\s"]*(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&#\s"]*)=)[^&#\s"]*`)
 )
 
-// Redacted returns the URL in a form that is safe to show: the password and the
+// Redacted returns the URL as the labels of metrics have it: the password and the
 // values of parameters that look like secrets are replaced. It equals what
-// stock shows of URLs without such parameters.
-func Redacted(u *url.URL) string { return hideParameters(u.Redacted()) }
-
-func hideParameters(text string) string {
-	return secretParameter.ReplaceAllString(text, "${1}xxxxx")
+// stock shows of URLs without such parameters. For all else there is identity.ShownURL.
+func Redacted(u *url.URL) string {
+	return secretParameter.ReplaceAllString(u.Redacted(), "${1}xxxxx")
 }
 
-func withoutUser(u *url.URL) string {
-	bare := *u
-	bare.User = nil
-	return hideParameters(bare.String())
+// hideURLs hides what may be secret of URLs in a text.
+func hideURLs(text string) string {
+	text = fragment.ReplaceAllString(userInfo.ReplaceAllString(text, "//"), "${1}")
+	return parameter.ReplaceAllString(text, "${1}xxxxx")
 }
 
 // safeError is an error whose text shows no secrets, wherever in the chain they
@@ -65,7 +66,7 @@ type safeError struct {
 func (e safeError) Error() string {
 	text := e.error.Error()
 	text = mask(text[:min(len(text), maxSearched)], e.secrets)
-	return clip(hideParameters(userInfo.ReplaceAllString(text, "//")), maxError)
+	return clip(hideURLs(text), maxError)
 }
 
 func (e safeError) Unwrap() error { return e.error }

@@ -104,7 +104,7 @@ func alone(cfgs []*config.RemoteWriteConfig) (ids []Identity, unnamed []int, err
 
 		rules, err := hashRules(cfg)
 		if err != nil {
-			return nil, nil, fmt.Errorf("remote_write %d (%s): %w", i+1, cfg.URL.Redacted(), err)
+			return nil, nil, fmt.Errorf("remote_write %d (%s): %w", i+1, ShownURL(cfg.URL.URL), err)
 		}
 		ids[i] = Identity{Name: name, URLHash: hashURL(cfg.URL.URL), RulesHash: rules, TenantHash: hashTenant(cfg)}
 	}
@@ -137,7 +137,7 @@ func separate(cfgs []*config.RemoteWriteConfig, ids []Identity, unnamed []int) (
 			for _, i := range group {
 				sum, err := hashYAML(step.part(cfgs[i]))
 				if err != nil {
-					return nil, fmt.Errorf("remote_write %d (%s): %w", i+1, cfgs[i].URL.Redacted(), err)
+					return nil, fmt.Errorf("remote_write %d (%s): %w", i+1, ShownURL(cfgs[i].URL.URL), err)
 				}
 				ids[i].TenantHash = tenantOf(ids[i]) + separator + sum
 				texts[i] = step.text
@@ -146,12 +146,12 @@ func separate(cfgs []*config.RemoteWriteConfig, ids []Identity, unnamed []int) (
 	}
 	if groups := collisions(ids, unnamed, whole); len(groups) > 0 {
 		return nil, fmt.Errorf("remote_write %d and %d are duplicates of each other (%s): duplicate remote write configs are not allowed, "+
-			"remove one or give each a `name`", groups[0][0]+1, groups[0][1]+1, cfgs[groups[0][0]].URL.Redacted())
+			"remove one or give each a `name`", groups[0][0]+1, groups[0][1]+1, ShownURL(cfgs[groups[0][0]].URL.URL))
 	}
 
 	warnings := make([]Warning, 0, len(texts))
 	for _, i := range slices.Sorted(maps.Keys(texts)) {
-		warnings = append(warnings, Warning{Index: i, URL: cfgs[i].URL.Redacted(), Text: texts[i]})
+		warnings = append(warnings, Warning{Index: i, URL: ShownURL(cfgs[i].URL.URL), Text: texts[i]})
 	}
 	return warnings, nil
 }

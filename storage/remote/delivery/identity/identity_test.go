@@ -220,7 +220,7 @@ func TestCollisionsThatChange(t *testing.T) {
 
 func TestOfRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
-		{"duplicates", "- url: http://u:topsecret@a/b\n- url: http://other\n- url: http://u:topsecret@a/b\n", "remote_write 1 and 3 are duplicates of each other (http://u:xxxxx@a/b): duplicate remote write configs are not allowed"},
+		{"duplicates", "- url: http://u:topsecret@a/b\n- url: http://other\n- url: http://u:topsecret@a/b\n", "remote_write 1 and 3 are duplicates of each other (http://a/b): duplicate remote write configs are not allowed"},
 		{"secrets do not tell apart", plain + "  bearer_token: topsecret\n" + plain + "  bearer_token: more topsecret\n", "remote_write 1 and 2"},
 		{"duplicates with rules", strings.Repeat(plain+"  write_relabel_configs: [{regex: a, action: labeldrop}]\n", 2), "duplicate"},
 		{"name twice", plain + "  name: a\n- url: http://other\n  name: a\n", `"a" is used twice`},
