@@ -143,6 +143,9 @@ func TestDeliveryStatus(t *testing.T) {
 	}
 	_, err = s.Agent.Get("/api/v1/openapi.yaml")
 	require.NoError(t, err)
+	body, err := s.Agent.Head("/delivery") // As monitors ask.
+	require.NoError(t, err)
+	require.Empty(t, body)
 }
 
 // TestDeliveryStatusUnavailable: best-effort delivery says that there is none, as upstream's

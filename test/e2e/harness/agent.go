@@ -168,6 +168,9 @@ func (a *Agent) Reload(config Config, limit time.Duration) error {
 // Get returns what the agent answers to GET, and an error unless that is a success.
 func (a *Agent) Get(path string) ([]byte, error) { return a.proc.get(path) }
 
+// Head asks the agent for what Get would answer, without its body.
+func (a *Agent) Head(path string) ([]byte, error) { return a.proc.head(path) }
+
 // Metrics scrapes the agent.
 func (a *Agent) Metrics() (Metrics, error) { return a.proc.Metrics() }
 

@@ -76,6 +76,10 @@ func (p *Prometheus) get(path string) ([]byte, error) {
 	return p.request(http.MethodGet, path, process.HangLimit)
 }
 
+func (p *Prometheus) head(path string) ([]byte, error) {
+	return p.request(http.MethodHead, path, process.HangLimit)
+}
+
 func (p *Prometheus) request(method, path string, limit time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
