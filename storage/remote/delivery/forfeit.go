@@ -34,6 +34,8 @@ type Holder struct {
 	Position cursor.Position
 	// Stuck is for how long it has come no further although there is more of the log.
 	Stuck time.Duration
+	// KeepsUp says that it has acknowledged what was written more than a moment ago.
+	KeepsUp bool
 	// Retained is for how long a removed one still keeps what it has not been sent, nil if
 	// that has no end or it has been sent all.
 	Retained *time.Duration
@@ -63,7 +65,7 @@ func (s *Storage) Holders() (all []Holder) {
 		set, floor := e.settings.Load(), e.floor()
 		add(Holder{
 			ID: e.id, Name: set.name, URL: set.url, Position: neededFrom(floor, int(e.forfeitedBefore.Load())),
-			Stuck: e.standstill.stuck(floor, e.src.Head(), now),
+			Stuck: e.standstill.stuck(floor, e.src.Head(), now), KeepsUp: e.keepsUp(now),
 		})
 	}
 	for _, st := range retained {

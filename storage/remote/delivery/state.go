@@ -59,8 +59,8 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 		a.failing = a.failing || st.failing.Load()
 		apart += st.isolation.size()
 	}
-	behind, sure := e.behind(now)
-	late := !sure || behind >= max(keepsUpWithin, 2*time.Duration(set.queue.BatchSendDeadline))
+	_, sure := e.behind(now)
+	late := !e.keepsUp(now)
 	a.turned = e.noted.turnedAt(a.failing, !late, now)
 	_, limited := e.noted.tallies.limited(set.name)
 	v, _ := e.noted.speed()
@@ -85,6 +85,12 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	}
 	a.since = e.noted.sinceOf(a.state, now)
 	return a
+}
+
+// keepsUp reports whether it has acknowledged what was written more than a moment ago.
+func (e *endpoint) keepsUp(now time.Time) bool {
+	behind, sure := e.behind(now)
+	return sure && behind < max(keepsUpWithin, 2*time.Duration(e.settings.Load().queue.BatchSendDeadline))
 }
 
 // waitsForFirst reports whether it was put to work a moment ago, and has answered nothing yet.

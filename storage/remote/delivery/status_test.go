@@ -61,6 +61,7 @@ func TestStatusDelivering(t *testing.T) {
 	require.Eventually(t, func() bool { return r.statusOf().UnackedBytes == 0 }, time.Minute, time.Millisecond)
 	s := r.becomes(StateDelivering)
 	require.Equal(t, "delivering", s.Description)
+	require.True(t, r.Holders()[0].KeepsUp)
 	require.Equal(t, "http://a/write?token=xxxxx&tenant=xxxxx", s.URL)
 	require.Equal(t, "a", s.Name)
 	require.Equal(t, "prometheus.WriteRequest", s.Protocol)
@@ -257,6 +258,7 @@ func TestStatusStarting(t *testing.T) {
 	require.Equal(t, "starting", s.Description)
 	require.Nil(t, s.Behind)
 	require.Positive(t, s.UnackedBytes)
+	require.False(t, r.Holders()[0].KeepsUp)
 	<-rc.entered
 	rc.set(nil) // Of the next attempts.
 	e := r.running[0]

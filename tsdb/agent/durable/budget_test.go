@@ -156,6 +156,13 @@ func TestHoldings(t *testing.T) {
 	require.False(t, math.IsInf(value("seconds_until_loss", "dead"), 0))
 	require.True(t, math.IsInf(value("seconds_until_loss", "well"), 1))
 
+	// One that keeps up is not a moment behind only because a segment was finished.
+	ahead := at("well", begin, 0)
+	ahead.KeepsUp = true
+	sender.list = []delivery.Holder{ahead}
+	require.Positive(t, value("held_segments", "well"))
+	require.True(t, math.IsInf(value("seconds_until_loss", "well"), 1))
+
 	// The time for which a removed one is retained may be over first.
 	left := 7 * time.Second
 	removed := at("dead", db.journal.Head(), 0)

@@ -67,7 +67,7 @@ func (db *DB) holdings() (all []holding, u usage, err error) {
 		if !c.since.IsZero() {
 			x.age = max(0, now.Sub(c.since).Seconds())
 		}
-		if c.segments > 0 || h.Stuck >= stuckAfter {
+		if !h.KeepsUp && (c.segments > 0 || h.Stuck >= stuckAfter) {
 			x.untilLoss, x.limit = untilLoss(u, c, total, own, now)
 		}
 		if h.Retained != nil && h.Retained.Seconds() < x.untilLoss {
