@@ -197,6 +197,9 @@ type activity struct {
 	since   time.Time // When it became so, as it was noticed.
 	failing bool
 	turned  time.Time // When it began or ended to fail, or kept up last.
+	// refusesAll says that the last refusal, if there is one, is of everything.
+	refusesAll bool
+	apart      time.Time // Since when series are isolated; zero if none is.
 }
 
 // become notes what it does now.
@@ -232,6 +235,16 @@ func (n *noted) sinceOf(s State, now time.Time) time.Time {
 		return now
 	}
 	return n.activity.since
+}
+
+// apartSince returns since when series are isolated, of which there are some now.
+func (n *noted) apartSince(now time.Time) time.Time {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	if n.activity.apart.IsZero() {
+		return now
+	}
+	return n.activity.apart
 }
 
 // turnedAt returns when it began or ended to fail, at the earliest, or kept up last, by what

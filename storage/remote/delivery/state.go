@@ -18,6 +18,7 @@ import (
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
 	"github.com/ackwal/ackwal/tsdb/wlog/cursor"
+	"github.com/ackwal/ackwal/tsdb/wlog/savepoint"
 )
 
 // This file has what an endpoint does at present, in a word, and since when. The pacer looks
@@ -59,6 +60,10 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 		a.failing = a.failing || st.failing.Load()
 		apart += st.isolation.size()
 	}
+	if apart > 0 {
+		a.apart = e.noted.apartSince(now)
+	}
+	a.refusesAll = e.refusesAll(a.apart)
 	_, sure := e.behind(now)
 	late := !e.keepsUp(now)
 	a.turned = e.noted.turnedAt(a.failing, !late, now)
@@ -68,9 +73,9 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	switch {
 	case (a.failing || late) && !gains && limited.After(a.turned):
 		a.state = StateOverLimit
-	case a.failing && e.refusal.lasts() > 0:
+	case a.failing && a.refusesAll && e.refusal.lasts() > 0:
 		a.state = StateHeld
-	case !a.failing && !e.tookLately() && e.noted.refusedLately(now):
+	case !a.failing && a.refusesAll && e.noted.refusedLately(now):
 		a.state = StateRefusing
 	case !a.failing && !sure && e.waitsForFirst(now):
 		a.state = StateStarting
@@ -85,6 +90,20 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	}
 	a.since = e.noted.sinceOf(a.state, now)
 	return a
+}
+
+// refusesAll reports whether the last refusal, if there is one, is of everything: it has taken
+// nothing for a while, and not for want of anything but isolated series, which it has refused
+// since before it took other things.
+func (e *endpoint) refusesAll(apart time.Time) bool {
+	if e.tookLately() {
+		return false
+	}
+	if apart.IsZero() || !apart.Before(e.lastTaken.Load()) {
+		return true
+	}
+	streams := e.streams() // What is isolated has left the queue.
+	return streams[len(streams)-1].queue.Marks(make([]savepoint.Mark, queue.Partitions)).Before(e.src.Head())
 }
 
 // keepsUp reports whether it has acknowledged what was written more than a moment ago.

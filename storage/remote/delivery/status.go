@@ -156,6 +156,9 @@ func (e *endpoint) status(now time.Time) EndpointStatus {
 	out.State, out.Since = does.state, &since
 	e.addRates(&out, now)
 	out.RefusedStatus, out.Until = e.refusal.present(set.refusedHold)
+	if !does.refusesAll {
+		out.RefusedStatus = 0
+	}
 	if out.State != StateHeld {
 		out.Until = nil
 	}

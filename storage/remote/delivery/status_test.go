@@ -185,6 +185,37 @@ func TestStatusBlocked(t *testing.T) {
 	r.end()
 }
 
+// A series that is refused again and again while the rest is delivered is no refusal of
+// everything: not a moment after the rest was taken, and not if there has been no rest since.
+func TestStatusOfPoisonIsSteady(t *testing.T) {
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{pace: time.Hour, newClient: func(client.Config) (storer, error) {
+		return poisoned{rc, "3"}, nil
+	}})
+	r.attach(remoteWrite("a"))
+	r.commit(8)
+	r.becomes(StateBlocked)
+	e := r.running[0]
+	refused := client.Result{Status: 422, Outcome: client.Refused, Err: errors.New("no")}
+	e.refusal.noteRefused(refused)
+	e.noted.fail(refused, time.Now())
+	require.Zero(t, r.statusOf().RefusedStatus)
+
+	// The rest was taken long ago, and before that the series was isolated already.
+	taken := time.Now().Add(-2 * takesFor)
+	e.lastTaken.Store(taken)
+	e.noted.become(activity{at: taken, state: StateBlocked, since: taken, apart: taken.Add(-time.Second)})
+	e.refusal.noteRefused(refused)
+	s := r.statusOf()
+	require.Zero(t, s.RefusedStatus)
+	require.NotContains(t, []State{StateHeld, StateRefusing}, s.State)
+
+	// One that was taken before anything was isolated refuses everything.
+	e.noted.become(activity{at: taken, state: StateBlocked, since: taken, apart: taken.Add(time.Second)})
+	require.Equal(t, 422, r.statusOf().RefusedStatus)
+	r.end()
+}
+
 // poisoned is a receiver that is unavailable for requests with a series.
 type poisoned struct {
 	*receiver
