@@ -164,8 +164,13 @@ func (n *noted) began(now time.Time) time.Duration {
 // speed is what changes in a second.
 type speed struct{ in, out, items float64 }
 
-// speedOver is the time over which rates are taken.
-const speedOver = 15 * time.Second
+// speedOver is the time over which rates are taken. What was in speedFades before the last
+// counts for a third of that: senders are added for seconds after an endpoint answers again, and
+// a mean over all of that time would make what is left seem to take longer than it does.
+const (
+	speedOver  = 15 * time.Second
+	speedFades = 4 * time.Second
+)
 
 // speed returns the rates of late, and since the endpoint answers again: bytes of the log
 // written and acknowledged, and items.
@@ -181,13 +186,23 @@ func (n *noted) speed() (v speed, known bool) {
 		from = n.answered
 	}
 	i, _ := slices.BinarySearchFunc(n.course, from, func(s stage, t time.Time) int { return s.at.Compare(t) })
-	first := n.course[min(i, len(n.course)-2)]
-	took := last.at.Sub(first.at).Seconds()
-	if took <= 0 {
-		return v, false
+	var weight float64
+	for i = min(i, len(n.course)-2) + 1; i < len(n.course); i++ {
+		was, is := n.course[i-1], n.course[i]
+		took := is.at.Sub(was.at).Seconds()
+		if took <= 0 {
+			continue
+		}
+		w := math.Exp(-last.at.Sub(is.at).Seconds() / speedFades.Seconds())
+		weight += w * took
+		v.in += w * float64(is.written-was.written)
+		v.out += w * float64(is.acked()-was.acked())
+		v.items += w * float64(is.settled-was.settled)
 	}
-	in, out := last.written-first.written, last.acked()-first.acked()
-	return speed{float64(in) / took, max(0, float64(out)/took), float64(last.settled-first.settled) / took}, true
+	if weight == 0 {
+		return speed{}, false
+	}
+	return speed{v.in / weight, max(0, v.out/weight), v.items / weight}, true
 }
 
 // activity is what an endpoint does at a time.

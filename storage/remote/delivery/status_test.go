@@ -377,6 +377,25 @@ func TestCourseIsThinned(t *testing.T) {
 	require.Equal(t, speed{1, 1, 3}, v)
 }
 
+// The time to catch up is not far from what it takes, also soon after senders were added: the
+// rate doubles each second at first.
+func TestSpeedFollowsTheRamp(t *testing.T) {
+	const settles = 9 // Seconds from the start.
+	var n noted
+	begin, unacked, rate := time.Unix(1e9, 0), int64(1e9), int64(1e4)
+	for second := range 30 {
+		n.goOn(stage{at: begin.Add(time.Duration(second) * time.Second), unacked: unacked, settled: int(1e9 - unacked)}, func(_, _ cursor.Position) int64 { return 0 })
+		unacked -= rate
+		rate = min(2*rate, 16e4)
+		if second >= settles {
+			v, known := n.speed()
+			require.True(t, known)
+			require.InEpsilon(t, 16e4, v.out, 0.25, "after %d s", second)
+			require.InDelta(t, v.out, v.items, 1)
+		}
+	}
+}
+
 // What limits take is not taken for acknowledged.
 func TestSpeedLeavesOutLosses(t *testing.T) {
 	var n noted
