@@ -177,6 +177,33 @@ func TestHoldings(t *testing.T) {
 	require.True(t, math.IsInf(value("seconds_until_loss", "dead"), 1))
 }
 
+// How fast the log grows, and so the time until loss, does not depend on what was removed of it:
+// most is, as long as it is delivered.
+func TestGrowthCountsWhatWasRemoved(t *testing.T) {
+	dir := t.TempDir()
+	sender, clock := &fakeSender{}, newTestClock()
+	env := still()
+	env.now = clock.now
+	db := openTest(t, dir, sender, small(), env)
+	fill(t, db, dir, 6)
+	written := bytesOf(t, db) - db.openedBytes.Load()
+	clock.add(100 * time.Second)
+	sender.Gate.Set(holder("well", db.journal.Head()))
+	sender.Gate.Open()
+	require.NoError(t, db.truncate(t.Context()))
+	require.Less(t, bytesOf(t, db), written/2)
+	_, u, err := db.holdings()
+	require.NoError(t, err)
+	require.InEpsilon(t, float64(written)/100, u.rate, 0.1, "a segment was begun meanwhile")
+}
+
+func bytesOf(t *testing.T, db *DB) int64 {
+	t.Helper()
+	u, err := measure(db.journal.dir, nil)
+	require.NoError(t, err)
+	return u.segments()
+}
+
 // readAtOnce is a registry whose metrics are read whenever some are added, as they may be
 // while a storage is opened.
 type readAtOnce struct {

@@ -39,7 +39,7 @@ import (
 type DB struct {
 	// These are first for the sake of platforms with 32 bits.
 	other       atomic.Int64 // What checkpoints and the snapshot took up when that was looked at last.
-	openedBytes atomic.Int64 // How large the log was when it was opened.
+	openedBytes atomic.Int64 // How large the log was when it was opened, less what was removed since.
 
 	environment
 	logger  *slog.Logger

@@ -334,6 +334,7 @@ func (db *DB) remove(ctx context.Context, u usage, lim limits, what removal) err
 	if err := db.removeSegments(oldest, what.first); err != nil {
 		return fmt.Errorf("remove segments before %s: %w", wlog.SegmentName(db.journal.dir, what.first), err)
 	}
+	db.openedBytes.Add(-u.before(what.first)) // What is removed was written, too.
 	if n := what.free - oldest; n > 0 {
 		db.metrics.segmentsRemoved.WithLabelValues(what.freeReason).Add(float64(n))
 	}

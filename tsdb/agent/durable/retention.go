@@ -233,6 +233,16 @@ func (u usage) oldest() int {
 	return u.sealed[0].number
 }
 
+// before returns the size of the finished segments before one.
+func (u usage) before(segment int) (n int64) {
+	for _, s := range u.sealed {
+		if s.number < segment {
+			n += s.size
+		}
+	}
+	return n
+}
+
 func (u usage) segments() int64 {
 	n := u.activeSize
 	for _, s := range u.sealed {
