@@ -77,12 +77,12 @@ func (s *stream) mendable(set *settings, res client.Result) bool {
 }
 
 // errNotStored is a refusal that does not look like one.
-var errNotStored = errors.New("the receiver took a request and does not say that it stored anything: it does not know remote write 2.0, most likely, and ignores the content type")
+var errNotStored = errors.New("the receiver took a request and does not say that it stored anything of it: it may not know remote write 2.0 and ignore the content type")
 
 // weigh takes note of an answer. One that is about credentials is a failure like another
-// in all that follows. Of what a receiver says nothing that has to, it stored nothing.
+// in all that follows. What a receiver of 2.0 does not say that it stored, it did not store.
 func (s *stream) weigh(set *settings, res client.Result, sent queue.Counts) client.Result {
-	if set.protocol == encoder.V2 && res.Outcome == client.Delivered && !res.Written.Confirmed && res.StatsErr == nil && sent.Total() > 0 {
+	if set.protocol == encoder.V2 && res.Outcome == client.Delivered && res.Written.Nothing() && res.StatsErr == nil && sent.Total() > 0 {
 		res.Outcome, res.Err = client.Refused, errNotStored
 	}
 	if s.mendable(set, res) {

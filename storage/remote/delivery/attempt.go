@@ -89,7 +89,8 @@ func (s *sender) refusedAgain(set *settings, res client.Result) bool {
 	return res.Late || (res.Written.Confirmed && !res.Written.Nothing()) || s.takesEmpty(set)
 }
 
-// takesEmpty reports whether the endpoint takes a request with nothing in it.
+// takesEmpty reports whether the endpoint takes a request with nothing in it. What it answers
+// to that is about nothing else.
 func (s *sender) takesEmpty(set *settings) bool {
 	st := s.stream
 	if taken, known := st.endpoint.refusal.takesEmpty(); known {
@@ -99,7 +100,8 @@ func (s *sender) takesEmpty(set *settings) bool {
 	s.encode(&p, set, s.screen(&p, set, nil))
 	ctx, cancel := context.WithTimeout(st.ctx, st.shortTimeout(set))
 	defer cancel()
-	res := st.send(ctx, set, p.payload, 0, queue.Counts{})
+	st.endpoint.metrics.Load().isolationRequests.Inc()
+	res := set.client.Store(ctx, p.payload, 0)
 	if res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		st.lengthen()
 	}

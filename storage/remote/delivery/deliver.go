@@ -57,11 +57,12 @@ type delivery struct {
 	rest     []queue.ItemView // What did not fit into the request, and is delivered after it,
 	restSent bool             // and whether some of that may have reached the receiver.
 
-	request *encodedRequest // Nil if it has to be packed.
-	packed  *settings       // Those it was packed under last.
-	attempt int             // How many there were before.
-	backoff time.Duration   // After the next failure.
-	doubt   doubt
+	request  *encodedRequest // Nil if it has to be packed.
+	packed   *settings       // Those it was packed under last.
+	attempt  int             // How many there were before,
+	refusals int             // and of those with an item that is left alone, that were refused.
+	backoff  time.Duration   // After the next failure.
+	doubt    doubt
 }
 
 // step is how an attempt with a delivery ends.
@@ -236,12 +237,16 @@ func (d *delivery) onRefused(set *settings, res client.Result) step {
 }
 
 // onRefusedAgain is onRefused of what the receiver most likely has, and refuses for that.
-// Each item has to be refused by itself (I2).
+// Each item has to be refused by itself (I2), and several times where the answer does not say
+// that it is for that: of two receivers behind one URL, one may refuse everything.
 func (d *delivery) onRefusedAgain(sent queue.Counts, res client.Result) step {
 	s, st := d.sender, d.sender.stream
 	s.req.Refused = true
 	if middle(d.work.items) > 0 {
 		return halved
+	}
+	if d.refusals++; d.refusals < sureAfter && !res.Late {
+		return again
 	}
 	it := d.work.items[0]
 	st.endpoint.countRefusedAgain(sent, it, res)

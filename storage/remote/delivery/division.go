@@ -75,6 +75,7 @@ func (w *isolator) tryParts() bool {
 	for i, p := range parts {
 		w.part(p, answers[i])
 	}
+	w.dropIfRefusesAll(answers[n-1]) // No answer is left then that is about one of those.
 	return true
 }
 
@@ -177,15 +178,21 @@ func (w *isolator) part(p part, a answer) {
 	default:
 		w.partUnanswered(p, a)
 	}
-	if d.inVain.refused > mostRefusals && !a.mendable && w.refusesAll() {
-		// No series is at fault.
-		all := d.inVain.refusedOnes
-		for _, p := range d.parts {
-			all = append(all, p.series...)
-		}
-		d.parts, d.inVain.refusedOnes = nil, nil
-		w.dropSeries(all, a.res)
+}
+
+// dropIfRefusesAll drops all that is on trial if it was refused, with the last answer too, and
+// no series of it is at fault.
+func (w *isolator) dropIfRefusesAll(last answer) {
+	d := w.division
+	if last.res.Outcome == client.Delivered || last.mendable || d.inVain.refused <= mostRefusals || !w.refusesAll() {
+		return
 	}
+	all := d.inVain.refusedOnes
+	for _, p := range d.parts {
+		all = append(all, p.series...)
+	}
+	d.parts, d.inVain.refusedOnes = nil, nil
+	w.dropSeries(all, last.res)
 }
 
 // partTaken lets the series of a part go, as far as nothing more of them waits.

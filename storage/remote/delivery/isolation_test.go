@@ -59,11 +59,11 @@ type picky struct {
 	early     int // Samples before the last of their series that had not been.
 	have      map[string]map[int64]bool
 	requests  int
-	strict    bool // It refuses what it has,
-	unclear   bool // and does not say why.
-	fussy     bool // It refuses a request with nothing in it.
-	lose      int  // The answer to so many a request is lost, 0 for none.
-	at, most  int  // Requests at a time, now and at the most.
+	strict    bool           // It refuses what it has,
+	unclear   bool           // and does not say why.
+	fussy     *client.Result // The answer to a request with nothing in it.
+	lose      int            // The answer to so many a request is lost, 0 for none.
+	at, most  int            // Requests at a time, now and at the most.
 }
 
 func newPicky() *picky {
@@ -103,8 +103,8 @@ func (r *picky) Store(ctx context.Context, body []byte, _ int) client.Result {
 	if (r.oneOf > 0 && r.requests%r.oneOf != 0) || (r.burst > 0 && samplesOf(&req) > r.burst) {
 		return client.Result{Status: 429, Outcome: client.Retry, Err: errors.New("too many requests")}
 	}
-	if r.fussy && len(req.Timeseries) == 0 {
-		return client.Result{Status: 400, Outcome: client.Refused, Err: errors.New("nothing in it")}
+	if r.fussy != nil && len(req.Timeseries) == 0 {
+		return *r.fussy
 	}
 	builder := labels.NewScratchBuilder(0)
 	for _, ts := range req.Timeseries {

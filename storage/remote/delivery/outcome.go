@@ -48,11 +48,7 @@ func (s *sender) countDelivered(set *settings, p *encodedRequest, res client.Res
 	}
 	if missing := unwritten(sent, res); missing.Total() > 0 {
 		st.endpoint.countFailed(missing, strconv.Itoa(res.Status), timeSpan{})
-		hint := "the receiver stored only a part"
-		if res.Written.Nothing() && set.protocol == encoder.V2 {
-			hint = "the receiver stored nothing; it may not know remote write 2.0 and ignore the content type"
-		}
-		st.endpoint.logger.Error("The endpoint accepted a request, and did not store all of it", "hint", hint,
+		st.endpoint.logger.Error("The endpoint accepted a request, and did not store all of it",
 			"failedSampleCount", missing[queue.Samples], "failedHistogramCount", missing[queue.Histograms], "failedExemplarCount", missing[queue.Exemplars])
 	}
 }

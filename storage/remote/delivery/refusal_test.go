@@ -183,25 +183,36 @@ func TestRefusalsByTurns(t *testing.T) {
 
 // TestReceiverWithoutV2 defends I2: a receiver that knows only remote write 1.0 and ignores
 // the content type, as some do, takes everything of 2.0 and stores nothing. That is held,
-// too, until the protocol is corrected.
+// too, until the protocol is corrected. So is what one takes that says that it stores nothing.
 func TestReceiverWithoutV2(t *testing.T) {
-	j, rc := openJournal(t, t.TempDir(), nil), newReceiver() // It is one.
-	r, log := logged(t, j, map[string]*receiver{"a": rc}, Options{RefusedHold: time.Hour})
-	v1, v2 := remoteWrite("a"), remoteWrite("a")
-	v2.ProtobufMessage = remoteapi.WriteV2MessageType
-	r.attach(v2)
-	for range 20 {
-		r.commit(100)
+	for _, says := range []bool{false, true} {
+		t.Run(strconv.FormatBool(says), func(t *testing.T) {
+			t.Parallel()
+			j, rc := openJournal(t, t.TempDir(), nil), newReceiver() // It is one.
+			if says {
+				rc.set(func(int) *client.Result {
+					return &client.Result{Status: 204, Outcome: client.Delivered, Written: client.Written{Confirmed: true}}
+				})
+			}
+			r, log := logged(t, j, map[string]*receiver{"a": rc}, Options{RefusedHold: time.Hour})
+			v1, v2 := remoteWrite("a"), remoteWrite("a")
+			v2.ProtobufMessage = remoteapi.WriteV2MessageType
+			r.attach(v2)
+			for range 20 {
+				r.commit(100)
+			}
+			require.Eventually(t, func() bool { return rc.asked() > 100 }, time.Minute, time.Millisecond)
+			require.Positive(t, r.running[0].refusal.lasts())
+			require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
+			require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
+			rc.set(nil)
+			r.apply(v1)
+			r.complete("a", 2000)
+			r.end()
+			require.NotContains(t, log.all(), "lost")
+			require.Contains(t, log.all(), errNotStored.Error())
+		})
 	}
-	require.Eventually(t, func() bool { return rc.asked() > 100 }, time.Minute, time.Millisecond)
-	require.Positive(t, r.running[0].refusal.lasts())
-	require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
-	require.Zero(t, r.value("prometheus_remote_storage_samples_failed_total", nil))
-	r.apply(v1)
-	r.complete("a", 2000)
-	r.end()
-	require.NotContains(t, log.all(), "lost")
-	require.Contains(t, log.all(), errNotStored.Error())
 }
 
 // TestRefusalIsTold: a line says once that an endpoint refuses everything, another one that
@@ -288,6 +299,36 @@ func TestRefusalOfEverythingInTrial(t *testing.T) {
 			require.NoError(t, j.wal.Close())
 		})
 	}
+}
+
+// TestLateSamplesOfManySeries: all that an endpoint refuses for good after an outage is dropped
+// and counted, also if it is of more series than can be on their own.
+func TestLateSamplesOfManySeries(t *testing.T) {
+	const series, commits = maxSuspects + 500, 4
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	rc.set(unavailable)
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	c := remoteWrite("a")
+	c.QueueConfig.MaxSamplesPerSend = series
+	r.attach(c)
+	for range commits {
+		r.commit(series)
+	}
+	e := r.running[0]
+	require.Eventually(t, e.streams()[0].failing.Load, time.Minute, time.Millisecond)
+	e.lastTaken.Store(time.Now().Add(time.Hour)) // It takes others, for all that is known.
+	rc.set(func(int) *client.Result {
+		res := refusedWith(400)
+		res.Late = true
+		return res
+	})
+	refused := func() int {
+		return int(r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}))
+	}
+	require.Eventually(t, func() bool { return refused() > maxSuspects+100 }, time.Minute, time.Millisecond)
+	e.lastTaken.Store(time.Time{}) // It has not.
+	require.Eventually(t, func() bool { return refused() == series*commits }, time.Minute, time.Millisecond)
+	r.end()
 }
 
 // crashed returns the journal as it goes on after the process was killed.
@@ -409,12 +450,16 @@ func TestDuplicatesOfFussyReceiver(t *testing.T) {
 		t.Run(strconv.Itoa(senders), func(t *testing.T) {
 			t.Parallel()
 			j, rc := openJournal(t, t.TempDir(), nil), newPicky()
-			rc.strict, rc.unclear, rc.fussy, rc.lose = true, true, true, 1
+			rc.strict, rc.unclear, rc.lose = true, true, 1
+			rc.fussy = denied(403) // That says nothing of anything else.
 			r := newPickyRig(t, j, rc, senders)
 			r.commit(100)
 			e := r.running[0]
 			require.Eventually(t, func() bool { return e.refusal.lasts() > 0 }, time.Minute, time.Millisecond)
 			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
+			require.False(t, e.refusal.over(time.Hour))
+			_, until := e.refusal.present(time.Hour)
+			require.NotNil(t, until, "it does not end")
 			r.commit(200)
 			r.arrives("what is new", 300, but())
 			l := e.streams()[0]
