@@ -17,100 +17,80 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
+	"strconv"
 	"strings"
 	"time"
-
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 )
 
-// delivery is what the agent tells of its endpoint in its metrics.
+// delivery is what the agent tells of its endpoints, of which there is one; the fields
+// are described in docs/delivery-api.md.
 type delivery struct {
-	at        time.Time
-	newest    time.Time // The newest sample that was delivered; zero if none was.
-	backlog   float64   // Bytes of the log that are not acknowledged.
-	delivered float64   // Samples, since the agent started.
-	lost      float64   // The same.
-	failed    float64   // Samples of requests that failed and are sent again.
-	refusing  bool
+	Time      time.Time
+	Endpoints []endpoint
+	Log       struct {
+		RefusedSamples int64 `json:"refused_samples"`
+	}
 }
 
-// ask reads the agent's metrics.
-func (d *delivery) ask(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", http.NoBody)
-	if err != nil {
-		return err
+type endpoint struct {
+	Name, State   string
+	BehindSeconds *float64 `json:"behind_seconds"`
+	UnackedBytes  float64  `json:"unacked_bytes"`
+	Rate          *float64 `json:"acked_samples_per_second"`
+	CatchUp       *float64 `json:"catch_up_seconds"`
+	Drops         []struct {
+		Kind                           string
+		Samples, Histograms, Exemplars int64
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	return d.read(resp.Body, time.Now())
 }
 
-// read takes over what a page of metrics says.
-func (d *delivery) read(page io.Reader, at time.Time) error {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(page)
-	if err != nil {
-		return fmt.Errorf("metrics of the agent: %w", err)
-	}
-	sum := func(name string) float64 { return total(families["prometheus_remote_storage_"+name]) }
-	*d = delivery{
-		at: at, backlog: sum("unacked_bytes"),
-		failed: sum("samples_retried_total"), refusing: sum("refusing_seconds") > 0,
-		lost: sum("samples_failed_total") + sum("samples_expired_total") + sum("unreadable_total"),
-	}
-	d.delivered = sum("samples_total") - d.failed - sum("samples_failed_total")
-	if s := sum("queue_highest_sent_timestamp_seconds"); s > 0 {
-		d.newest = time.UnixMilli(int64(s * 1000))
+// ask reads the status of delivery.
+func (d *delivery) ask(ctx context.Context, addr string) (err error) {
+	if *d, err = get[delivery](ctx, "http://"+addr+"/api/v1/status/delivery"); err != nil {
+		return fmt.Errorf("status of the agent: %w", err)
 	}
 	return nil
 }
 
-// total adds up the metrics of a family, of which there may be none.
-func total(f *dto.MetricFamily) (sum float64) {
-	for _, m := range f.GetMetric() {
-		sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+// lost counts what no endpoint, or one of them, will ever get. What the configuration
+// leaves out is not lost.
+func (d *delivery) lost() int64 {
+	sum := d.Log.RefusedSamples
+	for _, e := range d.Endpoints {
+		sum += e.lost()
 	}
 	return sum
 }
 
-// line says how delivery is since an earlier look.
-func (d *delivery) line(before *delivery) string {
-	seconds := d.at.Sub(before.at).Seconds()
-	rate := max(d.delivered-before.delivered, 0) / seconds
-	state, left := "delivering", "-"
-	late := d.newest.IsZero() || d.at.Sub(d.newest) > 3*scrapeInterval
-	switch {
-	case d.refusing:
-		state = "refused"
-	case d.newest.IsZero():
-		state = "waiting"
-	case late && d.newest.Equal(before.newest):
-		state, rate = "retrying", 0 // What is under way is no rate.
-	case late:
-		state = "catching up"
+func (e *endpoint) lost() (sum int64) {
+	for _, drop := range e.Drops {
+		if drop.Kind != "left_out" {
+			sum += drop.Samples + drop.Histograms + drop.Exemplars
+		}
 	}
-	if drained := (before.backlog - d.backlog) / seconds; late && drained > 0 {
-		left = (time.Duration(d.backlog/drained*10) * time.Second / 10).String()
-	}
-	newest := "none"
-	if !d.newest.IsZero() {
-		newest = fmt.Sprintf("%.0f s ago", d.at.Sub(d.newest).Seconds())
-	}
-	return strings.TrimRight(fmt.Sprintf(columns, d.at.Format(time.TimeOnly), state, newest,
-		fmt.Sprintf("%.1f KB", d.backlog/1000), fmt.Sprintf("%.0f/s", rate), left, fmt.Sprintf("%.0f", d.lost)), " ")
+	return sum
 }
 
-const columns = "%-10s%-13s%-15s%12s%14s%15s%7s"
+const columns = "%-10s%-10s%-13s%9s%12s%14s%15s%7s\n"
 
-// heading is the line above those of line.
-func heading() string {
-	return fmt.Sprintf(columns, "time", "receiver is", "newest sample", "backlog", "delivered", "caught up in", "lost")
+// heading is the line above those of show.
+func heading(out io.Writer) {
+	fmt.Fprintf(out, columns, "time", "endpoint", "state", "behind", "backlog", "acknowledged", "caught up in", "lost")
+}
+
+// show prints a line per endpoint.
+func (d *delivery) show(out io.Writer) {
+	for _, e := range d.Endpoints {
+		fmt.Fprintf(out, columns, d.Time.Local().Format(time.TimeOnly), e.Name, strings.ReplaceAll(e.State, "_", " "),
+			known("%.0f s", e.BehindSeconds), fmt.Sprintf("%.1f KB", e.UnackedBytes/1000), known("%.0f/s", e.Rate),
+			known("%.1f s", e.CatchUp), strconv.FormatInt(e.lost(), 10))
+	}
+}
+
+// known formats a value that is absent as long as it is not known.
+func known(format string, value *float64) string {
+	if value == nil {
+		return "-"
+	}
+	return fmt.Sprintf(format, *value)
 }

@@ -39,8 +39,7 @@ type demonstration struct {
 	phase   phase
 	since   time.Time // Of the phase,
 	lasted  time.Duration
-	rows    []row    // what the receiver had when it was asked last,
-	before  delivery // and the agent.
+	rows    []row // what the receiver had when it was asked last.
 	printed time.Time
 }
 
@@ -56,10 +55,7 @@ const (
 // run shows how it goes, until it is told to end or, with once, has come to an end.
 func (d *demonstration) run(ctx context.Context) error {
 	d.enter(arriving)
-	if err := d.before.ask(ctx, d.agent.addr); err != nil {
-		return quiet(ctx, err)
-	}
-	fmt.Fprintln(d.out, heading())
+	heading(d.out)
 	ticks := time.NewTicker(look)
 	defer ticks.Stop()
 	for {
@@ -129,10 +125,9 @@ func (d *demonstration) tick(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if d.phase != steady || time.Since(d.printed) >= steadyEvery {
-		fmt.Fprintln(d.out, now.line(&d.before))
+		now.show(d.out)
 		d.printed = time.Now()
 	}
-	d.before = now
 
 	var queryErr error
 	if d.phase != away {
@@ -149,7 +144,7 @@ func (d *demonstration) tick(ctx context.Context) (done bool, err error) {
 		_ = show(d.out, d.rows)
 		return true, errors.Join(fmt.Errorf("not all samples have arrived within %v; see %s and %s", arriveWithin, d.agent.log, d.receiver.log), queryErr)
 	case d.phase != steady && arrived:
-		if err := d.verdict(); err != nil {
+		if err := d.verdict(now.lost()); err != nil {
 			return true, err
 		}
 		d.enter(steady)
@@ -160,7 +155,7 @@ func (d *demonstration) tick(ctx context.Context) (done bool, err error) {
 }
 
 // verdict says what has arrived, at the end of a phase that was about that.
-func (d *demonstration) verdict() error {
+func (d *demonstration) verdict(lost int64) error {
 	fmt.Fprintln(d.out)
 	if err := show(d.out, d.rows); err != nil {
 		return err
@@ -170,8 +165,8 @@ func (d *demonstration) verdict() error {
 		scrapes, missing = scrapes+r.scrapes, missing+r.missing
 	}
 	// A busy machine makes the agent miss a scrape; an outage that it loses is many.
-	if missing > scrapes/10 || d.before.lost > 0 {
-		return fmt.Errorf("%d scrapes are missing, and %.0f samples lost by the agent's own count; see %s", missing, d.before.lost, d.agent.log)
+	if missing > scrapes/10 || lost > 0 {
+		return fmt.Errorf("%d scrapes are missing, and %d samples lost by the agent's own count; see %s", missing, lost, d.agent.log)
 	}
 	what := "Everything arrives"
 	if d.phase == catchingUp {
@@ -180,7 +175,8 @@ func (d *demonstration) verdict() error {
 	}
 	fmt.Fprintf(d.out, "%s.%s\n", what, d.offer(" Enter stops the receiver for an outage, Ctrl-C stops everything."))
 	if !d.once || d.outage > 0 {
-		fmt.Fprintf(d.out, "\n%s\n", heading())
+		fmt.Fprintln(d.out)
+		heading(d.out)
 	}
 	return nil
 }

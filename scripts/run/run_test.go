@@ -14,7 +14,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -104,39 +103,28 @@ func TestMissingBinary(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+// TestDeliveryLines: what is not known yet is a dash, and what the configuration leaves
+// out is not lost.
 func TestDeliveryLines(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
-	// page is the agent's metrics with so many bytes in the backlog, the newest sample
-	// delivered so long before at, and so many samples sent, of which some failed.
-	page := func(backlog, late, sent, failed int) string {
-		return fmt.Sprintf(`# TYPE prometheus_remote_storage_unacked_bytes gauge
-prometheus_remote_storage_unacked_bytes{remote_name="receiver"} %d
-# TYPE prometheus_remote_storage_queue_highest_sent_timestamp_seconds gauge
-prometheus_remote_storage_queue_highest_sent_timestamp_seconds{remote_name="receiver"} %d
-# TYPE prometheus_remote_storage_samples_total counter
-prometheus_remote_storage_samples_total{remote_name="receiver"} %d
-# TYPE prometheus_remote_storage_samples_retried_total counter
-prometheus_remote_storage_samples_retried_total{remote_name="receiver"} %d
-# TYPE prometheus_remote_storage_samples_expired_total counter
-prometheus_remote_storage_samples_expired_total{reason="max_size"} 3
-prometheus_remote_storage_samples_expired_total{reason="max_time"} 4
-`, backlog, at.Unix()-int64(late), sent, failed)
-	}
-	for name, test := range map[string]struct {
-		before, now string
-		want        string
-	}{
-		"delivering":  {page(500, 2, 100, 0), page(700, 1, 300, 0), "03:04:05  delivering   1 s ago              0.7 KB         100/s              -      7"},
-		"retrying":    {page(500, 20, 100, 0), page(2500, 20, 300, 200), "03:04:05  retrying     20 s ago             2.5 KB           0/s              -      7"},
-		"catching up": {page(9000, 30, 100, 50), page(5000, 20, 300, 50), "03:04:05  catching up  20 s ago             5.0 KB         100/s           2.5s      7"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var before, now delivery
-			require.NoError(t, before.read(strings.NewReader(test.before), at.Add(-2*time.Second)))
-			require.NoError(t, now.read(strings.NewReader(test.now), at))
-			require.Equal(t, test.want, now.line(&before))
-		})
-	}
+	body := `{"status":"success","data":{"time":"2026-01-02T03:04:05Z","log":{"refused_samples":2},"endpoints":[
+{"name":"one","state":"catching_up","behind_seconds":20.4,"unacked_bytes":5040,"acked_samples_per_second":99.7,"catch_up_seconds":2.5,
+ "drops":[{"kind":"expired","samples":3,"histograms":4,"exemplars":5},{"kind":"left_out","samples":100}]},
+{"name":"two","state":"retrying","unacked_bytes":0,"drops":[]}]}}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/status/delivery" {
+			_, _ = io.WriteString(w, body)
+		}
+	}))
+	defer s.Close()
 	var d delivery
-	require.ErrorContains(t, d.read(strings.NewReader("no metrics\n"), at), "metrics of the agent")
+	require.NoError(t, d.ask(t.Context(), s.Listener.Addr().String()))
+	var out strings.Builder
+	d.show(&out)
+	clock := d.Time.Local().Format(time.TimeOnly)
+	require.Equal(t, clock+"  one       catching up       20 s      5.0 KB         100/s          2.5 s     12\n"+
+		clock+"  two       retrying             -      0.0 KB             -              -      0\n", out.String())
+	require.Equal(t, int64(14), d.lost(), "with what the log could not take")
+
+	body = `{"status":"error","error":"the log is not open"}`
+	require.ErrorContains(t, d.ask(t.Context(), s.Listener.Addr().String()), "status of the agent: the log is not open")
 }

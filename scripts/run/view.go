@@ -16,6 +16,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,28 +92,37 @@ func (r *row) count(scrapes []sample) {
 
 // ask evaluates an expression now.
 func (v view) ask(ctx context.Context, expr string) ([]answer, error) {
+	found, err := get[struct{ Result []answer }](ctx, v.api+"/api/v1/query?query="+url.QueryEscape(expr))
+	if err != nil {
+		return nil, fmt.Errorf("query %s: %w", expr, err)
+	}
+	return found.Result, nil
+}
+
+// get returns the data of an answer of the API, which both processes have.
+func get[T any](ctx context.Context, from string) (data T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.api+"/api/v1/query?query="+url.QueryEscape(expr), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
 	if err != nil {
-		return nil, err
+		return data, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return data, err
 	}
 	defer resp.Body.Close()
 	var body struct {
 		Error string
-		Data  struct{ Result []answer }
+		Data  T
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		return nil, fmt.Errorf("query %s: %w", expr, err)
+		return data, err
 	}
 	if body.Error != "" {
-		return nil, fmt.Errorf("query %s: %s", expr, body.Error)
+		return data, errors.New(body.Error)
 	}
-	return body.Data.Result, nil
+	return body.Data, nil
 }
 
 // sample is written as a pair of seconds and a quoted number.
