@@ -234,6 +234,17 @@ func (n *noted) fails() bool {
 	return n.activity.failing
 }
 
+// lastFailure returns the last attempt that was not taken, nil for none.
+func (n *noted) lastFailure() *Failure {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	if n.failure.Time.IsZero() {
+		return nil
+	}
+	f := n.failure
+	return &f
+}
+
 // refusedLately reports whether the last answer that was no success is a refusal of a moment
 // ago.
 func (n *noted) refusedLately(now time.Time) bool {

@@ -248,17 +248,6 @@ func because(status int) string {
 	return fmt.Sprintf(": %d %s", status, http.StatusText(status))
 }
 
-// lastFailure returns the last attempt that was not taken, nil for none.
-func (n *noted) lastFailure() *Failure {
-	n.mtx.Lock()
-	defer n.mtx.Unlock()
-	if n.failure.Time.IsZero() {
-		return nil
-	}
-	f := n.failure
-	return &f
-}
-
 // present returns the status with which everything is refused, 0 for none, and when that
 // leads to drops, nil for never.
 func (r *refusal) present(hold time.Duration) (status int, until *time.Time) {
