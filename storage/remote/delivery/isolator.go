@@ -170,9 +170,6 @@ const (
 	// refusalsAtOnce is how many series of which a sample was refused are tried at a
 	// time: one after the other, their backlog would grow where answers take long.
 	refusalsAtOnce = 8
-	// sureAfter is how often a series is refused alone before that counts: of two
-	// receivers behind one URL, one may refuse everything.
-	sureAfter = 3
 	// logEvery is the least time between two lines about single series.
 	logEvery = 10 * time.Second
 )

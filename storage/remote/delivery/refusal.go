@@ -44,6 +44,9 @@ const (
 	// takesFor is how long an endpoint that has taken something counts as one that does
 	// not refuse everything.
 	takesFor = 10 * time.Second
+	// sureAfter is how often something is refused alone before that counts: of two
+	// receivers behind one URL, one may refuse everything.
+	sureAfter = 3
 	// emptyCounts is how long the answer to an empty request counts.
 	emptyCounts = time.Second
 )
