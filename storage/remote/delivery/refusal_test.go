@@ -457,9 +457,9 @@ func TestDuplicatesOfFussyReceiver(t *testing.T) {
 			e := r.running[0]
 			require.Eventually(t, func() bool { return e.refusal.lasts() > 0 }, time.Minute, time.Millisecond)
 			require.Zero(t, r.value("prometheus_remote_storage_samples_dropped_total", nil))
-			require.False(t, e.refusal.over(time.Hour))
-			_, until := e.refusal.present(time.Hour)
-			require.NotNil(t, until, "it does not end")
+			e.refusal.mtx.Lock()
+			require.False(t, e.refusal.held(), "the hold does not end")
+			e.refusal.mtx.Unlock()
 			r.commit(200)
 			r.arrives("what is new", 300, but())
 			l := e.streams()[0]
