@@ -245,7 +245,8 @@ func (d *delivery) onRefusedAgain(sent queue.Counts, res client.Result) step {
 	if middle(d.work.items) > 0 {
 		return halved
 	}
-	if d.refusals++; d.refusals < sureAfter && !res.Late {
+	d.refusals++
+	if d.refusals < sureAfter && !res.Late {
 		return again
 	}
 	it := d.work.items[0]

@@ -97,6 +97,13 @@ const (
 // held reports whether the last answer is one that is held without end.
 func (r *refusal) held() bool { return r.last.Outcome == client.Denied }
 
+// denies reports whether the last answer is about who asks, whatever is asked for.
+func (r *refusal) denies() bool {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	return credentials(r.last.Status)
+}
+
 // noteRefused takes note of a refusal.
 func (r *refusal) noteRefused(res client.Result) {
 	r.mtx.Lock()

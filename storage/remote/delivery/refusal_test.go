@@ -435,7 +435,7 @@ func TestDuplicatesOfStrictReceiver(t *testing.T) {
 				r.arrives("what is new", 2090, but())
 				require.Eventually(t, func() bool { return l.floor() == *j.head.Load() }, time.Minute, time.Millisecond)
 				require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
-				require.GreaterOrEqual(t, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay}), 1000.0)
+				require.Positive(t, r.value("prometheus_remote_storage_samples_dropped_total", map[string]string{"reason": reasonOnReplay}))
 				r.end()
 				require.Zero(t, rc.early, "I4")
 			})

@@ -63,7 +63,10 @@ func TestTokenInOlderSavepoint(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, sets[0].identity, sets[0].former)
 	sets[0].identity = sets[0].former
-	require.NoError(t, r.Storage.apply(sets, func() error { return nil }))
+	r.mtx.Lock()
+	err = r.Storage.apply(sets, func() error { return nil })
+	r.mtx.Unlock()
+	require.NoError(t, err)
 	r.commit(100)
 	require.NoError(t, r.Close())
 

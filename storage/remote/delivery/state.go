@@ -92,11 +92,14 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	return a
 }
 
-// refusesAll reports whether the last refusal, if there is one, is of everything: it has taken
-// nothing for a while, and not for want of anything but isolated series, which it has refused
-// since before it took other things.
+// refusesAll reports whether the last refusal, if there is one, is of everything: it is about
+// who asks, or the endpoint has taken nothing for a while, and not for want of anything but
+// isolated series, which it has refused since before it took other things.
 func (e *endpoint) refusesAll(apart time.Time) bool {
-	if e.tookLately() {
+	switch {
+	case e.refusal.denies():
+		return true
+	case e.tookLately():
 		return false
 	}
 	if apart.IsZero() || !apart.Before(e.lastTaken.Load()) {
