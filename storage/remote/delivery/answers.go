@@ -66,7 +66,7 @@ func (s *stream) lengthen() {
 // endpoint takes other things.
 func (s *stream) mendable(set *settings, res client.Result) bool {
 	switch {
-	case res.Written.Confirmed && !res.Written.Nothing():
+	case !res.Written.Nothing():
 		return false // It took a part.
 	case res.Outcome == client.Denied:
 		return !set.dropDenied

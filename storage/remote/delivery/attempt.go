@@ -42,13 +42,19 @@ func (s *stream) attempt(set *settings, payload []byte, attempt int, sent queue.
 // attemptApart sends a request that is not the queue's once, in so much time. gaveUp
 // reports whether it got no answer in that.
 func (s *stream) attemptApart(set *settings, p *encodedRequest, timeout time.Duration) (res client.Result, gaveUp bool) {
-	ctx, cancel := context.WithTimeout(s.ctx, timeout)
-	defer cancel()
-	s.endpoint.metrics.Load().isolationRequests.Inc()
-	res = s.send(ctx, set, p.payload, 0, p.sent)
+	res, gaveUp = s.within(timeout, func(ctx context.Context) client.Result { return s.send(ctx, set, p.payload, 0, p.sent) })
 	if res.Outcome == client.Delivered {
 		s.noteTaken()
 	}
+	return res, gaveUp
+}
+
+// within sends what is not the queue's, in so much time.
+func (s *stream) within(timeout time.Duration, send func(context.Context) client.Result) (res client.Result, gaveUp bool) {
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	defer cancel()
+	s.endpoint.metrics.Load().isolationRequests.Inc()
+	res = send(ctx)
 	return res, res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
@@ -86,7 +92,7 @@ func (s *sender) refusedAgain(set *settings, res client.Result) bool {
 	if !refusesData(res.Status) {
 		return false
 	}
-	return res.Late || (res.Written.Confirmed && !res.Written.Nothing()) || s.takesEmpty(set)
+	return res.Late || !res.Written.Nothing() || s.takesEmpty(set)
 }
 
 // takesEmpty reports whether the endpoint takes a request with nothing in it. What it answers
@@ -98,11 +104,8 @@ func (s *sender) takesEmpty(set *settings) bool {
 	}
 	var p encodedRequest // What the sender encoded itself may be needed again.
 	s.encode(&p, set, s.screen(&p, set, nil))
-	ctx, cancel := context.WithTimeout(st.ctx, st.shortTimeout(set))
-	defer cancel()
-	st.endpoint.metrics.Load().isolationRequests.Inc()
-	res := set.client.Store(ctx, p.payload, 0)
-	if res.Status == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	res, gaveUp := st.within(st.shortTimeout(set), func(ctx context.Context) client.Result { return set.client.Store(ctx, p.payload, 0) })
+	if gaveUp {
 		st.lengthen()
 	}
 	taken := res.Outcome == client.Delivered

@@ -208,7 +208,7 @@ func (s *sender) takesOthers(set *settings, items []queue.ItemView, d *doubt) (l
 // sender (401, 407) not at all. 403 may be about what was sent.
 func (s *sender) divideRefused(set *settings, items []queue.ItemView, replayed bool, res client.Result) bool {
 	st := s.stream
-	if len(items) < 2 || (res.Written.Confirmed && !res.Written.Nothing()) || credentials(res.Status) {
+	if len(items) < 2 || !res.Written.Nothing() || credentials(res.Status) {
 		return false
 	}
 	before := st.refusals.Inc() - 1

@@ -63,9 +63,10 @@ func (s *Storage) Holders() (all []Holder) {
 	}
 	for _, e := range running {
 		set, floor := e.settings.Load(), e.floor()
+		keepsUp, _ := e.keepsUp(now)
 		add(Holder{
 			ID: e.id, Name: set.name, URL: set.url, Position: neededFrom(floor, int(e.forfeitedBefore.Load())),
-			Stuck: e.standstill.stuck(floor, e.src.Head(), now), KeepsUp: e.keepsUp(now),
+			Stuck: e.standstill.stuck(floor, e.src.Head(), now), KeepsUp: keepsUp,
 		})
 	}
 	for _, st := range retained {

@@ -121,6 +121,13 @@ func TestRefusalOfEverythingAfterRestart(t *testing.T) {
 	}
 }
 
+// endHold has the hold of an hour end that began when everything was refused first.
+func endHold(e *endpoint) {
+	e.refusal.mtx.Lock()
+	defer e.refusal.mtx.Unlock()
+	e.refusal.clock = e.refusal.clock.Add(-time.Hour)
+}
+
 // TestHoldOfRefusalsEnds: what is refused with a status that may be meant is held for a
 // time only, and then dropped, each sample counted.
 func TestHoldOfRefusalsEnds(t *testing.T) {
@@ -134,9 +141,7 @@ func TestHoldOfRefusalsEnds(t *testing.T) {
 	e := r.running[0]
 	require.Eventually(t, func() bool { return e.streams()[0].pauses.Load() > 10 }, time.Minute, time.Millisecond)
 	require.Zero(t, r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}))
-	e.refusal.mtx.Lock()
-	e.refusal.clock = e.refusal.clock.Add(-time.Hour)
-	e.refusal.mtx.Unlock()
+	endHold(e)
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 2000
 	}, time.Minute, time.Millisecond)
@@ -384,9 +389,7 @@ func TestRefusalOfEverythingInReplayRange(t *testing.T) {
 				require.Zero(t, r.value("prometheus_remote_storage_refused_total", nil))
 				require.Positive(t, e.refusal.lasts())
 				if over {
-					e.refusal.mtx.Lock()
-					e.refusal.clock = e.refusal.clock.Add(-time.Hour)
-					e.refusal.mtx.Unlock()
+					endHold(e)
 					require.Eventually(t, func() bool {
 						return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 4100
 					}, time.Minute, time.Millisecond)

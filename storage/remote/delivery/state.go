@@ -64,8 +64,8 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 		a.apart = e.noted.apartSince(now)
 	}
 	a.refusesAll = e.refusesAll(a.apart)
-	_, sure := e.behind(now)
-	late := !e.keepsUp(now)
+	keepsUp, sure := e.keepsUp(now)
+	late := !keepsUp
 	a.turned = e.noted.turnedAt(a.failing, !late, now)
 	_, limited := e.noted.tallies.limited(set.name)
 	v, _ := e.noted.speed()
@@ -109,10 +109,11 @@ func (e *endpoint) refusesAll(apart time.Time) bool {
 	return streams[len(streams)-1].queue.Marks(make([]savepoint.Mark, queue.Partitions)).Before(e.src.Head())
 }
 
-// keepsUp reports whether it has acknowledged what was written more than a moment ago.
-func (e *endpoint) keepsUp(now time.Time) bool {
+// keepsUp reports whether it has acknowledged what was written more than a moment ago, and
+// whether it is sure how far behind it is.
+func (e *endpoint) keepsUp(now time.Time) (keepsUp, sure bool) {
 	behind, sure := e.behind(now)
-	return sure && behind < max(keepsUpWithin, 2*time.Duration(e.settings.Load().queue.BatchSendDeadline))
+	return sure && behind < max(keepsUpWithin, 2*time.Duration(e.settings.Load().queue.BatchSendDeadline)), sure
 }
 
 // waitsForFirst reports whether it was put to work a moment ago, and has answered nothing yet.

@@ -68,7 +68,7 @@ func (c *Client) read(response *http.Response, stop func()) Result {
 			r.RetryAfter = retryAfter(response.Header, time.Now())
 		}
 		// A receiver that has confirmed samples beside a refusal has applied a part.
-		r.Ambiguous = perhapsApplied(r.Status) || (r.Written.Confirmed && !r.Written.Nothing())
+		r.Ambiguous = perhapsApplied(r.Status) || !r.Written.Nothing()
 	}
 	_, _ = io.Copy(io.Discard, body)
 	return r

@@ -91,7 +91,7 @@ type Written struct {
 	Confirmed                      bool
 }
 
-// Nothing reports whether all numbers are 0.
+// Nothing reports whether all numbers are 0, as they are too if it said nothing.
 func (w Written) Nothing() bool { return w.Samples+w.Histograms+w.Exemplars == 0 }
 
 // retryAfter reads the header of that name: seconds or a date. Anything else
