@@ -341,7 +341,9 @@ func (e *modelEndpoint) answer(w http.ResponseWriter, r *http.Request, req *mode
 		w.Header().Set("X-Prometheus-Remote-Write-Histograms-Written", strconv.Itoa(histograms))
 		w.Header().Set("X-Prometheus-Remote-Write-Exemplars-Written", strconv.Itoa(req.exemplars))
 	}
-	if status == http.StatusNoContent && !f.thenCut && !f.thenHang {
+	// A receiver of 2.0 that says it stored nothing is asked again.
+	confirmed := !req.v2 || floats+histograms+req.exemplars > 0
+	if status == http.StatusNoContent && confirmed && !f.thenCut && !f.thenHang {
 		for _, ts := range req.series {
 			for _, s := range ts.samples {
 				e.settle(s.number)
