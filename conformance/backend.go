@@ -30,7 +30,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/ackwal/ackwal/conformance/process"
@@ -101,7 +100,7 @@ func (b *Backend) start(ctx context.Context, dir string) (d *database, err error
 	text := func(of string) string {
 		var s string
 		if err == nil {
-			s, err = renderAny(of, setup)
+			s, err = render(of, setup)
 		}
 		return s
 	}
@@ -134,16 +133,6 @@ func (b *Backend) start(ctx context.Context, dir string) (d *database, err error
 		return nil, fmt.Errorf("database %s: %w", b.Name, err)
 	}
 	return d, nil
-}
-
-func renderAny(text string, with any) (string, error) {
-	t, err := template.New("").Option("missingkey=error").Parse(text)
-	if err != nil {
-		return "", err
-	}
-	var out strings.Builder
-	err = t.Execute(&out, with)
-	return out.String(), err
 }
 
 // until waits until a URL answers 2xx.
@@ -267,10 +256,9 @@ func (r *Receiver) relay(w http.ResponseWriter, q *http.Request, body []byte, pr
 	if err != nil {
 		panic(http.ErrAbortHandler) // To the sender that is a lost connection.
 	}
+	served := r.clock()
 	r.mtx.Lock()
-	r.requests = append(r.requests, Request{At: time.Now(), Protocol: protocol, Status: resp.StatusCode, Served: r.clock(), Arrivals: arrivals})
-	close(r.notify)
-	r.notify = make(chan struct{})
+	r.note(Request{At: time.Now(), Protocol: protocol, Status: resp.StatusCode, Served: served}, arrivals)
 	r.mtx.Unlock()
 	for name, values := range resp.Header {
 		if strings.HasPrefix(name, "X-Prometheus") || name == "Content-Type" || name == "Retry-After" {
@@ -292,8 +280,8 @@ func NamedBackend(name, binary string) (*Backend, error) {
 		return nil, fmt.Errorf("there is no database %q, only %s", name, strings.Join(Backends(), ", "))
 	}
 	b.Name, b.Binary = name, binary
-	if info, err := os.Stat(binary); err != nil || info.IsDir() {
-		return nil, fmt.Errorf("database %s: %s is not a program: %w", name, binary, errors.Join(err, os.ErrInvalid))
+	if err := checkProgram(binary); err != nil {
+		return nil, fmt.Errorf("database %s: %w", name, err)
 	}
 	return &b, nil
 }

@@ -287,6 +287,18 @@ func arrivalOf(i wire.Item) Arrival {
 	return a
 }
 
+// note notes a request, and of what arrived with it the target's counter. The caller holds mtx.
+func (r *Receiver) note(request Request, arrivals []Arrival) {
+	for _, a := range arrivals {
+		if a.Series >= 0 {
+			request.Arrivals = append(request.Arrivals, a)
+		}
+	}
+	r.requests = append(r.requests, request)
+	close(r.notify)
+	r.notify = make(chan struct{})
+}
+
 // take stores the samples of a request, notes it and answers it.
 func (r *Receiver) take(w http.ResponseWriter, protocol wire.Protocol, samples []sample, arrivals []Arrival) {
 	served := r.clock()
@@ -303,15 +315,10 @@ func (r *Receiver) take(w http.ResponseWriter, protocol wire.Protocol, samples [
 	if err != nil {
 		request.Status = http.StatusBadRequest
 	}
-	for i, a := range arrivals {
-		if a.Series >= 0 {
-			a.Fate = fates[i]
-			request.Arrivals = append(request.Arrivals, a)
-		}
+	for i := range arrivals {
+		arrivals[i].Fate = fates[i]
 	}
-	r.requests = append(r.requests, request)
-	close(r.notify)
-	r.notify = make(chan struct{})
+	r.note(request, arrivals)
 	r.mtx.Unlock()
 
 	if protocol == wire.V2 {

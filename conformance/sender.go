@@ -95,8 +95,8 @@ func (s Sender) Validate() error {
 	if s.Binary == "" {
 		return fmt.Errorf("sender %s: no binary is named", s.Name)
 	}
-	if info, err := os.Stat(s.Binary); err != nil || info.IsDir() {
-		return fmt.Errorf("sender %s: %s is not a program: %w", s.Name, s.Binary, errors.Join(err, os.ErrInvalid))
+	if err := checkProgram(s.Binary); err != nil {
+		return fmt.Errorf("sender %s: %w", s.Name, err)
 	}
 	example := Setup{
 		ConfigFile: "config", DataDir: "data", Listen: "127.0.0.1:1", Target: "127.0.0.1:2", Interval: time.Second,
@@ -121,7 +121,15 @@ func (s Sender) With(args ...string) Sender {
 	return s
 }
 
-func render(text string, setup Setup) (string, error) {
+func checkProgram(path string) error {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return fmt.Errorf("%s is not a program: %w", path, errors.Join(err, os.ErrInvalid))
+	}
+	return nil
+}
+
+// render fills a template with a [Setup] or a [BackendSetup].
+func render(text string, setup any) (string, error) {
 	t, err := template.New("").Option("missingkey=error").Parse(text)
 	if err != nil {
 		return "", err

@@ -46,9 +46,14 @@ func write(r *Results, page, dir string) error {
 
 // page renders the page.
 func (r *Results) page() ([]byte, error) {
-	t, err := template.New("page").Funcs(template.FuncMap{
+	return r.render(pageText, template.FuncMap{
 		"table": r.table, "contenders": func() []contender { return contenders }, "cases": r.described,
-	}).Parse(pageText)
+	})
+}
+
+// render fills the template of a page.
+func (r *Results) render(text string, funcs template.FuncMap) ([]byte, error) {
+	t, err := template.New("page").Funcs(funcs).Parse(text)
 	if err != nil {
 		return nil, err
 	}

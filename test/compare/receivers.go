@@ -14,7 +14,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	_ "embed" // For the page.
 	"fmt"
@@ -58,12 +57,10 @@ func runReceivers(ctx context.Context, sender string, databases binaries, cases 
 	return collect(dir, func(r *Results, dir string) error {
 		r.Versions["agent"] = version(ctx, sender)
 		for _, s := range subjects {
-			binary := databases[s.name]
+			binary := r.binary(ctx, databases, s.name, s.title)
 			if binary == "" {
-				r.leaveOut(s.title, s.name)
 				continue
 			}
-			r.Versions[s.name] = version(ctx, binary)
 			backend, err := conformance.NamedBackend(s.name, binary)
 			if err != nil {
 				return err
@@ -91,15 +88,11 @@ func writeReceivers(r *Results, page string) error {
 		}
 		return !stores
 	})
-	t, err := template.New("receivers").Funcs(template.FuncMap{
+	text, err := r.render(receiversText, template.FuncMap{
 		"table": shown.table, "cases": shown.described, "nothing": func() string { return strings.Join(nothing, "; ") },
-	}).Parse(receiversText)
+	})
 	if err != nil {
-		return err
-	}
-	out := bytes.Buffer{}
-	if err := t.Execute(&out, r); err != nil {
 		return fmt.Errorf("page of receivers: %w", err)
 	}
-	return os.WriteFile(page, out.Bytes(), 0o666)
+	return os.WriteFile(page, text, 0o666)
 }

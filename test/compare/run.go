@@ -82,12 +82,10 @@ func run(ctx context.Context, programs binaries, cases []string, parallel int, d
 	options := conformance.Options{Rules: conformance.Lenient, Cases: cases, Parallel: parallel}
 	return collect(dir, func(r *Results, dir string) error {
 		for _, c := range contenders {
-			binary := programs[c.program]
+			binary := r.binary(ctx, programs, c.program, c.title)
 			if binary == "" {
-				r.leaveOut(c.title, c.program)
 				continue
 			}
-			r.Versions[c.program] = version(ctx, binary)
 			options.Sender = c.sender(binary)
 			kept := filepath.Join(dir, c.title)
 			if err := r.runOne(ctx, options, c.title, kept); err != nil {
@@ -132,9 +130,17 @@ func collect(dir string, fill func(r *Results, dir string) error) (*Results, err
 	return r, fill(r, dir)
 }
 
-func (r *Results) leaveOut(title, program string) {
-	fmt.Fprintf(os.Stderr, "LEFT OUT: %s, since there is no program %s=\n", title, program)
-	r.LeftOut = append(r.LeftOut, title)
+// binary returns the path of a program and notes its version, or leaves out what is run of
+// it if there is none.
+func (r *Results) binary(ctx context.Context, programs binaries, program, title string) string {
+	binary := programs[program]
+	if binary == "" {
+		fmt.Fprintf(os.Stderr, "LEFT OUT: %s, since there is no --binary %s=\n", title, program)
+		r.LeftOut = append(r.LeftOut, title)
+		return ""
+	}
+	r.Versions[program] = version(ctx, binary)
+	return binary
 }
 
 // runOne runs the suite with its options and adds what it shows under a name.
