@@ -98,7 +98,8 @@ func Page(source Source, o Options) http.HandlerFunc {
 		h := w.Header()
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'")
+		// Without the web pages there is no icon, and an empty one keeps browsers from asking.
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:")
 		w.WriteHeader(status)
 		_, _ = w.Write(text.Bytes()) // The browser has gone away, if it fails.
 	}

@@ -151,6 +151,9 @@ func rowOf(e Endpoint, now time.Time) row {
 		}
 		if h.UntilLoss != nil {
 			r.Loss, r.LossLimit = "in "+secondsText(h.UntilLoss), limitText(h.LossLimit)
+			if *h.UntilLoss <= 0 {
+				r.Loss = "now"
+			}
 		}
 	}
 	return r

@@ -196,6 +196,10 @@ func TestRows(t *testing.T) {
 	e.State, e.Until = delivery.StateRemoved, ago(-time.Minute)
 	require.Equal(t, "gone", viewOf(s).Rows[0].Error)
 	require.Equal(t, "kept until 12:31:00", viewOf(s).Rows[0].Until)
+
+	e.UntilLoss, e.LossLimit = to(0.0), "endpoint_max_size"
+	require.Equal(t, "now", viewOf(s).Rows[0].Loss)
+	require.Equal(t, "by endpoint-max-size", viewOf(s).Rows[0].LossLimit)
 }
 
 // The form in JSON is flat, has no user of a URL, and leaves out what is not known. The
