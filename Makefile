@@ -251,12 +251,16 @@ packaging-test: build-lean ## the same, and a release of the lean binary for thi
 		$(GO) test -C test/packaging -count=1 -v -timeout 10m $(if $(RUN),-run '$(RUN)') .
 
 .PHONY: ui-test
-ui-test: build-lean ## the web pages in a headless Chromium; what is not installed is left out
+ui-test: build-lean ## the web pages in a headless Chromium, page-test with them; what is not installed is left out
 	@pages=; if command -v npm >/dev/null; then \
 		if scripts/build-ui.sh; then $(SYNC) build --tags "$(LEAN),builtinassets" --bin build/pages || exit 1; pages=$(CURDIR)/build/pages/prometheus; \
-		else echo "the pages cannot be built here, see above: they are left out of this test"; fi; \
-	else echo "npm is not installed: the pages are not built"; fi; \
+		else echo "LEFT OUT: the pages of upstream, which cannot be built here, see above"; fi; \
+	else echo "LEFT OUT: the pages of upstream, since npm is not installed"; fi; \
 	ACKWAL_PROMETHEUS=$$pages ACKWAL_PROMETHEUS_WITHOUT_PAGES=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 10m ./test/ui
+
+.PHONY: page-test
+page-test: build-lean ## of that only the page /delivery: in each state, large and small, light and dark
+	ACKWAL_PROMETHEUS_WITHOUT_PAGES=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 10m -run '^TestDeliveryPage' ./test/ui
 
 # The module files say only what a user would write; the rest is filled in here.
 MODFILE = $(GO) build -mod=mod -modfile=$(CURDIR)/build/consumer

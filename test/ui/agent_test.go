@@ -46,7 +46,7 @@ func startAgent(t *testing.T, variable string, flags ...string) agent {
 	t.Helper()
 	binary := os.Getenv(variable)
 	if binary == "" {
-		t.Skipf("%s names no binary; `make ui-test` builds it and sets it", variable)
+		t.Skipf("LEFT OUT: %s names no binary; `make ui-test` builds it and sets it", variable)
 	}
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "pages_sample 1")

@@ -53,8 +53,17 @@ func newBrowser(t *testing.T) browser {
 			return browser{program: program, shots: shots}
 		}
 	}
-	t.Skip("no chromium is installed (Debian's package chromium, or ACKWAL_CHROMIUM=PATH): the pages are not looked at")
+	t.Skip("LEFT OUT: the pages are not looked at, since no Chromium is installed (Debian's package chromium, or ACKWAL_CHROMIUM=PATH)")
 	return browser{}
+}
+
+// flags are those of the browser: headless, and with no connections but to the page.
+func flags(t *testing.T) []string {
+	return []string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--user-data-dir=" + t.TempDir(),
+	}
 }
 
 // open returns the text of a page after its scripts have run, and keeps a
@@ -65,15 +74,12 @@ func (b browser) open(t *testing.T, name, url string) string {
 	require.NoError(t, os.RemoveAll(shot))
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.program,
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
-		// No connections but to the page.
-		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir="+t.TempDir(), "--window-size=1400,1000",
+	cmd := exec.CommandContext(ctx, b.program, append(flags(t),
+		"--window-size=1400,1000",
 		// Time for the page to fetch and draw; it does not pass while a
 		// request is under way.
 		"--virtual-time-budget=10000",
-		"--screenshot="+shot, "--dump-dom", url)
+		"--screenshot="+shot, "--dump-dom", url)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	dom, err := cmd.Output()

@@ -14,7 +14,8 @@
 // Package ui opens the pages of an agent in a headless Chromium and looks at
 // what a person would see there: the text after all scripts have run, and a
 // screenshot that is not blank. A binary without the pages must say how to get
-// them and work otherwise.
+// them and work otherwise. The page of delivery, which every binary has, is
+// looked at in each state, through the DevTools protocol: see tab and states.
 //
 // # Environment
 //
