@@ -190,6 +190,12 @@ compare: build-lean ## ours, stock's engine and what `make peers` built, through
 	$(COMPARE) run $(COMPARED) --binary prometheus=$(LEAN_BIN)/prometheus $(foreach p,$(notdir $(wildcard build/peers/*)),--binary $(p)=build/peers/$(p))
 	build/tools/compare write $(COMPARED) --page docs/comparison.md
 
+.PHONY: compare-cost
+compare-cost: ## what ours, stock's engine and what `make peers` built cost, for docs/comparison.md; half an hour in which nothing else should run
+	ACKWAL_VMAGENT=$(wildcard build/peers/vmagent) ACKWAL_OTELCOL=$(wildcard build/peers/otelcol) scripts/bench.sh agent --rounds 1 --series 50000 --endpoints 1,3 --window 30s --outage 30s --dir build/bench/cost; \
+		cp "$$(ls -t build/bench/cost/agent-*.json | head -1)" docs/comparison/cost.json
+	$(MAKE) compare-write
+
 .PHONY: compare-write
 compare-write: ## docs/comparison.md and docs/receivers.md once more from the results in docs/comparison
 	$(COMPARE) write $(COMPARED) --page docs/comparison.md

@@ -3,7 +3,8 @@
 # what is measured and what measures, and passes its arguments on. ACKWAL_PROMETHEUS names
 # another binary of ours, ACKWAL_STOCK_PROMETHEUS one of upstream's to measure beside it,
 # ACKWAL_VMAGENT one of vmagent, which is otherwise built of its module. Where that cannot
-# be had it is left out, as it is from --small.
+# be had it is left out, as it is from --small. ACKWAL_OTELCOL names the OpenTelemetry
+# Collector that `make peers` builds; without it there is none.
 set -eu
 cd "$(dirname -- "$0")/.."
 go=${GO:-go}
@@ -33,4 +34,4 @@ case " $* " in
 	fi
 	;;
 esac
-exec "$tools/agent-benchmark" --prometheus "$prometheus" --upstream "${ACKWAL_STOCK_PROMETHEUS:-}" --vmagent "$vmagent" "$@"
+exec "$tools/agent-benchmark" --prometheus "$prometheus" --upstream "${ACKWAL_STOCK_PROMETHEUS:-}" --vmagent "$vmagent" --otelcol "${ACKWAL_OTELCOL:-}" "$@"

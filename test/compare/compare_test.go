@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,8 +33,10 @@ const published = "../../docs"
 func TestPublished(t *testing.T) {
 	results, err := load(filepath.Join(published, "comparison", "results.json"))
 	require.NoError(t, err)
+	costs, err := loadCosts(filepath.Join(published, "comparison"))
+	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, write(results, filepath.Join(dir, "comparison.md"), dir))
+	require.NoError(t, write(results, costs, filepath.Join(dir, "comparison.md"), dir))
 	same := func(made, kept string) {
 		a, err := os.ReadFile(filepath.Join(dir, made))
 		require.NoError(t, err)
@@ -88,6 +91,26 @@ func TestTable(t *testing.T) {
 	require.Contains(t, order, "| 1,234,567 | – |")
 	_, err = r.table("nonsense")
 	require.Error(t, err)
+}
+
+// TestCostTables: each case has a table, with what was measured of each agent.
+func TestCostTables(t *testing.T) {
+	c := &Costs{}
+	require.NoError(t, json.Unmarshal([]byte(`{
+		"Results": [
+			{"Case": "5-1", "Sender": "durable", "Settings": {"Series": 5000, "Endpoints": 1, "Interval": 5000000000}, "Steady": {"Others": 3, "Seconds": 30}},
+			{"Case": "5-1", "Sender": "otel-wal", "Invalid": ["late"]}
+		],
+		"Medians": {"agent-5-1-cpu-per-Msample": {"durable": 6.25, "otel-otlp": 20}, "agent-5-1-missing-share": {"stock": 0.125}, "agent-5-1-rss-per-series": {"vmagent": 1234.4}}
+	}`), c))
+	text := c.Tables()
+	require.Contains(t, text, "5,000 series scraped every 5s, endpoints: 1")
+	require.Contains(t, text, "| CPU, s for a million samples scraped | 6.2 | – | – | – | 20.0 |\n")
+	require.Contains(t, text, "| RSS, bytes a series | – | – | 1,234 | – | – |\n")
+	require.Contains(t, text, "| – | 12.5 % | – | – | – |")
+	require.Equal(t, 1, strings.Count(text, "endpoints: "), "a table for each case")
+	require.Equal(t, "0.1", c.Quiet())
+	require.Equal(t, []string{"5-1, otel-wal: late"}, c.Invalid())
 }
 
 // TestCurve: a curve has what was scraped and is not stored, at its time, and each

@@ -100,7 +100,12 @@ func command(ctx context.Context, args []string) error {
 			return err
 		}
 		if args[0] == "write" {
-			return write(results, *page, filepath.Dir(*file))
+			dir := filepath.Dir(*file)
+			costs, err := loadCosts(dir)
+			if err != nil {
+				return err
+			}
+			return write(results, costs, *page, dir)
 		}
 		return writeReceivers(results, *page)
 	}

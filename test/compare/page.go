@@ -27,9 +27,9 @@ import (
 //go:embed page.md.tmpl
 var pageText string
 
-// write makes the page and the drawings.
-func write(r *Results, page, dir string) error {
-	text, err := r.page()
+// write makes the page and the drawings. There are no costs if they were not measured.
+func write(r *Results, costs *Costs, page, dir string) error {
+	text, err := r.page(costs)
 	if err != nil {
 		return err
 	}
@@ -45,9 +45,10 @@ func write(r *Results, page, dir string) error {
 }
 
 // page renders the page.
-func (r *Results) page() ([]byte, error) {
+func (r *Results) page(costs *Costs) ([]byte, error) {
 	return r.render(pageText, template.FuncMap{
 		"table": r.table, "contenders": func() []contender { return contenders }, "cases": r.described,
+		"costs": func() *Costs { return costs },
 	})
 }
 

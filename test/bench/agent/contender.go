@@ -34,7 +34,12 @@ type contender struct {
 	// delivery is the engine that our binary is told to use.
 	delivery string
 	victoria bool
+	// exporter is that of the OpenTelemetry Collector, empty for all others.
+	exporter string
 }
+
+// textOnly reports whether it knows nothing of native histograms.
+func (c contender) textOnly() bool { return c.victoria || c.exporter != "" }
 
 const ours = "durable"
 
@@ -46,6 +51,8 @@ func (s settings) contenders() (all []contender, err error) {
 		{name: "stock", binary: s.prometheus, ready: "/-/ready", delivery: "best-effort"},
 		{name: "upstream", binary: s.upstream, ready: "/-/ready"},
 		{name: "vmagent", binary: s.vmagent, ready: "/health", victoria: true},
+		{name: "otel-wal", binary: s.otelcol, ready: "/metrics", exporter: remoteWriteExporter},
+		{name: "otel-otlp", binary: s.otelcol, ready: "/metrics", exporter: otlpExporter},
 	}
 	for _, name := range s.senders {
 		if !slices.ContainsFunc(known, func(c contender) bool { return c.name == name }) {
@@ -88,6 +95,9 @@ func (c contender) arguments(p place) []string {
 		}
 		return args
 	}
+	if c.exporter != "" {
+		return []string{"--config=" + config}
+	}
 	args := []string{"--agent", "--config.file=" + config, "--web.listen-address=" + p.listen, "--storage.agent.path=" + data}
 	if c.delivery != "" {
 		args = append(args, "--storage.agent.delivery="+c.delivery)
@@ -103,22 +113,22 @@ type object = map[string]any
 // but for the scrape interval, and for native histograms, of which the first
 // version of remote write sends none unless it is told to.
 func (c contender) configure(of course, protocol string, p place) error {
-	conf := object{
-		"global": object{
-			"scrape_interval": of.Interval.String(), "scrape_timeout": of.Interval.String(),
-			"external_labels": object{"cluster": "production-1"},
-		},
-		"scrape_configs": c.jobs(p),
+	global := object{
+		"scrape_interval": of.Interval.String(), "scrape_timeout": of.Interval.String(),
+		"external_labels": object{"cluster": "production-1"},
 	}
-	if !c.victoria {
-		message := wire.V1
-		if protocol == "v2" {
-			message = wire.V2
+	conf := object{"global": global, "scrape_configs": c.jobs(p)}
+	switch {
+	case c.exporter != "":
+		var err error
+		if conf, err = c.collectorConfig(global, protocol, p); err != nil {
+			return err
 		}
+	case !c.victoria:
 		var endpoints []object
 		for i, r := range p.receivers {
 			endpoints = append(endpoints, object{
-				"name": fmt.Sprintf("receiver-%d", i), "url": writeURL(r), "protobuf_message": string(message),
+				"name": fmt.Sprintf("receiver-%d", i), "url": writeURL(r), "protobuf_message": messageOf(protocol),
 				"send_native_histograms": true,
 			})
 		}
@@ -131,6 +141,14 @@ func (c contender) configure(of course, protocol string, p place) error {
 	return os.WriteFile(filepath.Join(p.dir, "agent.yml"), text, 0o666)
 }
 
+// messageOf is a protocol as Prometheus and the Collector name it.
+func messageOf(protocol string) string {
+	if protocol == "v2" {
+		return string(wire.V2)
+	}
+	return string(wire.V1)
+}
+
 // jobs are the targets by what they are and how they are asked.
 func (c contender) jobs(p place) (jobs []object) {
 	byName := map[string]object{}
@@ -138,7 +156,7 @@ func (c contender) jobs(p place) (jobs []object) {
 		job, ok := byName[t.Job]
 		if !ok {
 			job = object{"job_name": t.Job, "honor_labels": t.Honor, "static_configs": []object(nil)}
-			if t.Form == exposition.Protobuf && !c.victoria {
+			if t.Form == exposition.Protobuf && !c.textOnly() {
 				job["scrape_native_histograms"] = true
 			}
 			byName[t.Job] = job

@@ -78,8 +78,23 @@ func TestConfigurationOfVMAgent(t *testing.T) {
 	require.Contains(t, by.arguments(p), "-remoteWrite.url=http://127.0.0.1:3/api/v1/write")
 }
 
+func TestConfigurationOfCollector(t *testing.T) {
+	p := placeFor(t, 2000)
+	for exporter, want := range map[string]string{
+		remoteWriteExporter: "endpoint: http://127.0.0.1:3/api/v1/write", otlpExporter: "metrics_endpoint: http://127.0.0.1:3/v1/metrics",
+	} {
+		by := contender{name: "otelcol", exporter: exporter}
+		require.NoError(t, by.configure(course{Interval: time.Second}, "v1", p))
+		text, err := os.ReadFile(filepath.Join(p.dir, "agent.yml"))
+		require.NoError(t, err)
+		require.Contains(t, string(text), want)
+		require.NotContains(t, string(text), "native", "it would send them as something else")
+		require.Equal(t, []string{"--config=" + filepath.Join(p.dir, "agent.yml")}, by.arguments(p))
+	}
+}
+
 func TestContendersThatAreThere(t *testing.T) {
-	s := settings{prometheus: "a", senders: []string{"durable", "stock", "upstream", "vmagent"}}
+	s := settings{prometheus: "a", senders: []string{"durable", "stock", "upstream", "vmagent", "otel-wal", "otel-otlp"}}
 	have := func() (names []string) {
 		all, err := s.contenders()
 		require.NoError(t, err)
@@ -89,8 +104,8 @@ func TestContendersThatAreThere(t *testing.T) {
 		return names
 	}
 	require.Equal(t, []string{"durable", "stock"}, have())
-	s.vmagent, s.upstream = "b", "c"
-	require.Equal(t, []string{"durable", "stock", "upstream", "vmagent"}, have())
+	s.vmagent, s.upstream, s.otelcol = "b", "c", "d"
+	require.Equal(t, []string{"durable", "stock", "upstream", "vmagent", "otel-wal", "otel-otlp"}, have())
 	s.senders = []string{"vmagent"}
 	require.Equal(t, []string{"vmagent"}, have())
 	s.senders = []string{"grafana"}

@@ -34,7 +34,9 @@ var figures = []figure{
 	{"rss-per-series", func(r result) (float64, bool) { return ratio(r.Steady.RSS, float64(r.Series)) }},
 	{"peak-over-steady", func(r result) (float64, bool) { return r.overSteady(&r.Steady) }},
 	{"written-per-sample", func(r result) (float64, bool) { return ratio(r.Steady.Written, float64(r.Steady.Scraped)) }},
+	{"wire-per-sample", func(r result) (float64, bool) { return ratio(r.Steady.Wire, float64(r.Steady.Sent)) }},
 	{"ready", func(r result) (float64, bool) { return r.Ready, true }},
+	{"outage-written-per-sample", func(r result) (float64, bool) { return writtenPer(r.Outage) }},
 	{"outage-peak-over-steady", func(r result) (float64, bool) { return r.overSteady(r.Outage) }},
 	{"catch-up-peak-over-steady", func(r result) (float64, bool) { return r.overSteady(r.CatchUp) }},
 	{"restart-peak-over-steady", func(r result) (float64, bool) { return r.overSteady(r.Again) }},
@@ -58,6 +60,14 @@ func (r result) overSteady(ph *phase) (float64, bool) {
 		return 0, false
 	}
 	return ratio(ph.PeakRSS, r.Steady.RSS)
+}
+
+// writtenPer is what was written in a phase for each sample that was scraped.
+func writtenPer(ph *phase) (float64, bool) {
+	if ph == nil {
+		return 0, false
+	}
+	return ratio(ph.Written, float64(ph.Scraped))
 }
 
 // lasted is how long a catch-up took; an agent that never catches up has no such time.
@@ -139,7 +149,7 @@ func lines(name string, all []result) (of []line) {
 }
 
 // senderOrder is that of the results on a line.
-var senderOrder = []string{"stock", ours, "upstream", "vmagent"}
+var senderOrder = []string{"stock", ours, "upstream", "vmagent", "otel-wal", "otel-otlp"}
 
 // String returns the line as it is printed.
 func (l line) String() string {

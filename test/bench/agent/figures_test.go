@@ -84,8 +84,8 @@ func TestRunsThatDoNotCountAreLeftOut(t *testing.T) {
 func TestFiguresOfARun(t *testing.T) {
 	r := result{
 		Series: 1000, Ready: 0.5, HeapLive: 500_000, ReadyAgain: 0.75,
-		Steady:  phase{CPU: 10, Scraped: 2e6, RSS: 2e6, PeakRSS: 3e6, HeapInUse: 800_000, Written: 16e6},
-		Outage:  &phase{PeakRSS: 4e6},
+		Steady:  phase{CPU: 10, Scraped: 2e6, RSS: 2e6, PeakRSS: 3e6, HeapInUse: 800_000, Written: 16e6, Sent: 4e6, Wire: 6e6},
+		Outage:  &phase{PeakRSS: 4e6, Scraped: 1e6, Written: 9e6},
 		CatchUp: &phase{PeakRSS: 5e6, Seconds: 7, CaughtUp: true},
 		Again:   &phase{PeakRSS: 1e6},
 		Resumed: &phase{PeakRSS: 6e6, Seconds: 20},
@@ -99,7 +99,7 @@ func TestFiguresOfARun(t *testing.T) {
 	}
 	require.Equal(t, map[string]float64{
 		"cpu-per-Msample": 5, "heap-in-use-per-series": 800, "live-heap-per-series": 500, "rss-per-series": 2000,
-		"peak-over-steady": 1.5, "written-per-sample": 8, "ready": 0.5,
+		"peak-over-steady": 1.5, "written-per-sample": 8, "wire-per-sample": 1.5, "ready": 0.5, "outage-written-per-sample": 9,
 		"outage-peak-over-steady": 2, "catch-up-peak-over-steady": 2.5, "restart-peak-over-steady": 0.5, "restart-catch-up-peak-over-steady": 3,
 		"catch-up-seconds": 7, "restart-ready": 0.75, "missing-share": 0.25,
 		// It never caught up after the restart, so that took no time that could be told.

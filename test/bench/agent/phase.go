@@ -30,6 +30,8 @@ type phase struct {
 	Goroutines float64
 
 	Scraped  int64   // Samples.
+	Sent     int64   // Samples that arrived, at all endpoints, with those that agents add.
+	Wire     float64 // Bytes of the requests that were taken.
 	Arrived  []int64 // By endpoint.
 	Stale    int64   // Markers, at all endpoints.
 	Behind   int64   // The most that an endpoint was behind, in samples.
@@ -147,6 +149,8 @@ func (ph *phase) add(before, after reading) {
 	for i, n := range after.progress.arrived {
 		ph.Arrived = append(ph.Arrived, n-before.progress.arrived[i])
 	}
+	ph.Sent = after.progress.sent - before.progress.sent
+	ph.Wire = float64(after.progress.bytes - before.progress.bytes)
 	ph.Stale = after.progress.stale - before.progress.stale
 	ph.Failed = after.progress.failed - before.progress.failed
 	ph.Refused = after.progress.refused - before.progress.refused

@@ -31,6 +31,8 @@ type report struct {
 	Machine  machine
 	Binaries map[string]string
 	Results  []result
+	// Medians are those of the runs that count, by figure and agent.
+	Medians map[string]map[string]float64 `json:",omitempty"`
 }
 
 // runAll runs every case with every agent, in turn, round by round, so that one
@@ -40,7 +42,7 @@ func runAll(s settings) error {
 	if err != nil {
 		return err
 	}
-	rep := report{Began: time.Now(), Machine: describeMachine(), Binaries: map[string]string{}}
+	rep := report{Began: time.Now(), Machine: describeMachine(), Binaries: map[string]string{}, Medians: map[string]map[string]float64{}}
 	for _, c := range by {
 		rep.Binaries[c.name] = c.binary
 	}
@@ -76,7 +78,11 @@ func runAll(s settings) error {
 	for _, c := range s.courses {
 		for _, l := range lines(c.Name, rep.Results) {
 			fmt.Println(l)
+			rep.Medians[l.name] = l.medians
 		}
+	}
+	if err := rep.write(path); err != nil {
+		return err
 	}
 	if invalid {
 		return errInvalid

@@ -169,6 +169,8 @@ func (r *rig) Close() {
 type progress struct {
 	scraped   int64
 	arrived   []int64 // By endpoint.
+	sent      int64   // Samples of any kind, to all endpoints.
+	bytes     int64   // Of the requests with them.
 	stale     int64
 	failed    int64 // Scrapes.
 	refused   int64 // Requests.
@@ -195,6 +197,8 @@ func (r *rig) progress() (p progress, err error) {
 		p.refused += s.Away
 		p.protested += s.Bad
 		p.stale += s.Stale
+		p.sent += s.Scraped() + s.Automatic + s.Stale
+		p.bytes += s.Bytes
 	}
 	served, err := r.targets.Stats()
 	p.scraped, p.failed = served.Samples, served.Failed
@@ -225,6 +229,9 @@ func (r *rig) readHeap() (h heap, err error) {
 		return h, err
 	}
 	wanted := map[string]*float64{"go_memstats_heap_inuse_bytes": &h.InUse, "go_memstats_heap_alloc_bytes": &h.Live, "go_goroutines": &h.Goroutines}
+	if r.by.exporter != "" {
+		return h, nil // It says less of itself.
+	}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if to := wanted[name]; to != nil {
@@ -242,8 +249,10 @@ func (r *rig) readHeap() (h heap, err error) {
 
 // liveHeap has the agent collect its garbage and returns what is left.
 func (r *rig) liveHeap() (float64, error) {
-	if _, err := r.get("/debug/pprof/heap?gc=1"); err != nil {
-		return 0, err
+	if r.by.exporter == "" {
+		if _, err := r.get("/debug/pprof/heap?gc=1"); err != nil {
+			return 0, err
+		}
 	}
 	h, err := r.readHeap()
 	return h.Live, err

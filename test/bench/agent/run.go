@@ -97,8 +97,9 @@ func run(s settings, c course, by contender, round int) (res result, err error) 
 
 func (r *rig) steady(res *result) (err error) {
 	time.Sleep(r.course.Warmup)
+	profiles := r.settings.profiles != "" && r.by.exporter == "" // The Collector has none.
 	profiled := make(chan error, 1)
-	if r.settings.profiles != "" {
+	if profiles {
 		go func() {
 			profiled <- r.keepProfile("cpu", fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(r.course.Window.Seconds())))
 		}()
@@ -111,7 +112,7 @@ func (r *rig) steady(res *result) (err error) {
 	if err := <-profiled; err != nil {
 		return err
 	}
-	if r.settings.profiles != "" {
+	if profiles {
 		if err := r.keepProfile("heap", "/debug/pprof/heap?gc=1"); err != nil {
 			return err
 		}

@@ -75,8 +75,8 @@ type settings struct {
 	churn      float64
 	compress   bool
 
-	prometheus, upstream, vmagent string // Paths.
-	dir, profiles                 string
+	prometheus, upstream, vmagent, otelcol string // Paths.
+	dir, profiles                          string
 }
 
 func parseSettings(args []string) (settings, error) {
@@ -85,6 +85,7 @@ func parseSettings(args []string) (settings, error) {
 	f.StringVar(&s.prometheus, "prometheus", "build/lean/prometheus", "binary of ours, which has stock's engine too")
 	f.StringVar(&s.upstream, "upstream", "", "binary of upstream's, measured beside it")
 	f.StringVar(&s.vmagent, "vmagent", "", "binary of vmagent, measured beside it")
+	f.StringVar(&s.otelcol, "otelcol", "", "binary of an OpenTelemetry Collector, measured beside it with the WAL of remote write and with OTLP's queue on disk")
 	f.StringVar(&s.dir, "dir", "build/bench", "directory for results and for what agents write; on a real disk")
 	f.StringVar(&s.profiles, "profiles", "", "directory for CPU and heap profiles of the windows")
 	f.IntVar(&s.rounds, "rounds", 3, "how often each agent runs each case")
@@ -95,7 +96,7 @@ func parseSettings(args []string) (settings, error) {
 	f.BoolVar(&s.compress, "compress", true, "targets answer with gzip, as the client library does")
 	small := f.Bool("small", false, "a smoke test: a few series, one round")
 	only := f.String("only", "", "only the cases whose names begin so, of "+names(defaults))
-	senders := f.String("senders", "durable,stock,upstream,vmagent", "agents, of those that are there")
+	senders := f.String("senders", "durable,stock,upstream,vmagent,otel-wal,otel-otlp", "agents, of those that are there")
 	one := course{Name: "custom"}
 	f.IntVar(&one.Series, "series", 0, "with this number of series, instead of the usual cases")
 	endpoints := f.String("endpoints", "1", "with --series: numbers of endpoints, a case for each")
@@ -146,7 +147,7 @@ func (s settings) validate() error {
 			return fmt.Errorf("case %s: warm-up and window take at least a scrape interval", c.Name)
 		}
 	}
-	for _, path := range []string{s.prometheus, s.upstream, s.vmagent} {
+	for _, path := range []string{s.prometheus, s.upstream, s.vmagent, s.otelcol} {
 		if info, err := os.Stat(path); path != "" && (err != nil || info.IsDir()) {
 			return fmt.Errorf("%s is not a program: build it first", path)
 		}

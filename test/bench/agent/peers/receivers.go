@@ -15,6 +15,7 @@ package peers
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +40,10 @@ type ReceiverStats struct {
 	Bad      int64 // Requests that no receiver would take.
 }
 
-// receiver takes remote write 1.0 and 2.0 and keeps only numbers.
+// OTLPPath is where receivers take OTLP over HTTP.
+const OTLPPath = "/v1/metrics"
+
+// receiver takes remote write 1.0 and 2.0, and OTLP, and keeps only numbers.
 type receiver struct {
 	away    *atomic.Bool
 	buffers sync.Pool
@@ -109,7 +113,11 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, "the benchmark has an outage", http.StatusServiceUnavailable)
 		return
 	}
-	protocol, err := b.read(q.Header)
+	read := b.read
+	if q.URL.Path == OTLPPath {
+		read = b.readOTLP
+	}
+	protocol, err := read(q.Header)
 	if err != nil {
 		r.note(ReceiverStats{Bad: 1})
 		http.Error(w, err.Error(), http.StatusUnsupportedMediaType)
@@ -126,6 +134,11 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 			w.Header().Set(prefix+name+"-Written", strconv.FormatInt(n, 10))
 		}
 	}
+	if protocol == "" {
+		// What OTLP expects of a request that is taken as a whole: an empty message.
+		w.Header().Set("Content-Type", q.Header.Get("Content-Type"))
+		return
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -141,6 +154,26 @@ func (b *buffer) read(header http.Header) (protocol wire.Protocol, err error) {
 		return "", fmt.Errorf("decompressing: %w", err)
 	}
 	return protocol, b.counter.count(protocol, b.raw)
+}
+
+// readOTLP does it with a request of OTLP, which is none of remote write.
+func (b *buffer) readOTLP(header http.Header) (none wire.Protocol, err error) {
+	encoding := header.Get("Content-Encoding")
+	if err := wire.CheckOTLP(header.Get("Content-Type"), encoding); err != nil {
+		return "", err
+	}
+	raw := b.body.Bytes()
+	if encoding == "gzip" {
+		r, err := gzip.NewReader(bytes.NewReader(raw))
+		if err == nil {
+			raw, err = io.ReadAll(r)
+		}
+		if err != nil {
+			return "", fmt.Errorf("decompressing: %w", err)
+		}
+	}
+	b.counter.Counts, err = countOTLP(raw)
+	return "", err
 }
 
 func (r *receiver) note(s ReceiverStats) {

@@ -15,6 +15,7 @@ package peers
 
 import (
 	"bytes"
+	"compress/gzip"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,8 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/conformance/wire"
@@ -167,4 +170,50 @@ func TestReceiverCountsNothingOfWhatItRefuses(t *testing.T) {
 	}
 	require.Equal(t, ReceiverStats{Away: 1, Bad: 4}, r.stats)
 	require.Equal(t, http.StatusNoContent, post(r, typeV1, v1).Code)
+}
+
+// requestOTLP has points of all kinds, each with one that says that there is no value.
+func requestOTLP(t *testing.T) []byte {
+	request := pmetricotlp.NewExportRequest()
+	all := request.Metrics().ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics()
+	none := pmetric.DefaultDataPointFlags.WithNoRecordedValue(true)
+	for _, name := range []string{"temperature", "up"} {
+		gauge := all.AppendEmpty()
+		gauge.SetName(name)
+		points := gauge.SetEmptyGauge().DataPoints()
+		points.AppendEmpty().SetDoubleValue(1)
+		points.AppendEmpty().SetFlags(none)
+	}
+	sums := all.AppendEmpty().SetEmptySum().DataPoints()
+	sums.AppendEmpty().Exemplars().AppendEmpty()
+	sums.AppendEmpty().SetFlags(none)
+	histograms := all.AppendEmpty().SetEmptyHistogram().DataPoints()
+	histograms.AppendEmpty().BucketCounts().FromRaw([]uint64{1, 2, 3})
+	summaries := all.AppendEmpty().SetEmptySummary().DataPoints()
+	summaries.AppendEmpty().QuantileValues().AppendEmpty()
+	all.AppendEmpty().SetEmptyExponentialHistogram().DataPoints().AppendEmpty()
+	raw, err := request.MarshalProto()
+	require.NoError(t, err)
+	return raw
+}
+
+func TestReceiverCountsOTLP(t *testing.T) {
+	raw := requestOTLP(t)
+	var zipped bytes.Buffer
+	zip := gzip.NewWriter(&zipped)
+	_, err := zip.Write(raw)
+	require.NoError(t, err)
+	require.NoError(t, zip.Close())
+	r := newReceiver(atomic.NewBool(false))
+	for encoding, body := range map[string][]byte{"": raw, "gzip": zipped.Bytes()} {
+		q := httptest.NewRequest(http.MethodPost, OTLPPath, bytes.NewReader(body))
+		q.Header.Set("Content-Type", "application/x-protobuf")
+		q.Header.Set("Content-Encoding", encoding)
+		answer := httptest.NewRecorder()
+		r.ServeHTTP(answer, q)
+		require.Equal(t, http.StatusOK, answer.Code)
+		require.Equal(t, Counts{Samples: 1 + 1 + 5 + 3, Histograms: 1, Automatic: 1, Stale: 3, Exemplars: 1}, r.stats.Counts)
+		require.EqualValues(t, len(body), r.stats.Bytes)
+		r.stats = ReceiverStats{}
+	}
 }
