@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -249,6 +250,28 @@ func TestRecoveryByMaintenance(t *testing.T) {
 	f.set(works)
 	require.Eventually(t, func() bool { return tryFloats(db, 0, 10, 1) == nil }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, 1.0, testutil.ToFloat64(db.metrics.writeFailures))
+}
+
+// A log that was broken for want of room is recovered as soon as another program made some.
+func TestRoomGrew(t *testing.T) {
+	env, f := withFaults(still())
+	space := int64(0)
+	env.diskSpace = func(string) (int64, int64, error) { return space, 1 << 30, nil }
+	db := openTest(t, t.TempDir(), nil, small(), env)
+	free, enough := int64(-1), min(maxRecord, db.journal.segmentSize)
+	looks := func(now int64) bool {
+		space = now
+		return db.roomGrew(&free)
+	}
+	require.False(t, looks(1<<30) || looks(2<<30), "it is not broken")
+	f.set(func(f *faults) { f.log = func([][]byte) (int, error) { return 0, syscall.ENOSPC } })
+	require.Error(t, tryFloats(db, 0, 10, 1))
+	require.False(t, looks(0), "the first look")
+	require.False(t, looks(enough-1), "less than a record may need")
+	require.True(t, looks(2*enough))
+	require.False(t, looks(2*enough), "no more than before")
+	f.set(works)
+	require.NoError(t, db.recoverNow())
 }
 
 // Every operation that can fail does so once, at every point of a workload: no

@@ -33,20 +33,21 @@ const (
 	lastRetry  = 5 * time.Second
 )
 
-// placeInterval is how often maintain checks that the active segment is in its place.
-const placeInterval = time.Second
+// lookInterval is how often it is looked whether the active segment is in its place, and
+// whether there is room: what has been delivered by then goes if there is little.
+const lookInterval = time.Second
 
 // maintain is the goroutine that finishes segments by age and recovers a broken
 // log. It does not wait for the removal of segments.
 func (db *DB) maintain(ctx context.Context) {
 	age := time.NewTicker(max(10*time.Millisecond, min(db.opts.SegmentMaxAge/10, time.Minute)))
 	defer age.Stop()
-	look := time.NewTicker(placeInterval)
+	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	var (
-		retry     <-chan time.Time
-		delay     = firstRetry
-		recovered time.Time
+		retry       <-chan time.Time
+		recovered   time.Time
+		delay, free = firstRetry, int64(-1) // Free bytes at the last look at a log that is broken.
 	)
 	attempt := func() {
 		retry, recovered = nil, time.Now()
@@ -69,6 +70,9 @@ func (db *DB) maintain(ctx context.Context) {
 			}
 		case <-look.C:
 			db.keepInPlace()
+			if retry != nil && db.roomGrew(&free) {
+				attempt()
+			}
 		case <-db.journal.failed:
 			db.metrics.writeFailures.Inc()
 			db.logger.Error("The write-ahead log is broken", "err", db.journal.broken())
@@ -90,17 +94,13 @@ func (db *DB) maintain(ctx context.Context) {
 	}
 }
 
-// pressureInterval is how often it is looked whether there is room. What has been
-// delivered by then goes if there is little.
-const pressureInterval = time.Second
-
 // keepLimits is the goroutine that removes segments as soon as a limit, or a disk
 // with little room, asks for it.
 func (db *DB) keepLimits(ctx context.Context) {
 	if err := db.reserve.keep(); err != nil {
 		db.logger.Warn("No room can be kept for removing segments when the disk is full", "err", err)
 	}
-	look := time.NewTicker(pressureInterval)
+	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	for {
 		limits := false

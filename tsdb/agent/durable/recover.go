@@ -103,6 +103,19 @@ func (db *DB) recoverLog() error {
 	return nil
 }
 
+// roomGrew reports whether a log that was broken for want of room has room for a record
+// more than before, which it notes: another program may have made some. Where nothing can
+// be seen of it, as of a quota, recovery waits for its time.
+func (db *DB) roomGrew(free *int64) bool {
+	j, before := &db.journal, *free
+	now, _, err := db.diskSpace(j.dir)
+	if err != nil || !vfs.NoRoom(j.broken()) {
+		now = -1
+	}
+	*free = now
+	return before >= 0 && now >= before+min(maxRecord, j.segmentSize)
+}
+
 // cutBack removes what was written behind end and never was committed: segments
 // that failed attempts began, and the rest of the one that end is in, unless a
 // limit has removed that meanwhile.
