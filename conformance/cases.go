@@ -189,6 +189,12 @@ func Cases() []Case {
 			Run:         func(r *Rig) error { return corruption(r, func(n int) int { return n / 2 }) },
 		},
 		{
+			Name:        "full-disk",
+			Description: "another program fills the sender's disk while the receiver is away, and there is room again before it is back",
+			Crash:       true, // It may end, and be started again.
+			Run:         fullDisk,
+		},
+		{
 			Name:        "wiped-positions",
 			Description: "what the sender remembers of its progress is removed while it is stopped in an outage",
 			Crash:       true,

@@ -29,6 +29,9 @@ type Counts struct {
 	// LostBefore is the part of Lost that was scraped before the sender's data
 	// were damaged.
 	LostBefore int `json:"lostBeforeDamage,omitempty"`
+	// LostWhileFull is the part of Lost that was scraped while the sender's disk was full.
+	LostWhileFull int `json:"lostWhileFull,omitempty"`
+
 	Duplicated int `json:"duplicated"` // Arrivals of what the receiver held already.
 	OutOfOrder int `json:"outOfOrder"` // Arrivals after a newer one of their series.
 	Wrong      int `json:"wrong"`      // Two times for one sample, or a number that was never served.
@@ -121,6 +124,9 @@ type Window struct {
 	// Damaged is the last scrape before the sender's data were damaged, 0 if
 	// they were not.
 	Damaged int64
+	// FullFrom and FullTo are the first and the last scrape while the sender's disk was
+	// full, 0 if it was not.
+	FullFrom, FullTo int64
 }
 
 // Judge compares the two logs.
@@ -152,8 +158,11 @@ func Judge(scrapes []Scrape, requests []Request, w Window) Counts {
 				continue
 			}
 			t.Lost++
-			if number <= w.Damaged {
+			switch {
+			case number <= w.Damaged:
 				t.LostBefore++
+			case number >= w.FullFrom && number <= w.FullTo:
+				t.LostWhileFull++
 			}
 			if newest[i] > number {
 				t.passed++

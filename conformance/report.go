@@ -68,6 +68,9 @@ func (r Report) WriteTable(w io.Writer, notes bool) error {
 		if x.LostBefore > 0 {
 			lost += fmt.Sprintf(" of %d damaged", x.AtRisk)
 		}
+		if x.LostWhileFull > 0 {
+			lost += fmt.Sprintf(", %d while full", x.LostWhileFull)
+		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%d\t%d\t%s\n", name, x.Scraped, x.Delivered, lost, x.Duplicated, x.OutOfOrder, x.Verdict)
 	}
 	if err := t.Flush(); err != nil {

@@ -42,6 +42,10 @@ type Rig struct {
 
 	poisoned []int // Series that receivers never take.
 
+	volume string // The mount point of the sender's own disk, if it has one.
+	// Scrapes while the disk was full, and a moment after: from the first to the last.
+	fullFrom, fullTo int64
+
 	damaged int64 // The last scrape before the data were damaged.
 	atRisk  int   // Samples that only the damaged data held.
 	rows    []row
@@ -118,9 +122,15 @@ func (r *Rig) close() {
 		}
 	}
 	r.Target.close()
+	r.unmount()
 }
 
-func (r *Rig) dataDir() string { return filepath.Join(r.dir, "data") }
+func (r *Rig) dataDir() string {
+	if r.volume != "" {
+		return filepath.Join(r.volume, "data")
+	}
+	return filepath.Join(r.dir, "data")
+}
 
 // Main returns the first receiver.
 func (r *Rig) Main() *Receiver { return r.Receivers[0] }
@@ -331,7 +341,7 @@ func (r *Rig) Counts(receiver *Receiver, last int64) Counts {
 			receiver.fail(err)
 		}
 	}
-	return Judge(r.Target.Log(), requests, Window{Series: r.opts.Series, UpTo: last, Poisoned: r.poisoned, Damaged: r.damaged})
+	return Judge(r.Target.Log(), requests, Window{Series: r.opts.Series, UpTo: last, Poisoned: r.poisoned, Damaged: r.damaged, FullFrom: r.fullFrom, FullTo: r.fullTo})
 }
 
 // Damage notes that the sender's data are damaged now, while it is not running,

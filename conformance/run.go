@@ -84,7 +84,7 @@ type Verdict string
 // The verdicts.
 const (
 	OK            Verdict = "ok"
-	Contained     Verdict = "contained" // Lost a part of what the damaged file held, and nothing after it.
+	Contained     Verdict = "contained" // Lost a part of what the damaged file held, or what a full disk had no room for, and nothing else.
 	NotApplicable Verdict = "n/a"
 	LostSamples   Verdict = "lost"
 	Reordered     Verdict = "reordered"
@@ -121,13 +121,13 @@ func verdict(t Counts, atRisk int, crash, noDuplicates bool) Verdict {
 		return Failed
 	case t.Wrong > 0:
 		return Invented
-	case t.Lost > t.LostBefore, t.LostBefore > atRisk/containedShare:
+	case t.Lost > t.LostBefore+t.LostWhileFull, t.LostBefore > atRisk/containedShare:
 		return LostSamples
 	case t.OutOfOrder > 0:
 		return Reordered
 	case t.Duplicated > 0 && !crash && noDuplicates:
 		return Duplicates
-	case t.LostBefore > 0:
+	case t.LostBefore+t.LostWhileFull > 0:
 		return Contained
 	}
 	return OK
@@ -221,7 +221,10 @@ func RunCase(ctx context.Context, o Options, c Case) []Result {
 	if err != nil {
 		// What went before says nothing without the end.
 		results = []Result{{Case: c.Name, Verdict: Failed}}
-		if errors.Is(err, errEnded) {
+		switch {
+		case errors.Is(err, errLeftOut):
+			results[0].Verdict = NotApplicable
+		case errors.Is(err, errEnded):
 			results[0].Verdict = Ended
 		}
 		rig.Note("%s", err)
