@@ -44,7 +44,7 @@ func runAll(s settings) error {
 	}
 	rep := report{Began: time.Now(), Machine: describeMachine(), Binaries: map[string]string{}, Medians: map[string]map[string]float64{}}
 	for _, c := range by {
-		rep.Binaries[c.name] = c.binary
+		rep.Binaries[c.name] = filepath.Base(c.binary)
 	}
 	total, expected := 0, time.Duration(0)
 	for _, c := range s.courses {
