@@ -173,7 +173,7 @@ disk-short: build-lean ## a part of that, which says what it leaves out
 
 .PHONY: conformance
 conformance: build-lean ## the durability suite of conformance/, which we pass and stock's engine fails
-	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus $(GO) test -count=1 -v -timeout 15m $(if $(RUN),-run '$(RUN)') ./test/conformance
+	ACKWAL_PROMETHEUS=$(CURDIR)/$(LEAN_BIN)/prometheus ACKWAL_RECEIVERS=$(CURDIR)/build/receivers $(GO) test -count=1 -v -timeout 15m $(if $(RUN),-run '$(RUN)') ./test/conformance
 
 COMPARE = $(GO) build -C test/compare -o $(CURDIR)/build/tools/compare . && build/tools/compare
 COMPARED = --results docs/comparison/results.json

@@ -17,5 +17,7 @@
 //
 // It needs ACKWAL_PROMETHEUS, the path of the binary; ACKWAL_STOCK_PROMETHEUS
 // may name a binary of stock's, otherwise the same one runs with best-effort
-// delivery. The tests take about three minutes and are skipped with -short.
+// delivery. ACKWAL_RECEIVERS is the directory of real databases, for two replicas of an
+// agent; without them that is left out. The tests take about four minutes, two more with
+// the databases, and are skipped with -short.
 package conformance

@@ -52,6 +52,8 @@ const (
 var configurations = []string{
 	"mimir/prometheus.yml",
 	"prometheus.yml",
+	"replicas/agent-a.yml",
+	"replicas/agent-b.yml",
 	"sharded/agent-0.yml",
 	"sharded/agent-1.yml",
 }
@@ -61,7 +63,7 @@ var objects = []string{
 	"prometheus-operator/agent.yaml",
 }
 
-var others = []string{"README.md", "sharded/targets/nodes.yml"}
+var others = []string{"README.md", "replicas/targets/nodes.yml", "sharded/targets/nodes.yml"}
 
 // Every example is checked by a test below.
 func TestNoExampleIsForgotten(t *testing.T) {
