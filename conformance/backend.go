@@ -32,8 +32,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/golang/snappy"
+
 	"github.com/ackwal/ackwal/conformance/process"
 	"github.com/ackwal/ackwal/conformance/wire"
+
+	"github.com/prometheus/prometheus/prompb"
 )
 
 // Backend describes a database that stores what a receiver of the suite is sent. The
@@ -196,6 +200,39 @@ func (d *database) pass(q *http.Request, body []byte) (*http.Response, []byte, e
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	return resp, text, err
+}
+
+// present writes a sample of another sender's, of now.
+func (d *database) present(ctx context.Context) error {
+	request := prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{
+		Labels:  []prompb.Label{{Name: "__name__", Value: "conformance_present"}},
+		Samples: []prompb.Sample{{Value: 1, Timestamp: time.Now().UnixMilli()}},
+	}}}
+	body, err := request.Marshal()
+	if err != nil {
+		return err
+	}
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, d.write, http.NoBody)
+	if err != nil {
+		return err
+	}
+	for name, value := range d.headers {
+		q.Header.Set(name, value)
+	}
+	q.Header.Set("Content-Type", "application/x-protobuf")
+	q.Header.Set("Content-Encoding", "snappy")
+	q.Header.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
+	for deadline := time.Now().Add(process.HangLimit); ; time.Sleep(100 * time.Millisecond) {
+		resp, text, err := d.pass(q, snappy.Encode(nil, body))
+		switch {
+		case err != nil:
+			return fmt.Errorf("database %s: writing a sample of now: %w", d.name, err)
+		case resp.StatusCode/100 == 2:
+			return nil
+		case resp.StatusCode/100 != 5 || time.Now().After(deadline): // It may not be ready for its first.
+			return fmt.Errorf("database %s: writing a sample of now: %s: %s", d.name, resp.Status, bytes.TrimSpace(text))
+		}
+	}
 }
 
 // stored returns what the database has of the target's counter, as one request that it

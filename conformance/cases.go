@@ -31,6 +31,8 @@ type Case struct {
 	Crash bool
 	// Rules says that it needs rules that a receiver of the suite has.
 	Rules bool
+	// Database says that it needs a database with series of others.
+	Database bool
 	// Needs returns what the sender lacks for the case, or "".
 	Needs func(Sender) string
 	Run   func(*Rig) error
@@ -195,6 +197,12 @@ func Cases() []Case {
 			Run:         fullDisk,
 		},
 		{
+			Name:        "late",
+			Description: "a backlog whose samples are two hours old meets a database that has the present of other senders",
+			Database:    true,
+			Run:         late,
+		},
+		{
 			Name:        "wiped-positions",
 			Description: "what the sender remembers of its progress is removed while it is stopped in an outage",
 			Crash:       true,
@@ -239,6 +247,16 @@ func isolation(r *Rig) error {
 		r.rows[len(r.rows)-1].label = "dead"
 		return nil
 	})
+}
+
+// late has the whole backlog arrive two hours late: more than the hour that Prometheus takes
+// without a window, and less than what any database with one does.
+func late(r *Rig) error {
+	r.Target.Age(2 * time.Hour)
+	r.Main().Refuse()
+	return steps(r.begin, func() error { return outage(r, r.Main(), long/2) }, func() error {
+		return r.Main().database.present(r.ctx)
+	}, r.end)
 }
 
 // lag is how many scrapes behind the target a receiver was when it first got

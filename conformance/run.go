@@ -199,6 +199,9 @@ func RunCase(ctx context.Context, o Options, c Case) []Result {
 	if o.Backend != nil && c.Rules {
 		return []Result{{Case: c.Name, Verdict: NotApplicable, Notes: []string{"a database has its own rules"}}}
 	}
+	if o.Backend == nil && c.Database {
+		return []Result{{Case: c.Name, Verdict: NotApplicable, Notes: []string{"there is no database"}}}
+	}
 	receivers := c.Receivers
 	if len(receivers) == 0 {
 		receivers = []string{"main"}

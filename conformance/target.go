@@ -51,6 +51,7 @@ type Target struct {
 	addr   string
 
 	mtx         sync.Mutex
+	age         time.Duration // Of the samples when they are served, 0 for no timestamps.
 	scrapes     []Scrape
 	run         int
 	connections int64
@@ -101,6 +102,23 @@ func (t *Target) Served() int64 {
 	return int64(len(t.scrapes))
 }
 
+// Age has it serve samples with timestamps that are so old.
+func (t *Target) Age(age time.Duration) {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	t.age = age
+}
+
+// timestamp is what stands behind the values of a scrape.
+func (t *Target) timestamp(number int64) string {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	if t.age == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %d", t.scrapes[number-1].Served.Add(-t.age).UnixMilli())
+}
+
 func (t *Target) begin(r *http.Request) int64 {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
@@ -114,11 +132,12 @@ func (t *Target) begin(r *http.Request) int64 {
 
 func (t *Target) serve(w http.ResponseWriter, r *http.Request) {
 	number := t.begin(r)
+	timestamp := t.timestamp(number)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	out := bufio.NewWriterSize(w, 64<<10)
 	fmt.Fprintf(out, "# HELP %s Number of this scrape.\n# TYPE %s counter\n", Metric, Metric)
 	for i := range t.series {
-		fmt.Fprintf(out, "%s{%s=\"%d\"} %d\n", Metric, SeriesLabel, i, number)
+		fmt.Fprintf(out, "%s{%s=\"%d\"} %d%s\n", Metric, SeriesLabel, i, number, timestamp)
 	}
 	if out.Flush() != nil || http.NewResponseController(w).Flush() != nil {
 		return

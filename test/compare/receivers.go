@@ -48,6 +48,65 @@ var subjects = []subject{
 	{"victoria-metrics", "VictoriaMetrics, deduplicating", []string{"-dedup.minScrapeInterval=1ms"}},
 }
 
+// tardy are the receivers for what comes late: as they are by default, and with a window for
+// it. args and config are what the window takes.
+var tardy = []struct {
+	subject
+	config string
+}{
+	{subject{"prometheus", "Prometheus", nil}, ""},
+	{subject{"prometheus", "Prometheus, `storage.tsdb.out_of_order_time_window: 24h`", nil}, "storage: {tsdb: {out_of_order_time_window: 24h}}\n"},
+	{subject{"thanos", "Thanos Receive", nil}, ""},
+	{subject{"thanos", "Thanos Receive, `--tsdb.out-of-order.time-window=24h`", []string{"--tsdb.out-of-order.time-window=24h"}}, ""},
+	{subject{"cortex", "Cortex", nil}, ""},
+	{subject{"cortex", "Cortex, `-ingester.out-of-order-time-window=24h`", []string{"-ingester.out-of-order-time-window=24h"}}, ""},
+	{subject{"victoria-metrics", "VictoriaMetrics", nil}, ""},
+}
+
+// runTardy has each of them get a backlog of two hours ago, and one after what is newer.
+func (r *Results) runTardy(ctx context.Context, options conformance.Options, databases binaries, dir string) error {
+	sender, senders := options.Sender, r.Senders
+	r.Senders = nil
+	for _, s := range tardy {
+		binary := databases[s.name]
+		if binary == "" {
+			continue // It was said.
+		}
+		backend, err := conformance.NamedBackend(s.name, binary)
+		if err != nil {
+			return err
+		}
+		options.Protocol, options.Backend = wire.V1, backend.With(s.args...)
+		options.Backend.Config += s.config
+		for _, way := range []struct {
+			cases  []string
+			sender conformance.Sender
+		}{{[]string{"late"}, sender}, {[]string{"outage"}, sender.With("--storage.agent.delivery.fresh-first=main")}} {
+			options.Cases, options.Sender = way.cases, way.sender
+			if err := r.runOne(ctx, options, s.title, filepath.Join(dir, "late", s.title, way.cases[0])); err != nil {
+				return err
+			}
+		}
+	}
+	r.Late, r.Senders = r.Senders, senders
+	return nil
+}
+
+// lateTable has a row for each receiver of [tardy], and what it lacks: of a late backlog, and
+// of one that came after what was newer.
+func (r *Results) lateTable() string {
+	out := strings.Builder{}
+	out.WriteString("| receiver | lost of a backlog of two hours ago | lost with `fresh-first` |\n|---|---|---|\n")
+	for i := 0; i+1 < len(r.Late); i += 2 {
+		out.WriteString("| " + r.Late[i].Name + " |")
+		for _, of := range r.Late[i : i+2] {
+			out.WriteString(" " + of.cell(of.Cases[0].Case, func(x conformance.Result) string { return share(x.Lost, x.Scraped) }) + " |")
+		}
+		out.WriteString("\n")
+	}
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
 // protocols that each database is sent.
 var protocols = []wire.Protocol{wire.V1, wire.V2}
 
@@ -73,7 +132,7 @@ func runReceivers(ctx context.Context, sender string, databases binaries, cases 
 				}
 			}
 		}
-		return nil
+		return r.runTardy(ctx, options, databases, dir)
 	})
 }
 
@@ -89,7 +148,7 @@ func writeReceivers(r *Results, page string) error {
 		return !stores
 	})
 	text, err := r.render(receiversText, template.FuncMap{
-		"table": shown.table, "cases": shown.described, "nothing": func() string { return strings.Join(nothing, "; ") },
+		"table": shown.table, "late": r.lateTable, "cases": shown.described, "nothing": func() string { return strings.Join(nothing, "; ") },
 	})
 	if err != nil {
 		return fmt.Errorf("page of receivers: %w", err)
