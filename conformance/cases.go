@@ -249,14 +249,17 @@ func isolation(r *Rig) error {
 	})
 }
 
-// late has the whole backlog arrive two hours late: more than the hour that Prometheus takes
-// without a window, and less than what any database with one does.
+// late has the backlog arrive two hours late: more than the hour that Prometheus takes
+// without a window, and less than what any database with one does. What is scraped when the
+// receiver is back is of now.
 func late(r *Rig) error {
 	r.Target.Age(2 * time.Hour)
 	r.Main().Refuse()
 	return steps(r.begin, func() error { return outage(r, r.Main(), long/2) }, func() error {
+		r.Target.Age(0)
+		r.Main().Delay(time.Second / 2) // It has time to see that it is late.
 		return r.Main().database.present(r.ctx)
-	}, r.end)
+	}, r.back, func() error { return r.Scrapes(short) }, r.end)
 }
 
 // lag is how many scrapes behind the target a receiver was when it first got

@@ -33,7 +33,7 @@ type Results struct {
 	Series   int               `json:"series"`
 	Interval string            `json:"interval"` // Between scrapes.
 	Senders  []SenderResults   `json:"senders"`
-	// Late are receivers, two of each: with a late backlog, and with fresh first.
+	// Late are receivers of a late backlog, two of each: in order, and with fresh first.
 	Late []SenderResults `json:"late,omitempty"`
 	// LeftOut are the senders whose program was not there.
 	LeftOut []string `json:"leftOut,omitempty"`
