@@ -260,3 +260,13 @@ func TestExitCodes(t *testing.T) {
 		require.Equal(t, c.want, code, name)
 	}
 }
+
+// What was lost, or may be, is no success: the directory is removed after one.
+func TestExitCodeOfDrain(t *testing.T) {
+	require.Equal(t, exitOK, drained(10, 0, 0, 0))
+	require.Equal(t, exitOK, drained(10, 0, 2, 0), "what it had already")
+	require.Equal(t, exitBad, drained(0, 0, 2, 0), "it took nothing, so who knows")
+	require.Equal(t, exitBad, drained(10, 2, 0, 0), "refused")
+	require.Equal(t, exitBad, drained(10, 0, 0, 2), "left")
+	require.Equal(t, exitOK, drained(0, 0, 0, 0))
+}

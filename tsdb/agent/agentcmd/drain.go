@@ -48,7 +48,7 @@ type drainFlags struct {
 
 func (c *Commands) drain(agent *kingpin.CmdClause) {
 	f := &drainFlags{}
-	cmd := c.command(agent, "drain", "Deliver what the data directory of an agent that is not running still holds, to the endpoints of its configuration, and end. Can be interrupted at any time, and goes on where it was. Nothing is scraped. The exit code is 3 if something is left.", func(ctx context.Context, dir string) (int, error) {
+	cmd := c.command(agent, "drain", "Deliver what the data directory of an agent that is not running still holds, to the endpoints of its configuration, and end. Can be interrupted at any time, and goes on where it was. Nothing is scraped. The exit code is 3 if something is left or was refused.", func(ctx context.Context, dir string) (int, error) {
 		return c.drainDirectory(ctx, dir, f)
 	})
 	cmd.Flag("config.file", "Configuration file with the remote_write section of the agent.").Required().StringVar(&f.configFile)
@@ -70,20 +70,27 @@ func (c *Commands) drainDirectory(ctx context.Context, dir string, f *drainFlags
 	if err != nil {
 		return exitFailed, err
 	}
-	targets, err := c.plan(ctx, dir, conf, f.endpoints)
+	targets, unknown, err := c.plan(ctx, dir, conf, f.endpoints)
 	if err != nil {
 		return exitFailed, err
 	}
-	left := 0
+	left, code := 0, exitOK
 	for i := range targets {
 		left += targets[i].Items()
+		if targets[i].LostBytes > 0 {
+			code = exitBad // The table has it.
+		}
+	}
+	if len(f.endpoints) == 0 && len(unknown) > 0 {
+		code = exitBad
+		defer c.printf("Left alone: %s, which %s does not have by that name or URL. Correct it, or say with --endpoint which ones are meant.\n", strings.Join(unknown, ", "), f.configFile)
 	}
 	switch {
-	case left == 0:
-		c.printf("There is nothing to deliver.\n")
-		return exitOK, nil
 	case f.dry:
 		return exitOK, nil
+	case left == 0:
+		c.printf("There is nothing to deliver.\n")
+		return code, nil
 	}
 	show := &screen{to: c.out, terminal: c.terminal, every: 10 * time.Second}
 	reg := prometheus.NewRegistry()
@@ -91,15 +98,17 @@ func (c *Commands) drainDirectory(ctx context.Context, dir string, f *drainFlags
 	if err != nil {
 		return exitFailed, err
 	}
-	return c.result(dir, targets, reg, names)
+	delivered, err := c.result(dir, targets, reg, names)
+	return max(code, delivered), err
 }
 
 // plan finds the endpoints of a configuration that have something in the directory,
-// and prints what that is.
-func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, only []string) (targets []target, err error) {
+// and prints what that is. unknown are those that have something there and are not in the
+// configuration.
+func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, only []string) (targets []target, unknown []string, err error) {
 	ids, _, err := identity.Of(conf.RemoteWriteConfigs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var all []inspect.Endpoint
 	err = look(dir, func(d *inspect.Directory) error {
@@ -113,7 +122,7 @@ func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, on
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	saved := make([]savepoint.Identity, len(all))
 	for i := range all {
@@ -139,7 +148,7 @@ func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, on
 					wanted = slices.DeleteFunc(wanted, func(w string) bool { return w == name })
 				}
 			}
-			what := items(&e) + passedOver(&e)
+			what := items(&e) + passedOver(&e) + missing(&e)
 			if chosen {
 				targets = append(targets, target{e, rw})
 			} else {
@@ -149,14 +158,17 @@ func (c *Commands) plan(ctx context.Context, dir string, conf *config.Config, on
 		}
 		for i := range all {
 			if !slices.Contains(of, i) {
+				if all[i].Items() > 0 {
+					unknown = append(unknown, all[i].Name)
+				}
 				row(all[i].Name, "not in the configuration", items(&all[i])+", left alone", size(all[i].Bytes), at(all[i].Oldest))
 			}
 		}
 	})
 	if len(wanted) > 0 {
-		return nil, fmt.Errorf("no endpoint %s is both in the configuration and in %s; the table above has those that are", strings.Join(wanted, ", "), dir)
+		return nil, nil, fmt.Errorf("no endpoint %s is both in the configuration and in %s; the table above has those that are", strings.Join(wanted, ", "), dir)
 	}
-	return targets, nil
+	return targets, unknown, nil
 }
 
 // lasting keeps metrics when what they are of is closed.
@@ -238,7 +250,7 @@ func (c *Commands) result(dir string, targets []target, reg *prometheus.Registry
 	}); err != nil {
 		return exitFailed, err
 	}
-	code := exitOK
+	code, more := exitOK, false
 	for i := range targets {
 		t := &targets[i]
 		at := slices.IndexFunc(after, func(e inspect.Endpoint) bool { return e.ID == t.ID })
@@ -267,14 +279,22 @@ func (c *Commands) result(dir string, targets []target, reg *prometheus.Registry
 			c.printf(", %d passed over because another engine wrote them", t.Passed)
 		}
 		c.printf(", left: %s\n", items(left))
-		if left.Items() > 0 {
-			code = exitBad
-		}
+		code = max(code, drained(sent, refused, again, left.Items()))
+		more = more || left.Items() > 0
 	}
-	if code != exitOK {
+	if more {
 		c.printf("Run the same command again to go on; until then the directory keeps what is left.\n")
 	}
 	return code, nil
+}
+
+// drained is the exit code for an endpoint. After a crash a receiver refuses what it has
+// already, which is well if it takes what comes after that.
+func drained(sent, refused, again, left int) int {
+	if left > 0 || refused > 0 || (again > 0 && sent == 0) {
+		return exitBad
+	}
+	return exitOK
 }
 
 // answered returns how many items an endpoint took, how many it refused, and how many of

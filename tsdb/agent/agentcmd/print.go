@@ -82,11 +82,32 @@ func passedOver(e *inspect.Endpoint) string {
 
 func (c *printer) table(rows func(row func(cells ...string))) {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	rows(func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")) })
+	rows(func(cells ...string) {
+		for i := range cells {
+			cells[i] = printable(cells[i])
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	})
 	_ = w.Flush() // An error of printing has no reader.
 }
 
-func (c *printer) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }
+func (c *printer) printf(format string, args ...any) {
+	for i := range args {
+		if s, ok := args[i].(string); ok {
+			args[i] = printable(s)
+		}
+	}
+	fmt.Fprintf(c.out, format, args...)
+}
+
+// printable quotes what would move the cursor: names of endpoints are what a configuration
+// or a file says.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
 
 func (c *printer) printNotes(notes []string) {
 	if len(notes) == 0 {
@@ -149,6 +170,14 @@ func savepointLine(p inspect.Savepoint, now time.Time) string {
 	return fmt.Sprintf("%s, written %s ago at %s, %s", p.File, now.Sub(*p.Written).Round(time.Second), at(p.Written), how)
 }
 
+// missing says what is found missing in the log, after something else.
+func missing(e *inspect.Endpoint) string {
+	if e.LostBytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; about %d samples are missing in the log", e.LostSamples)
+}
+
 // printEndpoints prints what each endpoint has yet to be sent, and their IDs if that is
 // asked for.
 func (c *printer) printEndpoints(all []inspect.Endpoint, p inspect.Savepoint, ids bool) {
@@ -182,9 +211,7 @@ func (c *printer) printEndpoints(all []inspect.Endpoint, p inspect.Savepoint, id
 			if e.Removed != nil {
 				what += "; removed from the configuration at " + at(e.Removed)
 			}
-			if e.LostBytes > 0 {
-				what += fmt.Sprintf("; about %d samples are missing in the log", e.LostSamples)
-			}
+			what += missing(e)
 			cells := []string{name, what, size(e.Bytes), at(e.Oldest), e.From.String()}
 			if ids {
 				cells = append(cells, e.ID)

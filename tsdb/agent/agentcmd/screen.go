@@ -129,14 +129,14 @@ func progressLine(name string, total, left int64, perSecond float64, bars bool) 
 		share = min(max(float64(total-left)/float64(total), 0), 1)
 	}
 	var b strings.Builder
-	b.WriteString(name + ": ")
+	b.WriteString(printable(name) + ": ")
 	if bars {
 		b.WriteString(bar(share, 30) + " ")
 	}
 	fmt.Fprintf(&b, "%.1f%% of %s", 100*share, size(total))
 	switch {
 	case left == 0:
-		b.WriteString(", delivered")
+		b.WriteString(", done")
 	case perSecond > 0:
 		fmt.Fprintf(&b, ", %s/s, %s left", size(int64(perSecond)), time.Duration(float64(left)/perSecond*float64(time.Second)).Round(time.Second))
 	default:

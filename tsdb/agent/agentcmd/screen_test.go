@@ -53,10 +53,11 @@ func TestProgressLine(t *testing.T) {
 	require.Equal(t, "main: 0.0% of 8.0 MiB, waiting", progressLine("main", 8<<20, 8<<20, r.note(begin, 8<<20), false))
 	perSecond := r.note(begin.Add(2*time.Second), 6<<20)
 	require.Equal(t, "main: [#######.......................] 25.0% of 8.0 MiB, 1.0 MiB/s, 6s left", progressLine("main", 8<<20, 6<<20, perSecond, true))
-	require.Equal(t, "main: 100.0% of 8.0 MiB, delivered", progressLine("main", 8<<20, 0, perSecond, false))
+	require.Equal(t, "main: 100.0% of 8.0 MiB, done", progressLine("main", 8<<20, 0, perSecond, false))
 	for i := range 30 {
 		perSecond = r.note(begin.Add(time.Duration(3+i)*time.Second), 6<<20)
 	}
 	require.Zero(t, perSecond, "what was long ago says nothing of now")
-	require.Equal(t, "main: 100.0% of 0 B, delivered", progressLine("main", 0, 0, 0, false))
+	require.Equal(t, "main: 100.0% of 0 B, done", progressLine("main", 0, 0, 0, false))
+	require.Equal(t, `"a\x1b[2J\nb": 100.0% of 0 B, done`, progressLine("a\x1b[2J\nb", 0, 0, 0, false), "a name is no command to the terminal")
 }

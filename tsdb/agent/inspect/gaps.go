@@ -24,6 +24,8 @@ import (
 	"github.com/ackwal/ackwal/tsdb/agent/durable"
 	"github.com/ackwal/ackwal/tsdb/wlog/repair"
 	"github.com/ackwal/ackwal/tsdb/wlog/vfs"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
 // A log in which segments are missing has no reader, stock's or ours, before a start has put
@@ -57,6 +59,19 @@ func (d *Directory) bridge() (err error) {
 		d.notes.add(fmt.Sprintf("Segments are missing in the log, and what they held is lost; stand-ins take their place (first: %08d, last: %08d)", m.Segment, m.Segment+m.More))
 	}
 	return err
+}
+
+// standIn has the log read where it has a segment, since it has none, and endpoints had not
+// been sent all of it.
+func (d *Directory) standIn() error {
+	if d.bridged == "" {
+		if err := d.bridge(); err != nil {
+			return err
+		}
+	}
+	d.gone = true
+	d.notes.add("The log has no segment, and what endpoints had not been sent of it is lost")
+	return os.WriteFile(wlog.SegmentName(d.bridged, d.file.Segment+1), nil, 0o600)
 }
 
 // link links a file, by its path below the log.

@@ -183,6 +183,14 @@ func TestVerify(t *testing.T) {
 		require.NoError(t, err)
 		return rel
 	}
+	atEnd := func(t *testing.T, dir string, change func([]byte) []byte) {
+		_, last, err := wlog.Segments(filepath.Join(dir, durable.WALDir))
+		require.NoError(t, err)
+		path := wlog.SegmentName(filepath.Join(dir, durable.WALDir), last)
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, change(b), 0o666))
+	}
 	segment := wlog.SegmentName(durable.WALDir, 1)
 	for name, c := range map[string]struct {
 		from     string
@@ -194,12 +202,21 @@ func TestVerify(t *testing.T) {
 		"stopped": {from: a.Dir, severity: Fine},
 		"killed":  {from: killed, severity: Fine},
 		"torn tail": {from: killed, severity: Usual, kind: "segment", action: "cut off", damage: func(t *testing.T, dir string) {
-			_, last, err := wlog.Segments(filepath.Join(dir, durable.WALDir))
+			atEnd(t, dir, func(b []byte) []byte { return append(b, 1, 0, 9, 9, 9, 9, 9, 9) })
+		}},
+		// The savepoint knows where the log ended.
+		"cut end": {from: killed, severity: Damaged, kind: "savepoint", action: "counted", damage: func(t *testing.T, dir string) {
+			atEnd(t, dir, func(b []byte) []byte { return b[:len(b)-5] })
+		}},
+		"emptied end": {from: killed, severity: Damaged, kind: "savepoint", action: "counted", damage: func(t *testing.T, dir string) {
+			atEnd(t, dir, func([]byte) []byte { return nil })
+		}},
+		"no segments": {from: killed, severity: Damaged, kind: "savepoint", action: "counted", damage: func(t *testing.T, dir string) {
+			first, last, err := wlog.Segments(filepath.Join(dir, durable.WALDir))
 			require.NoError(t, err)
-			path := wlog.SegmentName(filepath.Join(dir, durable.WALDir), last)
-			b, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(path, b[:len(b)-5], 0o666))
+			for n := first; n <= last; n++ {
+				require.NoError(t, os.Remove(wlog.SegmentName(filepath.Join(dir, durable.WALDir), n)))
+			}
 		}},
 		"segment":           {from: killed, severity: Damaged, kind: "segment", action: "filled", damage: flip(segment, 5000)},
 		"missing segment":   {from: killed, severity: Damaged, kind: "segment", action: "in place of what is missing", damage: func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, segment))) }},
@@ -238,12 +255,36 @@ func TestVerify(t *testing.T) {
 				require.Contains(t, bad[0].Action, c.action)
 			}
 			require.Equal(t, c.severity, r.Severity, "%+v %v", bad, r.Notes)
-			require.NotZero(t, r.Records)
+			require.Equal(t, name != "no segments", r.Records > 0)
 			for _, f := range r.Findings {
 				require.NotEqual(t, "other", f.Kind, f.Path)
 			}
 		})
 	}
+}
+
+// TestStatusWithoutSegments defends that what endpoints had not been sent of a log that is
+// gone is told as a start would count it.
+func TestStatusWithoutSegments(t *testing.T) {
+	a, _, sent := outage(t)
+	dir := a.Killed()
+	a.Stop()
+	before := statusOf(t, dir)
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, durable.WALDir)))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, durable.WALDir), 0o777))
+	s := statusOf(t, dir)
+	require.Len(t, s.Endpoints, len(before.Endpoints))
+	require.Positive(t, sent)
+	for i, e := range s.Endpoints {
+		require.Equal(t, before.Endpoints[i].Items() > 0, e.LostBytes > 0, e.Name)
+		require.InDelta(t, before.Endpoints[i].Items(), e.LostSamples, float64(before.Endpoints[i].Items())/2, e.Name)
+		require.Zero(t, e.Items(), e.Name)
+	}
+	require.Zero(t, s.Log.Segments)
+	require.Equal(t, -1, s.Log.First)
+	require.NotEmpty(t, s.Notes)
+	_, err := Move(context.Background(), dir, s.Endpoints[0].ID, Target{Oldest: true}, true)
+	require.ErrorContains(t, err, "no segment")
 }
 
 // TestDamagedStatus defends that a look at a damaged directory says what a start would.

@@ -18,12 +18,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery"
@@ -100,6 +102,9 @@ func Move(ctx context.Context, dir, endpoint string, to Target, dry bool) (m *Mo
 		return nil, err
 	}
 	defer d.Close()
+	if d.gone {
+		return nil, fmt.Errorf("the log in %s has no segment, so there is nowhere to go on; a start of the agent begins one, and counts what was lost", dir)
+	}
 	before := d.Endpoints(ctx)
 	at, err := d.choose(before, endpoint)
 	if err != nil {
@@ -131,7 +136,10 @@ func lock(dir string) (release func() error, err error) {
 	if err == nil {
 		err = locker.Lock()
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return nil, fmt.Errorf("%s cannot be locked: %w; try again as a user who may write there", dir, err)
+	case err != nil:
 		return nil, fmt.Errorf("%s cannot be locked: %w; stop the agent that uses it and try again", dir, err)
 	}
 	return locker.Release, nil

@@ -137,6 +137,7 @@ type Directory struct {
 
 	bridged string // Where the log is read if segments are missing, else empty; see gaps.go.
 	missing int    // How many are.
+	gone    bool   // All are.
 }
 
 // Open looks at a data directory. It reads every series record of the log.
@@ -171,10 +172,13 @@ func open(dir string, dry *dryfs.FS) (_ *Directory, err error) {
 			first, _, err = cursor.SegmentRange(d.wal())
 		}
 	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && first < 0:
-		return d, nil
-	case err != nil:
+	if errors.Is(err, fs.ErrNotExist) || err == nil && first < 0 {
+		if len(d.file.Endpoints) == 0 {
+			return d, nil
+		}
+		err = d.standIn()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w; `promtool agent verify` says what is missing, and a start of the agent puts it in order", err)
 	}
 	d.look, err = delivery.Inspect(slog.New(d.notes), dir, delivery.InspectOptions{WALDir: d.wal(), Evicted: d.store, Size: d.size(), Followed: d.file.Followed, FS: dry})
@@ -314,9 +318,10 @@ func (d *Directory) log() (Log, error) {
 			}
 		}
 	}
-	if len(segments) > 0 {
-		l.Segments, l.Missing, l.First, l.Last = len(segments)-d.missing, d.missing, segments[0].Index, segments[len(segments)-1].Index
+	if d.gone {
+		return l, nil
 	}
+	l.Segments, l.Missing, l.First, l.Last = len(segments)-d.missing, d.missing, segments[0].Index, segments[len(segments)-1].Index
 	l.Head = d.look.Head()
 	oldest, newest, err := d.span(l.First, l.Last)
 	l.Oldest, l.Newest = moment(oldest), moment(newest)

@@ -96,7 +96,7 @@ func Verify(dir string) (*Report, error) {
 		return nil, err
 	}
 	v := &verifier{dir: dir, dry: dryfs.New(nil), report: &Report{Directory: dir, Severity: Fine, Findings: []Finding{}, Notes: []string{}}, at: map[string]int{}}
-	for _, step := range []func() error{v.list, v.savepoint, v.snapshot, v.log} {
+	for _, step := range []func() error{v.list, v.savepoint, v.snapshot, v.log, v.positions} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -219,7 +219,7 @@ func (v *verifier) savepoint() error {
 		v.note("No savepoint can be read: delivery would begin at the oldest segment for every endpoint, and send again what was delivered.")
 	case err != nil:
 	case from.Origin == savepoint.None:
-		v.note("There is no savepoint: durable delivery has not run here, or not been configured with an endpoint.")
+		v.note("There is no savepoint: durable delivery has not run here, or has had no endpoint; or the file was removed, and delivery would begin at the oldest segment for every endpoint.")
 	case from.Origin == savepoint.Fallback:
 		v.note("The savepoint cannot be used, its fallback can: what was acknowledged since that was written would be sent again.")
 	}
@@ -311,6 +311,29 @@ func (v *verifier) log() error {
 	}
 	if foreign > 0 {
 		v.note("%d of %d segments were written by another engine, such as best-effort delivery; durable delivery takes what they hold to be delivered by that.", foreign, len(segments))
+	}
+	return nil
+}
+
+// positions compares the savepoint with the log: what an endpoint had not been sent and is
+// not there leaves no trace in the log itself.
+func (v *verifier) positions() error {
+	if v.report.Severity == Refused {
+		return nil
+	}
+	d, err := open(v.dir, dryfs.New(nil))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for _, e := range d.Endpoints(context.Background()) {
+		if e.LostBytes > 0 {
+			v.find(Finding{
+				Kind: "savepoint", Path: filepath.Join(v.dir, d.savepoint().File), Severity: Damaged, Lost: e.LostBytes,
+				What:   fmt.Sprintf("endpoint %s had not been sent about %d samples that are missing in the log", e.Name, e.LostSamples),
+				Action: "counted as lost",
+			})
+		}
 	}
 	return nil
 }
