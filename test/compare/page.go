@@ -85,7 +85,7 @@ func caseOf(row string) string {
 // table has a row for each case and a column for each sender.
 func (r *Results) table(figure string) (string, error) {
 	cells := map[string]func(conformance.Result) string{
-		"lost":         func(x conformance.Result) string { return share(x.Lost, x.Scraped) },
+		"lost":         lostShare,
 		"duplicated":   func(x conformance.Result) string { return count(x.Duplicated) },
 		"out of order": func(x conformance.Result) string { return count(x.OutOfOrder) },
 	}
@@ -147,6 +147,15 @@ func (s SenderResults) cell(row string, cell func(conformance.Result) string) st
 		return cell(x)
 	}
 	return "–"
+}
+
+// lostShare tells what was lost while the disk was full apart from what was lost besides.
+func lostShare(x conformance.Result) string {
+	text := share(x.Lost, x.Scraped)
+	if x.LostWhileFull > 0 {
+		text += " (" + share(x.Lost-x.LostWhileFull, x.Scraped) + ")"
+	}
+	return text
 }
 
 func share(part, whole int) string {

@@ -98,7 +98,7 @@ func (r *Results) lateTable() string {
 	for i := 0; i+1 < len(r.Late); i += 2 {
 		out.WriteString("| " + r.Late[i].Name + " |")
 		for _, of := range r.Late[i : i+2] {
-			out.WriteString(" " + of.cell(of.Cases[0].Case, func(x conformance.Result) string { return share(x.Lost, x.Scraped) }) + " |")
+			out.WriteString(" " + of.cell(of.Cases[0].Case, lostShare) + " |")
 		}
 		out.WriteString("\n")
 	}
