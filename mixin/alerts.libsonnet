@@ -129,7 +129,7 @@
             'AgentEndpointBehind',
             'warning',
             'An endpoint is more than five minutes behind, and keeps a part of the log.',
-            'Endpoint {{ $labels.remote_name }} of agent %(agentName)s is {{ $value | humanizeDuration }} behind.',
+            'Endpoint {{ $labels.remote_name }} of agent %(agentName)s {{ if lt $value 1e9 }}is {{ $value | humanizeDuration }} behind{{ else }}has been sent nothing since the start{{ end }}.',
             // An endpoint whose rules leave nothing to send keeps nothing. What one keeps may be
             // taken by a limit, until the next segment is finished, after 15 minutes at the latest.
             |||

@@ -39,6 +39,9 @@ type Holder struct {
 	// Retained is for how long a removed one still keeps what it has not been sent, nil if
 	// that has no end or it has been sent all.
 	Retained *time.Duration
+	// Refused is for how long it still holds what its receiver refuses, all of it, before that
+	// is dropped, nil if nothing is to be.
+	Refused *time.Duration
 }
 
 // Holders returns what keeps parts of the log, as it is now. It does not block.
@@ -66,7 +69,7 @@ func (s *Storage) Holders() (all []Holder) {
 		keepsUp, _ := e.keepsUp(now)
 		add(Holder{
 			ID: e.id, Name: set.name, URL: set.url, Position: neededFrom(floor, int(e.forfeitedBefore.Load())),
-			Stuck: e.standstill.stuck(floor, e.src.Head(), now), KeepsUp: keepsUp,
+			Stuck: e.standstill.stuck(floor, e.src.Head(), now), KeepsUp: keepsUp, Refused: e.dropsIn(now),
 		})
 	}
 	for _, st := range retained {

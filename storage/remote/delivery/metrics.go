@@ -346,6 +346,9 @@ const (
 	// ReasonRemoved is for what an endpoint had not been sent that was removed from the
 	// configuration and did not come back in time.
 	ReasonRemoved = "endpoint_removed"
+	// ReasonRefused is for what is held that the receiver refuses, which is dropped later, and
+	// counted as refused then.
+	ReasonRefused = "refused_hold"
 	// Of an endpoint's own budget.
 	reasonEndpointMaxTime = "endpoint_max_time"
 	reasonEndpointMaxSize = "endpoint_max_size"

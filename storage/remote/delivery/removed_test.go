@@ -35,6 +35,7 @@ func TestRemovedIsCounted(t *testing.T) {
 	j = j.again()
 	r = newRig(t, j, map[string]*receiver{"a": a}, Options{RemovedRetention: time.Hour})
 	r.attach()
+	require.True(t, r.has("prometheus_remote_storage_samples_expired_total", map[string]string{"remote_name": "a", "reason": ReasonRemoved}), "it can be alerted on")
 	r.commit(20)
 	require.Eventually(t, func() bool {
 		r.expire(time.Now().Add(time.Hour)) // Not while the savepoint writer looks.

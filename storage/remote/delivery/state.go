@@ -92,6 +92,16 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 	return a
 }
 
+// dropsIn returns how long it is until what is refused is dropped, if all is.
+func (e *endpoint) dropsIn(now time.Time) *time.Duration {
+	_, until := e.refusal.present(e.settings.Load().refusedHold)
+	if state := e.doing(now).state; until == nil || (state != StateHeld && state != StateRefusing) {
+		return nil
+	}
+	left := max(until.Sub(now), 0)
+	return &left
+}
+
 // refusesAll reports whether the last refusal, if there is one, is of everything: it is about
 // who asks, or the endpoint has taken nothing for a while, and not for want of anything but
 // isolated series, which it has refused since before it took other things.

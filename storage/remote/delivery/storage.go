@@ -146,6 +146,9 @@ func (s *Storage) Notify() {
 }
 
 func (s *Storage) setLists(running []*endpoint, retained []*endpointState) {
+	for _, st := range retained {
+		s.metrics.expect(st.name) // One that was removed before the start can lose something, too.
+	}
 	s.listMtx.Lock()
 	defer s.listMtx.Unlock()
 	s.running, s.retained = running, retained

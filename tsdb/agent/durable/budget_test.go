@@ -170,6 +170,12 @@ func TestHoldings(t *testing.T) {
 	sender.list = []delivery.Holder{removed}
 	require.Equal(t, 7.0, value("seconds_until_loss", "dead"))
 
+	// So may that for which one holds what its receiver refuses, also if it keeps up by that.
+	refusing := at("well", db.journal.Head(), 0)
+	refusing.Refused, refusing.KeepsUp = new(time.Duration), true
+	sender.list = []delivery.Holder{refusing}
+	require.Zero(t, value("seconds_until_loss", "well"))
+
 	// It has caught up, and nothing was removed since.
 	sender.list = []delivery.Holder{at("dead", db.journal.Head(), 0)}
 	require.Zero(t, value("held_segments", "dead"))

@@ -70,12 +70,18 @@ func (db *DB) holdings() (all []holding, u usage, err error) {
 		if !h.KeepsUp && (c.segments > 0 || h.Stuck >= stuckAfter) {
 			x.untilLoss, x.limit = untilLoss(u, c, total, own, now)
 		}
-		if h.Retained != nil && h.Retained.Seconds() < x.untilLoss {
-			x.untilLoss, x.limit = h.Retained.Seconds(), delivery.ReasonRemoved
-		}
+		x.soonest(h.Retained, delivery.ReasonRemoved)
+		x.soonest(h.Refused, delivery.ReasonRefused)
 		all = append(all, x)
 	}
 	return all, u, nil
+}
+
+// soonest takes account of a loss that is due for another reason.
+func (h *holding) soonest(due *time.Duration, reason string) {
+	if due != nil && due.Seconds() < h.untilLoss {
+		h.untilLoss, h.limit = due.Seconds(), reason
+	}
 }
 
 // steady corrects the times that segments were written at, see steadyClock.

@@ -71,6 +71,10 @@ func health(s *Status) answer {
 	if n == 1 && a.Level == good {
 		a.Long = "the endpoint keeps up"
 	}
+	if name, _ := losing(s); name != "" {
+		a.Level = a.Level.worse(bad)
+		a.Short, a.Long = "No", a.Long+", "+name+" loses samples"
+	}
 	delete(count, delivery.StateDelivering)
 	for _, st := range slices.Sorted(maps.Keys(count)) {
 		a.Long += fmt.Sprintf(", %d %s", count[st], strings.ReplaceAll(string(st), "_", " "))
@@ -101,8 +105,8 @@ func behind(s *Status) answer {
 	if *most.Behind > 0 {
 		a.Short, a.Level = secondsText(most.Behind), levelOf(most.State)
 		a.Long = fmt.Sprintf("%s, %s to be sent", name, bytesText(most.UnackedBytes))
-	} else {
-		a.Long = "all is acknowledged"
+	} else if a.Long = "all is acknowledged"; most.State == delivery.StateRefusing {
+		a.Long = "all is refused"
 	}
 	switch {
 	case most.CatchUp != nil:
@@ -161,9 +165,12 @@ func danger(s *Status) answer {
 			first = e
 		}
 	}
+	name, what := losing(s)
 	switch {
 	case s.Log.Broken != "":
 		return answer{a.Question, bad, "Now", "the log cannot be written to: what is scraped is lost"}
+	case name != "":
+		return answer{a.Question, bad, "Now", name + ", " + what}
 	case first != nil:
 	case s.Disk != nil && s.Disk.Low:
 		return answer{a.Question, warn, "Soon", "the disk is nearly full: what is scraped is lost when it is"}
@@ -176,14 +183,25 @@ func danger(s *Status) answer {
 	if *first.UntilLoss < lossSoon.Seconds() {
 		a.Level = warn
 	}
-	if first.State == delivery.StateOverLimit {
+	if first.State == delivery.StateOverLimit || *first.UntilLoss <= 0 {
 		a.Short, a.Level = "Now", bad
 	}
-	a.Long = fmt.Sprintf("%s, %s, if nothing is delivered", first.EndpointStatus.Name, limitText(first.LossLimit))
-	if first.LossLimit == delivery.ReasonRemoved {
-		a.Long = fmt.Sprintf("%s, %s, if it does not come back", first.EndpointStatus.Name, limitText(first.LossLimit))
-	}
+	unless := map[string]string{delivery.ReasonRemoved: "it does not come back", delivery.ReasonRefused: "the receiver goes on refusing"}[first.LossLimit]
+	a.Long = fmt.Sprintf("%s, %s, if %s", first.EndpointStatus.Name, limitText(first.LossLimit), cmp.Or(unless, "nothing is delivered"))
 	return a
+}
+
+// losing names an endpoint whose receiver did not store something within the last minute, and
+// says what.
+func losing(s *Status) (name, what string) {
+	for _, e := range s.Endpoints {
+		for _, d := range e.Drops {
+			if d.Kind == delivery.DropRefused && s.Time.Sub(d.Last) < time.Minute {
+				return e.EndpointStatus.Name, lossOf("", d, s.Time).What
+			}
+		}
+	}
+	return "", ""
 }
 
 // lost answers what was lost since the start.

@@ -100,6 +100,25 @@ func TestAnswers(t *testing.T) {
 			{"When is something lost?", bad, "Now", "main, by endpoint-max-size, if nothing is delivered"},
 			{"What was lost?", bad, "123 k samples", "mostly taken by a limit, last 3.0 s ago"},
 		}},
+		"refused, held": {func(s *Status) {
+			e := &s.Endpoints[0]
+			e.State, e.Behind, e.UntilLoss, e.LossLimit = delivery.StateHeld, to(60.0), to(30.0), delivery.ReasonRefused
+		}, []answer{
+			{"Is it healthy?", bad, "No", "0 of 1 endpoints keep up, 1 held"},
+			{"How far behind?", bad, "60 s", "main, 0 B to be sent"},
+			{"What pins the disk?", bad, "main", "1.0 MiB, 512 B of it alone"},
+			{"When is something lost?", warn, "In 30 s", "main, by refused-hold, if the receiver goes on refusing"},
+			{"What was lost?", good, "Nothing", "since the start 2 h 0 min ago"},
+		}},
+		"a series refused": {func(s *Status) {
+			s.Endpoints[0].Drops = []delivery.Drop{{Kind: delivery.DropRefused, Reason: "400", Samples: 5, Last: *ago(time.Second)}}
+		}, []answer{
+			{"Is it healthy?", bad, "No", "the endpoint keeps up, main loses samples"},
+			{"How far behind?", good, "Nothing to send", "all is acknowledged"},
+			{"What pins the disk?", good, "Nothing", "3.0 MiB in 2 segments"},
+			{"When is something lost?", bad, "Now", "main, refused by the receiver"},
+			{"What was lost?", bad, "5 samples", "refused by the receiver, last 1.0 s ago"},
+		}},
 		"starting": {func(s *Status) {
 			e := &s.Endpoints[0]
 			e.State, e.Behind, e.UnackedBytes, e.Since = delivery.StateStarting, nil, 5<<20, ago(time.Second)
