@@ -265,6 +265,7 @@ func TestSecretsAreNotRepeated(t *testing.T) {
 
 func TestRedacted(t *testing.T) {
 	for in, want := range map[string]string{
+		"http://h/w?a=b;token=hidden;c=d&e=f": "http://h/w?a=b;token=xxxxx&e=f",
 		"http://h/x":                          "http://h/x",
 		"http://u:p@h/x?a=b":                  "http://u:xxxxx@h/x?a=b",
 		"http://h/x?db=a&u=b&p=c&p2=d":        "http://h/x?db=a&u=b&p=xxxxx&p2=d",

@@ -39,7 +39,7 @@ var (
 	fragment  = regexp.MustCompile(`(//[^#\s"]*)#[^\s"]*`)
 	// secretParameter matches parameters of queries whose names say that their
 	// values are secrets. InfluxDB takes a password as "p".
-	secretParameter = regexp.MustCompile(`(?i)([?&](?:p|[^=&#\s"]*(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&#\s"]*)=)[^&#\s"]*`)
+	secretParameter = regexp.MustCompile(`(?i)([?&;](?:p|[^=&#\s"]*(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&#\s"]*)=)[^&#\s"]*`)
 )
 
 // Redacted returns the URL as the labels of metrics have it: the password and the
