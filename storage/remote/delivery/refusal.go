@@ -159,6 +159,18 @@ func (r *refusal) lasts() time.Duration {
 	return time.Since(r.since)
 }
 
+// present returns the status with which everything is refused, 0 for none, and when that
+// leads to drops, nil for never.
+func (r *refusal) present(hold time.Duration) (status int, until *time.Time) {
+	r.mtx.Lock()
+	defer r.mtx.Unlock()
+	if r.last.Status != 0 && !r.held() {
+		end := r.clock.Add(hold).UTC()
+		until = &end
+	}
+	return r.last.Status, until
+}
+
 // tell says, once each, that everything is refused and that the hold is over.
 func (r *refusal) tell(l *slog.Logger, set *settings) {
 	r.mtx.Lock()

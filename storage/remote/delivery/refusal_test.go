@@ -141,20 +141,20 @@ func TestHoldOfRefusalsEnds(t *testing.T) {
 	e := r.running[0]
 	require.Eventually(t, func() bool { return e.streams()[0].pauses.Load() > 10 }, time.Minute, time.Millisecond)
 	require.Zero(t, r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}))
-	drops := r.holderOf(e.id).Refused
+	drops := r.Holders()[0].Refused
 	require.NotNil(t, drops, "it is foreseen")
 	require.Greater(t, *drops, time.Minute)
 	endHold(e)
 	require.Eventually(t, func() bool {
 		return r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}) == 2000
 	}, time.Minute, time.Millisecond)
-	drops = r.holderOf(e.id).Refused
+	drops = r.Holders()[0].Refused
 	require.NotNil(t, drops)
 	require.Zero(t, *drops, "what comes is dropped, too")
 	rc.set(nil)
 	r.commit(100)
 	r.complete("a", 100)
-	require.Eventually(t, func() bool { return r.holderOf(e.id).Refused == nil }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Holders()[0].Refused == nil }, time.Minute, time.Millisecond)
 	require.NoError(t, r.Close())
 	require.NoError(t, j.wal.Close())
 }

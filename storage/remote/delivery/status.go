@@ -248,18 +248,6 @@ func because(status int) string {
 	return fmt.Sprintf(": %d %s", status, http.StatusText(status))
 }
 
-// present returns the status with which everything is refused, 0 for none, and when that
-// leads to drops, nil for never.
-func (r *refusal) present(hold time.Duration) (status int, until *time.Time) {
-	r.mtx.Lock()
-	defer r.mtx.Unlock()
-	if r.last.Status != 0 && !r.held() {
-		end := r.clock.Add(hold).UTC()
-		until = &end
-	}
-	return r.last.Status, until
-}
-
 // timeOf returns a timestamp in ms as a time, nil for 0.
 func timeOf(ms int64) *time.Time {
 	if ms == 0 {
