@@ -77,7 +77,7 @@ var states = []state{
 			e.LastError = failure(http.StatusBadRequest, "server returned HTTP status 400 Bad Request: unknown tenant")
 			e.Drops = []delivery.Drop{{Kind: delivery.DropRefused, Reason: "400", Samples: 48_211, Last: before(2 * time.Second)}}
 		},
-		[5]string{"No 1 of 2 endpoints keep up, 1 refusing", "3.0 s archive", "archive", "Not foreseen", "48,211 samples refused by the receiver"},
+		[5]string{"No 1 of 2 endpoints keep up, 1 refusing, archive loses samples", "3.0 s archive", "archive", "Now archive, refused by the receiver", "48,211 samples refused by the receiver"},
 		[]string{"refusing everything", "status 400"},
 	},
 	{

@@ -71,13 +71,12 @@ func health(s *Status) answer {
 	if n == 1 && a.Level == good {
 		a.Long = "the endpoint keeps up"
 	}
-	if name, _ := losing(s); name != "" {
-		a.Level = a.Level.worse(bad)
-		a.Short, a.Long = "No", a.Long+", "+name+" loses samples"
-	}
 	delete(count, delivery.StateDelivering)
 	for _, st := range slices.Sorted(maps.Keys(count)) {
 		a.Long += fmt.Sprintf(", %d %s", count[st], strings.ReplaceAll(string(st), "_", " "))
+	}
+	if name, _ := losing(s); name != "" {
+		a.Level, a.Short, a.Long = bad, "No", a.Long+", "+name+" loses samples"
 	}
 	return a
 }
