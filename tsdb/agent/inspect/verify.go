@@ -329,8 +329,8 @@ func (v *verifier) positions() error {
 	for _, e := range d.Endpoints(context.Background()) {
 		if e.LostBytes > 0 {
 			v.find(Finding{
-				Kind: "savepoint", Path: filepath.Join(v.dir, d.savepoint().File), Severity: Damaged, Lost: e.LostBytes,
-				What:   fmt.Sprintf("endpoint %s had not been sent about %d samples that are missing in the log", e.Name, e.LostSamples),
+				Kind: "savepoint", Path: filepath.Join(v.dir, d.savepoint().File), Severity: Damaged,
+				What:   fmt.Sprintf("endpoint %s had not been sent about %d samples, %d bytes, that are missing in the log", e.Name, e.LostSamples, e.LostBytes),
 				Action: "counted as lost",
 			})
 		}
