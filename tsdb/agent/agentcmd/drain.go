@@ -270,7 +270,7 @@ func (c *Commands) result(dir string, targets []target, reg *prometheus.Registry
 			c.printf(", %d refused by the receiver for good", refused)
 		}
 		if again > 0 {
-			c.printf(", %d refused that it may have from before: if it refuses everything, they are lost", again)
+			c.printf(", %d refused that it may have from before", again)
 		}
 		if other := gone - refused - again - sent; other > 0 {
 			c.printf(", %d not sent because the configuration leaves them out", other)

@@ -270,8 +270,11 @@ func (c *printer) printReport(r *inspect.Report) {
 			c.printf("  at a start: %s\n", f.Action)
 		}
 	}
-	if len(r.Notes) > 0 {
-		c.printf("\n%s\n", strings.Join(r.Notes, "\n"))
+	for i, n := range r.Notes {
+		if i == 0 {
+			c.printf("\n")
+		}
+		c.printf("%s\n", n)
 	}
 	c.printf("\n%s\n", map[inspect.Severity]string{
 		inspect.Fine:    "Everything is whole.",

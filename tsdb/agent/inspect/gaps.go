@@ -44,8 +44,8 @@ func (d *Directory) bridge() (err error) {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case !e.IsDir():
-			err = d.link(name)
+		case strings.Trim(name, "0123456789") == "":
+			err = d.link(name) // And not what a repair left unfinished, which the next one writes to.
 		case strings.HasPrefix(name, "checkpoint."):
 			err = d.linkAll(name)
 		}
