@@ -184,7 +184,7 @@ func (w *isolator) part(p part, a answer) {
 // no series of it is at fault.
 func (w *isolator) dropIfRefusesAll(last answer) {
 	d := w.division
-	if last.res.Outcome == client.Delivered || last.mendable || d.inVain.refused <= mostRefusals || !w.refusesAll() {
+	if !final(last.res) || last.mendable || d.inVain.refused <= mostRefusals || !w.refusesAll() {
 		return
 	}
 	all := d.inVain.refusedOnes
@@ -245,6 +245,7 @@ func (w *isolator) partRefused(p part, a answer) {
 // endpoint takes anything.
 func (w *isolator) partUnanswered(p part, a answer) {
 	d, of := w.division, p.series
+	d.inVain.refused, d.inVain.refusedOnes = 0, nil // It refused that before it went away.
 	set := w.stream.endpoint.settings.Load()
 	switch {
 	case a.items > 1 && w.repeatsWhole(set, a):

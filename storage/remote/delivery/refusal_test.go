@@ -27,6 +27,7 @@ import (
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
@@ -558,5 +559,42 @@ func TestOutageWhileParked(t *testing.T) {
 	}
 	iso.close()
 	st.cancel()
+	r.end()
+}
+
+// TestOutageInTrial defends I2: what is on trial is not dropped because its receiver went away
+// after it had refused much of it one by one.
+func TestOutageInTrial(t *testing.T) {
+	const series, commits = maxSuspects + 500, 4
+	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	rc.set(unavailable)
+	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	c := remoteWrite("a")
+	c.QueueConfig.MaxSamplesPerSend = series
+	r.attach(c)
+	for range commits {
+		r.commit(series)
+	}
+	e := r.running[0]
+	require.Eventually(t, e.streams()[0].failing.Load, time.Minute, time.Millisecond)
+	e.lastTaken.Store(time.Now().Add(time.Hour)) // It takes others.
+	var n atomic.Int64
+	rc.set(func(int) *client.Result {
+		if k := n.Inc(); k > 300 {
+			if k == 320 {
+				e.lastTaken.Store(time.Now().Add(-takesFor - time.Second)) // The outage has lasted.
+			}
+			return unavailable(0)
+		}
+		res := refusedWith(400)
+		res.Late = true
+		return res
+	})
+	require.Eventually(t, func() bool { return n.Load() > 340 }, time.Minute, time.Millisecond)
+	refused := r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"})
+	require.Less(t, refused, 400.0)
+	require.Zero(t, r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "503"}), "nothing is dropped in an outage")
+	rc.set(nil)
+	r.complete("a", j.count-int(refused))
 	r.end()
 }
