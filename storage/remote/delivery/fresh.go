@@ -109,18 +109,17 @@ func (e *endpoint) beginFresh() {
 	last.begin()
 }
 
-// merge ends the backlog's stream if everything of it is delivered. An attempt with what is
-// isolated may end before that: given up, what the receiver took of it would be sent again (I8).
+// merge ends the backlog's stream if everything of it is delivered.
 func (e *endpoint) merge() {
 	streams := e.streams()
 	if len(streams) < 2 || !streams[0].allDelivered() {
 		return
 	}
 	streams[0].halt()
-	if !streams[0].isolatorEnded() {
-		return // There is a next time.
-	}
 	streams[0].cancel()
+	if streams[0].working() {
+		<-streams[0].isolated
+	}
 	// First there, then here: a savepoint of the moment between has both.
 	streams[1].isolation.adopt(streams[0].isolation)
 	e.streamsMtx.Lock()

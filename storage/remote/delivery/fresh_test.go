@@ -27,7 +27,6 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/promslog"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/atomic"
 
 	"github.com/ackwal/ackwal/storage/remote/delivery/client"
 	"github.com/ackwal/ackwal/storage/remote/delivery/internal/queue"
@@ -238,40 +237,6 @@ func TestIsolatedOnBothStreams(t *testing.T) {
 	r.complete()
 	r.merged()
 	r.end()
-}
-
-// TestMergeLetsAttemptsEnd: no attempt with what is isolated is given up because the rest of
-// the backlog is delivered: the receiver may have taken it, and would get it again (I8).
-func TestMergeLetsAttemptsEnd(t *testing.T) {
-	var cut atomic.Int64
-	for range 5 {
-		r, release := newDividedRig(t, 2)
-		r.rc.refuse(map[uint64]bool{0: true, 1: true, poisonOf / 2: true})
-		until := r.until
-		r.rc.mtx.Lock()
-		r.rc.after = func(ctx context.Context, oldest, _ int64) *client.Result {
-			if oldest > until {
-				return nil
-			}
-			select {
-			case <-time.After(3 * time.Millisecond):
-				return nil
-			case <-ctx.Done():
-				if errors.Is(ctx.Err(), context.Canceled) { // Not for its time being over.
-					cut.Inc()
-				}
-				return &client.Result{Outcome: client.Retry, Ambiguous: true, Err: ctx.Err()}
-			}
-		}
-		r.rc.mtx.Unlock()
-		release()
-		require.Eventually(t, func() bool { return r.running[0].streams()[0].isolation.waitingApart() > 0 }, time.Minute, time.Millisecond)
-		r.rc.refuse(nil)
-		r.complete()
-		r.merged()
-		r.end()
-	}
-	require.Zero(t, cut.Load())
 }
 
 // TestFreshShare defends the share: the backlog's senders wait so long that all

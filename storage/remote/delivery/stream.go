@@ -110,17 +110,6 @@ func (s *stream) halt() {
 	s.stopReading()
 }
 
-// isolatorEnded reports whether the isolator of a stream that was halted has ended, or never
-// began.
-func (s *stream) isolatorEnded() bool {
-	select {
-	case <-s.isolated:
-		return true
-	default:
-		return !s.working()
-	}
-}
-
 // toSave returns how far the stream has come, with its isolated series, and its
 // dispatch watermark, for a savepoint that begins now: who only looks asks floor. final
 // says that it has stopped, so that the last can be taken back to what really was sent.
