@@ -95,7 +95,7 @@ func (b *Backend) start(ctx context.Context, dir string) (d *database, err error
 		return nil, fmt.Errorf("directory of the database: %w", err)
 	}
 	for range 6 {
-		addr, err := freeAddress()
+		addr, err := process.FreeAddress()
 		if err != nil {
 			return nil, err
 		}
@@ -222,8 +222,9 @@ func (d *database) present(ctx context.Context) error {
 	q.Header.Set("Content-Type", "application/x-protobuf")
 	q.Header.Set("Content-Encoding", "snappy")
 	q.Header.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
+	body = snappy.Encode(nil, body)
 	for deadline := time.Now().Add(process.HangLimit); ; time.Sleep(100 * time.Millisecond) {
-		resp, text, err := d.pass(q, snappy.Encode(nil, body))
+		resp, text, err := d.pass(q, body)
 		switch {
 		case err != nil:
 			return fmt.Errorf("database %s: writing a sample of now: %w", d.name, err)

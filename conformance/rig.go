@@ -88,7 +88,7 @@ func newRig(ctx context.Context, opts Options, dir string, receivers ...string) 
 		return nil, fmt.Errorf("directory of the case: %w", err)
 	}
 	var err error
-	if r.listen, err = freeAddress(); err != nil {
+	if r.listen, err = process.FreeAddress(); err != nil {
 		return nil, err
 	}
 	if r.Target, err = newTarget(opts.Series); err != nil {

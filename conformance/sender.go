@@ -16,8 +16,6 @@ package conformance
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,22 +160,4 @@ func (s Sender) config(setup Setup) (string, error) {
 		return "", fmt.Errorf("sender %s: the template of its configuration: %w", s.Name, err)
 	}
 	return text, nil
-}
-
-// Ports that systems do not give to connections by themselves: a sender that starts again
-// must have its address again.
-const leastPort, mostPort = 15_000, 32_000
-
-// freeAddress returns a loopback address that no process listens on at the moment.
-func freeAddress() (string, error) {
-	var last error
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", leastPort+rand.IntN(mostPort-leastPort)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String(), nil
-		}
-		last = err
-	}
-	return "", fmt.Errorf("looking for a free port: %w", last)
 }

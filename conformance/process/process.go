@@ -16,6 +16,8 @@ package process
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -175,4 +177,22 @@ func (p *Process) Signal(s os.Signal) error {
 		return fmt.Errorf("sending %v to %s: %w", s, p.name, err)
 	}
 	return nil
+}
+
+// Ports that systems do not give to connections by themselves: a sender that starts again
+// must have its address again.
+const leastPort, mostPort = 15_000, 32_000
+
+// FreeAddress returns a loopback address that no process listens on at the moment.
+func FreeAddress() (string, error) {
+	var last error
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", leastPort+rand.IntN(mostPort-leastPort)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String(), nil
+		}
+		last = err
+	}
+	return "", fmt.Errorf("looking for a free port: %w", last)
 }

@@ -42,6 +42,11 @@ func CheckOTLP(contentType, encoding string) error {
 // order, with the name of the metric and the attributes of the point as labels,
 // and leaves out all other points, and those that say that there is no value.
 func DecodeOTLP(encoding string, body []byte, visit func(Item)) error {
+	return EachOTLP(encoding, body, func(metric pmetric.Metric) { visitMetric(metric, visit) })
+}
+
+// EachOTLP calls visit for every metric of a request, in its order.
+func EachOTLP(encoding string, body []byte, visit func(pmetric.Metric)) error {
 	if encoding == "gzip" {
 		r, err := gzip.NewReader(bytes.NewReader(body))
 		if err == nil {
@@ -61,7 +66,7 @@ func DecodeOTLP(encoding string, body []byte, visit func(Item)) error {
 	for _, resource := range request.Metrics().ResourceMetrics().All() {
 		for _, scope := range resource.ScopeMetrics().All() {
 			for _, metric := range scope.Metrics().All() {
-				visitMetric(metric, visit)
+				visit(metric)
 			}
 		}
 	}

@@ -20,23 +20,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Costs are what the benchmark of whole processes, test/bench/agent, keeps of a run.
 type Costs struct {
-	Began   time.Time
 	Machine struct {
-		CPU    string
-		Cores  int
-		Memory int64 // Bytes.
+		CPU   string
+		Cores int
 	}
 	Results []struct {
 		Case, Sender string
 		Settings     struct {
-			Series, Endpoints        int
-			Interval, Window, Outage time.Duration
+			Series, Endpoints int
+			Interval, Outage  time.Duration
 		}
 		Steady  struct{ Others, Seconds float64 }
 		Invalid []string
@@ -63,13 +62,9 @@ func loadCosts(dir string) (*Costs, error) {
 	return c, nil
 }
 
-// measured are the agents of the benchmark, by the titles of this page.
-var measured = []struct{ agent, title string }{
-	{"durable", "ackwal, durable"},
-	{"stock", "Prometheus agent"},
-	{"vmagent", "vmagent"},
-	{"otel-wal", "OTel Collector, remote write with WAL"},
-	{"otel-otlp", "OTel Collector, OTLP, sized"},
+// measured are the contenders that the benchmark knows.
+func measured() []contender {
+	return slices.DeleteFunc(slices.Clone(contenders), func(c contender) bool { return c.agent == "" })
 }
 
 // costFigures are the rows of a table of costs.
@@ -117,29 +112,28 @@ func (c *Costs) Tables() string {
 		}
 		done[r.Case] = true
 		of := r.Settings
-		fmt.Fprintf(&out, "\n%s series scraped every %s, endpoints: %d; outages of %s.\n\n", count(of.Series), of.Interval, of.Endpoints, of.Outage)
-		c.table(&out, r.Case)
+		fmt.Fprintf(&out, "\n%s series scraped every %s, endpoints: %d; outages of %s.\n\n%s\n", count(of.Series), of.Interval, of.Endpoints, of.Outage, c.table(r.Case))
 	}
 	return strings.TrimSpace(out.String())
 }
 
-func (c *Costs) table(out *strings.Builder, name string) {
-	out.WriteString("| |")
-	for _, m := range measured {
-		out.WriteString(" " + m.title + " |")
+func (c *Costs) table(name string) string {
+	head, rows := []string{""}, [][]string(nil)
+	for _, m := range measured() {
+		head = append(head, m.title)
 	}
-	out.WriteString("\n|---|" + strings.Repeat("---|", len(measured)) + "\n")
 	for _, f := range costFigures {
-		out.WriteString("| " + f.title + " |")
-		for _, m := range measured {
+		row := []string{f.title}
+		for _, m := range measured() {
 			cell := "–"
 			if v, ok := c.Medians["agent-"+name+"-"+f.figure][m.agent]; ok {
 				cell = f.format(v)
 			}
-			out.WriteString(" " + cell + " |")
+			row = append(row, cell)
 		}
-		out.WriteString("\n")
+		rows = append(rows, row)
 	}
+	return markdown(head, rows)
 }
 
 // Invalid are the runs that do not count, and why.

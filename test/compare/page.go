@@ -93,20 +93,35 @@ func (r *Results) table(figure string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("there is no table of %q", figure)
 	}
-	out := strings.Builder{}
-	out.WriteString("| case |")
+	head, rows := []string{"case"}, [][]string(nil)
 	for _, s := range r.Senders {
-		out.WriteString(" " + s.Name + " |")
+		head = append(head, s.Name)
 	}
-	out.WriteString("\n|---|" + strings.Repeat("---|", len(r.Senders)) + "\n")
-	for _, row := range r.rows() {
-		out.WriteString("| `" + row + "` |")
+	for _, name := range r.rows() {
+		row := []string{"`" + name + "`"}
 		for _, s := range r.Senders {
-			out.WriteString(" " + s.cell(row, cell) + " |")
+			row = append(row, s.cell(name, cell))
 		}
-		out.WriteString("\n")
+		rows = append(rows, row)
 	}
-	return strings.TrimSuffix(out.String(), "\n"), nil
+	return markdown(head, rows), nil
+}
+
+// markdown renders a table.
+func markdown(head []string, rows [][]string) string {
+	lines := []string{line(head), "|" + strings.Repeat("---|", len(head))}
+	for _, row := range rows {
+		lines = append(lines, line(row))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func line(cells []string) string {
+	out := "|"
+	for _, cell := range cells {
+		out += strings.TrimRight(" "+cell, " ") + " |"
+	}
+	return out
 }
 
 func rowName(x conformance.Result) string {

@@ -78,9 +78,9 @@ func (r *Results) runTardy(ctx context.Context, options conformance.Options, dat
 		}
 		options.Protocol, options.Backend = wire.V1, backend.With(s.args...)
 		options.Backend.Config += s.config
-		i := 0
 		options.Cases = []string{"late"}
-		for i, options.Sender = range []conformance.Sender{sender, sender.With("--storage.agent.delivery.fresh-first=main")} {
+		for i, of := range []conformance.Sender{sender, sender.With("--storage.agent.delivery.fresh-first=main")} {
+			options.Sender = of
 			if err := r.runOne(ctx, options, s.title, filepath.Join(dir, fmt.Sprintf("%s, late %d", s.title, i))); err != nil {
 				return err
 			}
@@ -93,16 +93,15 @@ func (r *Results) runTardy(ctx context.Context, options conformance.Options, dat
 // lateTable has a row for each receiver of [tardy], and what it lacks if the backlog is
 // sent before what is new, and beside it.
 func (r *Results) lateTable() string {
-	out := strings.Builder{}
-	out.WriteString("| receiver | in order | with `fresh-first` |\n|---|---|---|\n")
+	var rows [][]string
 	for i := 0; i+1 < len(r.Late); i += 2 {
-		out.WriteString("| " + r.Late[i].Name + " |")
+		row := []string{r.Late[i].Name}
 		for _, of := range r.Late[i : i+2] {
-			out.WriteString(" " + of.cell(of.Cases[0].Case, lostShare) + " |")
+			row = append(row, of.cell(of.Cases[0].Case, lostShare))
 		}
-		out.WriteString("\n")
+		rows = append(rows, row)
 	}
-	return strings.TrimSuffix(out.String(), "\n")
+	return markdown([]string{"receiver", "in order", "with `fresh-first`"}, rows)
 }
 
 // protocols that each database is sent.

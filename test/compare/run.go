@@ -35,40 +35,41 @@ type contender struct {
 	title   string // In tables.
 	short   string // In drawings.
 	// what is how it keeps what has not been delivered, in a sentence.
-	what string
+	what  string
+	agent string // Its name in the benchmark of whole processes, if that has it.
 }
 
 // contenders are in the order of the page.
 var contenders = []contender{
 	{
 		"prometheus", conformance.DurableAgent, "ackwal, durable", "ackwal",
-		"a write-ahead log that is kept until every endpoint has acknowledged it, and saved positions",
+		"a write-ahead log that is kept until every endpoint has acknowledged it, and saved positions", "durable",
 	},
 	{
 		"prometheus", func(binary string) conformance.Sender {
 			return conformance.StockAgent(binary).With("--storage.agent.delivery=best-effort")
 		}, "Prometheus agent", "Prometheus",
-		"a write-ahead log that is cut by age, positions in memory",
+		"a write-ahead log that is cut by age, positions in memory", "stock",
 	},
 	{
 		"vmagent", conformance.VMAgent, "vmagent", "vmagent",
-		"blocks in memory, and a queue of files for what cannot be sent",
+		"blocks in memory, and a queue of files for what cannot be sent", "vmagent",
 	},
 	{
 		"otelcol", conformance.OTelRemoteWrite, "OTel Collector, remote write", "OTel RW",
-		"a queue in memory",
+		"a queue in memory", "",
 	},
 	{
 		"otelcol", conformance.OTelRemoteWriteWAL, "OTel Collector, remote write with WAL", "OTel RW, WAL",
-		"the exporter's write-ahead log, one entry a request",
+		"the exporter's write-ahead log, one entry a request", "otel-wal",
 	},
 	{
 		"otelcol", conformance.OTelOTLP, "OTel Collector, OTLP, default sizes", "OTel OTLP",
-		"a queue of 1,000 requests on disk, each given up after 5 minutes; both scaled to the suite's outages",
+		"a queue of 1,000 requests on disk, each given up after 5 minutes; both scaled to the suite's outages", "",
 	},
 	{
 		"otelcol", conformance.OTelOTLPSized, "OTel Collector, OTLP, sized", "OTel OTLP, sized",
-		"the same queue, large enough, without giving up",
+		"the same queue, large enough, without giving up", "otel-otlp",
 	},
 }
 

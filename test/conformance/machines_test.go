@@ -16,7 +16,6 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -38,10 +37,9 @@ import (
 const envReceivers = "ACKWAL_RECEIVERS" // A directory, see `make receivers`.
 
 func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress()
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // fleet is some agents with the configurations of an example, their targets, and what to
@@ -81,12 +79,10 @@ func (f *fleet) start(example string, changes ...string) {
 	f.t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "examples", example))
 	require.NoError(f.t, err)
-	listen := freeAddress(f.t)
-	for i, change := range append(changes, "127.0.0.1:9090", listen) {
-		if i%2 == 0 && change != "127.0.0.1:9090" {
-			require.Contains(f.t, string(text), change, "what is changed in the example")
-		}
+	for i := 0; i < len(changes); i += 2 {
+		require.Contains(f.t, string(text), changes[i], "what is changed in the example")
 	}
+	listen := freeAddress(f.t)
 	name := strings.TrimSuffix(filepath.Base(example), ".yml")
 	config := filepath.Join(f.dir, name+".yml")
 	text = []byte(strings.NewReplacer(append(changes, "127.0.0.1:9090", listen)...).Replace(string(text)))

@@ -314,13 +314,14 @@ func TestRefusalOfEverythingInTrial(t *testing.T) {
 	}
 }
 
-// TestLateSamplesOfManySeries: all that an endpoint refuses for good after an outage is dropped
-// and counted, also if it is of more series than can be on their own.
-func TestLateSamplesOfManySeries(t *testing.T) {
+// newTrialRig returns a rig whose receiver is down, with more series to send than can be on
+// their own, so that they are put on trial, how many samples these are, and an answer that
+// refuses them for good.
+func newTrialRig(t *testing.T) (r *rig, j *journal, rc *receiver, samples int, late func() *client.Result) {
 	const series, commits = maxSuspects + 500, 4
-	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
+	j, rc = openJournal(t, t.TempDir(), nil), newReceiver()
 	rc.set(unavailable)
-	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
+	r = newRig(t, j, map[string]*receiver{"a": rc}, Options{})
 	c := remoteWrite("a")
 	c.QueueConfig.MaxSamplesPerSend = series
 	r.attach(c)
@@ -330,17 +331,25 @@ func TestLateSamplesOfManySeries(t *testing.T) {
 	e := r.running[0]
 	require.Eventually(t, e.streams()[0].failing.Load, time.Minute, time.Millisecond)
 	e.lastTaken.Store(time.Now().Add(time.Hour)) // It takes others, for all that is known.
-	rc.set(func(int) *client.Result {
+	return r, j, rc, series * commits, func() *client.Result {
 		res := refusedWith(400)
 		res.Late = true
 		return res
-	})
+	}
+}
+
+// TestLateSamplesOfManySeries: all that an endpoint refuses for good after an outage is dropped
+// and counted, also if it is of more series than can be on their own.
+func TestLateSamplesOfManySeries(t *testing.T) {
+	r, _, rc, samples, late := newTrialRig(t)
+	e := r.running[0]
+	rc.set(func(int) *client.Result { return late() })
 	refused := func() int {
 		return int(r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"}))
 	}
 	require.Eventually(t, func() bool { return refused() > maxSuspects+100 }, time.Minute, time.Millisecond)
 	e.lastTaken.Store(time.Time{}) // It has not.
-	require.Eventually(t, func() bool { return refused() == series*commits }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return refused() == samples }, time.Minute, time.Millisecond)
 	r.end()
 }
 
@@ -565,19 +574,8 @@ func TestOutageWhileParked(t *testing.T) {
 // TestOutageInTrial defends I2: what is on trial is not dropped because its receiver went away
 // after it had refused much of it one by one.
 func TestOutageInTrial(t *testing.T) {
-	const series, commits = maxSuspects + 500, 4
-	j, rc := openJournal(t, t.TempDir(), nil), newReceiver()
-	rc.set(unavailable)
-	r := newRig(t, j, map[string]*receiver{"a": rc}, Options{})
-	c := remoteWrite("a")
-	c.QueueConfig.MaxSamplesPerSend = series
-	r.attach(c)
-	for range commits {
-		r.commit(series)
-	}
+	r, j, rc, _, late := newTrialRig(t)
 	e := r.running[0]
-	require.Eventually(t, e.streams()[0].failing.Load, time.Minute, time.Millisecond)
-	e.lastTaken.Store(time.Now().Add(time.Hour)) // It takes others.
 	var n atomic.Int64
 	rc.set(func(int) *client.Result {
 		if k := n.Inc(); k > 300 {
@@ -586,9 +584,7 @@ func TestOutageInTrial(t *testing.T) {
 			}
 			return unavailable(0)
 		}
-		res := refusedWith(400)
-		res.Late = true
-		return res
+		return late()
 	})
 	require.Eventually(t, func() bool { return n.Load() > 340 }, time.Minute, time.Millisecond)
 	refused := r.value("prometheus_remote_storage_refused_total", map[string]string{"code": "400"})

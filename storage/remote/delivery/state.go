@@ -95,7 +95,10 @@ func (e *endpoint) doing(now time.Time) (a activity) {
 // dropsIn returns how long it is until what is refused is dropped, if all is.
 func (e *endpoint) dropsIn(now time.Time) *time.Duration {
 	_, until := e.refusal.present(e.settings.Load().refusedHold)
-	if state := e.doing(now).state; until == nil || (state != StateHeld && state != StateRefusing) {
+	if until == nil {
+		return nil // As it mostly is: nothing more has to be looked at.
+	}
+	if state := e.doing(now).state; state != StateHeld && state != StateRefusing {
 		return nil
 	}
 	left := max(until.Sub(now), 0)

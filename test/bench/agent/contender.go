@@ -41,6 +41,10 @@ type contender struct {
 // textOnly reports whether it knows nothing of native histograms.
 func (c contender) textOnly() bool { return c.victoria || c.exporter != "" }
 
+// tellsOfHeap reports whether it serves metrics of its heap, and profiles. The Collector
+// serves neither.
+func (c contender) tellsOfHeap() bool { return c.exporter == "" }
+
 const ours = "durable"
 
 // contenders are the agents that were asked for and are there, in the order in

@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,7 +56,7 @@ func newRig(s settings, c course, by contender, dir string) (*rig, error) {
 }
 
 func (r *rig) open() (err error) {
-	if r.at.listen, err = freeAddress(); err != nil {
+	if r.at.listen, err = process.FreeAddress(); err != nil {
 		return err
 	}
 	r.targets, err = startPeer[peers.TargetStats]("targets", r.at.dir, targetArgs(peers.TargetSettings{
@@ -101,15 +100,6 @@ func startPeer[T any](name, dir string, args []string) (*peers.Peer[T], error) {
 		p.Kill()
 	}
 	return peer, err
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // start starts the agent and returns how long it took until it was ready.
@@ -224,14 +214,14 @@ func (r *rig) get(path string) ([]byte, error) {
 // readHeap scrapes the agent. Live is what is allocated, which is what is live
 // right after a collection.
 func (r *rig) readHeap() (h heap, err error) {
+	if !r.by.tellsOfHeap() {
+		return h, nil
+	}
 	text, err := r.get("/metrics")
 	if err != nil {
 		return h, err
 	}
 	wanted := map[string]*float64{"go_memstats_heap_inuse_bytes": &h.InUse, "go_memstats_heap_alloc_bytes": &h.Live, "go_goroutines": &h.Goroutines}
-	if r.by.exporter != "" {
-		return h, nil // It says less of itself.
-	}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if to := wanted[name]; to != nil {
@@ -249,7 +239,7 @@ func (r *rig) readHeap() (h heap, err error) {
 
 // liveHeap has the agent collect its garbage and returns what is left.
 func (r *rig) liveHeap() (float64, error) {
-	if r.by.exporter == "" {
+	if r.by.tellsOfHeap() {
 		if _, err := r.get("/debug/pprof/heap?gc=1"); err != nil {
 			return 0, err
 		}

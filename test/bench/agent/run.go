@@ -97,7 +97,7 @@ func run(s settings, c course, by contender, round int) (res result, err error) 
 
 func (r *rig) steady(res *result) (err error) {
 	time.Sleep(r.course.Warmup)
-	profiles := r.settings.profiles != "" && r.by.exporter == "" // The Collector has none.
+	profiles := r.settings.profiles != "" && r.by.tellsOfHeap()
 	profiled := make(chan error, 1)
 	if profiles {
 		go func() {

@@ -44,7 +44,7 @@ func (d *Directory) bridge() (err error) {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case strings.Trim(name, "0123456789") == "":
+		case !e.IsDir() && numbered(name):
 			err = d.link(name) // And not what a repair left unfinished, which the next one writes to.
 		case strings.HasPrefix(name, "checkpoint."):
 			err = d.linkAll(name)
@@ -73,6 +73,9 @@ func (d *Directory) standIn() error {
 	d.notes.add("The log has no segment, and what endpoints had not been sent of it is lost")
 	return os.WriteFile(wlog.SegmentName(d.bridged, d.file.Segment+1), nil, 0o600)
 }
+
+// numbered reports whether a name is that of a segment.
+func numbered(name string) bool { return strings.Trim(name, "0123456789") == "" }
 
 // link links a file, by its path below the log.
 func (d *Directory) link(name string) error {

@@ -136,7 +136,6 @@ func kindOf(path string) string {
 	parts := strings.Split(path, "/")
 	name := parts[len(parts)-1]
 	under := func(dir string) bool { return len(parts) == 2 && parts[0] == dir }
-	numbered := strings.Trim(name, "0123456789") == ""
 	switch {
 	case path == durable.LockName:
 		return "lock"
@@ -150,9 +149,9 @@ func kindOf(path string) string {
 		return "savepoint set aside"
 	case len(parts) == 1 && strings.HasPrefix(name, backupPrefix):
 		return "savepoint backup"
-	case under(durable.WALDir) && numbered:
+	case under(durable.WALDir) && numbered(name):
 		return "segment"
-	case len(parts) == 3 && parts[0] == durable.WALDir && strings.HasPrefix(parts[1], "checkpoint.") && numbered:
+	case len(parts) == 3 && parts[0] == durable.WALDir && strings.HasPrefix(parts[1], "checkpoint.") && numbered(name):
 		return "checkpoint"
 	case under(durable.SeriesDir) && name == "manifest.json":
 		return "snapshot manifest"

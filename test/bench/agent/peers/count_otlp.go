@@ -13,30 +13,10 @@
 
 package peers
 
-import (
-	"fmt"
+import "go.opentelemetry.io/collector/pdata/pmetric"
 
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
-)
-
-// countOTLP counts a request of OTLP in samples, as pages have them: a point of a classic
+// countMetric counts a metric of OTLP in samples, as pages have them: a point of a classic
 // histogram is one for each bucket, its sum and its count.
-func countOTLP(raw []byte) (c Counts, err error) {
-	request := pmetricotlp.NewExportRequest()
-	if err := request.UnmarshalProto(raw); err != nil {
-		return c, fmt.Errorf("decoding: %w", err)
-	}
-	for _, resource := range request.Metrics().ResourceMetrics().All() {
-		for _, scope := range resource.ScopeMetrics().All() {
-			for _, metric := range scope.Metrics().All() {
-				c.countMetric(metric)
-			}
-		}
-	}
-	return c, nil
-}
-
 func (c *Counts) countMetric(metric pmetric.Metric) {
 	of := &c.Samples
 	if isAutomatic([]byte(metric.Name())) {

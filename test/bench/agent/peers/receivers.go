@@ -15,7 +15,6 @@ package peers
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -162,17 +161,8 @@ func (b *buffer) readOTLP(header http.Header) (none wire.Protocol, err error) {
 	if err := wire.CheckOTLP(header.Get("Content-Type"), encoding); err != nil {
 		return "", err
 	}
-	raw := b.body.Bytes()
-	if encoding == "gzip" {
-		r, err := gzip.NewReader(bytes.NewReader(raw))
-		if err == nil {
-			raw, err = io.ReadAll(r)
-		}
-		if err != nil {
-			return "", fmt.Errorf("decompressing: %w", err)
-		}
-	}
-	b.counter.Counts, err = countOTLP(raw)
+	b.counter.Counts = Counts{}
+	err = wire.EachOTLP(encoding, b.body.Bytes(), b.counter.countMetric)
 	return "", err
 }
 
